@@ -1,0 +1,23 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""Errors that a user can act on: each message is one line that says what is wrong and what to do."""
+
+
+class ReferDINOError(Exception):
+    """Base of every error that referdino raises on purpose."""
+
+
+class CheckpointError(ReferDINOError):
+    """A checkpoint is missing, truncated, unsafe, or does not fit the model."""
+
+
+class CommandError(ReferDINOError):
+    """A command is empty, too long, or no text."""
+
+
+class ImageError(ReferDINOError):
+    """An image has an impossible size, shape, type or encoding."""
+
+
+class SourceError(ReferDINOError):
+    """A video, image folder or camera cannot be read."""
