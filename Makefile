@@ -1,0 +1,46 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+
+# The Python that the virtual environment is made with.
+PYTHON ?= python3
+# What `make demo` works on; empty: a rendered scene with a known truth, and the model that comes along.
+VIDEO ?=
+TEXT ?=
+CHECKPOINT ?=
+OUT ?=
+# The address of a further package index for pip to find PyTorch in, for example that of its CPU builds.
+TORCH_INDEX ?=
+export TORCH_INDEX VIDEO TEXT CHECKPOINT OUT
+
+ENVIRONMENT := $(CURDIR)/.venv
+AMENT_PREFIX_PATH := $(ENVIRONMENT)$(if $(AMENT_PREFIX_PATH),:$(AMENT_PREFIX_PATH))
+IN_ENVIRONMENT := AMENT_PREFIX_PATH="$(AMENT_PREFIX_PATH)" PATH="$(ENVIRONMENT)/bin:$$PATH"
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint format clean
+
+help:  ## show this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+setup:  ## set everything up in .venv (the other targets do this by themselves)
+	@"$(PYTHON)" setup/prepare.py
+
+demo: setup  ## camera, node and commander on a live ROS 2 graph; VIDEO=, TEXT=, CHECKPOINT=, OUT= to change it
+	@$(IN_ENVIRONMENT) python -m referdino_ros.demo \
+	  $${VIDEO:+--video "$$VIDEO"} $${TEXT:+--text "$$TEXT"} \
+	  $${CHECKPOINT:+--checkpoint "$$CHECKPOINT"} $${OUT:+--out "$$OUT"}
+
+test: lint  ## set up, check the style and the types, and run every test
+	@$(IN_ENVIRONMENT) pytest
+
+lint: setup  ## check formatting, style and types
+	@$(IN_ENVIRONMENT) ruff format --check
+	@$(IN_ENVIRONMENT) ruff check
+	@$(IN_ENVIRONMENT) mypy
+
+format: setup  ## format the code
+	@$(IN_ENVIRONMENT) ruff format
+	@$(IN_ENVIRONMENT) ruff check --fix
+
+clean:  ## remove what tests, demo and colcon leave behind (.venv stays)
+	rm -rf build install log out .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,161 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""Checkpoints under the reference's tensor names, and the way from those names to ours."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from referdino_core.errors import CheckpointError
+from referdino_core.network.referdino import ReferDINO
+
+logger = logging.getLogger("referdino.checkpoint")
+
+Source = str | Path | Mapping[str, Tensor]
+
+# Ours on the left, the reference's on the right; the first prefix that fits counts.
+PREFIXES = (
+    ("text_encoder.bert.", "bert."),
+    ("text_encoder.feature_map.", "feat_map."),
+    ("image_encoder.backbone.", "backbone.0."),
+    ("image_encoder.input_projections.", "input_proj."),
+    ("image_encoder.level_embedding", "transformer.level_embed"),
+    ("grounder.fusion_encoder.", "transformer.encoder."),
+    ("grounder.query_selection.output_norm.", "transformer.enc_output_norm."),
+    ("grounder.query_selection.output.", "transformer.enc_output."),
+    ("grounder.query_selection.box_head.", "transformer.enc_out_bbox_embed."),
+    ("grounder.query_selection.contents.", "transformer.tgt_embed."),
+    ("grounder.decoder.reference_point_head.", "transformer.decoder.ref_point_head."),
+    ("grounder.decoder.box_head.", "transformer.decoder.bbox_embed.0."),
+    ("grounder.decoder.", "transformer.decoder."),
+    ("grounder.pixel_decoder.convolutions.", "pixel_decoder.lay"),
+    ("grounder.pixel_decoder.norms.", "pixel_decoder.gn"),
+    ("grounder.pixel_decoder.adapters.", "pixel_decoder.adapter"),
+    ("grounder.pixel_decoder.output.", "pixel_decoder.out_lay."),
+    ("readout.mask_decoder.layers.", "mask_decoder."),
+    ("readout.temporal_decoder.", "temporal_decoder.0."),
+)
+
+# Copies of shared tensors, buffers and parts that inference never reads.
+REDUNDANT = re.compile(
+    r"(bbox_embed|ref_point_head)\.|transformer\.decoder\.bbox_embed\.[1-9]"
+    r"|temporal_decoder\.[1-9]|bert\.pooler\.|bert\.embeddings\.position_ids"
+    r"|.*relative_position_index$"
+)
+
+LORA_RANK = 32
+
+
+def reference_name(name: str) -> str:
+    """The reference's name of one of our tensors."""
+    for ours, theirs in PREFIXES:
+        if name.startswith(ours):
+            rest = name[len(ours) :]
+            if theirs.startswith("pixel_decoder.") and rest[:1].isdigit():
+                index, rest = rest.split(".", 1)
+                return f"{theirs}{int(index) + 1}.{rest}"
+            return theirs + rest
+    return name
+
+
+def load_checkpoint(model: ReferDINO, source: Source, strict: bool = True) -> None:
+    """Load weights under the reference's names and merge LoRA: W + B A / 32.
+
+    Args:
+        model: built for the checkpoint's architecture; changed only if everything fits.
+        source: a .pth or .safetensors file, or tensors by name.
+        strict: with False, parts that the checkpoint lacks keep their values and are named
+            in the log (a grounding checkpoint has no mask or temporal decoder).
+
+    Raises:
+        CheckpointError: the file is missing, truncated, holds more than tensors, or names
+            are missing, unknown or of the wrong shape.
+    """
+    tensors = merge_lora(read_tensors(source))
+    expected = {reference_name(name): name for name in model.state_dict()}
+    tensors = {n: t for n, t in tensors.items() if n in expected or not REDUNDANT.match(n)}
+    current = model.state_dict()
+    missing = sorted(set(expected) - set(tensors))
+    unknown = sorted(set(tensors) - set(expected))
+    misshapen = [
+        f"{name} is {tuple(tensor.shape)}, not {tuple(current[expected[name]].shape)}"
+        for name, tensor in sorted(tensors.items())
+        if name in expected and tensor.shape != current[expected[name]].shape
+    ]
+    report = [
+        f"{len(names)} {kind} ({shorten(names)})"
+        for kind, names in (("missing", missing), ("unknown", unknown), ("misshapen", misshapen))
+        if names
+    ]
+    if misshapen or (strict and report) or not set(tensors) & set(expected):
+        raise CheckpointError(
+            f"The checkpoint does not fit {model.configuration.name}: "
+            f"{'; '.join(report) or 'it shares no tensor'}. Choose the model it was trained for."
+        )
+    if report:
+        logger.warning("Loaded in part: %s.", "; ".join(report))
+    fitting = {expected[name]: tensors[name] for name in tensors if name in expected}
+    model.load_state_dict(fitting, strict=False)
+
+
+def shorten(names: list[str], most: int = 4) -> str:
+    """The first few names, and how many more there are."""
+    more = f", and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def merge_lora(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Fold every pair lora_A, lora_B into the weight beside it."""
+    merged = {name: t for name, t in tensors.items() if not name.endswith((".lora_A", ".lora_B"))}
+    for name in tensors:
+        if not name.endswith(".lora_A"):
+            continue
+        layer = name.removesuffix(".lora_A")
+        weight, second = merged.get(f"{layer}.weight"), tensors.get(f"{layer}.lora_B")
+        if weight is None or second is None:
+            raise CheckpointError(f"The checkpoint has {name} without its weight and lora_B.")
+        merged[f"{layer}.weight"] = weight + second @ tensors[name] / LORA_RANK
+    return merged
+
+
+def read_tensors(source: Source) -> dict[str, Tensor]:
+    """Tensors by name, without executing anything a file may contain."""
+    if isinstance(source, Mapping):
+        return dict(source)
+    path = Path(source)
+    if not path.is_file():
+        raise CheckpointError(f"There is no checkpoint at {path}; check the path.")
+    if path.suffix == ".safetensors":
+        return read_safetensors(path)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise CheckpointError(
+            f"{path} is no readable checkpoint of tensors alone (truncated, or with code in it): "
+            f"{str(error).splitlines()[0] if str(error) else type(error).__name__}"
+        ) from error
+    for key in ("model_state_dict", "model"):
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+    if not isinstance(content, Mapping) or not content:
+        raise CheckpointError(f"{path} holds no table of tensors.")
+    if not all(isinstance(value, Tensor) for value in content.values()):
+        raise CheckpointError(f"{path} holds something other than tensors by name.")
+    return {name.removeprefix("module."): tensor for name, tensor in content.items()}
+
+
+def read_safetensors(path: Path) -> dict[str, Tensor]:
+    """Tensors of a .safetensors file."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path} is no readable .safetensors file: {error}") from error

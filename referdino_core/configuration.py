@@ -1,0 +1,198 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""Every setting of the network and of the stream, declared once with type, range and default."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Literal
+
+from referdino_core.errors import ReferDINOError
+
+
+@dataclass(frozen=True)
+class SwinConfiguration:
+    """Swin Transformer backbone: channels of the first stage, then one entry per stage."""
+
+    embedding: int
+    depths: tuple[int, ...]
+    heads: tuple[int, ...]
+    window: int
+
+    @property
+    def channels(self) -> tuple[int, ...]:
+        """Channels of the four outputs, finest (stride 4) first."""
+        return tuple(self.embedding * 2**stage for stage in range(len(self.depths)))
+
+
+@dataclass(frozen=True)
+class BertConfiguration:
+    """BERT text backbone; the defaults are bert-base-uncased.
+
+    `sentence_ends` are the token ids that delimit sub-sentences: [CLS], [SEP], "." and "?".
+    """
+
+    vocabulary: int = 30522
+    width: int = 768
+    layers: int = 12
+    heads: int = 12
+    feed_forward: int = 3072
+    positions: int = 512
+    sentence_ends: tuple[int, ...] = (101, 102, 1012, 1029)
+
+
+@dataclass(frozen=True)
+class NetworkConfiguration:
+    """ReferDINO's sizes and variants; the defaults are those of the released checkpoints.
+
+    `pruning_score` and `relevance` choose between what the released weights were trained with
+    and what the paper prints (eq. 4 and the object memory's update). `time_embedding` (the age
+    of each frame in the temporal decoder) and `calibrated_scores` (a learned scale and offset on
+    token similarities) are referdino's extensions: released weights have no counterpart of them.
+    """
+
+    name: str
+    swin: SwinConfiguration
+    bert: BertConfiguration = field(default_factory=BertConfiguration)
+    tokenizer: Literal["wordpiece", "words"] = "wordpiece"
+    width: int = 256
+    heads: int = 8
+    levels: int = 4
+    points: int = 4
+    encoder_layers: int = 6
+    decoder_layers: int = 6
+    feed_forward: int = 2048
+    fusion_width: int = 1024
+    fusion_heads: int = 4
+    text_feed_forward: int = 1024
+    text_heads: int = 4
+    num_queries: int = 900
+    keep_ratio: float = 0.5
+    temporal_layers: int = 3
+    temporal_feed_forward: int = 2048
+    mask_layers: int = 3
+    mask_points: int = 16
+    mask_feed_forward: int = 1024
+    memory_momentum: float = 0.1
+    pruning_score: Literal["released", "paper"] = "released"
+    relevance: Literal["released", "paper"] = "released"
+    time_embedding: bool = False
+    calibrated_scores: bool = False
+    image_short_side: int = 360
+
+    def __post_init__(self) -> None:
+        if not 0 < self.keep_ratio <= 1:
+            raise ReferDINOError(f"keep_ratio is {self.keep_ratio}; it must be in (0, 1].")
+        if self.num_queries < 1:
+            raise ReferDINOError(f"num_queries is {self.num_queries}; it must be at least 1.")
+        if self.width % self.heads or self.fusion_width % self.fusion_heads:
+            raise ReferDINOError("width and fusion_width must be divisible by their head counts.")
+        if self.pruning_score not in ("released", "paper"):
+            raise ReferDINOError(f"pruning_score {self.pruning_score!r} is not released or paper.")
+        if self.relevance not in ("released", "paper"):
+            raise ReferDINOError(f"relevance {self.relevance!r} is neither released nor paper.")
+
+    @property
+    def surviving_queries(self) -> tuple[int, ...]:
+        """Queries alive after each decoder layer, e.g. (450, 225, 113, 57, 29, 15)."""
+        alive = [self.num_queries]
+        for _ in range(self.decoder_layers):
+            alive.append(math.ceil(alive[-1] * self.keep_ratio))
+        return tuple(alive[1:])
+
+
+SWIN_T = NetworkConfiguration(
+    name="swint",
+    swin=SwinConfiguration(embedding=96, depths=(2, 2, 6, 2), heads=(3, 6, 12, 24), window=7),
+)
+
+SWIN_B = NetworkConfiguration(
+    name="swinb",
+    swin=SwinConfiguration(embedding=128, depths=(2, 2, 18, 2), heads=(4, 8, 16, 32), window=12),
+)
+
+NANO = NetworkConfiguration(
+    name="nano",
+    swin=SwinConfiguration(embedding=32, depths=(2, 2, 2, 2), heads=(2, 4, 8, 16), window=5),
+    bert=BertConfiguration(
+        vocabulary=80,
+        width=128,
+        layers=2,
+        heads=4,
+        feed_forward=256,
+        positions=256,
+        sentence_ends=(2, 3, 4, 5),
+    ),
+    tokenizer="words",
+    width=128,
+    encoder_layers=2,
+    decoder_layers=3,
+    feed_forward=256,
+    fusion_width=256,
+    text_feed_forward=256,
+    num_queries=60,
+    keep_ratio=0.8,
+    temporal_layers=1,
+    temporal_feed_forward=256,
+    mask_layers=1,
+    mask_points=8,
+    mask_feed_forward=256,
+    time_embedding=True,
+    calibrated_scores=True,
+    image_short_side=120,
+)
+
+CONFIGURATIONS = {configuration.name: configuration for configuration in (SWIN_T, SWIN_B, NANO)}
+
+
+def network_configuration(name: str, **overrides: Any) -> NetworkConfiguration:
+    """Configuration of that name with some settings replaced.
+
+    Raises:
+        ReferDINOError: the name or a setting is unknown, or a value is out of range.
+    """
+    if name not in CONFIGURATIONS:
+        raise ReferDINOError(f"There is no model {name!r}; choose one of {', '.join(CONFIGURATIONS)}.")
+    known = {entry.name for entry in fields(NetworkConfiguration)} - {"name"}
+    unknown = sorted(set(overrides) - known)
+    if unknown:
+        raise ReferDINOError(f"Unknown settings {unknown}; known are {', '.join(sorted(known))}.")
+    return replace(CONFIGURATIONS[name], **overrides)
+
+
+@dataclass(frozen=True)
+class SessionSettings:
+    """Thresholds of the stream's target states; scores are probabilities in [0, 1].
+
+    Attributes:
+        window: frames over which scores are averaged and the temporal decoder looks back.
+        accept: windowed score at which a search takes up a target.
+        keep: score below which a target that was accepted counts as not seen in a frame.
+        hold_frames: frames without sight of a target (occluded) before it is lost.
+        switch_margin: how much better another slot's windowed score must be to take over.
+        switch_frames: frames between two switches of slot, at least.
+        mask_threshold: probability above which a pixel belongs to the mask.
+        max_gap: seconds between two stamps that reset the memories; 0 never does.
+    """
+
+    window: int = 8
+    accept: float = 0.5
+    keep: float = 0.35
+    hold_frames: int = 30
+    switch_margin: float = 0.1
+    switch_frames: int = 4
+    mask_threshold: float = 0.5
+    max_gap: float = 5.0
+
+    def __post_init__(self) -> None:
+        if self.window < 1:
+            raise ReferDINOError(f"window is {self.window}; it must be at least 1 frame.")
+        for name in ("accept", "keep", "switch_margin", "mask_threshold"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise ReferDINOError(f"{name} is {getattr(self, name)}; it must be in [0, 1].")
+        if self.keep > self.accept:
+            raise ReferDINOError(f"keep ({self.keep}) must not exceed accept ({self.accept}).")
+        for name in ("hold_frames", "switch_frames", "max_gap"):
+            if getattr(self, name) < 0:
+                raise ReferDINOError(f"{name} is {getattr(self, name)}; it must not be negative.")

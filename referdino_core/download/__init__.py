@@ -1,0 +1,9 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""Released checkpoints and BERT's files: fetched from their public home, resumed, and checked."""
+
+from referdino_core.download.catalogue import ASSETS, Asset, cache_directory, locate
+from referdino_core.download.errors import DownloadError
+from referdino_core.download.fetching import Fetched, Outcome, fetch
+
+__all__ = ["ASSETS", "Asset", "DownloadError", "Fetched", "Outcome", "cache_directory", "fetch", "locate"]

@@ -1,0 +1,101 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""What can be downloaded, from where, and where it is kept."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from referdino_core.download.errors import DownloadError
+
+DEFAULT_ENDPOINT = "https://huggingface.co"
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """One file of a public repository.
+
+    repository: owner and name. path: within the repository. place: within the cache directory.
+    """
+
+    repository: str
+    path: str
+    place: str
+
+    @property
+    def url(self) -> str:
+        """Its address; the environment variable HF_ENDPOINT names a mirror, as for other tools."""
+        endpoint = os.environ.get("HF_ENDPOINT", "").rstrip("/") or DEFAULT_ENDPOINT
+        return f"{endpoint}/{self.repository}/resolve/main/{self.path}"
+
+
+@dataclass(frozen=True)
+class Asset:
+    """What a user asks for by one name: one or more files."""
+
+    name: str
+    description: str
+    files: tuple[RemoteFile, ...]
+
+    def paths(self, directory: Path) -> tuple[Path, ...]:
+        """Where its files are, or will be, under a directory."""
+        return tuple(directory / file.place for file in self.files)
+
+
+def _checkpoint(name: str, description: str) -> Asset:
+    file_name = f"{name}.pth"
+    return Asset(name, description, (RemoteFile("liangtm/referdino", file_name, file_name),))
+
+
+def _bert(*file_names: str) -> Asset:
+    folder = "bert-base-uncased"
+    return Asset(
+        "bert",
+        "vocabulary and configuration of BERT (base, uncased), which swint and swinb read text with",
+        tuple(
+            RemoteFile(f"google-bert/{folder}", file_name, f"{folder}/{file_name}")
+            for file_name in file_names
+        ),
+    )
+
+
+ASSETS = {
+    asset.name: asset
+    for asset in (
+        _checkpoint("ryt_swinb", "Swin-B checkpoint for Ref-YouTube-VOS and Ref-DAVIS17"),
+        _checkpoint("mevis_swinb", "Swin-B checkpoint for MeViS (expressions of motion)"),
+        _checkpoint("ryt_mevis_swinb", "Swin-B checkpoint for Ref-YouTube-VOS and MeViS together"),
+        _checkpoint("a2d_swinb", "Swin-B checkpoint for A2D-Sentences and JHMDB-Sentences"),
+        _checkpoint("coco_swinb", "Swin-B checkpoint for RefCOCO, RefCOCO+ and RefCOCOg (images)"),
+        _bert("vocab.txt", "config.json"),
+    )
+}
+
+
+def cache_directory() -> Path:
+    """Where downloads are kept.
+
+    The environment variable REFERDINO_CACHE, else `referdino` under XDG_CACHE_HOME, else ~/.cache/referdino.
+    """
+    own = os.environ.get("REFERDINO_CACHE")
+    if own:
+        return Path(own).expanduser()
+    shared = os.environ.get("XDG_CACHE_HOME")
+    return (Path(shared).expanduser() if shared else Path.home() / ".cache") / "referdino"
+
+
+def locate(name: str, directory: Path | None = None) -> tuple[Path, ...]:
+    """The downloaded files of an asset, in the order of the catalogue.
+
+    directory: where to look, by default the cache directory. Raises DownloadError, which says how to get
+    them, where one is missing, and where the catalogue does not know the name.
+    """
+    if name not in ASSETS:
+        raise DownloadError(f"there is nothing called {name!r} to download; choose from {', '.join(ASSETS)}")
+    paths = ASSETS[name].paths(directory or cache_directory())
+    for path in paths:
+        if not path.is_file():
+            raise DownloadError(f"{path} is missing; run: referdino download {name}")
+    return paths

@@ -1,0 +1,54 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""SHA-256 sums: computed, recorded beside a file on first use, compared from then on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from datetime import datetime, timezone
+from pathlib import Path
+
+from referdino_core.download.errors import DownloadError
+from referdino_core.media.partial_file import PartialFile
+
+_BLOCK = 1 << 20  # bytes
+
+
+def compute(path: Path) -> str:
+    """The SHA-256 sum of a file as 64 hexadecimal digits."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def record_path(path: Path) -> Path:
+    """Where the sum of a file is recorded."""
+    return path.with_name(f"{path.name}.checksum.json")
+
+
+def recorded(path: Path) -> str | None:
+    """The sum that was recorded for a file, or None; raises DownloadError where the record is damaged."""
+    record = record_path(path)
+    if not record.is_file():
+        return None
+    try:
+        checksum = json.loads(record.read_text(encoding="utf-8"))["sha256"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DownloadError(f"{record} cannot be read; delete it to record the checksum anew") from error
+    return str(checksum)
+
+
+def record(path: Path, checksum: str, url: str) -> None:
+    """Record the sum of a file, its size, its address and the time beside it."""
+    entry = {
+        "sha256": checksum,
+        "size": path.stat().st_size,
+        "source": url,
+        "recorded": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    }
+    file = PartialFile(record_path(path))
+    file.growing_path.write_text(json.dumps(entry, indent=2) + "\n", encoding="utf-8")
+    file.commit()

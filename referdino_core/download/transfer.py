@@ -1,0 +1,235 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""One file over HTTP, continued where an earlier attempt ended.
+
+huggingface_hub is not used for this: since 1.31 it starts interrupted downloads over.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import http.client
+import logging
+import re
+import shutil
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from referdino_core.download.errors import DownloadError
+
+Progress = Callable[[int, "int | None"], None]
+"""Called with the bytes that are here and the bytes there are in all, if known."""
+
+_BLOCK = 1 << 18  # bytes
+_TIMEOUT = 30.0  # seconds without a byte
+_ATTEMPTS = 5  # in a row that bring nothing new
+_FIRST_PAUSE = 0.5  # seconds, doubled from attempt to attempt
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+_logger = logging.getLogger("referdino.download")
+
+
+@dataclass(frozen=True)
+class Announcement:
+    """What a server says of a file: an entity tag, the size in bytes, the SHA-256 sum; None if unsaid."""
+
+    entity_tag: str | None
+    size: int | None
+    checksum: str | None
+
+
+class _Interrupted(Exception):
+    """The connection failed in a way that a new attempt may mend."""
+
+
+class _LinkedFile(urllib.request.HTTPRedirectHandler):
+    """Keeps what the hub says of a large file when it redirects to the storage that holds it."""
+
+    def __init__(self) -> None:
+        self.entity_tag: str | None = None
+        self.size: int | None = None
+
+    def redirect_request(self, req, fp, code, msg, headers, newurl):  # type: ignore[no-untyped-def]
+        self.entity_tag = headers.get("X-Linked-Etag") or self.entity_tag
+        size = headers.get("X-Linked-Size")
+        self.size = int(size) if size and size.isdecimal() else self.size
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def partial_path(path: Path) -> Path:
+    """Where a file grows until it is complete."""
+    return path.with_name(f"{path.name}.part")
+
+
+def transfer(url: str, path: Path, progress: Progress) -> Announcement:
+    """Bring a file to `partial_path(path)`, complete, and return what the server says of it.
+
+    Goes on from what is already there if the server's entity tag is still the same, else starts over.
+    Dropped connections are taken up again by themselves. Raises DownloadError where the file is not to be
+    had, the disk is full, or another download of the same file is running; what has arrived is kept.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = partial_path(path).open("ab")
+    except OSError as error:
+        raise DownloadError(f"{path} cannot be written: {error.strerror}") from error
+    with part:
+        try:
+            fcntl.flock(part, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise DownloadError(f"{path.name} is already being downloaded by another process") from error
+        announcement = _with_new_attempts(url, part, _tag_path(path), progress)
+    _tag_path(path).unlink(missing_ok=True)
+    return announcement
+
+
+def _tag_path(path: Path) -> Path:
+    return path.with_name(f"{path.name}.part.etag")
+
+
+def _with_new_attempts(
+    url: str, part: BinaryIO, tag_path: Path, progress: Progress
+) -> Announcement:
+    failures, furthest = 0, part.tell()
+    while True:
+        try:
+            return _attempt(url, part, tag_path, progress)
+        except _Interrupted as interruption:
+            failures = 1 if part.tell() > furthest else failures + 1
+            furthest = max(furthest, part.tell())
+            if failures >= _ATTEMPTS:
+                raise DownloadError(
+                    f"the connection to {url} keeps breaking ({interruption}); run the same command again "
+                    "to go on from where it stopped"
+                ) from interruption
+            _logger.warning("the connection broke (%s); going on from there", interruption)
+            time.sleep(_FIRST_PAUSE * 2 ** (failures - 1))
+
+
+def _attempt(url: str, part: BinaryIO, tag_path: Path, progress: Progress) -> Announcement:
+    known_tag = tag_path.read_text(encoding="utf-8") if tag_path.is_file() else None
+    if known_tag is None:
+        part.truncate(0)
+    here = part.seek(0, 2)
+    linked = _LinkedFile()
+    response = _request(url, here, linked, bool(here))
+    if response is None:
+        # The server has nothing beyond what is here: complete, unless the file has changed since.
+        part.truncate(0)
+        return _attempt(url, part, tag_path, progress)
+    with response:
+        announcement, start = _read_announcement(response, linked)
+        if here and start == here and announcement.entity_tag != known_tag:
+            _logger.warning("the file has changed on the server; starting over")
+            part.truncate(0)
+            return _attempt(url, part, tag_path, progress)
+        if start not in (0, here):
+            raise DownloadError(f"{url} answers with a part that was not asked for; try again later")
+        part.truncate(start)
+        part.seek(0, 2)
+        if announcement.entity_tag is None:
+            tag_path.unlink(missing_ok=True)
+        else:
+            tag_path.write_text(announcement.entity_tag, encoding="utf-8")
+        _receive(response, part, announcement.size, progress)
+    return announcement
+
+
+def _request(
+    url: str, start: int, linked: _LinkedFile, can_start_over: bool
+) -> http.client.HTTPResponse | None:
+    """Ask for a file from a byte on; None where the server says that nothing lies beyond it."""
+    request = urllib.request.Request(
+        url, headers={"User-Agent": "referdino", "Accept-Encoding": "identity"}
+    )
+    if start:
+        request.add_header("Range", f"bytes={start}-")
+    try:
+        return urllib.request.build_opener(linked).open(request, timeout=_TIMEOUT)
+    except urllib.error.HTTPError as error:
+        error.close()
+        if error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE and can_start_over:
+            return None
+        if error.code in (408, 429, 500, 502, 503, 504):
+            raise _Interrupted(f"the server answers {error.code} {error.reason}") from error
+        raise DownloadError(_advice(url, error.code, str(error.reason))) from error
+    except urllib.error.URLError as error:
+        reason = error.reason
+        text = reason.strerror if isinstance(reason, OSError) and reason.strerror else str(reason)
+        if start:
+            raise _Interrupted(text) from error
+        raise DownloadError(
+            f"{url} cannot be reached ({text}); check the network, and HTTPS_PROXY or HF_ENDPOINT if you "
+            "need a proxy or a mirror"
+        ) from error
+    except (OSError, http.client.HTTPException) as error:
+        raise _Interrupted(str(error) or type(error).__name__) from error
+    except ValueError as error:
+        raise DownloadError(f"{url} is no address; check HF_ENDPOINT") from error
+
+
+def _advice(url: str, status: int, reason: str) -> str:
+    if status == 404:
+        return f"{url} does not exist (404); its publisher may have moved it, or HF_ENDPOINT may be wrong"
+    if status in (401, 403):
+        return f"{url} may not be read ({status} {reason}); check HF_ENDPOINT and your proxy"
+    return f"{url} cannot be fetched: the server answers {status} {reason}"
+
+
+def _read_announcement(
+    response: http.client.HTTPResponse, linked: _LinkedFile
+) -> tuple[Announcement, int]:
+    """What the server says of the whole file, and the byte from which on it sends it."""
+    start, size = 0, response.length
+    content_range = re.fullmatch(
+        r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", "")
+    )
+    if response.status == http.client.PARTIAL_CONTENT and content_range:
+        start = int(content_range[1])
+        size = int(content_range[2]) if content_range[2] != "*" else None
+    entity_tag = linked.entity_tag or response.headers.get("ETag")
+    checksum = (linked.entity_tag or "").strip('"')
+    return (
+        Announcement(
+            entity_tag=entity_tag,
+            size=size if size is not None else linked.size,
+            checksum=checksum if _SHA256.fullmatch(checksum) else None,
+        ),
+        start,
+    )
+
+
+def _receive(
+    response: http.client.HTTPResponse, part: BinaryIO, size: int | None, progress: Progress
+) -> None:
+    here = part.tell()
+    if size is not None and size - here > shutil.disk_usage(Path(part.name).parent).free:
+        raise DownloadError(
+            f"{Path(part.name).stem} needs {size - here:,} more bytes than the disk has free; make room or "
+            "choose another --directory"
+        )
+    progress(here, size)
+    while True:
+        try:
+            block = response.read(_BLOCK)
+        except (OSError, http.client.HTTPException) as error:
+            part.flush()
+            raise _Interrupted(str(error) or type(error).__name__) from error
+        if not block:
+            break
+        try:
+            part.write(block)
+            part.flush()
+        except OSError as error:
+            raise DownloadError(f"{part.name} cannot be written: {error.strerror}") from error
+        here += len(block)
+        progress(here, size)
+    if size is not None and here < size:
+        raise _Interrupted(f"{here:,} of {size:,} bytes arrived")
+    if size is not None and here > size:
+        raise DownloadError(f"{part.name} became longer than announced; delete it and try again")

@@ -1,0 +1,51 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""Writing texts into images, at a size given in pixels."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+Colour = tuple[int, int, int]
+
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+_THICKNESS = 1
+_ELLIPSIS = "..."
+_SAMPLE = "Hg"
+
+
+def text_height(image: np.ndarray) -> int:
+    """The height of capital letters, in pixels, that reads well on an image (H, W, …)."""
+    return round(6 + min(image.shape[:2]) / 60)
+
+
+def width_of(text: str, height: int) -> int:
+    """The width in pixels of a text whose capitals are `height` pixels tall."""
+    (width, _), _ = cv2.getTextSize(text, _FONT, _scale(height), _THICKNESS)
+    return width
+
+
+def shorten(text: str, height: int, widest: int) -> str:
+    """The text itself, or as much of its beginning as fits into `widest` pixels, with an ellipsis."""
+    text = " ".join(text.split())
+    if width_of(text, height) <= widest:
+        return text
+    fitting, too_long = 0, len(text)
+    while too_long - fitting > 1:
+        middle = (fitting + too_long) // 2
+        if width_of(text[:middle].rstrip() + _ELLIPSIS, height) <= widest:
+            fitting = middle
+        else:
+            too_long = middle
+    return text[:fitting].rstrip() + _ELLIPSIS
+
+
+def write(image: np.ndarray, text: str, left: int, baseline: int, height: int, colour: Colour) -> None:
+    """Write a text into an image (H, W, 3) uint8, in place, from a point on its baseline on."""
+    cv2.putText(image, text, (left, baseline), _FONT, _scale(height), colour, _THICKNESS, cv2.LINE_AA)
+
+
+def _scale(height: int) -> float:
+    (_, height_at_scale_one), _ = cv2.getTextSize(_SAMPLE, _FONT, 1.0, _THICKNESS)
+    return height / height_at_scale_one

@@ -1,0 +1,70 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""Masks as COCO run lengths, the compact text form in which results leave the process."""
+
+from __future__ import annotations
+
+import numpy as np
+from pycocotools import mask as coco_mask
+
+from referdino_core.errors import ImageError
+
+_LOWEST_CHARACTER = 48  # COCO writes six bits per character, from "0" on
+_HIGHEST_CHARACTER = _LOWEST_CHARACTER + 63
+
+
+def encode(mask: np.ndarray) -> str:
+    """Write a mask (H, W) of bool as COCO's compressed run lengths.
+
+    The runs go down the columns, as everywhere in COCO. Raises ImageError where the mask is not a
+    two-dimensional array of bool with at least one pixel.
+    """
+    if not isinstance(mask, np.ndarray) or mask.ndim != 2 or mask.dtype != np.bool_:
+        found = f"{mask.dtype} {mask.shape}" if isinstance(mask, np.ndarray) else type(mask).__name__
+        raise ImageError(f"a mask must be a (height, width) array of bool, not {found}")
+    if mask.size == 0:
+        raise ImageError(f"a mask needs at least one pixel, not a size of {mask.shape}")
+    encoded = coco_mask.encode(np.asfortranarray(mask.view(np.uint8)))
+    return encoded["counts"].decode("ascii")
+
+
+def decode(counts: str, height: int, width: int) -> np.ndarray:
+    """Turn COCO's compressed run lengths back into a mask (height, width) of bool.
+
+    Raises ImageError where the text is no run-length code or its runs do not add up to
+    height × width pixels.
+    """
+    if height < 1 or width < 1:
+        raise ImageError(f"a mask needs at least one pixel, not a size of ({height}, {width})")
+    pixels = sum(_run_lengths(counts))
+    if pixels != height * width:
+        raise ImageError(
+            f"the run lengths cover {pixels} pixels, a mask of {height} × {width} has {height * width}"
+        )
+    encoded = {"size": [height, width], "counts": counts.encode("ascii")}
+    return coco_mask.decode(encoded).astype(np.bool_)
+
+
+def _run_lengths(counts: str) -> list[int]:
+    """Read the lengths of the runs, checked: pycocotools trusts its input and reads on past the end."""
+    runs: list[int] = []
+    value, shift = 0, 0
+    for character in counts:
+        code = ord(character) - _LOWEST_CHARACTER
+        if not 0 <= code <= _HIGHEST_CHARACTER - _LOWEST_CHARACTER:
+            raise ImageError(f"run lengths cannot contain the character {character!r}")
+        value |= (code & 31) << shift
+        shift += 5
+        if code & 32:
+            continue
+        if code & 16:
+            value -= 1 << shift
+        if len(runs) > 2:
+            value += runs[-2]
+        if value < 0:
+            raise ImageError("run lengths cannot be negative; the code is damaged")
+        runs.append(value)
+        value, shift = 0, 0
+    if shift:
+        raise ImageError("the run lengths end in the middle of a number; the code is cut off")
+    return runs

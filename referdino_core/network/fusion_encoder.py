@@ -1,0 +1,156 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""Fusion encoder of Grounding DINO: image and text features attend to each other, six times."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from referdino_core.configuration import NetworkConfiguration
+from referdino_core.network.attention import MultiHeadAttention
+from referdino_core.network.deformable_attention import DeformableAttention
+from referdino_core.network.image_encoder import ImageFeatures
+from referdino_core.network.position_encoding import sine_embedding
+from referdino_core.network.text_encoder import TextFeatures
+
+
+class BidirectionalAttention(nn.Module):
+    """Image and text attend to each other through one shared matrix of logits."""
+
+    def __init__(self, width: int, inner_width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.v_proj = nn.Linear(width, inner_width)
+        self.l_proj = nn.Linear(width, inner_width)
+        self.values_v_proj = nn.Linear(width, inner_width)
+        self.values_l_proj = nn.Linear(width, inner_width)
+        self.out_v_proj = nn.Linear(inner_width, width)
+        self.out_l_proj = nn.Linear(inner_width, width)
+
+    def split(self, tokens: Tensor) -> Tensor:
+        """(N, tokens, inner) to (N, heads, tokens, inner / heads)."""
+        return tokens.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+    def forward(
+        self, image: Tensor, text: Tensor, image_padding: Tensor, text_padding: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Updates for (N, S, d) image and (N, L, d) text tokens."""
+        image_query, text_query = self.split(self.v_proj(image)), self.split(self.l_proj(text))
+        logits = (image_query * image_query.shape[-1] ** -0.5) @ text_query.transpose(-1, -2)
+        to_text = logits.masked_fill(text_padding[:, None, None, :], -torch.inf).softmax(-1)
+        to_image = logits.masked_fill(image_padding[:, None, :, None], -torch.inf).softmax(-2)
+        image_update = to_text @ self.split(self.values_l_proj(text))
+        text_update = to_image.transpose(-1, -2) @ self.split(self.values_v_proj(image))
+        return (
+            self.out_v_proj(image_update.transpose(1, 2).flatten(-2)),
+            self.out_l_proj(text_update.transpose(1, 2).flatten(-2)),
+        )
+
+
+class FusionLayer(nn.Module):
+    """Bi-directional attention, added to the normalised features with a learned gain."""
+
+    def __init__(self, width: int, inner_width: int, heads: int) -> None:
+        super().__init__()
+        self.layer_norm_v = nn.LayerNorm(width)
+        self.layer_norm_l = nn.LayerNorm(width)
+        self.attn = BidirectionalAttention(width, inner_width, heads)
+        self.gamma_v = nn.Parameter(torch.full((width,), 1e-4))
+        self.gamma_l = nn.Parameter(torch.full((width,), 1e-4))
+
+    def forward(
+        self, image: Tensor, text: Tensor, image_padding: Tensor, text_padding: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Fused (N, S, d) image and (N, L, d) text tokens."""
+        image, text = self.layer_norm_v(image), self.layer_norm_l(text)
+        image_update, text_update = self.attn(image, text, image_padding, text_padding)
+        return image + self.gamma_v * image_update, text + self.gamma_l * text_update
+
+
+class TextLayer(nn.Module):
+    """Post-norm transformer layer under the sub-sentence mask."""
+
+    def __init__(self, width: int, heads: int, feed_forward: int) -> None:
+        super().__init__()
+        self.self_attn = MultiHeadAttention(width, heads)
+        self.norm1 = nn.LayerNorm(width)
+        self.linear1 = nn.Linear(width, feed_forward)
+        self.linear2 = nn.Linear(feed_forward, width)
+        self.norm2 = nn.LayerNorm(width)
+
+    def forward(self, text: Tensor, positions: Tensor, visible: Tensor) -> Tensor:
+        """(N, L, d) to the same shape; `visible` is (N, L, L) bool."""
+        located = text + positions
+        text = self.norm1(text + self.self_attn(located, located, text, visible[:, None]))
+        return self.norm2(text + self.linear2(F.relu(self.linear1(text))))
+
+
+class ImageLayer(nn.Module):
+    """Multi-scale deformable self-attention and a feed-forward network."""
+
+    def __init__(self, width: int, heads: int, levels: int, points: int, feed_forward: int) -> None:
+        super().__init__()
+        self.self_attn = DeformableAttention(width, heads, levels, points)
+        self.norm1 = nn.LayerNorm(width)
+        self.linear1 = nn.Linear(width, feed_forward)
+        self.linear2 = nn.Linear(feed_forward, width)
+        self.norm2 = nn.LayerNorm(width)
+
+    def forward(self, tokens: Tensor, image: ImageFeatures, references: Tensor) -> Tensor:
+        """(N, S, d) to the same shape; `references` are (N, S, levels, 2) cell centres."""
+        attended = self.self_attn(
+            tokens + image.positions, references, tokens, image.spatial_shapes, image.padding
+        )
+        tokens = self.norm1(tokens + attended)
+        return self.norm2(tokens + self.linear2(F.relu(self.linear1(tokens))))
+
+
+class FusionEncoder(nn.Module):
+    """Six times: fuse, then a text layer, then an image layer."""
+
+    def __init__(self, configuration: NetworkConfiguration) -> None:
+        super().__init__()
+        c = configuration
+        count = range(c.encoder_layers)
+        self.width = c.width
+        self.fusion_layers = nn.ModuleList(
+            FusionLayer(c.width, c.fusion_width, c.fusion_heads) for _ in count
+        )
+        self.text_layers = nn.ModuleList(
+            TextLayer(c.width, c.text_heads, c.text_feed_forward) for _ in count
+        )
+        self.layers = nn.ModuleList(
+            ImageLayer(c.width, c.heads, c.levels, c.points, c.feed_forward) for _ in count
+        )
+
+    def forward(self, image: ImageFeatures, text: TextFeatures) -> tuple[Tensor, Tensor]:
+        """Fused image tokens (N, S, d) and text tokens (N, L, d)."""
+        image_tokens, text_tokens = image.tokens, text.tokens
+        references = cell_centres(image)
+        text_positions = sine_embedding(text.positions * (2 * math.pi), self.width, 10000.0)
+        for fuse, read, look in zip(
+            self.fusion_layers, self.text_layers, self.layers, strict=True
+        ):
+            image_tokens, text_tokens = fuse(
+                image_tokens, text_tokens, image.padding, text.padding
+            )
+            text_tokens = read(text_tokens, text_positions, text.attention)
+            image_tokens = look(image_tokens, image, references)
+        return image_tokens, text_tokens
+
+
+def cell_centres(image: ImageFeatures) -> Tensor:
+    """(N, S, levels, 2) centre of every cell, in [0, 1] of each level's padded extent."""
+    ratios = image.valid_ratios
+    centres = []
+    for level, (height, width) in enumerate(image.spatial_shapes):
+        rows = (torch.arange(height, device=ratios.device) + 0.5) / height
+        columns = (torch.arange(width, device=ratios.device) + 0.5) / width
+        y, x = torch.meshgrid(rows, columns, indexing="ij")
+        xy = torch.stack((x, y), dim=-1).view(1, -1, 2)
+        centres.append(xy / ratios[:, level, None])
+    return torch.cat(centres, dim=1)[:, :, None] * ratios[:, None]

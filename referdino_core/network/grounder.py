@@ -1,0 +1,86 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""Stage 3, grounder: image and text to surviving queries, batched over commands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from referdino_core.configuration import NetworkConfiguration
+from referdino_core.network.decoder import DecodedQueries, Decoder
+from referdino_core.network.fusion_encoder import FusionEncoder
+from referdino_core.network.image_encoder import ImageFeatures, valid_ratio
+from referdino_core.network.pixel_decoder import PixelDecoder
+from referdino_core.network.query_selection import Proposals, QuerySelection
+from referdino_core.network.text_encoder import TextFeatures
+
+
+@dataclass(frozen=True)
+class Grounding:
+    """What one frame says about N commands.
+
+    Attributes:
+        text: (N, L, d) fused text; text_padding: (N, L) bool.
+        tokens: (N, S, d) fused image tokens.
+        mask_features: (N, d, h, w) at stride 4; mask_padding: (N, h, w) bool.
+        mask_valid_ratio: (N, 2) non-padded share of the mask features' width and height.
+        proposals: the queries' beginnings; layers: the survivors of every decoder layer.
+    """
+
+    text: Tensor
+    text_padding: Tensor
+    tokens: Tensor
+    mask_features: Tensor
+    mask_padding: Tensor
+    mask_valid_ratio: Tensor
+    proposals: Proposals
+    layers: tuple[DecodedQueries, ...]
+
+    @property
+    def queries(self) -> Tensor:
+        """(N, Q, d) queries that survive the last layer."""
+        return self.layers[-1].queries
+
+    @property
+    def references(self) -> Tensor:
+        """(N, Q, 4) the boxes they entered it with, in [0, 1]."""
+        return self.layers[-1].references
+
+
+class Grounder(nn.Module):
+    """Fusion encoder, query selection, pruning decoder and pixel decoder."""
+
+    def __init__(self, configuration: NetworkConfiguration) -> None:
+        super().__init__()
+        self.fusion_encoder = FusionEncoder(configuration)
+        self.query_selection = QuerySelection(configuration)
+        self.decoder = Decoder(configuration)
+        self.pixel_decoder = PixelDecoder(configuration.width, configuration.swin.channels[0])
+
+    def forward(self, image: ImageFeatures, text: TextFeatures) -> Grounding:
+        """Ground N sentences in N images (repeat or expand the shorter side first)."""
+        tokens, fused_text = self.fusion_encoder(image, text)
+        proposals = self.query_selection(tokens, image, fused_text, text.padding)
+        return Grounding(
+            text=fused_text,
+            text_padding=text.padding,
+            tokens=tokens,
+            mask_features=self.mask_features(tokens, image),
+            mask_padding=image.finest_padding,
+            mask_valid_ratio=valid_ratio(image.finest_padding),
+            proposals=proposals,
+            layers=self.decoder(proposals, tokens, image, fused_text, text.padding),
+        )
+
+    def mask_features(self, tokens: Tensor, image: ImageFeatures) -> Tensor:
+        """Mask features (N, d, h, w) at stride 4 of fused tokens (N, S, d)."""
+        sizes = [height * width for height, width in image.spatial_shapes]
+        levels = torch.split(tokens, sizes, dim=1)[:3]
+        stride8, stride16, stride32 = (
+            level.transpose(1, 2).unflatten(-1, shape)
+            for level, shape in zip(levels, image.spatial_shapes, strict=False)
+        )
+        return self.pixel_decoder((stride8, stride16, stride32), image.finest)

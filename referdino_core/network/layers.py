@@ -1,0 +1,30 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""Small layers that several blocks of the network are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class MultilayerPerceptron(nn.Module):
+    """Linear layers with ReLU between them; `sizes` holds input, hidden and output widths."""
+
+    def __init__(self, sizes: Sequence[int]) -> None:
+        super().__init__()
+        pairs = zip(sizes[:-1], sizes[1:], strict=True)
+        self.layers = nn.ModuleList(nn.Linear(before, after) for before, after in pairs)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(..., sizes[0]) to (..., sizes[-1])."""
+        for layer in self.layers[:-1]:
+            features = F.relu(layer(features))
+        return self.layers[-1](features)
+
+
+def group_count(channels: int, most: int = 8) -> int:
+    """Groups of a GroupNorm: `most`, unless a group would hold fewer than two channels."""
+    return max(1, min(most, channels // 2))

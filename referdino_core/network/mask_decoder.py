@@ -1,0 +1,56 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""Grounding-guided deformable mask decoder (ReferDINO, section on the mask decoder)."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from referdino_core.configuration import NetworkConfiguration
+from referdino_core.network.attention import DecoderLayer
+
+
+class MaskDecoder(nn.Module):
+    """Lets queries look at the mask features around their reference boxes."""
+
+    def __init__(self, configuration: NetworkConfiguration) -> None:
+        super().__init__()
+        c = configuration
+        self.layers = nn.ModuleList(
+            DecoderLayer(
+                c.width, c.heads, levels=1, points=c.mask_points, feed_forward=c.mask_feed_forward
+            )
+            for _ in range(c.mask_layers)
+        )
+
+    def forward(
+        self,
+        queries: Tensor,
+        positions: Tensor,
+        references: Tensor,
+        text: Tensor,
+        text_padding: Tensor,
+        mask_features: Tensor,
+        mask_padding: Tensor,
+    ) -> Tensor:
+        """Mask embeddings (N, Q, d).
+
+        Args:
+            queries, positions: (N, Q, d).
+            references: (N, Q, 4) boxes, scaled by the mask features' valid ratio.
+            text: (N, L, d); text_padding: (N, L) bool.
+            mask_features: (N, d, h, w); mask_padding: (N, h, w) bool.
+        """
+        height, width = mask_features.shape[-2:]
+        memory = mask_features.flatten(2).transpose(1, 2)
+        for layer in self.layers:
+            queries, _, _ = layer(
+                queries, positions, references[:, :, None], text, text_padding,
+                memory, mask_padding.flatten(1), ((height, width),),
+            )  # fmt: skip
+        return queries
+
+
+def decode_masks(embeddings: Tensor, mask_features: Tensor) -> Tensor:
+    """Mask logits (N, Q, h, w) of embeddings (N, Q, d) over mask features (N, d, h, w)."""
+    return (embeddings @ mask_features.flatten(2)).unflatten(-1, mask_features.shape[-2:])

@@ -1,0 +1,60 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""What the network says about the queries of a frame, of a clip, and of every layer in training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class FramePrediction:
+    """The readout of one frame, Q queries.
+
+    Attributes:
+        scores: (Q,) logits that the query is what the sentence refers to.
+        boxes: (Q, 4) centre x, centre y, width, height, each 0 to 1 of the image.
+        masks: (Q, h, w) logits at stride 4.
+    """
+
+    scores: Tensor
+    boxes: Tensor
+    masks: Tensor
+
+
+@dataclass(frozen=True)
+class ClipPrediction:
+    """The readout of T frames, Q queries; query q is the same object slot in all frames.
+
+    Attributes:
+        scores: (T, Q) logits that the query is what the sentence refers to.
+        boxes: (T, Q, 4) centre x, centre y, width, height, each 0 to 1 of the image.
+        masks: (T, Q, h, w) logits at stride 4.
+    """
+
+    scores: Tensor
+    boxes: Tensor
+    masks: Tensor
+
+
+@dataclass(frozen=True)
+class ClipOutputs:
+    """Everything that is supervised in one clip; the layers may differ in their query count.
+
+    Attributes:
+        final: the last decoder layer, which is also the answer at inference.
+        auxiliary: the decoder layers before it, first layer first.
+        proposals: the queries that the encoder selected, before the decoder.
+    """
+
+    final: ClipPrediction
+    auxiliary: tuple[ClipPrediction, ...]
+    proposals: ClipPrediction
+
+    @property
+    def layers(self) -> dict[str, ClipPrediction]:
+        """Every prediction by name: `final`, `decoder_0` …, `proposals`."""
+        decoder = {f"decoder_{index}": layer for index, layer in enumerate(self.auxiliary)}
+        return {"final": self.final, **decoder, "proposals": self.proposals}

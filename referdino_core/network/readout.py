@@ -1,0 +1,74 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""Stage 5, readout: windows of aligned queries to scores, boxes and masks of the slots."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from referdino_core.configuration import NetworkConfiguration
+from referdino_core.network.grounder import Grounder, Grounding
+from referdino_core.network.mask_decoder import MaskDecoder
+from referdino_core.network.object_memory import Window
+from referdino_core.network.temporal_decoder import TemporalDecoder
+from referdino_core.network.token_similarity import TokenSimilarity
+
+
+@dataclass(frozen=True)
+class SlotReadings:
+    """Every slot of N commands at the newest frame.
+
+    Attributes:
+        scores: (N, T, Q) logits of every frame in the window, seen from the newest.
+        boxes: (N, Q, 4) centre x, y, width, height in [0, 1] at the newest frame.
+        mask_embeddings: (N, Q, d); `decode_masks` turns those asked for into masks.
+    """
+
+    scores: Tensor
+    boxes: Tensor
+    mask_embeddings: Tensor
+
+
+class Readout(nn.Module):
+    """Temporal decoder, score and box heads, mask decoder.
+
+    The reference-point head and the box head are the grounder's: the network shares them.
+    """
+
+    def __init__(self, configuration: NetworkConfiguration, grounder: Grounder) -> None:
+        super().__init__()
+        self.temporal_decoder = TemporalDecoder(configuration)
+        self.mask_decoder = MaskDecoder(configuration)
+        self.similarity = TokenSimilarity(configuration.width, configuration.calibrated_scores)
+        self.query_positions = grounder.decoder.query_positions
+        self.boxes = grounder.decoder.refine
+
+    def forward(self, window: Window, newest: Grounding) -> SlotReadings:
+        """Read every slot at the newest frame; `newest` is that frame's grounding."""
+        history = self.temporal_decoder(window.queries, window.text[:, :, 0], window.ages)
+        references = window.references[:, -1]
+        text = window.text[:, -1]
+        return SlotReadings(
+            scores=self.similarity(history, window.text, window.text_padding[:, None]),
+            boxes=self.boxes(history[:, -1], references),
+            mask_embeddings=self.mask_embeddings(
+                history[:, -1], references, text, window.text_padding, newest
+            ),
+        )
+
+    def mask_embeddings(
+        self,
+        queries: Tensor,
+        references: Tensor,
+        text: Tensor,
+        text_padding: Tensor,
+        frames: Grounding,
+    ) -> Tensor:
+        """Mask embeddings (N, Q, d) of queries (N, Q, d) over the frames' mask features."""
+        scaled = references * frames.mask_valid_ratio.repeat(1, 2)[:, None]
+        return self.mask_decoder(
+            queries, self.query_positions(scaled), scaled, text, text_padding,
+            frames.mask_features, frames.mask_padding,
+        )  # fmt: skip

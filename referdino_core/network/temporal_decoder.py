@@ -1,0 +1,100 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""Cross-modal temporal decoder (ReferDINO, section on the object-consistent temporal enhancer)."""
+
+from __future__ import annotations
+
+import math
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from referdino_core.configuration import NetworkConfiguration
+from referdino_core.network.attention import MultiHeadAttention
+from referdino_core.network.position_encoding import sine_embedding
+
+
+class TimeEmbedding(nn.Module):
+    """Age of each frame relative to the newest; referdino's extension of the paper.
+
+    Without it, attention along time is blind to order: reversing the frames reverses the
+    output exactly, so "moving left" and "moving right" look the same.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.width = width
+        self.projection = nn.Linear(width, width)
+
+    def forward(self, ages: Tensor) -> Tensor:
+        """(N, T) seconds before the newest frame to (N, T, d)."""
+        return self.projection(sine_embedding(ages * (2 * math.pi), self.width, 100.0))
+
+
+class SentenceDecoderLayer(nn.Module):
+    """Post-norm transformer decoder layer: the sentence asks, one slot's history answers."""
+
+    def __init__(self, width: int, heads: int, feed_forward: int) -> None:
+        super().__init__()
+        self.self_attn = MultiHeadAttention(width, heads)
+        self.norm1 = nn.LayerNorm(width)
+        self.multihead_attn = MultiHeadAttention(width, heads)
+        self.norm2 = nn.LayerNorm(width)
+        self.linear1 = nn.Linear(width, feed_forward)
+        self.linear2 = nn.Linear(feed_forward, width)
+        self.norm3 = nn.LayerNorm(width)
+
+    def forward(self, sentence: Tensor, history: Tensor) -> Tensor:
+        """(B, T, d) sentence features over (B, T, d) slot history to (B, T, d)."""
+        sentence = self.norm1(sentence + self.self_attn(sentence, sentence, sentence))
+        sentence = self.norm2(sentence + self.multihead_attn(sentence, history, history))
+        return self.norm3(sentence + self.linear2(F.relu(self.linear1(sentence))))
+
+
+class TemporalLayer(nn.Module):
+    """Self-attention along a slot's history, then the sentence decoder."""
+
+    def __init__(self, width: int, heads: int, feed_forward: int) -> None:
+        super().__init__()
+        self.self_attn = MultiHeadAttention(width, heads)
+        self.norm = nn.LayerNorm(width)
+        self.decoder = SentenceDecoderLayer(width, heads, feed_forward)
+
+    def forward(self, history: Tensor, sentence: Tensor) -> tuple[Tensor, Tensor]:
+        """Updated (B, T, d) history and sentence."""
+        history = self.norm(history + self.self_attn(history, history, history))
+        return history, self.decoder(sentence, history)
+
+
+class TemporalDecoder(nn.Module):
+    """Attention along time, separately for every slot, unmasked."""
+
+    def __init__(self, configuration: NetworkConfiguration) -> None:
+        super().__init__()
+        c = configuration
+        self.layer = nn.ModuleList(
+            TemporalLayer(c.width, c.heads, c.temporal_feed_forward)
+            for _ in range(c.temporal_layers)
+        )
+        self.norm = nn.ModuleList(nn.LayerNorm(c.width) for _ in range(c.temporal_layers))
+        self.time_embedding = TimeEmbedding(c.width) if c.time_embedding else None
+
+    def forward(self, queries: Tensor, sentence: Tensor, ages: Tensor) -> Tensor:
+        """Queries that know their slot's history.
+
+        Args:
+            queries: (N, T, Q, d) aligned queries; sentence: (N, T, d) fused [CLS] token.
+            ages: (N, T) seconds before the newest frame; only a time embedding looks at it.
+
+        Returns:
+            (N, T, Q, d).
+        """
+        count, frames, slots, width = queries.shape
+        if self.time_embedding is not None:
+            queries = queries + self.time_embedding(ages)[:, :, None]
+        history = queries.transpose(1, 2).reshape(count * slots, frames, width)
+        sentence = sentence[:, None].expand(-1, slots, -1, -1).reshape(history.shape)
+        for layer, norm in zip(self.layer, self.norm, strict=True):
+            history, sentence = layer(history, sentence)
+            history = norm(history + sentence)
+        return history.view(count, slots, frames, width).transpose(1, 2)

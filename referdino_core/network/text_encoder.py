@@ -1,0 +1,116 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""Stage 1, text encoder: token ids to text features, once per command."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from transformers import BertConfig, BertModel
+
+from referdino_core.configuration import NetworkConfiguration
+
+
+@dataclass(frozen=True)
+class TextFeatures:
+    """Encoded sentences, padded to a common length L.
+
+    Attributes:
+        tokens: (N, L, d) float features.
+        padding: (N, L) bool, True on padding.
+        attention: (N, L, L) bool, True where one token sees another (same sub-sentence).
+        positions: (N, L) int64 position of each token in its sub-sentence.
+    """
+
+    tokens: Tensor
+    padding: Tensor
+    attention: Tensor
+    positions: Tensor
+
+    def expand(self, count: int) -> TextFeatures:
+        """The same single sentence for `count` images."""
+        return TextFeatures(
+            *(
+                getattr(self, name).expand(count, *getattr(self, name).shape[1:])
+                for name in ("tokens", "padding", "attention", "positions")
+            )
+        )
+
+
+def sub_sentences(input_ids: Tensor, sentence_ends: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Which tokens see each other, and their positions within their sub-sentence.
+
+    Args:
+        input_ids: (L,) int64 tokens of one sentence, [CLS] and [SEP] included.
+        sentence_ends: ids that delimit sub-sentences.
+
+    Returns:
+        (L, L) bool mask, True where attention is allowed, and (L,) int64 positions.
+    """
+    length = len(input_ids)
+    attention = torch.eye(length, dtype=torch.bool)
+    positions = torch.zeros(length, dtype=torch.int64)
+    ends = [column for column, token in enumerate(input_ids.tolist()) if token in sentence_ends]
+    previous = 0
+    for column in ends:
+        if 0 < column < length - 1:
+            span = slice(previous + 1, column + 1)
+            attention[span, span] = True
+            positions[span] = torch.arange(column - previous)
+        previous = column
+    return attention, positions
+
+
+class TextEncoder(nn.Module):
+    """BERT under the sub-sentence mask, then a projection to the model's width."""
+
+    def __init__(self, configuration: NetworkConfiguration) -> None:
+        super().__init__()
+        bert = configuration.bert
+        self.sentence_ends = bert.sentence_ends
+        self.bert = BertModel(
+            BertConfig(
+                vocab_size=bert.vocabulary,
+                hidden_size=bert.width,
+                num_hidden_layers=bert.layers,
+                num_attention_heads=bert.heads,
+                intermediate_size=bert.feed_forward,
+                max_position_embeddings=bert.positions,
+                hidden_dropout_prob=0.0,
+                attention_probs_dropout_prob=0.0,
+                attn_implementation="sdpa",
+            ),
+            add_pooling_layer=False,
+        )
+        self.feature_map = nn.Linear(bert.width, configuration.width)
+
+    def forward(self, sentences: Sequence[Tensor]) -> TextFeatures:
+        """Encode sentences of (L_i,) int64 token ids each, special tokens included."""
+        length = max(len(sentence) for sentence in sentences)
+        device = self.feature_map.weight.device
+        input_ids = torch.zeros(len(sentences), length, dtype=torch.int64)
+        padding = torch.ones(len(sentences), length, dtype=torch.bool)
+        attention = torch.eye(length, dtype=torch.bool).repeat(len(sentences), 1, 1)
+        positions = torch.zeros(len(sentences), length, dtype=torch.int64)
+        for row, sentence in enumerate(sentences):
+            count = len(sentence)
+            input_ids[row, :count] = sentence
+            padding[row, :count] = False
+            attention[row, :count, :count], positions[row, :count] = sub_sentences(
+                sentence.cpu(), self.sentence_ends
+            )
+        attention, positions = attention.to(device), positions.to(device)
+        hidden = self.last_hidden(input_ids.to(device), attention, positions)
+        return TextFeatures(self.feature_map(hidden), padding.to(device), attention, positions)
+
+    def last_hidden(self, input_ids: Tensor, attention: Tensor, positions: Tensor) -> Tensor:
+        """BERT's last hidden state (N, L, width of BERT)."""
+        # transformers 5 silently misreads a boolean 4-D mask; the additive form is unambiguous.
+        dtype = self.feature_map.weight.dtype
+        blocked = torch.zeros(attention.shape, dtype=dtype, device=attention.device)
+        blocked = blocked.masked_fill(~attention, torch.finfo(dtype).min)[:, None]
+        output = self.bert(input_ids=input_ids, attention_mask=blocked, position_ids=positions)
+        return output.last_hidden_state

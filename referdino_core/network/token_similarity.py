@@ -1,0 +1,41 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""How well queries fit a sentence: similarity to its best-fitting token."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+def token_similarity(queries: Tensor, text: Tensor, text_padding: Tensor) -> Tensor:
+    """Highest dot product of each query with a token that is no padding.
+
+    Args:
+        queries: (..., Q, d); text: (..., L, d); text_padding: (..., L) bool.
+
+    Returns:
+        (..., Q) float.
+    """
+    products = queries @ text.transpose(-1, -2)
+    return products.masked_fill(text_padding[..., None, :], -torch.inf).amax(-1)
+
+
+class TokenSimilarity(nn.Module):
+    """`token_similarity`, calibrated by a learned scale and offset where `calibrated`.
+
+    The offset starts at a prior of a few per cent, so that a network that is trained from
+    scratch does not begin by unlearning confident mistakes. Released weights have neither.
+    """
+
+    def __init__(self, width: int, calibrated: bool) -> None:
+        super().__init__()
+        self.log_scale = nn.Parameter(torch.tensor(width**-0.5).log()) if calibrated else None
+        self.offset = nn.Parameter(torch.tensor(-4.0)) if calibrated else None
+
+    def forward(self, queries: Tensor, text: Tensor, text_padding: Tensor) -> Tensor:
+        """Logits (..., Q) that the queries fit the sentence."""
+        similarity = token_similarity(queries, text, text_padding)
+        if self.log_scale is None or self.offset is None:
+            return similarity
+        return similarity * self.log_scale.exp() + self.offset

@@ -1,0 +1,62 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""The terms that matching and losses share, and how much each of them counts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+from torch.nn import functional
+
+FOCAL_ALPHA = 0.25
+FOCAL_GAMMA = 2
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """Weights, 0 or more, of the six terms; one set serves the losses and the matching costs."""
+
+    classification: float
+    l1: float
+    giou: float
+    mask: float
+    dice: float
+    projection: float
+
+
+# The network's specification, section Training, names the runs that used each set.
+REF_YOUTUBE_VOS_WEIGHTS = LossWeights(4, 5, 2, 5, 5, 5)
+"""RefCOCO, Ref-YouTube-VOS and Ref-DAVIS17, both backbones."""
+
+MEVIS_SWIN_B_WEIGHTS = LossWeights(1, 3, 3, 5, 4, 4)
+"""MeViS, A2D-Sentences and JHMDB-Sentences with Swin-B."""
+
+MEVIS_SWIN_T_WEIGHTS = LossWeights(2, 1, 1, 5, 5, 2)
+"""MeViS with Swin-T."""
+
+
+def focal_terms(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Focal loss of each logit, once if its truth is 1 and once if it is 0.
+
+    With p = sigmoid(logit): -alpha (1 - p)^gamma log p and -(1 - alpha) p^gamma log(1 - p), alpha
+    0.25 and gamma 2, after Lin et al., "Focal loss for dense object detection".
+
+    Returns:
+        Two tensors of the shape of `logits`, 0 or more.
+    """
+    probability = logits.sigmoid()
+    if_positive = FOCAL_ALPHA * (1 - probability) ** FOCAL_GAMMA * functional.softplus(-logits)
+    if_negative = (1 - FOCAL_ALPHA) * probability**FOCAL_GAMMA * functional.softplus(logits)
+    return if_positive, if_negative
+
+
+def dice_distance(overlap: Tensor, predicted_area: Tensor, true_area: Tensor) -> Tensor:
+    """1 - (2 overlap + 1) / (predicted area + true area + 1), 0 to 1.
+
+    Args:
+        overlap: sum of probability times truth.
+        predicted_area: sum of probabilities.
+        true_area: sum of the truth.
+    """
+    return 1 - (2 * overlap + 1) / (predicted_area + true_area + 1)

@@ -1,0 +1,178 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""Which query stands for which object: one query per clip, or several objects of one frame.
+
+All costs are (Q, K): Q queries against K objects, without gradient. A clip with its one object is
+the case K = 1; a single frame with several objects is the case T = 1.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+
+from referdino_core.boxes import centre_to_corners, generalised_iou
+from referdino_core.network.predictions import ClipPrediction, FramePrediction
+from referdino_core.training.loss_terms import LossWeights, dice_distance, focal_terms
+from referdino_core.training.targets import ClipTruth, FrameTruth, sample_masks
+
+
+class BoxCosts(NamedTuple):
+    """Box terms, each (Q, K): L1 distance and 1 - generalised IoU, means over the frames."""
+
+    l1: Tensor
+    giou: Tensor
+
+
+class MaskCosts(NamedTuple):
+    """Mask terms, each (Q, K): mean focal loss of the pixels, dice, dice of the projections."""
+
+    mask: Tensor
+    dice: Tensor
+    projection: Tensor
+
+
+class ObjectMatches(NamedTuple):
+    """Matched pairs, each (min(Q, K),) int64: query `queries[i]` stands for `objects[i]`."""
+
+    queries: Tensor
+    objects: Tensor
+
+
+@torch.no_grad()
+def classification_costs(scores: Tensor, valid: Tensor) -> Tensor:
+    """How much the focal loss falls if a query turns positive: mean over an object's valid frames.
+
+    Args:
+        scores: (T, Q) logits.
+        valid: (K, T) bool, True where the object is in view.
+
+    Returns:
+        (Q, K); 0 for an object without a valid frame.
+    """
+    if_positive, if_negative = focal_terms(scores.float())
+    change = (if_positive - if_negative)[:, :, None]
+    in_view = valid.T[:, None, :].float()
+    return (change * in_view).sum(dim=0) / in_view.sum(dim=0).clamp(min=1)
+
+
+@torch.no_grad()
+def box_costs(boxes: Tensor, true_boxes: Tensor) -> BoxCosts:
+    """Distances of predicted to true boxes, means over all frames, those without target included.
+
+    Args:
+        boxes: (T, Q, 4) centre x, centre y, width, height, 0 to 1.
+        true_boxes: (K, T, 4) of the same form.
+    """
+    predicted = boxes.float()[:, :, None]
+    truth = true_boxes.float().transpose(0, 1)[:, None]
+    overlap = generalised_iou(centre_to_corners(predicted), centre_to_corners(truth))
+    return BoxCosts((predicted - truth).abs().sum(dim=-1).mean(dim=0), (1 - overlap).mean(dim=0))
+
+
+@torch.no_grad()
+def mask_costs(masks: Tensor, true_masks: Tensor) -> MaskCosts:
+    """Distances of predicted to true masks, each taken over all frames and pixels at once.
+
+    Args:
+        masks: (T, Q, h, w) logits.
+        true_masks: (K, T, h, w) float 0 or 1, see `sample_masks`.
+    """
+    with torch.autocast(masks.device.type, enabled=False):
+        logits = masks.float().transpose(0, 1)
+        truth = true_masks.flatten(1)
+        if_positive, if_negative = (term.flatten(1) for term in focal_terms(logits))
+        focal = if_positive @ truth.T + if_negative @ (1 - truth).T
+        probability = logits.sigmoid()
+        rows, columns = (
+            _pairwise_dice(probability.amax(dim=axis), true_masks.amax(dim=axis))
+            for axis in (-1, -2)
+        )
+        return MaskCosts(
+            mask=focal / truth.shape[1],
+            dice=_pairwise_dice(probability, true_masks),
+            projection=(rows + columns) / 2,
+        )
+
+
+def _pairwise_dice(probability: Tensor, truth: Tensor) -> Tensor:
+    """(Q, …) probabilities against (K, …) truths: (Q, K)."""
+    probability, truth = probability.flatten(1), truth.flatten(1)
+    return dice_distance(
+        probability @ truth.T, probability.sum(dim=1)[:, None], truth.sum(dim=1)[None]
+    )
+
+
+def match_clip(prediction: ClipPrediction, truth: ClipTruth, weights: LossWeights) -> int:
+    """The one query that stands for the object of a clip: the lowest weighted cost.
+
+    Source: the network's specification, section Training.
+
+    Args:
+        prediction: one layer's prediction, T frames.
+        truth: the object in the same frames, in view in at least one of them.
+        weights: how much each cost counts.
+
+    Raises:
+        ValueError: the object is in view in no frame, so nothing can stand for it.
+    """
+    if not truth.present:
+        raise ValueError("No query can be matched to an object that no frame shows.")
+    return int(
+        _weighted_costs(
+            prediction, truth.boxes[None], truth.masks[None], truth.valid[None], weights
+        ).argmin()
+    )
+
+
+def match_objects(
+    prediction: FramePrediction, truth: FrameTruth, weights: LossWeights
+) -> ObjectMatches:
+    """One query for each of K objects in a single frame, at the lowest total of `match_clip`'s cost.
+
+    Args:
+        prediction: one layer's prediction of the frame.
+        truth: the objects; none is allowed.
+        weights: how much each cost counts.
+    """
+    clip = ClipPrediction(prediction.scores[None], prediction.boxes[None], prediction.masks[None])
+    in_view = torch.ones(len(truth.boxes), 1, dtype=torch.bool, device=truth.boxes.device)
+    return assign_queries(
+        _weighted_costs(clip, truth.boxes[:, None], truth.masks[:, None], in_view, weights)
+    )
+
+
+def assign_queries(costs: Tensor) -> ObjectMatches:
+    """Hungarian assignment of queries to objects, each used at most once.
+
+    Args:
+        costs: (Q, K), for instance a weighted sum of the cost functions of this module.
+    """
+    queries, objects = linear_sum_assignment(costs.detach().float().cpu().numpy())
+    return ObjectMatches(
+        torch.as_tensor(queries, dtype=torch.int64, device=costs.device),
+        torch.as_tensor(objects, dtype=torch.int64, device=costs.device),
+    )
+
+
+def _weighted_costs(
+    prediction: ClipPrediction,
+    boxes: Tensor,
+    masks: Tensor,
+    valid: Tensor,
+    weights: LossWeights,
+) -> Tensor:
+    """(Q, K) cost of a prediction against K objects: boxes (K, T, 4), masks (K, T, H, W)."""
+    box = box_costs(prediction.boxes, boxes)
+    mask = mask_costs(prediction.masks, sample_masks(masks, *prediction.masks.shape[-2:]))
+    return (
+        weights.classification * classification_costs(prediction.scores, valid)
+        + weights.l1 * box.l1
+        + weights.giou * box.giou
+        + weights.mask * mask.mask
+        + weights.dice * mask.dice
+        + weights.projection * mask.projection
+    )

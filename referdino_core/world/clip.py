@@ -1,0 +1,76 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""The records a world hands out: objects, referring expressions and clips."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+Split = Literal["train", "validation", "test"]
+Kind = Literal["attribute", "location", "relation", "motion", "direction", "absent"]
+
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+KINDS: tuple[Kind, ...] = ("attribute", "location", "relation", "motion", "direction", "absent")
+
+
+@dataclass(frozen=True)
+class SceneObject:
+    """One object of a clip and its true track.
+
+    shape: "ball", "box", "cylinder" or "capsule"; colour: one of `scene.COLOURS`; size: "small" or "big".
+    moving: whether it moves over the floor; an object that does not is exactly still.
+    velocity: mean velocity in metres per second, (x to the right, y away) as seen by the first camera pose.
+    positions: (T, 3) float64, centre in metres in the world.
+    image_positions: (T, 2) float64, projected centre in pixels (x, y), also while out of view or hidden.
+    distances: (T,) float64, distance of the centre along the camera's axis in metres.
+    areas: (T,) int64, visible pixels in the segmentation.
+    """
+
+    shape: str
+    colour: str
+    size: str
+    moving: bool
+    velocity: tuple[float, float]
+    positions: np.ndarray
+    image_positions: np.ndarray
+    distances: np.ndarray
+    areas: np.ndarray
+
+
+@dataclass(frozen=True)
+class Expression:
+    """A sentence and what it is true of.
+
+    text: lower-case words of `VOCABULARY` with single spaces.
+    kind: what decides the referent; "absent" is true of nothing in view in any frame.
+    target: 1-based object id as in the segmentation, None for kind "absent".
+    candidates: ids of every object in view that fits the static words, for the kinds motion, direction
+        and absent; (target,) for the others.
+    """
+
+    text: str
+    kind: Kind
+    target: int | None
+    candidates: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A rendered clip with its truth.
+
+    frames: (T, H, W, 3) uint8 RGB. stamps: (T,) float64 seconds from 0.
+    segmentation: (T, H, W) uint8, 0 background, k the visible part of objects[k - 1].
+    camera_moves: whether the camera moves; then no expression is of kind motion or direction.
+    """
+
+    split: Split
+    index: int
+    frames: np.ndarray
+    stamps: np.ndarray
+    segmentation: np.ndarray
+    objects: tuple[SceneObject, ...]
+    expressions: tuple[Expression, ...]
+    camera_moves: bool

@@ -1,0 +1,244 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""Every sentence that is true of exactly one object of a clip, and some that are true of none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import product
+
+import numpy as np
+
+from referdino_core.world.clip import Expression, Kind
+from referdino_core.world.grammar import (
+    DIRECTION_SIDES,
+    LOCATION_WORDS,
+    MOTION_WORDS,
+    RELATION_WORDS,
+    Description,
+    Grammar,
+)
+from referdino_core.world.observation import Observation, Verdict
+from referdino_core.world.scene import COLOURS, SHAPES, SIZES
+
+_ANY_OBJECT = Description(None, None, None)
+_KEEP_REDUNDANT = 0.15
+"""Share of the sentences that are kept although their static words fit one object alone."""
+_MAX_RELATIONS = 24
+_MAX_ABSENT_LOOKS = 4
+_MAX_ABSENT_OTHERS = 2
+_MIN_MOTION_FRAMES = 3
+
+
+def enumerate_expressions(
+    rng: np.random.Generator, observation: Observation
+) -> tuple[Expression, ...]:
+    """The referring expressions of a clip, each text once; `rng` chooses the wording.
+
+    A sentence is kept only if one object surely fits it and every other object in view surely does not,
+    over the whole clip. Sentences about motion and direction are made only when the camera is still, and
+    mostly where the static words fit at least two objects.
+    """
+    finder = _Finder(rng, observation)
+    found = list(finder.attributes())
+    found.extend(finder.locations())
+    found.extend(finder.relations())
+    if not observation.camera_moves and len(observation.settings.stamps) >= _MIN_MOTION_FRAMES:
+        found.extend(finder.motions())
+        found.extend(finder.directions())
+    found.extend(finder.absences())
+    return tuple({expression.text: expression for expression in reversed(found)}.values())[::-1]
+
+
+class _Finder:
+    """Searches the descriptions of the objects in view for sentences with one referent."""
+
+    def __init__(self, rng: np.random.Generator, observation: Observation) -> None:
+        self._rng = rng
+        self._grammar = Grammar(rng)
+        self._observation = observation
+        self._objects = observation.objects
+        in_view = [item for item, seen in zip(self._objects, observation.in_view) if seen]
+        descriptions = {
+            Description(*choice)
+            for item in in_view
+            for choice in product((None, item.size), (None, item.colour), (None, item.shape))
+        }
+        order = sorted(descriptions, key=lambda d: (d.word_count, str(d)))
+        self._members = {d: self._fitting(d, observation.noticed) for d in order}
+        self._motion = observation.motion()
+        self._directions = {side: observation.direction(side) for side in DIRECTION_SIDES}
+
+    def attributes(self) -> Iterator[Expression]:
+        for description, members in self._members.items():
+            if description != _ANY_OBJECT and self._is_referent(members):
+                text = self._grammar.plain(description)
+                yield self._referring(text, "attribute", members[0])
+
+    def locations(self) -> Iterator[Expression]:
+        for description, members in self._members.items():
+            if len(members) < 2:
+                continue
+            for word in LOCATION_WORDS:
+                winner = self._observation.superlative(word, members)
+                if winner is not None:
+                    text = self._grammar.location(description, word)
+                    yield self._referring(text, "location", winner)
+
+    def relations(self) -> Iterator[Expression]:
+        """One wording for each target, anchor and relation, at most 24."""
+        found = []
+        for anchor, word, verdict in self._related():
+            wordings: dict[int, list[Description]] = {}
+            for description, members in self._members.items():
+                rivals = members[members != anchor]
+                target = self._only(rivals, verdict)
+                if target is None or (len(rivals) < 2 and self._skips()):
+                    continue
+                wordings.setdefault(target, []).append(description)
+            for target, choices in wordings.items():
+                description = choices[int(self._rng.integers(len(choices)))]
+                text = self._grammar.relation(description, word, self._name(anchor))
+                found.append(self._referring(text, "relation", target))
+        for number in self._rng.permutation(len(found))[:_MAX_RELATIONS]:
+            yield found[number]
+
+    def motions(self) -> Iterator[Expression]:
+        for description, members in self._members.items():
+            for word in MOTION_WORDS:
+                target = self._only(members, self._motion_verdict(word))
+                if target is None or (len(members) < 2 and self._skips()):
+                    continue
+                text = self._grammar.motion(description, word)
+                yield self._referring(text, "motion", target, members)
+
+    def directions(self) -> Iterator[Expression]:
+        for description, members in self._members.items():
+            for side, verdict in self._directions.items():
+                target = self._only(members, verdict)
+                if target is None or (len(members) < 2 and self._skips()):
+                    continue
+                text = self._grammar.direction(description, side)
+                yield self._referring(text, "direction", target, members)
+
+    def absences(self) -> Iterator[Expression]:
+        """Near misses: no such look in view; or the look, but not the motion or the relation."""
+        missing = self._missing_looks()
+        for description in missing[:_MAX_ABSENT_LOOKS]:
+            yield self._absent(self._grammar.plain(description))
+        others = [self._located_absence(description) for description in missing[_MAX_ABSENT_LOOKS:]]
+        yield from others[:_MAX_ABSENT_OTHERS]
+        yield from self._some(self._unrelated())
+        if not self._observation.camera_moves:
+            yield from self._some(self._unmoved())
+
+    def _missing_looks(self) -> list[Description]:
+        """Descriptions of two or three words that fit nothing and differ in one word from an object's."""
+        near = set()
+        for item, seen in zip(self._objects, self._observation.in_view):
+            if not seen:
+                continue
+            full = (item.size, item.colour, item.shape)
+            for place, values in enumerate((SIZES, tuple(COLOURS), SHAPES)):
+                for value in values:
+                    changed = [*full[:place], value, *full[place + 1 :]]
+                    near.add(Description(*changed))
+                    near.add(Description(None, changed[1], changed[2]))
+                    near.add(Description(changed[0], None, changed[2]))
+                    near.add(Description(changed[0], changed[1], None))
+                    near.add(Description(None, changed[1], None))
+                    near.add(Description(None, None, changed[2]))
+        order = sorted(near, key=str)
+        missing = [d for d in order if not len(self._fitting(d, self._observation.in_view))]
+        return [missing[number] for number in self._rng.permutation(len(missing))]
+
+    def _located_absence(self, description: Description) -> Expression:
+        word = LOCATION_WORDS[int(self._rng.integers(len(LOCATION_WORDS)))]
+        return self._absent(self._grammar.location(description, word))
+
+    def _unrelated(self) -> Iterator[Expression]:
+        for anchor, word, verdict in self._related():
+            for description, members in self._members.items():
+                rivals = members[members != anchor]
+                if description == _ANY_OBJECT or not len(rivals) or self._hides_faint(description):
+                    continue
+                if verdict.sure_not[members].all():
+                    text = self._grammar.relation(description, word, self._name(anchor))
+                    yield self._absent(text, rivals)
+
+    def _unmoved(self) -> Iterator[Expression]:
+        for description, members in self._members.items():
+            if not len(members) or self._hides_faint(description):
+                continue
+            for word in MOTION_WORDS:
+                if self._motion_verdict(word).sure_not[members].all():
+                    yield self._absent(self._grammar.motion(description, word), members)
+            for side, verdict in self._directions.items():
+                if verdict.sure_not[members].all():
+                    yield self._absent(self._grammar.direction(description, side), members)
+
+    def _related(self) -> Iterator[tuple[int, str, Verdict]]:
+        for anchor in np.flatnonzero(self._observation.eligible):
+            if self._names(int(anchor)):
+                for word in RELATION_WORDS:
+                    yield int(anchor), word, self._observation.relation(word, int(anchor))
+
+    def _names(self, number: int) -> list[Description]:
+        """Descriptions that fit this object alone, the shortest first."""
+        return [
+            d
+            for d, members in self._members.items()
+            if d != _ANY_OBJECT and len(members) == 1 and members[0] == number
+        ]
+
+    def _name(self, anchor: int) -> Description:
+        names = self._names(anchor)
+        return names[int(self._rng.integers(min(3, len(names))))]
+
+    def _motion_verdict(self, word: str) -> Verdict:
+        if word == "moving":
+            return self._motion
+        return Verdict(self._motion.sure_not, self._motion.sure)
+
+    def _only(self, members: np.ndarray, verdict: Verdict) -> int | None:
+        """The one member that surely fits while all others surely do not, if fit to be a target."""
+        sure = members[verdict.sure[members]]
+        if len(sure) != 1 or verdict.sure_not[members].sum() != len(members) - 1:
+            return None
+        return int(sure[0]) if self._observation.eligible[sure[0]] else None
+
+    def _is_referent(self, members: np.ndarray) -> bool:
+        return len(members) == 1 and bool(self._observation.eligible[members[0]])
+
+    def _fitting(self, description: Description, among: np.ndarray) -> np.ndarray:
+        fits = [
+            description.size in (None, item.size)
+            and description.colour in (None, item.colour)
+            and description.shape in (None, item.shape)
+            for item in self._objects
+        ]
+        return np.flatnonzero(np.array(fits) & among)
+
+    def _hides_faint(self, description: Description) -> bool:
+        """Whether the description also fits an object of a few pixels that no predicate looked at."""
+        return len(self._fitting(description, self._observation.in_view)) > len(
+            self._members[description]
+        )
+
+    def _skips(self) -> bool:
+        return bool(self._rng.random() >= _KEEP_REDUNDANT)
+
+    def _some(self, candidates: Iterator[Expression]) -> list[Expression]:
+        found = list(candidates)
+        order = self._rng.permutation(len(found))[:_MAX_ABSENT_OTHERS]
+        return [found[number] for number in order]
+
+    def _referring(
+        self, text: str, kind: Kind, target: int, members: np.ndarray | None = None
+    ) -> Expression:
+        ids = (int(target) + 1,) if members is None else tuple(int(m) + 1 for m in members)
+        return Expression(text, kind, int(target) + 1, ids)
+
+    def _absent(self, text: str, members: np.ndarray | None = None) -> Expression:
+        ids = () if members is None else tuple(int(m) + 1 for m in members)
+        return Expression(text, "absent", None, ids)

@@ -1,0 +1,124 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""The words of the world and how they are put into sentences."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+VOCABULARY: tuple[str, ...] = tuple(
+    "the a red green blue yellow purple orange white black ball sphere box cube cylinder capsule"
+    " object thing one small little big large on in of to left right leftmost rightmost middle"
+    " center closest nearest farthest behind front next beside moving going standing still that"
+    " is".split()
+)
+"""Every word that a sentence of the world can hold."""
+
+_NOUNS: dict[str | None, tuple[str, ...]] = {
+    "ball": ("ball", "ball", "sphere"),
+    "box": ("box", "box", "cube"),
+    "cylinder": ("cylinder",),
+    "capsule": ("capsule",),
+    None: ("object", "object", "thing", "one"),
+}
+_SIZE_WORDS = {"small": ("small", "small", "little"), "big": ("big", "big", "large")}
+
+_LOCATIONS = {
+    "left": ("{noun phrase} on the left", "{noun phrase} on the left", "leftmost {noun phrase}"),
+    "right": ("{noun phrase} on the right", "{noun phrase} on the right", "rightmost {noun phrase}"),
+    "middle": ("{noun phrase} in the middle", "{noun phrase} in the center"),
+    "closest": ("closest {noun phrase}", "nearest {noun phrase}"),
+    "farthest": ("farthest {noun phrase}",),
+}
+_RELATIONS = {
+    "left": ("left of", "to the left of"),
+    "right": ("right of", "to the right of"),
+    "behind": ("behind",),
+    "front": ("in front of",),
+    "next": ("next to", "beside"),
+}
+_MOTIONS = {
+    "moving": ("moving {noun phrase}", "{noun phrase} that is moving"),
+    "still": (
+        "still {noun phrase}",
+        "{noun phrase} standing still",
+        "{noun phrase} that is standing still",
+    ),
+}
+_DIRECTIONS = (
+    "{noun phrase} moving {side}",
+    "{noun phrase} moving to the {side}",
+    "{noun phrase} going {side}",
+    "{noun phrase} that is moving {side}",
+)
+
+LOCATION_WORDS = tuple(_LOCATIONS)
+RELATION_WORDS = tuple(_RELATIONS)
+MOTION_WORDS = tuple(_MOTIONS)
+DIRECTION_SIDES = ("left", "right")
+_INDEFINITE = 0.08
+
+
+@dataclass(frozen=True)
+class Description:
+    """Static words for an object; None leaves a property open."""
+
+    size: str | None
+    colour: str | None
+    shape: str | None
+
+    @property
+    def word_count(self) -> int:
+        """Number of properties that are named."""
+        return sum(word is not None for word in (self.size, self.colour, self.shape))
+
+
+class Grammar:
+    """Utters descriptions as sentences, choosing synonyms and forms at random from `rng`."""
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        self._rng = rng
+
+    def plain(self, description: Description) -> str:
+        """For example "the small red box"."""
+        return self._sentence(self._noun_phrase(description))
+
+    def location(self, description: Description, word: str) -> str:
+        """For example "the ball on the left"; word is one of LOCATION_WORDS."""
+        return "the " + self._fill(_LOCATIONS[word], description)
+
+    def relation(self, description: Description, word: str, anchor: Description) -> str:
+        """For example "the ball behind the green box"; word is one of RELATION_WORDS."""
+        words = self._pick(_RELATIONS[word])
+        own, other = self._noun_phrase(description), self._noun_phrase(anchor)
+        return self._sentence(f"{own} {words} the {other}")
+
+    def motion(self, description: Description, word: str) -> str:
+        """For example "the ball that is standing still"; word is one of MOTION_WORDS."""
+        return self._sentence(self._fill(_MOTIONS[word], description))
+
+    def direction(self, description: Description, side: str) -> str:
+        """For example "the cylinder moving right"; side is one of DIRECTION_SIDES."""
+        return self._sentence(self._fill(_DIRECTIONS, description)).replace("{side}", side)
+
+    def _fill(self, forms: tuple[str, ...], description: Description) -> str:
+        phrase = self._noun_phrase(description)
+        return self._pick(forms).replace("{noun phrase}", phrase)
+
+    def _sentence(self, words: str) -> str:
+        article = "a" if self._rng.random() < _INDEFINITE else "the"
+        return f"{article} {words}"
+
+    def _noun_phrase(self, description: Description) -> str:
+        words = []
+        if description.size is not None:
+            words.append(self._pick(_SIZE_WORDS[description.size]))
+        if description.colour is not None:
+            words.append(description.colour)
+        words.append(self._pick(_NOUNS[description.shape]))
+        return " ".join(words)
+
+    def _pick(self, forms: tuple[str, ...]) -> str:
+        return forms[int(self._rng.integers(len(forms)))]

@@ -1,0 +1,266 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""Renders sampled scenes with MuJoCo into clips with truth."""
+
+from __future__ import annotations
+
+import os
+import sys
+from types import ModuleType, TracebackType
+from typing import Any
+
+import numpy as np
+
+from referdino_core.errors import ReferDINOError
+from referdino_core.world.clip import SPLITS, Clip, SceneObject, Split
+from referdino_core.world.expressions import enumerate_expressions
+from referdino_core.world.observation import Observation
+from referdino_core.world.scene import FINISH_COUNT, MAX_OBJECTS, Body, Scene, sample_scene
+from referdino_core.world.settings import WorldSettings
+from referdino_core.world.textures import TEXTURE_COUNT, TEXTURE_SIZE, build_textures
+
+_MAX_WALLS = 3
+_ROOT_SEED = 2026
+_CAMERA, _FIRST_WALL, _FIRST_OBJECT = 0, 1, 1 + _MAX_WALLS
+"""Places among the movable bodies of the model."""
+_HIDDEN_GROUP, _SHOWN_GROUP = 5, 0
+
+
+class WorldUnavailable(ReferDINOError):
+    """The world cannot be rendered here: MuJoCo is not installed or no OpenGL is to be had."""
+
+
+def clip_generator(split: Split, index: int) -> np.random.Generator:
+    """The random generator of one clip; splits and indices have disjoint seed sequences.
+
+    Raises ReferDINOError for an unknown split or a negative index.
+    """
+    if split not in SPLITS:
+        raise ReferDINOError(f"unknown split {split!r}; use one of {', '.join(SPLITS)}")
+    if index < 0:
+        raise ReferDINOError(f"clip index is {index}; give a whole number from 0")
+    key = (SPLITS.index(split), index)
+    return np.random.default_rng(np.random.SeedSequence(_ROOT_SEED, spawn_key=key))
+
+
+class WorldRenderer:
+    """Turns (split, index) into a clip; a context manager that owns one OpenGL context.
+
+    Making it takes about a second, so keep it. The context belongs to the thread that made it.
+    Raises WorldUnavailable where MuJoCo or OpenGL is missing.
+    """
+
+    def __init__(self, settings: WorldSettings | None = None) -> None:
+        self.settings = settings or WorldSettings()
+        self._renderer: Any = None
+        self._mujoco = _import_mujoco()
+        self._model = self._build_model()
+        self._data = self._mujoco.MjData(self._model)
+        try:
+            self._renderer = self._mujoco.Renderer(
+                self._model, self.settings.height, self.settings.width, max_geom=64
+            )
+        except Exception as error:  # each OpenGL platform raises its own type
+            raise WorldUnavailable(_no_opengl(error)) from error
+
+    def __enter__(self) -> WorldRenderer:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Frees the OpenGL context; the renderer cannot be used afterwards."""
+        if self._renderer is not None:
+            self._renderer.close()
+            self._renderer = None
+
+    def clip(self, split: Split, index: int) -> Clip:
+        """The clip of a split ("train", "validation" or "test") and an index from 0.
+
+        The same split, index and settings give the same clip, whatever was rendered before.
+        """
+        rng = clip_generator(split, index)
+        if self._renderer is None:
+            raise ReferDINOError("this WorldRenderer is closed; make a new one")
+        scene = sample_scene(rng, self.settings)
+        frames, segmentation = self._render(scene)
+        objects = tuple(
+            self._describe(scene, body, segmentation, number)
+            for number, body in enumerate(scene.bodies, start=1)
+        )
+        observation = Observation(objects, self.settings, scene.camera.moving)
+        expressions = enumerate_expressions(rng, observation)
+        stamps = self.settings.stamps
+        return Clip(
+            split, index, frames, stamps, segmentation, objects, expressions, scene.camera.moving
+        )
+
+    def _describe(
+        self, scene: Scene, body: Body, segmentation: np.ndarray, number: int
+    ) -> SceneObject:
+        pixels, distances = scene.camera.project(body.path, self.settings)
+        duration = self.settings.stamps[-1]
+        velocity = (body.path[-1] - body.path[0]) / duration if duration > 0 else np.zeros(3)
+        areas = np.count_nonzero(segmentation == number, axis=(1, 2))
+        return SceneObject(
+            body.look.shape,
+            body.look.colour,
+            body.look.size,
+            body.moving,
+            (float(velocity[0]), float(velocity[1])),
+            body.path,
+            pixels,
+            distances,
+            areas,
+        )
+
+    def _render(self, scene: Scene) -> tuple[np.ndarray, np.ndarray]:
+        settings, mujoco, data = self.settings, self._mujoco, self._data
+        self._dress(scene)
+        size = (settings.frames, settings.height, settings.width)
+        frames = np.empty((*size, 3), np.uint8)
+        segmentation = np.empty(size, np.uint8)
+        object_of_geom = np.zeros(self._model.ngeom + 1, np.uint8)
+        object_of_geom[self._object_geoms] = np.arange(1, MAX_OBJECTS + 1)
+        for frame in range(settings.frames):
+            for slot, body in enumerate(scene.bodies):
+                data.mocap_pos[_FIRST_OBJECT + slot] = body.path[frame]
+                data.mocap_quat[_FIRST_OBJECT + slot] = body.quaternion
+            data.mocap_pos[_CAMERA] = scene.camera.positions[frame]
+            mujoco.mju_mat2Quat(data.mocap_quat[_CAMERA], scene.camera.rotations[frame].ravel())
+            mujoco.mj_kinematics(self._model, data)
+            mujoco.mj_camlight(self._model, data)
+            self._renderer.update_scene(data, "eye")
+            self._renderer.disable_segmentation_rendering()
+            self._renderer.render(out=frames[frame])
+            self._renderer.enable_segmentation_rendering()
+            geoms = self._renderer.render()[:, :, 0]
+            segmentation[frame] = object_of_geom[geoms]
+        return frames, segmentation
+
+    def _dress(self, scene: Scene) -> None:
+        """Writes the scene's looks into the one model; poses follow frame by frame."""
+        model, light = self._model, scene.lighting
+        model.cam_fovy[0] = scene.camera.fovy
+        model.geom_matid[self._floor_geom] = scene.floor.texture
+        model.geom_rgba[self._floor_geom] = scene.floor.tint
+        for slot, geom in enumerate(self._wall_geoms):
+            shown = slot < len(scene.walls)
+            model.geom_group[geom] = _SHOWN_GROUP if shown else _HIDDEN_GROUP
+            if not shown:
+                continue
+            wall = scene.walls[slot]
+            normal = np.array([*wall.normal, 0.0])
+            axes = np.column_stack([np.cross([0.0, 0.0, 1.0], normal), [0.0, 0.0, 1.0], normal])
+            self._mujoco.mju_mat2Quat(self._data.mocap_quat[_FIRST_WALL + slot], axes.ravel())
+            self._data.mocap_pos[_FIRST_WALL + slot] = -wall.distance * normal
+            model.geom_matid[geom] = wall.surface.texture
+            model.geom_rgba[geom] = wall.surface.tint
+        for slot, geom in enumerate(self._object_geoms):
+            shown = slot < len(scene.bodies)
+            model.geom_group[geom] = _SHOWN_GROUP if shown else _HIDDEN_GROUP
+            if not shown:
+                continue
+            body = scene.bodies[slot]
+            model.geom_type[geom] = self._geom_types[body.look.shape]
+            model.geom_size[geom] = body.extents
+            model.geom_rbound[geom] = float(np.linalg.norm(body.extents)) + body.extents[0]
+            model.geom_matid[geom] = TEXTURE_COUNT + body.finish
+            model.geom_rgba[geom] = body.rgba
+        model.light_pos[0] = np.array([0.0, 3.0, 0.0]) - 6 * light.direction
+        model.light_dir[0] = light.direction
+        model.light_diffuse[0] = light.diffuse
+        model.vis.headlight.ambient = np.full(3, light.ambient)
+        model.vis.headlight.diffuse = np.full(3, light.frontal)
+
+    def _build_model(self) -> Any:
+        mujoco = self._mujoco
+        model = mujoco.MjModel.from_xml_string(_model_xml(self.settings))
+        model.tex_data[:] = build_textures().ravel()
+        kinds = mujoco.mjtGeom
+        self._geom_types = {
+            "ball": kinds.mjGEOM_SPHERE,
+            "box": kinds.mjGEOM_BOX,
+            "cylinder": kinds.mjGEOM_CYLINDER,
+            "capsule": kinds.mjGEOM_CAPSULE,
+        }
+        self._floor_geom = model.geom("floor").id
+        self._wall_geoms = [model.geom(f"wall{slot}").id for slot in range(_MAX_WALLS)]
+        self._object_geoms = [model.geom(f"object{slot}").id for slot in range(MAX_OBJECTS)]
+        return model
+
+
+def _import_mujoco() -> ModuleType:
+    if sys.platform == "linux":
+        os.environ.setdefault("MUJOCO_GL", "egl")
+    try:
+        import mujoco
+        import mujoco.renderer  # noqa: F401  loads OpenGL, which may be missing
+    except ModuleNotFoundError as error:
+        if error.name == "mujoco":
+            raise WorldUnavailable(
+                "the world needs MuJoCo, which is not installed; run: pip install mujoco"
+            ) from error
+        raise WorldUnavailable(_no_opengl(error)) from error
+    except Exception as error:  # a missing EGL library shows as an AttributeError, among others
+        raise WorldUnavailable(_no_opengl(error)) from error
+    return mujoco
+
+
+def _no_opengl(error: Exception) -> str:
+    platform = os.environ.get("MUJOCO_GL", "default")
+    return (
+        f"the world cannot be rendered: no OpenGL through MUJOCO_GL={platform} ({error});"
+        " install Mesa's EGL (libegl1, libgl1-mesa-dri) or set MUJOCO_GL=osmesa"
+    ).replace("\n", " ")
+
+
+def _model_xml(settings: WorldSettings) -> str:
+    """The one model: textures, finishes, a floor, walls, a camera and slots for the objects."""
+    rng = np.random.default_rng(TEXTURE_COUNT)
+    assets = []
+    for number in range(TEXTURE_COUNT):
+        repeat = " ".join(["%.3f" % rng.uniform(0.35, 1.3)] * 2)
+        assets.append(
+            f'<texture name="t{number}" type="2d" builtin="flat" rgb1="1 1 1"'
+            f' width="{TEXTURE_SIZE}" height="{TEXTURE_SIZE}"/>'
+            f'<material name="surface{number}" texture="t{number}" texuniform="true"'
+            f' texrepeat="{repeat}" specular="0.1" shininess="0.1"/>'
+        )
+    for number, (specular, shininess) in enumerate(((0.05, 0.1), (0.3, 0.4), (0.6, 0.8))):
+        assets.append(
+            f'<material name="finish{number}" specular="{specular}" shininess="{shininess}"/>'
+        )
+    assert FINISH_COUNT == 3
+    walls = "".join(
+        f'<body mocap="true"><geom name="wall{slot}" type="plane" size="8 3 0.1"'
+        ' material="surface0"/></body>'
+        for slot in range(_MAX_WALLS)
+    )
+    objects = "".join(
+        f'<body mocap="true"><geom name="object{slot}" type="sphere" size="0.1 0.1 0.1"'
+        ' material="finish0"/></body>'
+        for slot in range(MAX_OBJECTS)
+    )
+    return f"""<mujoco>
+      <statistic extent="5" center="0 3 0.5"/>
+      <visual>
+        <global offwidth="{settings.width}" offheight="{settings.height}"/>
+        <quality offsamples="2" shadowsize="1024"/>
+        <map shadowclip="1.0"/>
+      </visual>
+      <asset>{"".join(assets)}</asset>
+      <worldbody>
+        <light name="sun" type="directional" castshadow="true" pos="0 0 5" dir="0 0 -1"
+         specular="0.4 0.4 0.4"/>
+        <body mocap="true"><camera name="eye"/></body>
+        <geom name="floor" type="plane" size="12 12 0.1" material="surface0"/>
+        {walls}{objects}
+      </worldbody>
+    </mujoco>"""

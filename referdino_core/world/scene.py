@@ -1,0 +1,280 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""Samples scenes: which objects, how they look and move, the room around them and the camera.
+
+World axes: x to the right and y away from the first camera pose along the floor, z up, metres.
+"""
+
+from __future__ import annotations
+
+import colorsys
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from referdino_core.world.paths import (
+    CameraPath,
+    PathRequest,
+    sample_camera,
+    sample_path,
+)
+from referdino_core.world.settings import WorldSettings
+from referdino_core.world.textures import TEXTURE_COUNT
+
+SHAPES = ("ball", "box", "cylinder", "capsule")
+SIZES = ("small", "big")
+COLOURS: dict[str, tuple[float, float, float]] = {
+    "red": (0.86, 0.06, 0.07),
+    "green": (0.08, 0.62, 0.14),
+    "blue": (0.08, 0.22, 0.88),
+    "yellow": (0.96, 0.86, 0.08),
+    "purple": (0.56, 0.14, 0.72),
+    "orange": (1.00, 0.47, 0.03),
+    "white": (0.95, 0.95, 0.95),
+    "black": (0.045, 0.045, 0.05),
+}
+FINISH_COUNT = 3
+MIN_OBJECTS = 3
+MAX_OBJECTS = 7
+_BASE_RADIUS = {"small": 0.19, "big": 0.345}
+_CLEARANCE = 0.06
+
+
+@dataclass(frozen=True)
+class Look:
+    """The words that describe an object."""
+
+    shape: str
+    colour: str
+    size: str
+
+
+@dataclass(frozen=True)
+class Body:
+    """An object as the renderer needs it.
+
+    extents: MuJoCo geom size (3,), metres. quaternion: (4,) w x y z. rgba: (4,) 0 to 1. finish: index of
+    the surface finish. path: (T, 3) centre in metres. footprint: radius in metres of the circle on the
+    floor that holds it.
+    """
+
+    look: Look
+    extents: np.ndarray
+    quaternion: np.ndarray
+    rgba: np.ndarray
+    finish: int
+    path: np.ndarray
+    footprint: float
+    moving: bool
+
+
+@dataclass(frozen=True)
+class Surface:
+    """A floor or wall: texture index and rgba tint (4,)."""
+
+    texture: int
+    tint: np.ndarray
+
+
+@dataclass(frozen=True)
+class Wall:
+    """A wall that stands `distance` metres from the origin; `normal` (2,) points from it into the room."""
+
+    surface: Surface
+    normal: np.ndarray
+    distance: float
+
+
+@dataclass(frozen=True)
+class Lighting:
+    """A directional light: direction (3,), diffuse (3,) 0 to 1; ambient and frontal fill, 0 to 1."""
+
+    direction: np.ndarray
+    diffuse: np.ndarray
+    ambient: float
+    frontal: float
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Everything that decides the pixels of a clip."""
+
+    bodies: tuple[Body, ...]
+    floor: Surface
+    walls: tuple[Wall, ...]
+    lighting: Lighting
+    camera: CameraPath
+
+
+def sample_scene(rng: np.random.Generator, settings: WorldSettings) -> Scene:
+    """A scene drawn from `rng`, with paths at the stamps of `settings`.
+
+    About 35 % of the cameras move. Most scenes seen by a still camera hold two objects that share static
+    words and differ in motion, so that "the ball moving left" cannot be found from "the ball" alone.
+    """
+    while True:
+        camera = sample_camera(rng, settings)
+        looks, requests = _sample_cast(rng, camera.moving)
+        floor, walls, lighting = _sample_room(rng)
+        bodies = _place(rng, settings, camera, walls, looks, requests)
+        if len(bodies) >= MIN_OBJECTS:
+            return Scene(bodies, floor, walls, lighting, camera)
+
+
+def _sample_cast(
+    rng: np.random.Generator, camera_moves: bool
+) -> tuple[list[Look], list[PathRequest]]:
+    """Looks and wished motions; the first two objects are the pair whose motion differs."""
+    count = int(rng.integers(MIN_OBJECTS, MAX_OBJECTS + 1))
+    looks = _sample_looks(rng, count)
+    requests = [PathRequest("still")] * count
+    stories = ("opposed", "one moves", "mixed", "still")
+    weights = (0.0, 0.0, 0.4, 0.6) if camera_moves else (0.42, 0.3, 0.2, 0.08)
+    story = str(rng.choice(stories, p=weights))
+    side = float(rng.choice([-1.0, 1.0]))
+    if story == "opposed":
+        requests[0] = PathRequest("lateral", side)
+        requests[1] = PathRequest("lateral", -side)
+    elif story == "one moves":
+        requests[0] = PathRequest("lateral", side)
+    spare = 0 if story == "mixed" else 2
+    chance = {"opposed": 0.15, "one moves": 0.15, "mixed": 0.45, "still": 0.0}[story]
+    for number in range(spare, count):
+        if rng.random() < chance:
+            kind = "lateral" if rng.random() < 0.65 else "depth"
+            requests[number] = PathRequest(kind, float(rng.choice([-1.0, 1.0])))
+    return looks, requests
+
+
+def _sample_looks(rng: np.random.Generator, count: int) -> list[Look]:
+    """Looks from a small palette, so that distractors share colour, shape or both."""
+    shapes = rng.permutation(SHAPES)[: rng.integers(2, 5)]
+    colours = rng.permutation(list(COLOURS))[: rng.integers(2, 5)]
+
+    def draw() -> Look:
+        return Look(str(rng.choice(shapes)), str(rng.choice(colours)), str(rng.choice(SIZES)))
+
+    first = draw()
+    other = draw()
+    size = first.size if rng.random() < 0.6 else other.size
+    shared = rng.random()
+    if shared < 0.5:
+        second = Look(first.shape, first.colour, size)
+    elif shared < 0.8:
+        second = Look(first.shape, other.colour, size)
+    else:
+        second = Look(other.shape, first.colour, size)
+    return [first, second] + [draw() for _ in range(count - 2)]
+
+
+def _place(
+    rng: np.random.Generator,
+    settings: WorldSettings,
+    camera: CameraPath,
+    walls: tuple[Wall, ...],
+    looks: list[Look],
+    requests: list[PathRequest],
+) -> tuple[Body, ...]:
+    """Finds a free path for each object; one that finds none is left out. Shuffled at the end."""
+    bodies: list[Body] = []
+    for look, request in zip(looks, requests):
+        extents, quaternion, height, footprint = _sample_form(rng, look)
+        occluders = [body.path[0] for body in bodies if body.look.size == "big" and not body.moving]
+        for _ in range(40):
+            floor_path = sample_path(rng, settings, camera, request, occluders)
+            if not _is_free(floor_path, footprint, bodies, walls):
+                continue
+            path = np.column_stack([floor_path, np.full(len(floor_path), height)])
+            moving = request.kind != "still"
+            rgba = _sample_rgba(rng, look.colour)
+            finish = int(rng.integers(FINISH_COUNT))
+            bodies.append(Body(look, extents, quaternion, rgba, finish, path, footprint, moving))
+            break
+    return tuple(bodies[number] for number in rng.permutation(len(bodies)))
+
+
+def _is_free(
+    floor_path: np.ndarray, footprint: float, bodies: list[Body], walls: tuple[Wall, ...]
+) -> bool:
+    for body in bodies:
+        gaps = np.hypot(*(floor_path - body.path[:, :2]).T) - footprint - body.footprint
+        if gaps.min() < _CLEARANCE:
+            return False
+    return all(
+        (floor_path @ wall.normal + wall.distance).min() > footprint + _CLEARANCE for wall in walls
+    )
+
+
+def _sample_form(
+    rng: np.random.Generator, look: Look
+) -> tuple[np.ndarray, np.ndarray, float, float]:
+    """MuJoCo size, orientation, height of the centre above the floor, and footprint radius."""
+    base = _BASE_RADIUS[look.size] * rng.uniform(0.94, 1.06)
+    yaw = rng.uniform(0, 2 * math.pi)
+    upright = np.array([math.cos(yaw / 2), 0.0, 0.0, math.sin(yaw / 2)])
+    if look.shape == "ball":
+        return np.full(3, base), upright, base, base
+    if look.shape == "box":
+        extents = 0.85 * base * rng.uniform(0.92, 1.08, 3)
+        return extents, upright, extents[2], float(np.hypot(extents[0], extents[1]))
+    if look.shape == "cylinder":
+        radius, half, reach = 0.76 * base, 0.95 * base, 0.95 * base
+        lies = rng.random() < 0.2
+    else:
+        radius, half = 0.54 * base, 0.66 * base
+        reach = half + radius
+        lies = rng.random() < 0.5
+    extents = np.array([radius, half, 0.0])
+    if not lies:
+        return extents, upright, reach, radius
+    quarter = math.sqrt(0.5)
+    lying = quarter * np.array(
+        [math.cos(yaw / 2), math.cos(yaw / 2), math.sin(yaw / 2), math.sin(yaw / 2)]
+    )
+    return extents, lying, radius, float(np.hypot(reach, radius))
+
+
+def _sample_rgba(rng: np.random.Generator, colour: str) -> np.ndarray:
+    hue, saturation, value = colorsys.rgb_to_hsv(*COLOURS[colour])
+    if saturation > 0.5:
+        hue = (hue + rng.uniform(-0.012, 0.012)) % 1.0
+        saturation *= rng.uniform(0.92, 1.0)
+        value *= rng.uniform(0.92, 1.0)
+    else:
+        value *= rng.uniform(0.96, 1.0)
+    return np.array([*colorsys.hsv_to_rgb(hue, saturation, value), 1.0])
+
+
+def _sample_room(rng: np.random.Generator) -> tuple[Surface, tuple[Wall, ...], Lighting]:
+    turn = rng.uniform(-0.35, 0.35)
+    sides = [(0.0, rng.uniform(5.0, 6.5))]
+    first_side = float(rng.choice([-1.0, 1.0]))
+    sides.append((first_side, rng.uniform(2.7, 4.0)))
+    if rng.random() < 0.5:
+        sides.append((-first_side, rng.uniform(2.7, 4.0)))
+    walls = []
+    one_paint = rng.random() < 0.5
+    paint = _sample_surface(rng)
+    for side, distance in sides:
+        angle = turn - side * math.pi / 2
+        normal = np.array([math.sin(angle), -math.cos(angle)])
+        walls.append(Wall(paint if one_paint else _sample_surface(rng), normal, distance))
+    azimuth = rng.uniform(0, 2 * math.pi)
+    slope = rng.uniform(0.25, 0.75)
+    direction = np.array([slope * math.cos(azimuth), slope * math.sin(azimuth), -1.0])
+    warmth = rng.uniform(-0.05, 0.05)
+    diffuse = rng.uniform(0.42, 0.66) * np.array([1 + warmth, 1.0, 1 - warmth])
+    lighting = Lighting(
+        direction / np.linalg.norm(direction),
+        diffuse,
+        float(rng.uniform(0.22, 0.36)),
+        float(rng.uniform(0.08, 0.22)),
+    )
+    return _sample_surface(rng), tuple(walls), lighting
+
+
+def _sample_surface(rng: np.random.Generator) -> Surface:
+    """Dull and of middle brightness, so that white and black objects both stand out."""
+    rgb = colorsys.hsv_to_rgb(rng.random(), rng.uniform(0.0, 0.3), rng.uniform(0.5, 0.85))
+    return Surface(int(rng.integers(TEXTURE_COUNT)), np.array([*rgb, 1.0]))

@@ -1,0 +1,98 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""What a SetCommands request makes of the running commands."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from referdino_core.errors import CommandError
+
+if TYPE_CHECKING:
+    from referdino.srv import SetCommands
+
+SHOWN_CHARACTERS = 80
+"""Of a command's text in log lines and errors."""
+
+_REPLACEMENT_CHARACTER = "\ufffd"
+
+
+def shown(text: str) -> str:
+    """The text in quotes, shortened for a log line."""
+    short = text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 3] + "..."
+    return repr(short)
+
+
+def checked_text(text: str) -> str:
+    """The text as it came.
+
+    Raises:
+        CommandError: it holds control characters or bytes that were no UTF-8: it is no sentence.
+    """
+    unreadable = any(
+        character == _REPLACEMENT_CHARACTER
+        or (unicodedata.category(character) == "Cc" and not character.isspace())
+        for character in text
+    )
+    if unreadable:
+        raise CommandError(f"The command {shown(text)} is not text. Send a sentence in UTF-8.")
+    return text
+
+
+def commands_after(
+    running: Mapping[str, str], request: SetCommands.Request, limit: int
+) -> dict[str, str]:
+    """The commands (text by identifier, in order) that `request` asks for.
+
+    The parts of the request apply in the order clear, remove, set. A command that is set under a
+    running identifier keeps its place.
+
+    Args:
+        running: the commands before.
+        request: clear flag, identifiers to remove, and commands to set.
+        limit: commands that may run at once.
+
+    Raises:
+        CommandError: an identifier is empty, given twice or not running, a text is empty or no
+            text, or there would be too many commands.
+    """
+    _check_identifiers(running, request)
+    stopped = set(running) if request.clear else set(request.remove)
+    wanted = {name: text for name, text in running.items() if name not in stopped}
+    for command in request.set:
+        if not command.text.strip():
+            raise CommandError(
+                f"The command {shown(command.id)} has no text. Send a sentence, or name the "
+                "command in 'remove' to stop it."
+            )
+        wanted[command.id] = checked_text(command.text)
+    if len(wanted) > limit:
+        raise CommandError(
+            f"{len(wanted)} commands would run at once; the parameter max_commands allows {limit}."
+        )
+    return wanted
+
+
+def _check_identifiers(running: Mapping[str, str], request: SetCommands.Request) -> None:
+    for name in request.remove:
+        if name not in running:
+            raise CommandError(
+                f"Cannot remove the command {shown(name)}: it is not running. "
+                f"Running are: {_listed(running)}."
+            )
+    for name, times in Counter(command.id for command in request.set).items():
+        if not name.strip():
+            raise CommandError("A command has an empty identifier. Give each one a name.")
+        if times > 1:
+            raise CommandError(
+                f"The identifier {shown(name)} is given to {times} commands. "
+                "Give each one a name of its own."
+            )
+        checked_text(name)
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(shown(name) for name in names) or "none"

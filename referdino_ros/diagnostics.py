@@ -1,0 +1,123 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""The node's health as a diagnostic_msgs/DiagnosticArray."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+
+from referdino_ros.commands import shown
+from referdino_ros.stream_statistics import StreamReport
+
+RECENT_ERROR = 10.0
+"""Seconds for which an error shows in the level."""
+
+
+@dataclass(frozen=True)
+class NodeHealth:
+    """A snapshot of the node.
+
+    Attributes:
+        life_cycle: label of the life cycle's state, such as "active".
+        loading: seconds since loading of the model began, or None.
+        model, device: of the session; empty while there is none.
+        commands: running, text by identifier.
+        topic: of the images; empty while there is no subscription.
+        publishers: of images on it, that are known.
+        silence: seconds since the last image, or None.
+        silence_limit: seconds of silence that are a warning; 0 for none.
+        received: images received.
+        dropped: images that a newer one replaced before the model came to them.
+        stream: rates and delays.
+        errors: count since the start.
+        last_error: message, or empty.
+        last_error_age: seconds, or None.
+        last_reset: why the memories were reset last, or empty.
+    """
+
+    life_cycle: str
+    loading: float | None
+    model: str
+    device: str
+    commands: Mapping[str, str]
+    topic: str
+    publishers: int
+    silence: float | None
+    silence_limit: float
+    received: int
+    dropped: int
+    stream: StreamReport
+    errors: int
+    last_error: str
+    last_error_age: float | None
+    last_reset: str
+
+
+def diagnostic_array(node_name: str, stamp: Any, health: NodeHealth) -> DiagnosticArray:
+    """The message for /diagnostics: one status that bears the node's name."""
+    level, summary = _verdict(health)
+    status = DiagnosticStatus(
+        level=level,
+        name=f"{node_name.lstrip('/')}: stream",
+        message=summary,
+        hardware_id=health.device or "none",
+        values=[KeyValue(key=key, value=value) for key, value in _values(health).items()],
+    )
+    message = DiagnosticArray(status=[status])
+    message.header.stamp = stamp
+    return message
+
+
+def _verdict(health: NodeHealth) -> tuple[bytes, str]:
+    recent = health.last_error_age is not None and health.last_error_age < RECENT_ERROR
+    if health.loading is not None:
+        return DiagnosticStatus.WARN, f"Loading the model for {health.loading:.0f} s."
+    if health.life_cycle != "active":
+        if health.last_error and health.life_cycle == "unconfigured":
+            return DiagnosticStatus.ERROR, health.last_error
+        return DiagnosticStatus.WARN, f"The node is {health.life_cycle}; it answers no images."
+    if recent:
+        return DiagnosticStatus.ERROR, health.last_error
+    silent = health.silence is not None and health.silence > health.silence_limit > 0
+    if silent:
+        return DiagnosticStatus.WARN, f"No image on {health.topic} for {health.silence:.0f} s."
+    if not health.commands:
+        return DiagnosticStatus.OK, "Running; no command was given."
+    return DiagnosticStatus.OK, "Running."
+
+
+def _values(health: NodeHealth) -> dict[str, str]:
+    stream = health.stream
+    return {
+        "state": health.life_cycle,
+        "model": health.model or "none",
+        "device": health.device or "none",
+        "commands": "; ".join(
+            f"{shown(name)}: {shown(text)}" for name, text in health.commands.items()
+        )
+        or "none",
+        "image topic": health.topic or "none",
+        "image publishers": str(health.publishers),
+        "rate (Hz)": f"{stream.rate:.2f}",
+        "latency (ms)": _milliseconds(stream.latency),
+        "worst latency (ms)": _milliseconds(stream.latency_worst),
+        "inference (ms)": _milliseconds(stream.inference),
+        "image age (ms)": _milliseconds(stream.image_age),
+        "images received": str(health.received),
+        "images answered": str(stream.answered),
+        "dropped frames": str(health.dropped),
+        "errors": str(health.errors),
+        "last error": health.last_error or "none",
+        "last error age (s)": "none"
+        if health.last_error_age is None
+        else f"{health.last_error_age:.0f}",
+        "last memory reset": health.last_reset or "none",
+    }
+
+
+def _milliseconds(seconds: float | None) -> str:
+    return "none" if seconds is None else f"{seconds * 1000.0:.1f}"

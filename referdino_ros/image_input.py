@@ -1,0 +1,190 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""The subscription to the camera, and what to tell a user to whom no image comes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from rclpy.callback_groups import CallbackGroup
+from rclpy.node import Node
+from rclpy.qos import (
+    QoSCompatibility,
+    QoSProfile,
+    ReliabilityPolicy,
+    qos_check_compatible,
+    qos_profile_system_default,
+)
+from rclpy.topic_endpoint_info import TopicEndpointInfo
+from sensor_msgs.msg import CompressedImage, Image
+
+try:
+    from rclpy.event_handler import SubscriptionEventCallbacks
+except ImportError:  # Humble
+    from rclpy.qos_event import SubscriptionEventCallbacks
+
+IMAGE_TOPIC = "image_raw"
+_TYPE_NAMES = {"raw": "sensor_msgs/msg/Image", "compressed": "sensor_msgs/msg/CompressedImage"}
+_UNKNOWN_NODE = "_NODE_NAME_UNKNOWN_"
+
+
+def image_qos_profile(name: str) -> QoSProfile:
+    """The quality of service that the parameter `image_qos` names; it keeps one image only."""
+    if name == "sensor_data":
+        return QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+    if name == "reliable":
+        return QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
+    profile = QoSProfile(depth=1)
+    profile.reliability = qos_profile_system_default.reliability
+    profile.durability = qos_profile_system_default.durability
+    return profile
+
+
+def described_qos(profile: QoSProfile) -> str:
+    """The settings that decide whether two sides fit."""
+    return (
+        f"reliability {profile.reliability.name.lower()}, "
+        f"durability {profile.durability.name.lower()}"
+    )
+
+
+class ImageInput:
+    """Receives camera messages while it exists, and watches whether any come.
+
+    Args:
+        node: that subscribes.
+        transport: "raw" or "compressed".
+        qos: a value of the parameter `image_qos`.
+        callback_group: of the subscription.
+        on_image: called with every message; must not block.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        transport: str,
+        qos: str,
+        callback_group: CallbackGroup,
+        on_image: Callable[[Any], None],
+    ) -> None:
+        self._node = node
+        self._transport = transport
+        self._qos_name = qos
+        self._qos = image_qos_profile(qos)
+        self._on_image = on_image
+        self._reported_publishers: set[bytes] = set()
+        self._silent_since = time.monotonic()
+        self._silent_warned = self._silent_since
+        base = node.resolve_topic_name(IMAGE_TOPIC)
+        self._subscription = node.create_subscription(
+            CompressedImage if transport == "compressed" else Image,
+            f"{base}/compressed" if transport == "compressed" else base,
+            self._receive,
+            self._qos,
+            callback_group=callback_group,
+            event_callbacks=SubscriptionEventCallbacks(
+                incompatible_qos=lambda event: self.report_incompatible_publishers()
+            ),
+        )
+
+    @property
+    def topic(self) -> str:
+        """Full name of the topic, after remapping."""
+        return self._subscription.topic_name
+
+    @property
+    def silence(self) -> float:
+        """Seconds since the last image, or since the subscription began."""
+        return time.monotonic() - self._silent_since
+
+    def close(self) -> None:
+        """End the subscription."""
+        self._node.destroy_subscription(self._subscription)
+
+    def publishers(self) -> list[TopicEndpointInfo]:
+        """Who publishes images of the expected type on the topic."""
+        return [
+            info
+            for info in self._node.get_publishers_info_by_topic(self.topic)
+            if info.topic_type == _TYPE_NAMES[self._transport]
+        ]
+
+    def report_incompatible_publishers(self) -> None:
+        """Log an error for every publisher whose quality of service does not fit; once for each."""
+        own = self._effective_qos()
+        for publisher in self.publishers():
+            identity = bytes(publisher.endpoint_gid)
+            compatibility, _ = qos_check_compatible(publisher.qos_profile, own)
+            if compatibility != QoSCompatibility.ERROR or identity in self._reported_publishers:
+                continue
+            if publisher.node_name in ("", _UNKNOWN_NODE):
+                continue  # the name arrives shortly after; the next look reports it
+            self._reported_publishers.add(identity)
+            self._node.get_logger().error(
+                f"Incompatible QoS: no image will arrive from {_node_path(publisher)}. It offers "
+                f"{self.topic} with {described_qos(publisher.qos_profile)}; this node asks for "
+                f"{described_qos(own)} (image_qos: {self._qos_name}). Set the parameter image_qos "
+                "to sensor_data, or change the QoS of the camera."
+            )
+
+    def warn_about_silence(self, after: float) -> None:
+        """Log a warning when no image came for `after` seconds, and again after as many; 0 never.
+
+        The warning names the topic, who publishes on it, and other topics with images.
+        """
+        now = time.monotonic()
+        if not after or self.silence < after or now - self._silent_warned < after:
+            return
+        self._silent_warned = now
+        self._node.get_logger().warning(
+            f"No image on {self.topic} for {self.silence:.0f} s. {self._likely_cause()}"
+        )
+
+    def _receive(self, message: Any) -> None:
+        self._silent_since = self._silent_warned = time.monotonic()
+        self._on_image(message)
+
+    def _effective_qos(self) -> QoSProfile:
+        """What the middleware made of the profile: it replaces "system default" by a setting."""
+        own_name = self._node.get_fully_qualified_name()
+        for info in self._node.get_subscriptions_info_by_topic(self.topic):
+            if _node_path(info) == own_name:
+                return info.qos_profile
+        return self._qos
+
+    def _likely_cause(self) -> str:
+        expected = _TYPE_NAMES[self._transport]
+        everyone = self._node.get_publishers_info_by_topic(self.topic)
+        publishers = self.publishers()
+        if publishers:
+            offers = "; ".join(
+                f"{_node_path(info)} with {described_qos(info.qos_profile)}" for info in publishers
+            )
+            return (
+                f"Publishers: {offers}; this node asks for {described_qos(self._effective_qos())} "
+                f"(image_qos: {self._qos_name}). Check that the camera runs; large images over "
+                "best effort also get lost where the kernel's receive buffer is small "
+                "(net.core.rmem_max), which image_qos: reliable avoids."
+            )
+        if everyone:
+            types = ", ".join(sorted({info.topic_type for info in everyone}))
+            return (
+                f"It is published as {types}, and this node expects {expected}. "
+                "Set the parameter image_transport, or remap image_raw."
+            )
+        others = [
+            name
+            for name, types in self._node.get_topic_names_and_types()
+            if expected in types and self._node.count_publishers(name)
+        ]
+        listed = ", ".join(sorted(others)) or "none"
+        return (
+            f"Nobody publishes on it. Start the camera, or remap image_raw; topics with "
+            f"{expected}: {listed}."
+        )
+
+
+def _node_path(info: TopicEndpointInfo) -> str:
+    return f"{info.node_namespace.rstrip('/')}/{info.node_name}"

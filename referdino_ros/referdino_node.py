@@ -1,0 +1,416 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""The life cycle node `referdino`: images and commands in, referred objects out."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup, ReentrantCallbackGroup
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.time import Time
+from std_msgs.msg import String
+
+from referdino.msg import Command
+from referdino.srv import SetCommands
+from referdino_core import ReferDINOError, Session, SessionSettings
+from referdino_ros.commands import checked_text, commands_after, shown
+from referdino_ros.compressed_images import compressed_image_to_rgb
+from referdino_ros.diagnostics import NodeHealth, diagnostic_array
+from referdino_ros.error_log import ErrorLog
+from referdino_ros.image_conversion import image_to_rgb
+from referdino_ros.image_input import ImageInput
+from referdino_ros.logging_bridge import forward_core_log, stop_forwarding
+from referdino_ros.model_worker import ModelWorker, WorkerStopped
+from referdino_ros.parameters import NodeParameters
+from referdino_ros.result_publishers import ResultPublishers
+from referdino_ros.session_loading import load_session
+from referdino_ros.stream_statistics import StreamStatistics
+
+LOADING_LOG_PERIOD = 5.0
+_LOADING_POLL = 0.2
+
+
+@dataclass(frozen=True)
+class ReceivedImage:
+    """A camera message, and when it came in seconds of the monotonic clock."""
+
+    message: Any
+    received: float
+
+
+@dataclass(frozen=True)
+class SessionView:
+    """What the worker lets other threads see of its session."""
+
+    model: str = ""
+    device: str = ""
+    commands: Mapping[str, str] = field(default_factory=dict)
+    last_reset: str = ""
+
+
+class ReferDINONode(LifecycleNode):
+    """Answers every image that it has time for with the objects that the commands refer to.
+
+    Configuring loads the model in a thread that owns it from then on; activating subscribes to
+    the camera; deactivating unsubscribes and keeps commands and model; cleaning up frees them.
+
+    Raises:
+        ReferDINOError: a parameter has a value that is not allowed.
+    """
+
+    def __init__(self, **node_options: Any) -> None:
+        self._life_cycle_group = ReentrantCallbackGroup()
+        super().__init__("referdino", callback_group=self._life_cycle_group, **node_options)
+        self._image_group = MutuallyExclusiveCallbackGroup()
+        self._command_group = MutuallyExclusiveCallbackGroup()
+        self._parameters = NodeParameters(self, self._is_unconfigured, self._change_settings)
+        self._errors = ErrorLog(
+            lambda line: self.get_logger().error(line), lambda: self._parameters["error_log_period"]
+        )
+        self._statistics = StreamStatistics()
+        self._worker: ModelWorker[Session, ReceivedImage] | None = None
+        self._images: ImageInput | None = None
+        self._results: ResultPublishers | None = None
+        self._command_entities: list[tuple[Callable[[Any], object], Any]] = []
+        self._view = SessionView()
+        self._loading_since: float | None = None
+        self._convert = image_to_rgb
+        self._service_change_state.callback = self._refuse_impossible_transitions(
+            self._service_change_state.callback
+        )
+        self._core_log = forward_core_log(self.get_logger())
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        self.create_timer(1.0, self._every_second)
+        if self._parameters["autostart"]:
+            self._start_timer = self.create_timer(
+                0.0, self._start, callback_group=self._life_cycle_group
+            )
+
+    # ---- Life cycle ------------------------------------------------------------------------
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Load the model, then take commands. Stays unconfigured when that fails."""
+        try:
+            self._load()
+            self._results = ResultPublishers(self)
+            self._take_commands()
+        except Exception as error:
+            self._release()
+            if not isinstance(error, ReferDINOError):
+                self.get_logger().debug(traceback.format_exc())
+            self._errors.report(
+                "configure",
+                f"Cannot configure: {_one_line(error)} Set the parameters right, then run: "
+                f"ros2 lifecycle set {self.get_fully_qualified_name()} configure",
+            )
+            return TransitionCallbackReturn.FAILURE
+        return super().on_configure(state)
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Subscribe to the camera."""
+        outcome = super().on_activate(state)
+        transport = self._parameters["image_transport"]
+        self._convert = compressed_image_to_rgb if transport == "compressed" else image_to_rgb
+        self._images = ImageInput(
+            self, transport, self._parameters["image_qos"], self._image_group, self._receive
+        )
+        self.get_logger().info(f"Active: answering images of {self._images.topic}.")
+        return outcome
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Unsubscribe, and return once nothing more will be published."""
+        self._stop_images()
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Free the model and forget the commands."""
+        self._release()
+        return super().on_cleanup(state)
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Free everything, from whichever state."""
+        self._release()
+        return super().on_shutdown(state)
+
+    def close(self) -> None:
+        """Free everything at the end of the process; ROS may already be shut down."""
+        self._release()
+        stop_forwarding(self._core_log)
+
+    def _start(self) -> None:
+        self._start_timer.cancel()
+        if self._is_unconfigured() and self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
+            self.trigger_activate()
+
+    def _is_unconfigured(self) -> bool:
+        return self._life_cycle_label() == "unconfigured"
+
+    def _life_cycle_label(self) -> str:
+        return self._state_machine.current_state[1]
+
+    def _refuse_impossible_transitions(
+        self, change_state: Callable[..., Any]
+    ) -> Callable[..., Any]:
+        """Answer a transition that the state does not allow with success=False.
+
+        rclpy lets its exception end the process instead (ros2/rclpy issue 1209).
+        """
+
+        def answer(request: Any, response: Any) -> Any:
+            try:
+                return change_state(request, response)
+            except Exception as error:
+                wanted = request.transition.label or request.transition.id
+                self.get_logger().error(
+                    f"The transition {wanted} is not possible while the node is "
+                    f"{self._life_cycle_label()}: {_one_line(error)}"
+                )
+                response.success = False
+                return response
+
+        return answer
+
+    # ---- Model -----------------------------------------------------------------------------
+
+    def _load(self) -> None:
+        model, checkpoint = self._parameters["model"], self._parameters["checkpoint"]
+        device, settings = self._parameters["device"], self._parameters.session_settings
+        weights = checkpoint or "the weights that come with it"
+        self.get_logger().info(f"Loading the model {model} ({weights}) on {device}.")
+        began = self._loading_since = time.monotonic()
+        self._worker = ModelWorker(
+            load=lambda: self._session(model, checkpoint, device, settings),
+            handle_frame=self._answer,
+            on_error=self._report_failure,
+        )
+        self._worker.start()
+        try:
+            self._wait_for_model(self._worker.loaded, began)
+        finally:
+            self._loading_since = None
+        self.get_logger().info(f"Model loaded in {time.monotonic() - began:.1f} s.")
+
+    def _wait_for_model(self, loaded: concurrent.futures.Future[None], began: float) -> None:
+        said = began
+        while not concurrent.futures.wait([loaded], timeout=_LOADING_POLL).done:
+            if not self.context.ok():
+                raise WorkerStopped("ROS was shut down while the model was loading.")
+            if time.monotonic() - said >= LOADING_LOG_PERIOD:
+                said = time.monotonic()
+                self.get_logger().info(f"Still loading the model ({said - began:.0f} s).")
+        loaded.result()
+
+    def _session(
+        self, model: str, checkpoint: str, device: str, settings: SessionSettings
+    ) -> Session:
+        """Runs in the worker's thread."""
+        session = load_session(model, checkpoint, device, settings)
+        text = self._parameters["initial_command"]
+        try:
+            session.command(checked_text(text))
+        except ReferDINOError as error:
+            self._errors.report("command", f"initial_command: {error}")
+        self._show(session)
+        return session
+
+    def _show(self, session: Session) -> None:
+        """Runs in the worker's thread."""
+        self._view = SessionView(
+            model=session.model_name,
+            device=session.device,
+            commands=dict(session.commands),
+            last_reset=session.last_reset or "",
+        )
+
+    def _change_settings(self, settings: SessionSettings) -> None:
+        def change(session: Session) -> None:
+            session.settings = settings
+
+        if self._worker is not None:
+            self._worker.call(change)
+
+    def _stop_images(self) -> None:
+        if self._images is not None:
+            self._images.close()
+            self._images = None
+        if self._worker is not None and self._worker.loaded.done():
+            self._worker.slot.clear()
+            concurrent.futures.wait([self._worker.call(lambda session: None)])
+
+    def _release(self) -> None:
+        if self._images is not None:
+            self._images.close()
+            self._images = None
+        for destroy, entity in self._command_entities:
+            destroy(entity)
+        self._command_entities.clear()
+        if self._worker is not None:
+            self._worker.stop()
+            self._worker = None
+        if self._results is not None:
+            self._results.destroy()
+            self._results = None
+        self._view = SessionView()
+
+    # ---- Images ----------------------------------------------------------------------------
+
+    def _receive(self, message: Any) -> None:
+        worker = self._worker
+        if worker is not None:
+            worker.slot.put(ReceivedImage(message, time.monotonic()))
+
+    def _answer(self, session: Session, image: ReceivedImage) -> None:
+        """Runs in the worker's thread."""
+        header = image.message.header
+        pixels = self._convert(image.message)
+        began = time.monotonic()
+        targets = session.step(pixels, stamp=_seconds(header.stamp))
+        inference = time.monotonic() - began
+        if self._results is None:
+            return
+        self._results.publish(header, pixels, targets, self._parameters["overlay_jpeg_quality"])
+        age = (self.get_clock().now() - Time.from_msg(header.stamp)).nanoseconds * 1e-9
+        self._statistics.record(time.monotonic() - image.received, inference, age)
+        self._show(session)
+
+    def _report_failure(self, error: Exception) -> None:
+        """Runs in the worker's thread."""
+        if isinstance(error, ReferDINOError):
+            self._errors.report("image", str(error))
+            return
+        self.get_logger().debug("".join(traceback.format_exception(error)))
+        self._errors.report("internal", f"An image could not be answered: {_one_line(error)}")
+
+    # ---- Commands --------------------------------------------------------------------------
+
+    def _take_commands(self) -> None:
+        subscription = self.create_subscription(
+            String, "~/command", self._on_command, 10, callback_group=self._command_group
+        )
+        service = self.create_service(
+            SetCommands, "~/set_commands", self._on_set_commands, callback_group=self._command_group
+        )
+        self._command_entities = [
+            (self.destroy_subscription, subscription),
+            (self.destroy_service, service),
+        ]
+
+    def _on_command(self, message: String) -> None:
+        def replace(session: Session) -> None:
+            session.command(checked_text(message.data))
+
+        self._change_commands(replace)
+
+    def _on_set_commands(
+        self, request: SetCommands.Request, response: SetCommands.Response
+    ) -> SetCommands.Response:
+        limit = self._parameters["max_commands"]
+
+        def change(session: Session) -> None:
+            session.commands = commands_after(session.commands, request, limit)
+
+        response.message = self._change_commands(change)
+        response.success = not response.message
+        response.commands = [
+            Command(id=name, text=text) for name, text in self._view.commands.items()
+        ]
+        return response
+
+    def _change_commands(self, change: Callable[[Session], None]) -> str:
+        """Change the session's commands between two images; returns what is wrong, or ""."""
+
+        def change_and_show(session: Session) -> None:
+            change(session)
+            self._show(session)
+
+        worker = self._worker
+        if worker is None:
+            return "The node has no model. Configure it first."
+        try:
+            worker.call(change_and_show).result()
+        except WorkerStopped as error:
+            return str(error)
+        except Exception as error:
+            problem = _one_line(error)
+            self._errors.report("command", problem)
+            return problem
+        running = ", ".join(shown(text) for text in self._view.commands.values())
+        self.get_logger().info(f"Commands: {running or 'none'}.")
+        return ""
+
+    # ---- Health ----------------------------------------------------------------------------
+
+    def _every_second(self) -> None:
+        images = self._images
+        if images is not None:
+            images.report_incompatible_publishers()
+            images.warn_about_silence(self._parameters["no_image_warning"])
+        self._diagnostics.publish(
+            diagnostic_array(
+                self.get_fully_qualified_name(), self.get_clock().now().to_msg(), self._health()
+            )
+        )
+
+    def _health(self) -> NodeHealth:
+        now = time.monotonic()
+        images, worker, view, last = self._images, self._worker, self._view, self._errors.last
+        return NodeHealth(
+            life_cycle=self._life_cycle_label(),
+            loading=None if self._loading_since is None else now - self._loading_since,
+            model=view.model,
+            device=view.device,
+            commands=view.commands,
+            topic=images.topic if images else "",
+            publishers=len(images.publishers()) if images else 0,
+            silence=images.silence if images else None,
+            silence_limit=self._parameters["no_image_warning"],
+            received=worker.slot.received if worker else 0,
+            dropped=worker.slot.replaced if worker else 0,
+            stream=self._statistics.report(),
+            errors=self._errors.count,
+            last_error=last.message if last else "",
+            last_error_age=None if last is None else now - last.time,
+            last_reset=view.last_reset,
+        )
+
+
+def _seconds(stamp: Any) -> float | None:
+    """Seconds of a header's stamp; None for the zero of a camera that sets none."""
+    seconds = stamp.sec + stamp.nanosec * 1e-9
+    return seconds or None
+
+
+def _one_line(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return text if isinstance(error, ReferDINOError) else f"{type(error).__name__}: {text}"
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run the node until SIGINT, SIGTERM or a ROS shutdown; returns the exit status."""
+    rclpy.init(args=args)
+    try:
+        node = ReferDINONode()
+    except (ReferDINOError, rclpy.exceptions.ParameterException) as error:
+        rclpy.logging.get_logger("referdino").fatal(f"Cannot start: {_one_line(error)}")
+        rclpy.try_shutdown()
+        return 1
+    executor = rclpy.executors.MultiThreadedExecutor(num_threads=4)
+    executor.add_node(node)
+    try:
+        executor.spin()
+    except (KeyboardInterrupt, rclpy.executors.ExternalShutdownException):
+        pass
+    finally:
+        node.close()
+        executor.shutdown()
+        node.destroy_node()
+        rclpy.try_shutdown()
+    return 0

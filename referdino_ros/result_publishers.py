@@ -1,0 +1,100 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""The publishers of results; what nobody listens to is not made."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from rclpy.lifecycle import LifecycleNode
+from sensor_msgs.msg import CompressedImage, Image
+
+from referdino.msg import ReferredObjectArray
+from referdino_core.media import overlay
+from referdino_ros.compressed_images import compressed_image_message
+from referdino_ros.image_conversion import image_message
+from referdino_ros.result_messages import detections_message, label_image, objects_message
+
+if TYPE_CHECKING:
+    from referdino_core.session import Target
+
+RESULTS_DEPTH = 10
+PICTURES_DEPTH = 1
+
+
+def vision_messages() -> ModuleType | None:
+    """The module `vision_msgs.msg`, or None where vision_msgs is not installed."""
+    try:
+        return importlib.import_module("vision_msgs.msg")
+    except ImportError:
+        return None
+
+
+class ResultPublishers:
+    """Publishes what the session answered to an image, each with the image's header.
+
+    They publish while the node is active: all are managed by its life cycle.
+    """
+
+    def __init__(self, node: LifecycleNode) -> None:
+        self._node = node
+        self._objects = node.create_lifecycle_publisher(
+            ReferredObjectArray, "~/objects", RESULTS_DEPTH
+        )
+        self._mask = node.create_lifecycle_publisher(Image, "~/mask", PICTURES_DEPTH)
+        self._overlay = node.create_lifecycle_publisher(Image, "~/overlay", PICTURES_DEPTH)
+        self._overlay_compressed = node.create_lifecycle_publisher(
+            CompressedImage, "~/overlay/compressed", PICTURES_DEPTH
+        )
+        self._vision_messages = vision_messages()
+        self._detections = None
+        if self._vision_messages is not None:
+            self._detections = node.create_lifecycle_publisher(
+                self._vision_messages.Detection2DArray, "~/detections", RESULTS_DEPTH
+            )
+
+    def publish(
+        self, header: Any, pixels: np.ndarray, targets: Sequence[Target], jpeg_quality: int
+    ) -> None:
+        """Publish the objects, and mask, detections and overlay where somebody listens.
+
+        Args:
+            header: of the image.
+            pixels: (H, W, 3) uint8 RGB of the image.
+            targets: the session's answer to it.
+            jpeg_quality: 1 to 100, of the compressed overlay.
+        """
+        self._objects.publish(objects_message(header, targets))
+        if self._detections is not None and self._detections.get_subscription_count():
+            self._detections.publish(detections_message(header, targets, self._vision_messages))
+        if self._mask.get_subscription_count():
+            height, width = pixels.shape[:2]
+            self._mask.publish(image_message(label_image(targets, height, width), header))
+        wants_raw = self._overlay.get_subscription_count()
+        wants_compressed = self._overlay_compressed.get_subscription_count()
+        if not wants_raw and not wants_compressed:
+            return
+        picture = overlay.draw(pixels, targets)
+        if wants_raw:
+            self._overlay.publish(image_message(picture, header))
+        if wants_compressed:
+            self._overlay_compressed.publish(
+                compressed_image_message(picture, header, jpeg_quality)
+            )
+
+    def destroy(self) -> None:
+        """Remove the publishers from the node."""
+        publishers = (
+            self._objects,
+            self._mask,
+            self._overlay,
+            self._overlay_compressed,
+            self._detections,
+        )
+        for publisher in publishers:
+            if publisher is not None:
+                self._node.destroy_lifecycle_publisher(publisher)
