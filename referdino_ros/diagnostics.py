@@ -23,6 +23,7 @@ class NodeHealth:
 
     Attributes:
         life_cycle: label of the life cycle's state, such as "active".
+        configure_error: why the last attempt to configure failed, or empty.
         loading: seconds since loading of the model began, or None.
         model, device: of the session; empty while there is none.
         commands: running, text by identifier.
@@ -40,6 +41,7 @@ class NodeHealth:
     """
 
     life_cycle: str
+    configure_error: str
     loading: float | None
     model: str
     device: str
@@ -77,8 +79,8 @@ def _verdict(health: NodeHealth) -> tuple[bytes, str]:
     if health.loading is not None:
         return DiagnosticStatus.WARN, f"Loading the model for {health.loading:.0f} s."
     if health.life_cycle != "active":
-        if health.last_error and health.life_cycle == "unconfigured":
-            return DiagnosticStatus.ERROR, health.last_error
+        if health.configure_error:
+            return DiagnosticStatus.ERROR, health.configure_error
         return DiagnosticStatus.WARN, f"The node is {health.life_cycle}; it answers no images."
     if recent:
         return DiagnosticStatus.ERROR, health.last_error

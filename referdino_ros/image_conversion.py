@@ -87,7 +87,7 @@ def image_message(pixels: np.ndarray, header: Any) -> Image:
 def byte_array(values: np.ndarray) -> array.array[int]:
     """Bytes of a contiguous array in the container that rclpy assigns without checking each one."""
     data = array.array("B")
-    data.frombytes(memoryview(values).cast("B"))
+    data.frombytes(values.data.cast("B"))
     return data
 
 

@@ -174,10 +174,15 @@ class ImageInput:
                 f"It is published as {types}, and this node expects {expected}. "
                 "Set the parameter image_transport, or remap image_raw."
             )
+        own_name = self._node.get_fully_qualified_name()
         others = [
             name
             for name, types in self._node.get_topic_names_and_types()
-            if expected in types and self._node.count_publishers(name)
+            if expected in types
+            and any(
+                _node_path(info) != own_name
+                for info in self._node.get_publishers_info_by_topic(name)
+            )
         ]
         listed = ", ".join(sorted(others)) or "none"
         return (

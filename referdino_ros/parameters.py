@@ -8,7 +8,7 @@ import enum
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from types import MappingProxyType
-from typing import Any, Union
+from typing import Any, TypeAlias
 
 from rcl_interfaces.msg import (
     FloatingPointRange,
@@ -22,7 +22,7 @@ from rclpy.parameter import Parameter
 from referdino_core.configuration import CONFIGURATIONS, SessionSettings
 from referdino_core.errors import ReferDINOError
 
-Value = Union[bool, int, float, str]
+Value: TypeAlias = bool | int | float | str
 
 
 class Change(enum.Enum):

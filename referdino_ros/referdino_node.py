@@ -5,22 +5,27 @@
 from __future__ import annotations
 
 import concurrent.futures
+import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import rclpy
+import rclpy.exceptions
+import rclpy.executors
+import rclpy.logging
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup, ReentrantCallbackGroup
-from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.lifecycle import LifecycleNodeMixin, LifecycleState, TransitionCallbackReturn
+from rclpy.node import Node
 from rclpy.time import Time
-from std_msgs.msg import String
-
 from referdino.msg import Command
 from referdino.srv import SetCommands
-from referdino_core import ReferDINOError, Session, SessionSettings
+from std_msgs.msg import String
+
+from referdino_core.errors import ReferDINOError
 from referdino_ros.commands import checked_text, commands_after, shown
 from referdino_ros.compressed_images import compressed_image_to_rgb
 from referdino_ros.diagnostics import NodeHealth, diagnostic_array
@@ -33,6 +38,9 @@ from referdino_ros.parameters import NodeParameters
 from referdino_ros.result_publishers import ResultPublishers
 from referdino_ros.session_loading import load_session
 from referdino_ros.stream_statistics import StreamStatistics
+
+if TYPE_CHECKING:
+    from referdino_core import Session, SessionSettings
 
 LOADING_LOG_PERIOD = 5.0
 _LOADING_POLL = 0.2
@@ -56,7 +64,7 @@ class SessionView:
     last_reset: str = ""
 
 
-class ReferDINONode(LifecycleNode):
+class ReferDINONode(LifecycleNodeMixin, Node):
     """Answers every image that it has time for with the objects that the commands refer to.
 
     Configuring loads the model in a thread that owns it from then on; activating subscribes to
@@ -67,13 +75,15 @@ class ReferDINONode(LifecycleNode):
     """
 
     def __init__(self, **node_options: Any) -> None:
+        Node.__init__(self, "referdino", **node_options)
+        # Apart from everything else, so that its state can be asked for while the model loads.
         self._life_cycle_group = ReentrantCallbackGroup()
-        super().__init__("referdino", callback_group=self._life_cycle_group, **node_options)
+        LifecycleNodeMixin.__init__(self, callback_group=self._life_cycle_group)
         self._image_group = MutuallyExclusiveCallbackGroup()
         self._command_group = MutuallyExclusiveCallbackGroup()
-        self._parameters = NodeParameters(self, self._is_unconfigured, self._change_settings)
+        self._settings = NodeParameters(self, self._is_unconfigured, self._change_settings)
         self._errors = ErrorLog(
-            lambda line: self.get_logger().error(line), lambda: self._parameters["error_log_period"]
+            lambda line: self.get_logger().error(line), lambda: self._settings["error_log_period"]
         )
         self._statistics = StreamStatistics()
         self._worker: ModelWorker[Session, ReceivedImage] | None = None
@@ -82,6 +92,7 @@ class ReferDINONode(LifecycleNode):
         self._command_entities: list[tuple[Callable[[Any], object], Any]] = []
         self._view = SessionView()
         self._loading_since: float | None = None
+        self._configure_error = ""
         self._convert = image_to_rgb
         self._service_change_state.callback = self._refuse_impossible_transitions(
             self._service_change_state.callback
@@ -89,7 +100,7 @@ class ReferDINONode(LifecycleNode):
         self._core_log = forward_core_log(self.get_logger())
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self.create_timer(1.0, self._every_second)
-        if self._parameters["autostart"]:
+        if self._settings["autostart"]:
             self._start_timer = self.create_timer(
                 0.0, self._start, callback_group=self._life_cycle_group
             )
@@ -106,21 +117,22 @@ class ReferDINONode(LifecycleNode):
             self._release()
             if not isinstance(error, ReferDINOError):
                 self.get_logger().debug(traceback.format_exc())
-            self._errors.report(
-                "configure",
+            self._configure_error = (
                 f"Cannot configure: {_one_line(error)} Set the parameters right, then run: "
-                f"ros2 lifecycle set {self.get_fully_qualified_name()} configure",
+                f"ros2 lifecycle set {self.get_fully_qualified_name()} configure"
             )
+            self._errors.report("configure", self._configure_error)
             return TransitionCallbackReturn.FAILURE
+        self._configure_error = ""
         return super().on_configure(state)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribe to the camera."""
         outcome = super().on_activate(state)
-        transport = self._parameters["image_transport"]
+        transport = self._settings["image_transport"]
         self._convert = compressed_image_to_rgb if transport == "compressed" else image_to_rgb
         self._images = ImageInput(
-            self, transport, self._parameters["image_qos"], self._image_group, self._receive
+            self, transport, self._settings["image_qos"], self._image_group, self._receive
         )
         self.get_logger().info(f"Active: answering images of {self._images.topic}.")
         return outcome
@@ -181,8 +193,8 @@ class ReferDINONode(LifecycleNode):
     # ---- Model -----------------------------------------------------------------------------
 
     def _load(self) -> None:
-        model, checkpoint = self._parameters["model"], self._parameters["checkpoint"]
-        device, settings = self._parameters["device"], self._parameters.session_settings
+        model, checkpoint = self._settings["model"], self._settings["checkpoint"]
+        device, settings = self._settings["device"], self._settings.session_settings
         weights = checkpoint or "the weights that come with it"
         self.get_logger().info(f"Loading the model {model} ({weights}) on {device}.")
         began = self._loading_since = time.monotonic()
@@ -213,7 +225,7 @@ class ReferDINONode(LifecycleNode):
     ) -> Session:
         """Runs in the worker's thread."""
         session = load_session(model, checkpoint, device, settings)
-        text = self._parameters["initial_command"]
+        text = self._settings["initial_command"]
         try:
             session.command(checked_text(text))
         except ReferDINOError as error:
@@ -276,7 +288,7 @@ class ReferDINONode(LifecycleNode):
         inference = time.monotonic() - began
         if self._results is None:
             return
-        self._results.publish(header, pixels, targets, self._parameters["overlay_jpeg_quality"])
+        self._results.publish(header, pixels, targets, self._settings["overlay_jpeg_quality"])
         age = (self.get_clock().now() - Time.from_msg(header.stamp)).nanoseconds * 1e-9
         self._statistics.record(time.monotonic() - image.received, inference, age)
         self._show(session)
@@ -312,7 +324,7 @@ class ReferDINONode(LifecycleNode):
     def _on_set_commands(
         self, request: SetCommands.Request, response: SetCommands.Response
     ) -> SetCommands.Response:
-        limit = self._parameters["max_commands"]
+        limit = self._settings["max_commands"]
 
         def change(session: Session) -> None:
             session.commands = commands_after(session.commands, request, limit)
@@ -352,7 +364,7 @@ class ReferDINONode(LifecycleNode):
         images = self._images
         if images is not None:
             images.report_incompatible_publishers()
-            images.warn_about_silence(self._parameters["no_image_warning"])
+            images.warn_about_silence(self._settings["no_image_warning"])
         self._diagnostics.publish(
             diagnostic_array(
                 self.get_fully_qualified_name(), self.get_clock().now().to_msg(), self._health()
@@ -364,6 +376,7 @@ class ReferDINONode(LifecycleNode):
         images, worker, view, last = self._images, self._worker, self._view, self._errors.last
         return NodeHealth(
             life_cycle=self._life_cycle_label(),
+            configure_error=self._configure_error,
             loading=None if self._loading_since is None else now - self._loading_since,
             model=view.model,
             device=view.device,
@@ -371,7 +384,7 @@ class ReferDINONode(LifecycleNode):
             topic=images.topic if images else "",
             publishers=len(images.publishers()) if images else 0,
             silence=images.silence if images else None,
-            silence_limit=self._parameters["no_image_warning"],
+            silence_limit=self._settings["no_image_warning"],
             received=worker.slot.received if worker else 0,
             dropped=worker.slot.replaced if worker else 0,
             stream=self._statistics.report(),
@@ -414,3 +427,7 @@ def main(args: list[str] | None = None) -> int:
         node.destroy_node()
         rclpy.try_shutdown()
     return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

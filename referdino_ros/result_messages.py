@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from referdino.msg import ReferredObject, ReferredObjectArray, RunLengthMask
 from sensor_msgs.msg import RegionOfInterest
 
-from referdino.msg import ReferredObject, ReferredObjectArray, RunLengthMask
 from referdino_core.media import run_lengths
 
 if TYPE_CHECKING:

@@ -10,10 +10,10 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from rclpy.lifecycle import LifecycleNode
+from rclpy.lifecycle import LifecycleNodeMixin
+from referdino.msg import ReferredObjectArray
 from sensor_msgs.msg import CompressedImage, Image
 
-from referdino.msg import ReferredObjectArray
 from referdino_core.media import overlay
 from referdino_ros.compressed_images import compressed_image_message
 from referdino_ros.image_conversion import image_message
@@ -40,7 +40,7 @@ class ResultPublishers:
     They publish while the node is active: all are managed by its life cycle.
     """
 
-    def __init__(self, node: LifecycleNode) -> None:
+    def __init__(self, node: LifecycleNodeMixin) -> None:
         self._node = node
         self._objects = node.create_lifecycle_publisher(
             ReferredObjectArray, "~/objects", RESULTS_DEPTH

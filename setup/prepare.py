@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sets up everything that the tests and the demo need, in the folder `.venv` of this repository.
 
-Runs before anything is installed, so it uses the standard library alone. Each stage leaves a stamp of
-what it was made from: a stage whose inputs have not changed is skipped, and then no network is used.
+Runs before anything is installed, so it uses the standard library alone. Each stage leaves a stamp
+of its inputs: a stage whose inputs have not changed is skipped, so that a second run is a matter of
+a second and needs no network.
 """
 
 from __future__ import annotations
@@ -83,8 +84,8 @@ def find_ros() -> list[str]:
     search = [sys.executable, "-c", "import rclpy"]
     if subprocess.run(search, env=environment, capture_output=True).returncode != 0:
         raise SetUpError(
-            f"a ROS installation is sourced ({prefixes[0]}), but {sys.executable} cannot import its "
-            "rclpy: run make with PYTHON= the Python that it was made for"
+            f"a ROS installation is sourced ({prefixes[-1]}), but {sys.executable} cannot import "
+            "its rclpy: run make with PYTHON= the Python that it was made for"
         )
     return prefixes
 
@@ -120,8 +121,8 @@ def create_environment(ros_prefixes: list[str]) -> None:
             command.append("--system-site-packages")
         if subprocess.run(command, capture_output=True).returncode != 0:
             raise SetUpError(
-                "Python cannot create virtual environments: install what it lacks, for example with: "
-                f"apt install python{sys.version_info[0]}.{sys.version_info[1]}-venv"
+                "Python cannot create virtual environments: install what it lacks, for example "
+                f"with: apt install python{sys.version_info[0]}.{sys.version_info[1]}-venv"
             )
     STAMPS.mkdir(exist_ok=True)
     origin_file.write_text(json.dumps(origin))
@@ -144,8 +145,8 @@ def check_machine(has_ros: bool) -> None:
         )
     if not has_ros and platform.machine() != "x86_64":
         raise SetUpError(
-            f"there are no wheels of ROS 2 for {platform.machine()}: install ROS 2 Humble or Jazzy, "
-            "source its setup.bash, and run make again"
+            f"there are no wheels of ROS 2 for {platform.machine()}: install ROS 2 Humble or "
+            "Jazzy, source its setup.bash, and run make again"
         )
     for tool, package in (("cmake", "cmake"), ("make", "make"), ("c++", "g++")):
         if shutil.which(tool) is None:
@@ -193,7 +194,8 @@ def install_dependencies(ros_prefixes: list[str]) -> None:
 
 def warn_of_large_download() -> None:
     """Say how to avoid PyTorch's CUDA build where it is of no use."""
-    has_torch = subprocess.run([PYTHON, "-c", "import torch"], capture_output=True).returncode == 0
+    search = "import importlib.util, sys; sys.exit(importlib.util.find_spec('torch') is None)"
+    has_torch = subprocess.run([PYTHON, "-c", search]).returncode == 0
     has_gpu = shutil.which("nvidia-smi") is not None or Path("/proc/driver/nvidia").exists()
     if has_torch or has_gpu or os.environ.get("TORCH_INDEX"):
         return
@@ -204,7 +206,7 @@ def warn_of_large_download() -> None:
 
 
 def install_package(ros_prefixes: list[str]) -> None:
-    """Build this ROS package with CMake and install it into `.venv`, as links into the repository."""
+    """Build this ROS package with CMake and install it into `.venv`, as links to the sources."""
     inputs = [(STAMPS / "dependencies").read_text(), *package_inputs()]
     if is_current("package", inputs) and BUILD.is_dir():
         return
@@ -234,7 +236,7 @@ def install_package(ros_prefixes: list[str]) -> None:
 
 
 def package_inputs() -> Iterator[str]:
-    """The contents of what is built, and the names of what is linked: edits of those need no build."""
+    """The contents of what is built, and the names of what is only linked."""
     for name in ("CMakeLists.txt", "package.xml", "setup/executable.py.in"):
         yield (REPOSITORY / name).read_text()
     for folder in INSTALLED_FOLDERS:

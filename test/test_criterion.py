@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 
-from referdino_core.boxes import boxes_of_masks, centre_to_corners, generalised_iou
 from referdino_core.network.predictions import ClipOutputs, ClipPrediction, FramePrediction
 from referdino_core.training.criterion import (
     box_losses,
@@ -89,7 +88,9 @@ def single_layer(prediction: ClipPrediction) -> ClipOutputs:
     return ClipOutputs(prediction, (), prediction)
 
 
-def test_matching_and_losses_meet_the_golden(recorded, recorded_final, recorded_truth) -> None:
+def test_matching_and_losses_meet_the_golden(
+    recorded: golden.Golden, recorded_final: ClipPrediction, recorded_truth: ClipTruth
+) -> None:
     losses = clip_losses([single_layer(recorded_final)], [recorded_truth], REF_YOUTUBE_VOS_WEIGHTS)
     assert losses.matched["final"] == (recorded.metadata["matched_query"],)
     for name, value in asdict(losses.layers["final"]).items():
@@ -97,7 +98,7 @@ def test_matching_and_losses_meet_the_golden(recorded, recorded_final, recorded_
         assert value.item() == pytest.approx(expected, rel=RELATIVE_TOLERANCE), name
 
 
-def test_weights_are_those_of_the_golden(recorded) -> None:
+def test_weights_are_those_of_the_golden(recorded: golden.Golden) -> None:
     weights = asdict(REF_YOUTUBE_VOS_WEIGHTS)
     costs = recorded.metadata["matcher_costs"]
     for name, loss in RECORDED_NAMES.items():
@@ -106,7 +107,7 @@ def test_weights_are_those_of_the_golden(recorded) -> None:
 
 
 def test_total_is_the_golden_one_when_every_layer_is_the_golden_one(
-    recorded, recorded_final, recorded_truth
+    recorded: golden.Golden, recorded_final: ClipPrediction, recorded_truth: ClipTruth
 ) -> None:
     outputs = ClipOutputs(recorded_final, (recorded_final,) * 5, recorded_final)
     losses = clip_losses([outputs], [recorded_truth], REF_YOUTUBE_VOS_WEIGHTS)
@@ -120,7 +121,7 @@ def test_total_is_the_golden_one_when_every_layer_is_the_golden_one(
 
 @pytest.mark.parametrize("layer", sorted(MATCHED_AUXILIARY))
 def test_score_and_box_losses_of_other_layers_meet_the_golden(
-    layer, recorded, recorded_truth
+    layer: str, recorded: golden.Golden, recorded_truth: ClipTruth
 ) -> None:
     stored = f"train_aux{layer[1:]}" if layer[1:].isdigit() else f"train{layer}"
     scores = recorded[f"{stored}_pred_logits"][..., 0]
@@ -141,7 +142,7 @@ def test_score_and_box_losses_of_other_layers_meet_the_golden(
 
 
 def test_costs_of_a_query_are_its_losses_averaged_over_frames(
-    recorded_final, recorded_truth
+    recorded_final: ClipPrediction, recorded_truth: ClipTruth
 ) -> None:
     query, frames = 3, len(recorded_truth.valid)
     true_masks = sample_masks(recorded_truth.masks, *recorded_final.masks.shape[-2:])
@@ -173,6 +174,15 @@ def test_classification_cost_is_what_the_loss_gains_on_valid_frames() -> None:
     assert torch.equal(costs[:, 1], torch.zeros(scores.shape[1]))
 
 
+def test_classification_cost_of_extreme_scores_is_bounded() -> None:
+    scores = torch.tensor([[-1000.0, -40.0, 0.0, 40.0, 1000.0]])
+    costs = classification_costs(scores, torch.tensor([[True]]))[:, 0]
+    bound = -np.log(1e-8)
+    middle = (0.25 - 0.75) * 0.25 * np.log(2)
+    expected = [0.25 * bound, 0.25 * bound, middle, -0.75 * bound, -0.75 * bound]
+    assert costs.tolist() == pytest.approx(expected, rel=1e-5)
+
+
 def test_the_query_that_predicts_the_truth_is_matched() -> None:
     truth = ClipTruth.from_masks(rectangles((4, 4, 20, 16), None, (8, 8, 24, 20)))
     prediction = random_prediction(1)
@@ -192,7 +202,9 @@ def test_scores_of_frames_without_target_do_not_change_the_match() -> None:
     assert match_clip(prediction, truth, REF_YOUTUBE_VOS_WEIGHTS) == other
 
 
-def test_gradients_reach_exactly_what_is_supervised(recorded_final, recorded_truth) -> None:
+def test_gradients_reach_exactly_what_is_supervised(
+    recorded_final: ClipPrediction, recorded_truth: ClipTruth
+) -> None:
     prediction = with_gradient(recorded_final)
     clip_losses(
         [single_layer(prediction)], [recorded_truth], REF_YOUTUBE_VOS_WEIGHTS
@@ -363,23 +375,13 @@ def test_truth_of_masks_has_their_tight_boxes() -> None:
     truth = ClipTruth.from_masks(rectangles((10, 8, 30, 24), None))
     assert truth.boxes.tolist() == [[0.5, 0.5, 0.5, 0.5], [0.0, 0.0, 0.0, 0.0]]
     assert truth.valid.tolist() == [True, False]
-    full = boxes_of_masks(torch.ones(1, 5, 7, dtype=torch.bool))
-    assert full.tolist() == [[0.5, 0.5, 1.0, 1.0]]
     with pytest.raises(ValueError, match="needs boxes"):
         replace(truth, boxes=truth.boxes[:1])
 
 
-def test_generalised_iou_of_known_boxes() -> None:
-    boxes = torch.tensor([[0.25, 0.5, 0.5, 1.0], [0.75, 0.5, 0.5, 1.0], [0.5, 0.5, 0.5, 1.0]])
-    left, right, middle = centre_to_corners(boxes)
-    assert generalised_iou(left, left).item() == pytest.approx(1, abs=1e-5)
-    assert generalised_iou(left, right).item() == pytest.approx(0, abs=1e-5)
-    assert generalised_iou(left, middle).item() == pytest.approx(1 / 3, abs=1e-5)
-    apart = generalised_iou(torch.tensor([0, 0, 0.1, 0.1]), torch.tensor([0.9, 0.9, 1, 1]))
-    assert apart.item() == pytest.approx(-0.98, abs=1e-5)
-
-
-def test_losses_and_match_do_not_depend_on_autocast(recorded_final, recorded_truth) -> None:
+def test_losses_and_match_do_not_depend_on_autocast(
+    recorded_final: ClipPrediction, recorded_truth: ClipTruth
+) -> None:
     outputs = [single_layer(recorded_final)]
     plain = clip_losses(outputs, [recorded_truth], REF_YOUTUBE_VOS_WEIGHTS)
     with torch.autocast("cpu", dtype=torch.bfloat16):

@@ -46,6 +46,7 @@ def fetch(file: RemoteFile, directory: Path, progress: Progress) -> Fetched:
     expected = checksums.recorded(path)
     if path.is_file():
         return _check_present(path, expected, file.url)
+    _logger.info("downloading %s", file.url)
     announcement = transfer(file.url, path, progress)
     part = partial_path(path)
     found = checksums.compute(part)

@@ -29,6 +29,7 @@ _BLOCK = 1 << 18  # bytes
 _TIMEOUT = 30.0  # seconds without a byte
 _ATTEMPTS = 5  # in a row that bring nothing new
 _FIRST_PAUSE = 0.5  # seconds, doubled from attempt to attempt
+_PASSING_TROUBLES = (408, 429, 500, 502, 503, 504)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 _logger = logging.getLogger("referdino.download")
@@ -73,6 +74,8 @@ def transfer(url: str, path: Path, progress: Progress) -> Announcement:
     Dropped connections are taken up again by themselves. Raises DownloadError where the file is not to be
     had, the disk is full, or another download of the same file is running; what has arrived is kept.
     """
+    if not url.startswith(("https://", "http://")):
+        raise DownloadError(f"{url} is no web address; check HF_ENDPOINT")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         part = partial_path(path).open("ab")
@@ -117,9 +120,13 @@ def _attempt(url: str, part: BinaryIO, tag_path: Path, progress: Progress) -> An
         part.truncate(0)
     here = part.seek(0, 2)
     linked = _LinkedFile()
-    response = _request(url, here, linked, bool(here))
-    if response is None:
-        # The server has nothing beyond what is here: complete, unless the file has changed since.
+    response = _request(url, here, linked)
+    if response.status == http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
+        response.close()
+        size = re.fullmatch(r"bytes \*/(\d+)", response.headers.get("Content-Range", ""))
+        if size and int(size[1]) == here and linked.entity_tag in (None, known_tag):
+            progress(here, here)
+            return Announcement(known_tag, here, _checksum(linked))
         part.truncate(0)
         return _attempt(url, part, tag_path, progress)
     with response:
@@ -140,10 +147,8 @@ def _attempt(url: str, part: BinaryIO, tag_path: Path, progress: Progress) -> An
     return announcement
 
 
-def _request(
-    url: str, start: int, linked: _LinkedFile, can_start_over: bool
-) -> http.client.HTTPResponse | None:
-    """Ask for a file from a byte on; None where the server says that nothing lies beyond it."""
+def _request(url: str, start: int, linked: _LinkedFile) -> http.client.HTTPResponse:
+    """Ask for a file from a byte on; status 416 comes back where nothing lies beyond it."""
     request = urllib.request.Request(
         url, headers={"User-Agent": "referdino", "Accept-Encoding": "identity"}
     )
@@ -152,10 +157,10 @@ def _request(
     try:
         return urllib.request.build_opener(linked).open(request, timeout=_TIMEOUT)
     except urllib.error.HTTPError as error:
+        if start and error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
+            return error  # type: ignore[return-value]
         error.close()
-        if error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE and can_start_over:
-            return None
-        if error.code in (408, 429, 500, 502, 503, 504):
+        if error.code in _PASSING_TROUBLES:
             raise _Interrupted(f"the server answers {error.code} {error.reason}") from error
         raise DownloadError(_advice(url, error.code, str(error.reason))) from error
     except urllib.error.URLError as error:
@@ -169,8 +174,6 @@ def _request(
         ) from error
     except (OSError, http.client.HTTPException) as error:
         raise _Interrupted(str(error) or type(error).__name__) from error
-    except ValueError as error:
-        raise DownloadError(f"{url} is no address; check HF_ENDPOINT") from error
 
 
 def _advice(url: str, status: int, reason: str) -> str:
@@ -193,15 +196,15 @@ def _read_announcement(
         start = int(content_range[1])
         size = int(content_range[2]) if content_range[2] != "*" else None
     entity_tag = linked.entity_tag or response.headers.get("ETag")
+    return Announcement(
+        entity_tag, size if size is not None else linked.size, _checksum(linked)
+    ), start
+
+
+def _checksum(linked: _LinkedFile) -> str | None:
+    """The hub's tag of a large file is its SHA-256 sum."""
     checksum = (linked.entity_tag or "").strip('"')
-    return (
-        Announcement(
-            entity_tag=entity_tag,
-            size=size if size is not None else linked.size,
-            checksum=checksum if _SHA256.fullmatch(checksum) else None,
-        ),
-        start,
-    )
+    return checksum if _SHA256.fullmatch(checksum) else None
 
 
 def _receive(

@@ -88,8 +88,8 @@ def _compile(compiler: list[str], target: Path) -> tuple[str, ...]:
 
 
 def main() -> int:
-    """Build in place and print one line; the exit status is 1 where that fails."""
-    print("building the fused CPU kernel ...", file=sys.stderr)
+    """Build in place and say so; where that fails, one line on stderr and exit status 1."""
+    print("building the fused CPU kernel ...", flush=True)
     try:
         library, tuning = build()
     except KernelBuildError as error:

@@ -11,12 +11,12 @@
 // `level_sizes` holds height, width for each level. The interface is plain C over raw pointers, so
 // that one compiler call builds it, whatever Python or PyTorch it is used with.
 //
-// Work is shared out by image and head. Two threads never touch the same head of the same image, so
-// that the backward pass scatters without locks and results do not depend on the number of threads.
-// One head's values are also small enough for a core's cache, where those of all heads are not.
+// Threads share out queries on the way forward, and images and heads on the way back, where two
+// threads must not add to the same values. Every sum is therefore taken in the same order however
+// many threads there are. Heads stay innermost, because those of one cell lie side by side.
 
+#include <algorithm>
 #include <cstdint>
-#include <cstring>
 #include <vector>
 
 #define REFERDINO_EXPORT extern "C" __attribute__((visibility("default")))
@@ -25,24 +25,19 @@ namespace {
 
 using Index = std::int64_t;
 
-struct Level {
-  Index height;
-  Index width;
-  Index first_cell;
-};
+// Samples whose corners are found together, before their values are read.
+constexpr Index kBatchOfSamples = 32;
 
 struct Sizes {
   Index batch;
   Index queries;
   Index heads;
   Index channels;
-  Index points;
   Index cells;
-  std::vector<Level> levels;
+  Index samples;  // levels * points
 
-  Index samples() const { return static_cast<Index>(levels.size()) * points; }
   Index sample_row(Index image, Index query, Index head) const {
-    return ((image * queries + query) * heads + head) * samples();
+    return ((image * queries + query) * heads + head) * samples;
   }
   Index output_row(Index image, Index query, Index head) const {
     return ((image * queries + query) * heads + head) * channels;
@@ -52,196 +47,247 @@ struct Sizes {
   }
 };
 
-Sizes read_sizes(const Index* level_sizes, Index levels, Index batch, Index queries, Index heads,
-                 Index channels, Index points) {
-  Sizes sizes{batch, queries, heads, channels, points, 0, {}};
-  sizes.levels.reserve(static_cast<std::size_t>(levels));
+// The level of each sample, spelled out per sample so that several are worked on at once.
+struct SampleLevels {
+  std::vector<std::int32_t> width;
+  std::vector<std::int32_t> height;
+  std::vector<std::int32_t> first_cell;
+};
+
+struct Problem {
+  Sizes sizes;
+  SampleLevels levels;
+};
+
+Problem read_problem(const Index* level_sizes, Index levels, Index batch, Index queries,
+                     Index heads, Index channels, Index points) {
+  Problem problem{{batch, queries, heads, channels, 0, levels * points}, {}};
   for (Index level = 0; level < levels; ++level) {
     const Index height = level_sizes[2 * level];
     const Index width = level_sizes[2 * level + 1];
-    sizes.levels.push_back({height, width, sizes.cells});
-    sizes.cells += height * width;
+    for (Index point = 0; point < points; ++point) {
+      problem.levels.width.push_back(static_cast<std::int32_t>(width));
+      problem.levels.height.push_back(static_cast<std::int32_t>(height));
+      problem.levels.first_cell.push_back(static_cast<std::int32_t>(problem.sizes.cells));
+    }
+    problem.sizes.cells += height * width;
   }
-  return sizes;
+  return problem;
 }
 
-// The four cells around a sampling location. Cells outside the level share the index of their nearest
-// neighbour inside and have `inside` 0, so that no branch is needed where they are used.
-struct Corners {
-  Index offset[4];  // of the cell's channels: upper left, upper right, lower left, lower right
-  float inside[4];
-  float right;  // fraction of the way from the left to the right cells
-  float lower;  // fraction of the way from the upper to the lower cells
-
-  void shares(float* share) const {
-    share[0] = inside[0] * (1.0f - lower) * (1.0f - right);
-    share[1] = inside[1] * (1.0f - lower) * right;
-    share[2] = inside[2] * lower * (1.0f - right);
-    share[3] = inside[3] * lower * right;
-  }
+// One axis of a sample: the two cells it lies between and its share of each. A cell outside the level
+// has share and slope 0 and the index of some cell inside, so that it can be read all the same.
+struct Axis {
+  std::int32_t before;
+  std::int32_t after;
+  float share_before;
+  float share_after;
+  float slope_before;  // derivative of the share by the location
+  float slope_after;
 };
 
-inline Index floor_of(float number) {
-  const Index truncated = static_cast<Index>(number);
-  return truncated - (number < static_cast<float>(truncated) ? 1 : 0);
+// Free of branches, and of comparisons joined by them, so that compilers make vector code of it.
+inline Axis find_axis(float location, std::int32_t cells) {
+  const float size = static_cast<float>(cells);
+  const float unbounded = location * size - 0.5f;
+  // From -2 and from `size` no cell is reached. What is not a number goes to -2 too.
+  const float bounded_below = unbounded > -2.0f ? unbounded : -2.0f;
+  const float place = bounded_below < size ? bounded_below : size;
+  const std::int32_t before = static_cast<std::int32_t>(place + 2.0f) - 2;
+  const std::int32_t after = before + 1;
+  const float fraction = place - static_cast<float>(before);
+  const float has_before = static_cast<float>((before >= 0) & (before < cells));
+  const float has_after = static_cast<float>((after >= 0) & (after < cells));
+  Axis axis;
+  axis.before = std::min(std::max(before, 0), cells - 1);
+  axis.after = std::min(std::max(after, 0), cells - 1);
+  axis.share_before = has_before * (1.0f - fraction);
+  axis.share_after = has_after * fraction;
+  axis.slope_before = -has_before * size;
+  axis.slope_after = has_after * size;
+  return axis;
 }
 
-// False where the location is so far outside that it touches no cell, or is not a number.
-inline bool find_corners(const Level& level, Index cell_stride, const float* location,
-                         Corners& corners) {
-  const float x = location[0] * static_cast<float>(level.width) - 0.5f;
-  const float y = location[1] * static_cast<float>(level.height) - 0.5f;
-  const bool touches = x > -1.0f && y > -1.0f && x < static_cast<float>(level.width) &&
-                       y < static_cast<float>(level.height);
-  if (!touches) return false;
+// The four cells around each of some samples (upper left, upper right, lower left, lower right), what
+// share of the sample each has, and the derivatives of that share by the location.
+struct Samples {
+  std::int32_t cell[4][kBatchOfSamples];
+  float share[4][kBatchOfSamples];
+  float slope_x[4][kBatchOfSamples];
+  float slope_y[4][kBatchOfSamples];
+};
 
-  const Index left = floor_of(x);
-  const Index upper = floor_of(y);
-  const bool has_left = left >= 0;
-  const bool has_upper = upper >= 0;
-  const bool has_right = left + 1 < level.width;
-  const bool has_lower = upper + 1 < level.height;
-  const Index left_column = has_left ? left : 0;
-  const Index right_column = has_right ? left + 1 : left_column;
-  const Index upper_row = level.first_cell + (has_upper ? upper : 0) * level.width;
-  const Index lower_row = has_lower ? level.first_cell + (upper + 1) * level.width : upper_row;
-
-  corners.offset[0] = (upper_row + left_column) * cell_stride;
-  corners.offset[1] = (upper_row + right_column) * cell_stride;
-  corners.offset[2] = (lower_row + left_column) * cell_stride;
-  corners.offset[3] = (lower_row + right_column) * cell_stride;
-  corners.inside[0] = has_upper && has_left ? 1.0f : 0.0f;
-  corners.inside[1] = has_upper && has_right ? 1.0f : 0.0f;
-  corners.inside[2] = has_lower && has_left ? 1.0f : 0.0f;
-  corners.inside[3] = has_lower && has_right ? 1.0f : 0.0f;
-  corners.right = x - static_cast<float>(left);
-  corners.lower = y - static_cast<float>(upper);
-  return true;
-}
-
-// `Fixed` is the number of channels where it is known to the compiler, else 0.
-template <Index Fixed>
-void attend_query(const Sizes& sizes, const float* value, const float* locations,
-                  const float* weights, float* output) {
-  const Index channels = Fixed > 0 ? Fixed : sizes.channels;
-  const Index cell_stride = sizes.heads * channels;
-  float fixed_sum[Fixed > 0 ? Fixed : 1] = {};
-  float* sum = Fixed > 0 ? fixed_sum : output;
-  if (Fixed == 0) std::memset(output, 0, sizeof(float) * static_cast<std::size_t>(channels));
-
-  for (const Level& level : sizes.levels) {
-    for (Index point = 0; point < sizes.points; ++point, locations += 2, ++weights) {
-      Corners corners;
-      if (!find_corners(level, cell_stride, locations, corners)) continue;
-      float share[4];
-      corners.shares(share);
-      for (float& part : share) part *= *weights;
-      const float* upper_left = value + corners.offset[0];
-      const float* upper_right = value + corners.offset[1];
-      const float* lower_left = value + corners.offset[2];
-      const float* lower_right = value + corners.offset[3];
+template <bool WithSlopes>
+inline void find_samples(const SampleLevels& levels, Index first, Index count,
+                         const float* locations, Samples& samples) {
+  const std::int32_t* widths = levels.width.data() + first;
+  const std::int32_t* heights = levels.height.data() + first;
+  const std::int32_t* first_cells = levels.first_cell.data() + first;
 #pragma omp simd
-      for (Index c = 0; c < channels; ++c) {
-        sum[c] += share[0] * upper_left[c] + share[1] * upper_right[c] +
-                  share[2] * lower_left[c] + share[3] * lower_right[c];
-      }
+  for (Index s = 0; s < count; ++s) {
+    const Axis x = find_axis(locations[2 * s], widths[s]);
+    const Axis y = find_axis(locations[2 * s + 1], heights[s]);
+    const std::int32_t upper = first_cells[s] + y.before * widths[s];
+    const std::int32_t lower = first_cells[s] + y.after * widths[s];
+    samples.cell[0][s] = upper + x.before;
+    samples.cell[1][s] = upper + x.after;
+    samples.cell[2][s] = lower + x.before;
+    samples.cell[3][s] = lower + x.after;
+    samples.share[0][s] = y.share_before * x.share_before;
+    samples.share[1][s] = y.share_before * x.share_after;
+    samples.share[2][s] = y.share_after * x.share_before;
+    samples.share[3][s] = y.share_after * x.share_after;
+    if constexpr (WithSlopes) {
+      samples.slope_x[0][s] = y.share_before * x.slope_before;
+      samples.slope_x[1][s] = y.share_before * x.slope_after;
+      samples.slope_x[2][s] = y.share_after * x.slope_before;
+      samples.slope_x[3][s] = y.share_after * x.slope_after;
+      samples.slope_y[0][s] = y.slope_before * x.share_before;
+      samples.slope_y[1][s] = y.slope_before * x.share_after;
+      samples.slope_y[2][s] = y.slope_after * x.share_before;
+      samples.slope_y[3][s] = y.slope_after * x.share_after;
     }
   }
-  if (Fixed > 0) std::memcpy(output, fixed_sum, sizeof(fixed_sum));
 }
 
+// Eight neighbouring channels. Spelled out, since compilers that choose for themselves may interchange
+// the loops over samples and channels, and then gather single numbers.
+typedef float Lanes __attribute__((vector_size(32), aligned(4), may_alias));
+constexpr Index kLanes = 8;
+
+inline const Lanes* lanes(const float* channels) {
+  return reinterpret_cast<const Lanes*>(channels);
+}
+inline Lanes* lanes(float* channels) { return reinterpret_cast<Lanes*>(channels); }
+
+// One head of one query. `Fixed` is the number of channels where it is known to the compiler and a
+// multiple of eight, else 0.
 template <Index Fixed>
-void attend(const Sizes& sizes, const float* value, const float* locations, const float* weights,
-            float* output, int threads) {
-  constexpr Index block = 128;  // queries that one thread takes at a time
-  const Index blocks = (sizes.queries + block - 1) / block;
-#pragma omp parallel for collapse(3) schedule(static) num_threads(threads)
-  for (Index image = 0; image < sizes.batch; ++image) {
-    for (Index head = 0; head < sizes.heads; ++head) {
-      for (Index part = 0; part < blocks; ++part) {
-        const Index end = part + 1 < blocks ? (part + 1) * block : sizes.queries;
-        for (Index query = part * block; query < end; ++query) {
-          const Index row = sizes.sample_row(image, query, head);
-          attend_query<Fixed>(sizes, value + sizes.value_origin(image, head), locations + 2 * row,
-                              weights + row, output + sizes.output_row(image, query, head));
+void attend_query(const Problem& problem, const float* value, const float* locations,
+                  const float* weights, float* output) {
+  const Sizes& sizes = problem.sizes;
+  const Index channels = Fixed > 0 ? Fixed : sizes.channels;
+  const Index cell_stride = sizes.heads * channels;
+  constexpr Index blocks = Fixed > 0 ? Fixed / kLanes : 1;
+  Lanes sum[blocks] = {};
+  if constexpr (Fixed == 0) std::fill(output, output + channels, 0.0f);
+
+  Samples samples;
+  for (Index first = 0; first < sizes.samples; first += kBatchOfSamples) {
+    const Index count = std::min(kBatchOfSamples, sizes.samples - first);
+    find_samples<false>(problem.levels, first, count, locations + 2 * first, samples);
+    for (Index s = 0; s < count; ++s) {
+      const float weight = weights[first + s];
+      float share[4];
+      const float* corner[4];
+      for (int i = 0; i < 4; ++i) {
+        share[i] = weight * samples.share[i][s];
+        corner[i] = value + samples.cell[i][s] * cell_stride;
+      }
+      if constexpr (Fixed > 0) {
+        for (Index b = 0; b < blocks; ++b) {
+          sum[b] += share[0] * lanes(corner[0])[b] + share[1] * lanes(corner[1])[b];
+          sum[b] += share[2] * lanes(corner[2])[b] + share[3] * lanes(corner[3])[b];
+        }
+      } else {
+        for (Index c = 0; c < channels; ++c) {
+          output[c] += share[0] * corner[0][c] + share[1] * corner[1][c] +
+                       share[2] * corner[2][c] + share[3] * corner[3][c];
         }
       }
     }
   }
-}
-
-// Gradients of one sampling point. `along` are the products of the output's gradient with each corner.
-template <Index Fixed>
-void differentiate_point(Index fixed_channels, const Corners& corners, float weight,
-                         const float* value, const float* output_gradient, float* value_gradient,
-                         float* along) {
-  const Index channels = Fixed > 0 ? Fixed : fixed_channels;
-  float share[4];
-  corners.shares(share);
-  for (int corner = 0; corner < 4; ++corner) {
-    const float* cell = value + corners.offset[corner];
-    float* cell_gradient = value_gradient + corners.offset[corner];
-    const float scale = share[corner] * weight;
-    float product = 0.0f;
-#pragma omp simd reduction(+ : product)
-    for (Index c = 0; c < channels; ++c) {
-      product += output_gradient[c] * cell[c];
-      cell_gradient[c] += scale * output_gradient[c];
-    }
-    along[corner] = corners.inside[corner] * product;
+  if constexpr (Fixed > 0) {
+    for (Index b = 0; b < blocks; ++b) lanes(output)[b] = sum[b];
   }
 }
 
 template <Index Fixed>
-void differentiate_query(const Sizes& sizes, const float* value, const float* locations,
+void attend(const Problem& problem, const float* value, const float* locations,
+            const float* weights, float* output, int threads) {
+  const Sizes& sizes = problem.sizes;
+#pragma omp parallel for collapse(2) schedule(static) num_threads(threads)
+  for (Index image = 0; image < sizes.batch; ++image) {
+    for (Index query = 0; query < sizes.queries; ++query) {
+      for (Index head = 0; head < sizes.heads; ++head) {
+        const Index row = sizes.sample_row(image, query, head);
+        attend_query<Fixed>(problem, value + sizes.value_origin(image, head), locations + 2 * row,
+                            weights + row, output + sizes.output_row(image, query, head));
+      }
+    }
+  }
+}
+
+template <Index Fixed>
+void differentiate_query(const Problem& problem, const float* value, const float* locations,
                          const float* weights, const float* output_gradient, float* value_gradient,
-                         float* location_gradients, float* weight_gradients) {
+                         float* location_gradient, float* weight_gradient) {
+  const Sizes& sizes = problem.sizes;
   const Index channels = Fixed > 0 ? Fixed : sizes.channels;
   const Index cell_stride = sizes.heads * channels;
-  for (const Level& level : sizes.levels) {
-    for (Index point = 0; point < sizes.points; ++point) {
-      Corners corners;
+  Samples samples;
+  for (Index first = 0; first < sizes.samples; first += kBatchOfSamples) {
+    const Index count = std::min(kBatchOfSamples, sizes.samples - first);
+    find_samples<true>(problem.levels, first, count, locations + 2 * first, samples);
+    for (Index s = 0; s < count; ++s) {
+      const float weight = weights[first + s];
       float to_x = 0.0f;
       float to_y = 0.0f;
       float to_weight = 0.0f;
-      if (find_corners(level, cell_stride, locations, corners)) {
-        float along[4];
-        differentiate_point<Fixed>(channels, corners, *weights, value, output_gradient,
-                                   value_gradient, along);
-        const float upper = along[0] + corners.right * (along[1] - along[0]);
-        const float lower = along[2] + corners.right * (along[3] - along[2]);
-        const float upper_slope = along[1] - along[0];
-        const float lower_slope = along[3] - along[2];
-        to_weight = upper + corners.lower * (lower - upper);
-        to_x = *weights * static_cast<float>(level.width) *
-               (upper_slope + corners.lower * (lower_slope - upper_slope));
-        to_y = *weights * static_cast<float>(level.height) * (lower - upper);
+      for (int corner = 0; corner < 4; ++corner) {
+        const Index offset = samples.cell[corner][s] * cell_stride;
+        const float* cell = value + offset;
+        float* cell_gradient = value_gradient + offset;
+        const float share = weight * samples.share[corner][s];
+        float product = 0.0f;
+        if constexpr (Fixed > 0) {
+          Lanes products = {};
+          for (Index b = 0; b < Fixed / kLanes; ++b) {
+            const Lanes gradient = lanes(output_gradient)[b];
+            products += gradient * lanes(cell)[b];
+            lanes(cell_gradient)[b] += share * gradient;
+          }
+          product = ((products[0] + products[4]) + (products[1] + products[5])) +
+                    ((products[2] + products[6]) + (products[3] + products[7]));
+        } else {
+          for (Index c = 0; c < channels; ++c) {
+            product += output_gradient[c] * cell[c];
+            cell_gradient[c] += share * output_gradient[c];
+          }
+        }
+        to_x += samples.slope_x[corner][s] * product;
+        to_y += samples.slope_y[corner][s] * product;
+        to_weight += samples.share[corner][s] * product;
       }
-      location_gradients[0] = to_x;
-      location_gradients[1] = to_y;
-      *weight_gradients = to_weight;
-      locations += 2;
-      location_gradients += 2;
-      ++weights;
-      ++weight_gradients;
+      location_gradient[2 * (first + s)] = weight * to_x;
+      location_gradient[2 * (first + s) + 1] = weight * to_y;
+      weight_gradient[first + s] = to_weight;
     }
   }
 }
 
 template <Index Fixed>
-void differentiate(const Sizes& sizes, const float* value, const float* locations,
+void differentiate(const Problem& problem, const float* value, const float* locations,
                    const float* weights, const float* output_gradient, float* value_gradient,
                    float* location_gradient, float* weight_gradient, int threads) {
+  const Sizes& sizes = problem.sizes;
+  // Enough groups of heads to share out evenly; few, since neighbouring heads lie side by side.
+  Index groups = 1;
+  while (groups < sizes.heads && (sizes.batch * groups) % threads != 0) ++groups;
 #pragma omp parallel for collapse(2) schedule(static) num_threads(threads)
   for (Index image = 0; image < sizes.batch; ++image) {
-    for (Index head = 0; head < sizes.heads; ++head) {
-      const Index origin = sizes.value_origin(image, head);
+    for (Index group = 0; group < groups; ++group) {
+      const Index first_head = sizes.heads * group / groups;
+      const Index end_head = sizes.heads * (group + 1) / groups;
       for (Index query = 0; query < sizes.queries; ++query) {
-        const Index row = sizes.sample_row(image, query, head);
-        differentiate_query<Fixed>(sizes, value + origin, locations + 2 * row, weights + row,
-                                   output_gradient + sizes.output_row(image, query, head),
-                                   value_gradient + origin, location_gradient + 2 * row,
-                                   weight_gradient + row);
+        for (Index head = first_head; head < end_head; ++head) {
+          const Index origin = sizes.value_origin(image, head);
+          const Index row = sizes.sample_row(image, query, head);
+          differentiate_query<Fixed>(problem, value + origin, locations + 2 * row, weights + row,
+                                     output_gradient + sizes.output_row(image, query, head),
+                                     value_gradient + origin, location_gradient + 2 * row,
+                                     weight_gradient + row);
+        }
       }
     }
   }
@@ -257,12 +303,12 @@ REFERDINO_EXPORT void referdino_deformable_attention_forward(
     const float* value, const Index* level_sizes, const float* locations, const float* weights,
     float* output, Index batch, Index queries, Index heads, Index channels, Index levels,
     Index points, int threads) {
-  const Sizes sizes = read_sizes(level_sizes, levels, batch, queries, heads, channels, points);
+  const Problem problem = read_problem(level_sizes, levels, batch, queries, heads, channels, points);
   switch (channels) {
-    case 16: attend<16>(sizes, value, locations, weights, output, threads); break;
-    case 24: attend<24>(sizes, value, locations, weights, output, threads); break;
-    case 32: attend<32>(sizes, value, locations, weights, output, threads); break;
-    default: attend<0>(sizes, value, locations, weights, output, threads); break;
+    case 16: attend<16>(problem, value, locations, weights, output, threads); break;
+    case 24: attend<24>(problem, value, locations, weights, output, threads); break;
+    case 32: attend<32>(problem, value, locations, weights, output, threads); break;
+    default: attend<0>(problem, value, locations, weights, output, threads); break;
   }
 }
 
@@ -272,22 +318,22 @@ REFERDINO_EXPORT void referdino_deformable_attention_backward(
     const float* output_gradient, float* value_gradient, float* location_gradient,
     float* weight_gradient, Index batch, Index queries, Index heads, Index channels, Index levels,
     Index points, int threads) {
-  const Sizes sizes = read_sizes(level_sizes, levels, batch, queries, heads, channels, points);
+  const Problem problem = read_problem(level_sizes, levels, batch, queries, heads, channels, points);
   switch (channels) {
     case 16:
-      differentiate<16>(sizes, value, locations, weights, output_gradient, value_gradient,
+      differentiate<16>(problem, value, locations, weights, output_gradient, value_gradient,
                         location_gradient, weight_gradient, threads);
       break;
     case 24:
-      differentiate<24>(sizes, value, locations, weights, output_gradient, value_gradient,
+      differentiate<24>(problem, value, locations, weights, output_gradient, value_gradient,
                         location_gradient, weight_gradient, threads);
       break;
     case 32:
-      differentiate<32>(sizes, value, locations, weights, output_gradient, value_gradient,
+      differentiate<32>(problem, value, locations, weights, output_gradient, value_gradient,
                         location_gradient, weight_gradient, threads);
       break;
     default:
-      differentiate<0>(sizes, value, locations, weights, output_gradient, value_gradient,
+      differentiate<0>(problem, value, locations, weights, output_gradient, value_gradient,
                        location_gradient, weight_gradient, threads);
       break;
   }

@@ -34,12 +34,14 @@ class FrameRecordWriter:
     """A JSON document that grows by one line per frame and appears under its name when it is closed.
 
     As a context manager it keeps the document on success and discards it when an error passes through.
+    complete: to be set to False by whoever stops before the end of the source.
     """
 
     def __init__(self, path: Path, head: Mapping[str, Any]) -> None:
         """Open the document with the fields of `head`; raises OutputError where that fails."""
         self._file = PartialFile(path)
         self._separator = ""
+        self.complete = True
         try:
             self._document = self._file.growing_path.open("w", encoding="utf-8")
         except OSError as error:
@@ -58,9 +60,9 @@ class FrameRecordWriter:
         self._write(f"{self._separator}\n    {line}")
         self._separator = ","
 
-    def close(self, complete: bool = True) -> None:
+    def close(self) -> None:
         """Finish the document and give it its name; raises OutputError where that fails."""
-        self._write(f'\n  ],\n  "complete": {json.dumps(complete)}\n}}\n')
+        self._write(f'\n  ],\n  "complete": {json.dumps(self.complete)}\n}}\n')
         self._document.close()
         self._file.commit()
 

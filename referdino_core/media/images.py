@@ -11,8 +11,10 @@ import numpy as np
 
 from referdino_core.errors import ImageError
 
-_START_OF_IMAGE = b"\xff\xd8"
-_END_OF_IMAGE = b"\xff\xd9"
+_JPEG_START = b"\xff\xd8"
+_JPEG_END = b"\xff\xd9"
+_PNG_START = b"\x89PNG\r\n\x1a\n"
+_PNG_END = b"IEND"
 _START_OF_SCAN = 0xDA
 _MARKERS_WITHOUT_LENGTH = frozenset({0x01, *range(0xD0, 0xD9)})
 
@@ -25,8 +27,10 @@ def decode(data: bytes) -> np.ndarray:
     """
     if not data:
         raise ImageError("the image is empty")
-    if data.startswith(_START_OF_IMAGE) and not _jpeg_is_complete(data):
+    if data.startswith(_JPEG_START) and not _jpeg_is_complete(data):
         raise ImageError(f"the JPEG image is cut off after {len(data)} bytes")
+    if data.startswith(_PNG_START) and _PNG_END not in data:
+        raise ImageError(f"the PNG image is cut off after {len(data)} bytes")
     try:
         decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error:
@@ -54,11 +58,11 @@ def _jpeg_is_complete(data: bytes) -> bool:
     Some decoders fill what is missing of a cut-off JPEG with grey and report success. Segments before
     the picture data are skipped by their length, since a thumbnail in them has an end marker of its own.
     """
-    position = len(_START_OF_IMAGE)
+    position = len(_JPEG_START)
     while position + 4 <= len(data) and data[position] == 0xFF:
         marker = data[position + 1]
         if marker == _START_OF_SCAN:
-            return data.find(_END_OF_IMAGE, position) != -1
+            return data.find(_JPEG_END, position) != -1
         if marker == 0xFF:
             position += 1
         elif marker in _MARKERS_WITHOUT_LENGTH:

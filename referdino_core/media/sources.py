@@ -24,6 +24,10 @@ from referdino_core.media.images import read_image
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 DEFAULT_FRAME_RATE = 25.0  # frames per second, where the source does not tell
 HIGHEST_FRAME_RATE = 1000.0
+LATEST_START = 1e9  # seconds; a container without times may claim to start aeons ago
+
+_SILENT = 0  # OpenCV's log level below fatal errors
+_TEXT_AS_PICTURE = cv2.VideoWriter_fourcc(*"ansi")  # how FFmpeg reads the text of a .txt file
 
 _logger = logging.getLogger("referdino.media")
 
@@ -110,7 +114,9 @@ def quiet_opencv() -> None:
     Takes effect for the whole program; FFmpeg reads its level when the first video is opened.
     """
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-    cv2.setLogLevel(0)
+    # OpenCV 5 has moved the function.
+    set_level = cv2.setLogLevel if hasattr(cv2, "setLogLevel") else cv2.utils.logging.setLogLevel
+    set_level(_SILENT)
 
 
 class VideoFile(FrameSource):
@@ -119,14 +125,16 @@ class VideoFile(FrameSource):
     def __init__(self, path: Path, frame_rate: float | None = None) -> None:
         self.description = str(path)
         self._capture = cv2.VideoCapture(str(path))
+        is_text = self._capture.get(cv2.CAP_PROP_FOURCC) == _TEXT_AS_PICTURE
         opened, first_image = self._capture.read() if self._capture.isOpened() else (False, None)
-        if not opened:
+        if is_text or not opened:
             self._capture.release()
             raise SourceError(
                 f"{path} holds no video that can be read; check that it is a complete video file"
             )
         self._next_image = first_image
-        self._keeps_container_times = frame_rate is None
+        self._origin = self._container_time()
+        self._keeps_container_times = frame_rate is None and abs(self._origin) < LATEST_START
         announced_rate = self._capture.get(cv2.CAP_PROP_FPS)
         self.frame_rate = frame_rate or announced_rate
         if not _is_plausible(self.frame_rate):
@@ -138,7 +146,6 @@ class VideoFile(FrameSource):
         self.frame_count = int(announced_count) if announced_count > 0 else None
 
     def __iter__(self) -> Iterator[Frame]:
-        origin = self._container_time()
         index, stamp = 0, 0.0
         while self._next_image is not None:
             image = cv2.cvtColor(self._next_image, cv2.COLOR_BGR2RGB)
@@ -146,7 +153,7 @@ class VideoFile(FrameSource):
             readable, next_image = self._capture.read()
             self._next_image = next_image if readable else None
             index += 1
-            stamp = self._stamp_after(stamp, self._container_time() - origin)
+            stamp = self._stamp_after(stamp, self._container_time() - self._origin)
         self._report_missing_frames(index)
 
     def close(self) -> None:

@@ -154,6 +154,8 @@ def _check_shapes(
             "deformable attention takes value (N, S, M, D), locations (N, Q, M, L, P, 2) and weights "
             f"(N, Q, M, L, P), not {_shapes(value, locations, weights)}"
         )
+    if any(height < 1 or width < 1 for height, width in spatial_shapes):
+        raise ValueError(f"deformable attention: levels {tuple(spatial_shapes)} have an empty one")
     cells = sum(height * width for height, width in spatial_shapes)
     if value.shape[1] != cells:
         raise ValueError(

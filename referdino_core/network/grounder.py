@@ -24,7 +24,7 @@ class Grounding:
 
     Attributes:
         text: (N, L, d) fused text; text_padding: (N, L) bool.
-        tokens: (N, S, d) fused image tokens.
+        tokens: (N, S, d) fused image tokens of levels with these `spatial_shapes`.
         mask_features: (N, d, h, w) at stride 4; mask_padding: (N, h, w) bool.
         mask_valid_ratio: (N, 2) non-padded share of the mask features' width and height.
         proposals: the queries' beginnings; layers: the survivors of every decoder layer.
@@ -33,6 +33,7 @@ class Grounding:
     text: Tensor
     text_padding: Tensor
     tokens: Tensor
+    spatial_shapes: tuple[tuple[int, int], ...]
     mask_features: Tensor
     mask_padding: Tensor
     mask_valid_ratio: Tensor
@@ -68,6 +69,7 @@ class Grounder(nn.Module):
             text=fused_text,
             text_padding=text.padding,
             tokens=tokens,
+            spatial_shapes=image.spatial_shapes,
             mask_features=self.mask_features(tokens, image),
             mask_padding=image.finest_padding,
             mask_valid_ratio=valid_ratio(image.finest_padding),

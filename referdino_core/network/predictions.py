@@ -46,7 +46,9 @@ class ClipOutputs:
     Attributes:
         final: the last decoder layer, which is also the answer at inference.
         auxiliary: the decoder layers before it, first layer first.
-        proposals: the queries that the encoder selected, before the decoder.
+        proposals: the image tokens that query selection picked, before the decoder. Their masks
+            come from the mask decoder with the tokens' features as queries and, as references,
+            the proposal boxes before `enc_out_bbox_embed` refined them.
     """
 
     final: ClipPrediction

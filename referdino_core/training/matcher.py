@@ -16,8 +16,16 @@ from torch import Tensor
 
 from referdino_core.boxes import centre_to_corners, generalised_iou
 from referdino_core.network.predictions import ClipPrediction, FramePrediction
-from referdino_core.training.loss_terms import LossWeights, dice_distance, focal_terms
+from referdino_core.training.loss_terms import (
+    FOCAL_ALPHA,
+    FOCAL_GAMMA,
+    LossWeights,
+    dice_distance,
+    focal_terms,
+)
 from referdino_core.training.targets import ClipTruth, FrameTruth, sample_masks
+
+LOG_EPSILON = 1e-8
 
 
 class BoxCosts(NamedTuple):
@@ -44,7 +52,12 @@ class ObjectMatches(NamedTuple):
 
 @torch.no_grad()
 def classification_costs(scores: Tensor, valid: Tensor) -> Tensor:
-    """How much the focal loss falls if a query turns positive: mean over an object's valid frames.
+    """How the focal loss changes if a query turns positive: mean over an object's valid frames.
+
+    Unlike the loss, the cost takes its logarithms of float32 probabilities plus 1e-8: the recorded
+    matches of the reference require it. Beyond logits of about 15 the cost therefore moves in
+    steps, and it stays below 18.5 times alpha or 1 - alpha. That decides which query is matched
+    when a layer is very sure of many.
 
     Args:
         scores: (T, Q) logits.
@@ -53,7 +66,10 @@ def classification_costs(scores: Tensor, valid: Tensor) -> Tensor:
     Returns:
         (Q, K); 0 for an object without a valid frame.
     """
-    if_positive, if_negative = focal_terms(scores.float())
+    probability = scores.float().sigmoid()
+    absence = 1 - probability
+    if_positive = FOCAL_ALPHA * absence**FOCAL_GAMMA * -(probability + LOG_EPSILON).log()
+    if_negative = (1 - FOCAL_ALPHA) * probability**FOCAL_GAMMA * -(absence + LOG_EPSILON).log()
     change = (if_positive - if_negative)[:, :, None]
     in_view = valid.T[:, None, :].float()
     return (change * in_view).sum(dim=0) / in_view.sum(dim=0).clamp(min=1)
@@ -131,7 +147,7 @@ def match_clip(prediction: ClipPrediction, truth: ClipTruth, weights: LossWeight
 def match_objects(
     prediction: FramePrediction, truth: FrameTruth, weights: LossWeights
 ) -> ObjectMatches:
-    """One query for each of K objects in a single frame, at the lowest total of `match_clip`'s cost.
+    """One query for each of K objects in a frame, at the lowest total of `match_clip`'s cost.
 
     Args:
         prediction: one layer's prediction of the frame.

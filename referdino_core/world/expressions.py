@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import product
+from typing import TypeVar
 
 import numpy as np
 
@@ -20,6 +21,8 @@ from referdino_core.world.grammar import (
 )
 from referdino_core.world.observation import Observation, Verdict
 from referdino_core.world.scene import COLOURS, SHAPES, SIZES
+
+_Found = TypeVar("_Found")
 
 _ANY_OBJECT = Description(None, None, None)
 _KEEP_REDUNDANT = 0.15
@@ -43,9 +46,8 @@ def enumerate_expressions(
     found = list(finder.attributes())
     found.extend(finder.locations())
     found.extend(finder.relations())
-    if not observation.camera_moves and len(observation.settings.stamps) >= _MIN_MOTION_FRAMES:
-        found.extend(finder.motions())
-        found.extend(finder.directions())
+    found.extend(finder.motions())
+    found.extend(finder.directions())
     found.extend(finder.absences())
     return tuple({expression.text: expression for expression in reversed(found)}.values())[::-1]
 
@@ -66,6 +68,20 @@ class _Finder:
         }
         order = sorted(descriptions, key=lambda d: (d.word_count, str(d)))
         self._members = {d: self._fitting(d, observation.noticed) for d in order}
+        faint = observation.in_view & ~observation.noticed
+        self._plain_members = {
+            d: members
+            for d, members in self._members.items()
+            if len(members) and not len(self._fitting(d, faint))
+        }
+        """Without the descriptions that fit something of a few pixels, which is never surely absent."""
+        self._names: dict[int, list[Description]] = {}
+        for description, members in self._members.items():
+            if len(members) == 1 and description != _ANY_OBJECT:
+                self._names.setdefault(int(members[0]), []).append(description)
+        self._speaks_of_motion = (
+            not observation.camera_moves and observation.settings.frames >= _MIN_MOTION_FRAMES
+        )
         self._motion = observation.motion()
         self._directions = {side: observation.direction(side) for side in DIRECTION_SIDES}
 
@@ -104,6 +120,8 @@ class _Finder:
             yield found[number]
 
     def motions(self) -> Iterator[Expression]:
+        if not self._speaks_of_motion:
+            return
         for description, members in self._members.items():
             for word in MOTION_WORDS:
                 target = self._only(members, self._motion_verdict(word))
@@ -113,6 +131,8 @@ class _Finder:
                 yield self._referring(text, "motion", target, members)
 
     def directions(self) -> Iterator[Expression]:
+        if not self._speaks_of_motion:
+            return
         for description, members in self._members.items():
             for side, verdict in self._directions.items():
                 target = self._only(members, verdict)
@@ -128,9 +148,9 @@ class _Finder:
             yield self._absent(self._grammar.plain(description))
         others = [self._located_absence(description) for description in missing[_MAX_ABSENT_LOOKS:]]
         yield from others[:_MAX_ABSENT_OTHERS]
-        yield from self._some(self._unrelated())
-        if not self._observation.camera_moves:
-            yield from self._some(self._unmoved())
+        yield from self._unrelated()
+        if self._speaks_of_motion:
+            yield from self._unmoved()
 
     def _missing_looks(self) -> list[Description]:
         """Descriptions of two or three words that fit nothing and differ in one word from an object's."""
@@ -157,43 +177,39 @@ class _Finder:
         return self._absent(self._grammar.location(description, word))
 
     def _unrelated(self) -> Iterator[Expression]:
-        for anchor, word, verdict in self._related():
-            for description, members in self._members.items():
-                rivals = members[members != anchor]
-                if description == _ANY_OBJECT or not len(rivals) or self._hides_faint(description):
-                    continue
-                if verdict.sure_not[members].all():
-                    text = self._grammar.relation(description, word, self._name(anchor))
-                    yield self._absent(text, rivals)
+        found = [
+            (description, word, anchor, members[members != anchor])
+            for anchor, word, verdict in self._related()
+            for description, members in self._plain_members.items()
+            if verdict.sure_not[members].all() and (members != anchor).any()
+        ]
+        for description, word, anchor, rivals in self._some(found):
+            text = self._grammar.relation(description, word, self._name(anchor))
+            yield self._absent(text, rivals)
 
     def _unmoved(self) -> Iterator[Expression]:
-        for description, members in self._members.items():
-            if not len(members) or self._hides_faint(description):
-                continue
+        found = []
+        for description, members in self._plain_members.items():
             for word in MOTION_WORDS:
                 if self._motion_verdict(word).sure_not[members].all():
-                    yield self._absent(self._grammar.motion(description, word), members)
+                    found.append((self._grammar.motion, description, word, members))
             for side, verdict in self._directions.items():
                 if verdict.sure_not[members].all():
-                    yield self._absent(self._grammar.direction(description, side), members)
+                    found.append((self._grammar.direction, description, side, members))
+        for utter, description, word, members in self._some(found):
+            yield self._absent(utter(description, word), members)
 
     def _related(self) -> Iterator[tuple[int, str, Verdict]]:
-        for anchor in np.flatnonzero(self._observation.eligible):
-            if self._names(int(anchor)):
+        """Anchors that have a name, with each relation to them."""
+        for anchor in sorted(self._names):
+            if self._observation.eligible[anchor]:
                 for word in RELATION_WORDS:
-                    yield int(anchor), word, self._observation.relation(word, int(anchor))
-
-    def _names(self, number: int) -> list[Description]:
-        """Descriptions that fit this object alone, the shortest first."""
-        return [
-            d
-            for d, members in self._members.items()
-            if d != _ANY_OBJECT and len(members) == 1 and members[0] == number
-        ]
+                    yield anchor, word, self._observation.relation(word, anchor)
 
     def _name(self, anchor: int) -> Description:
-        names = self._names(anchor)
-        return names[int(self._rng.integers(min(3, len(names))))]
+        """One of the three shortest descriptions that fit this object alone."""
+        names = self._names[anchor][:3]
+        return names[int(self._rng.integers(len(names)))]
 
     def _motion_verdict(self, word: str) -> Verdict:
         if word == "moving":
@@ -219,17 +235,10 @@ class _Finder:
         ]
         return np.flatnonzero(np.array(fits) & among)
 
-    def _hides_faint(self, description: Description) -> bool:
-        """Whether the description also fits an object of a few pixels that no predicate looked at."""
-        return len(self._fitting(description, self._observation.in_view)) > len(
-            self._members[description]
-        )
-
     def _skips(self) -> bool:
         return bool(self._rng.random() >= _KEEP_REDUNDANT)
 
-    def _some(self, candidates: Iterator[Expression]) -> list[Expression]:
-        found = list(candidates)
+    def _some(self, found: list[_Found]) -> list[_Found]:
         order = self._rng.permutation(len(found))[:_MAX_ABSENT_OTHERS]
         return [found[number] for number in order]
 

@@ -112,8 +112,8 @@ class Observation:
             sure, sure_not = signed >= VIEW_MARGIN, signed <= 0.02
         elif word in ("behind", "front"):
             signed = beyond if word == "behind" else -beyond
-            sure = (signed >= 0.4) & (np.abs(right_by) <= 0.6 * reach)
-            sure_not = (signed <= 0.1) | (np.abs(right_by) >= 1.2 * reach + 0.02)
+            sure = (signed >= 0.35) & (np.abs(right_by) <= 0.7 * reach)
+            sure_not = (signed <= 0.1) | (np.abs(right_by) >= 1.2 * reach + 0.015)
         else:
             apart = np.linalg.norm(self._ground - self._ground[anchor], axis=2)
             sure = (apart <= 0.95) & (np.abs(beyond) <= 0.3) & (np.abs(right_by) >= 0.5 * reach)

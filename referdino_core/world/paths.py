@@ -12,8 +12,8 @@ import numpy as np
 
 from referdino_core.world.settings import WorldSettings
 
-_NEAR, _FAR = 1.9, 4.5
-_MIN_SLANT, _MAX_SLANT = 2.15, 4.7
+_NEAR, _FAR = 2.1, 4.5
+_MIN_SLANT, _MAX_SLANT = 2.45, 4.7
 _TRAVEL_SECONDS = 1.1
 """Duration of a clip of 12 frames at 10 frames per second, over which image travel is stated."""
 _PATROL_SECONDS = 3.0
@@ -91,19 +91,22 @@ def sample_path(
     settings: WorldSettings,
     camera: CameraPath,
     request: PathRequest,
-    occluders: list[np.ndarray],
+    neighbours: list[np.ndarray],
 ) -> np.ndarray:
     """A path over the floor, (T, 2) metres, not yet checked against other objects.
 
-    Of the moving objects some pass behind one of `occluders` (centres, (3,) metres) and some cross the
-    border of the view.
+    neighbours: floor points (2,) of objects that stand still; some of the others stand behind, before or
+    next to one of them or pass behind it. Some paths cross the border of the view.
     """
-    if request.kind == "still":
-        point = _floor_point(rng, camera, rng.uniform(0.07, 0.93), settings)
-        return np.repeat(point[None], settings.frames, axis=0)
     chance = rng.random()
-    if chance < 0.25 and occluders:
-        blocker = occluders[int(rng.integers(len(occluders)))][:2]
+    if request.kind == "still":
+        if chance < 0.4 and neighbours:
+            point = _near(rng, neighbours)
+        else:
+            point = _floor_point(rng, camera, rng.uniform(0.07, 0.93), settings)
+        return np.repeat(point[None], settings.frames, axis=0)
+    if chance < 0.25 and neighbours:
+        blocker = neighbours[int(rng.integers(len(neighbours)))]
         middle = blocker * (1 + rng.uniform(0.55, 1.1) / np.linalg.norm(blocker))
     elif chance < 0.5:
         column = rng.uniform(-0.06, 0.12)
@@ -122,6 +125,17 @@ def sample_path(
         heading = np.array([math.sin(angle), request.side * math.cos(angle)])
     speed = travel / _TRAVEL_SECONDS
     return middle + heading * _advance(rng, speed, settings.stamps)[:, None]
+
+
+def _near(rng: np.random.Generator, neighbours: list[np.ndarray]) -> np.ndarray:
+    """A floor point (2,) behind, before or next to one of the neighbours, seen from the origin."""
+    neighbour = neighbours[int(rng.integers(len(neighbours)))]
+    ahead = neighbour / np.linalg.norm(neighbour)
+    along, across = rng.uniform(0.5, 1.2), rng.uniform(-0.15, 0.15)
+    if rng.random() < 0.35:
+        along, across = rng.uniform(-0.2, 0.2), rng.uniform(0.45, 0.9)
+    signs = rng.choice([-1.0, 1.0], 2)
+    return neighbour + signs[0] * along * ahead + signs[1] * across * np.array([ahead[1], -ahead[0]])
 
 
 def _advance(rng: np.random.Generator, speed: float, stamps: np.ndarray) -> np.ndarray:

@@ -23,6 +23,7 @@ _MAX_WALLS = 3
 _ROOT_SEED = 2026
 _CAMERA, _FIRST_WALL, _FIRST_OBJECT = 0, 1, 1 + _MAX_WALLS
 """Places among the movable bodies of the model."""
+_WALL_CENTRE = np.array([0.0, 0.0, 1.5])
 _HIDDEN_GROUP, _SHOWN_GROUP = 5, 0
 
 
@@ -140,8 +141,7 @@ class WorldRenderer:
             self._renderer.disable_segmentation_rendering()
             self._renderer.render(out=frames[frame])
             self._renderer.enable_segmentation_rendering()
-            geoms = self._renderer.render()[:, :, 0]
-            segmentation[frame] = object_of_geom[geoms]
+            segmentation[frame] = object_of_geom[self._renderer.render()[:, :, 0]]
         return frames, segmentation
 
     def _dress(self, scene: Scene) -> None:
@@ -159,7 +159,7 @@ class WorldRenderer:
             normal = np.array([*wall.normal, 0.0])
             axes = np.column_stack([np.cross([0.0, 0.0, 1.0], normal), [0.0, 0.0, 1.0], normal])
             self._mujoco.mju_mat2Quat(self._data.mocap_quat[_FIRST_WALL + slot], axes.ravel())
-            self._data.mocap_pos[_FIRST_WALL + slot] = -wall.distance * normal
+            self._data.mocap_pos[_FIRST_WALL + slot] = -wall.distance * normal + _WALL_CENTRE
             model.geom_matid[geom] = wall.surface.texture
             model.geom_rgba[geom] = wall.surface.tint
         for slot, geom in enumerate(self._object_geoms):
@@ -239,7 +239,7 @@ def _model_xml(settings: WorldSettings) -> str:
         )
     assert FINISH_COUNT == 3
     walls = "".join(
-        f'<body mocap="true"><geom name="wall{slot}" type="plane" size="8 3 0.1"'
+        f'<body mocap="true"><geom name="wall{slot}" type="plane" size="8 1.6 0.1"'
         ' material="surface0"/></body>'
         for slot in range(_MAX_WALLS)
     )
@@ -252,15 +252,15 @@ def _model_xml(settings: WorldSettings) -> str:
       <statistic extent="5" center="0 3 0.5"/>
       <visual>
         <global offwidth="{settings.width}" offheight="{settings.height}"/>
-        <quality offsamples="2" shadowsize="1024"/>
-        <map shadowclip="1.0"/>
+        <quality offsamples="0" shadowsize="256"/>
+        <map shadowclip="0.75"/>
       </visual>
       <asset>{"".join(assets)}</asset>
       <worldbody>
         <light name="sun" type="directional" castshadow="true" pos="0 0 5" dir="0 0 -1"
          specular="0.4 0.4 0.4"/>
         <body mocap="true"><camera name="eye"/></body>
-        <geom name="floor" type="plane" size="12 12 0.1" material="surface0"/>
+        <geom name="floor" type="plane" pos="0 3 0" size="8 5.5 0.1" material="surface0"/>
         {walls}{objects}
       </worldbody>
     </mujoco>"""

@@ -37,6 +37,7 @@ COLOURS: dict[str, tuple[float, float, float]] = {
 FINISH_COUNT = 3
 MIN_OBJECTS = 3
 MAX_OBJECTS = 7
+_COUNT_WEIGHTS = (0.08, 0.2, 0.24, 0.24, 0.24)
 _BASE_RADIUS = {"small": 0.19, "big": 0.345}
 _CLEARANCE = 0.06
 
@@ -126,7 +127,8 @@ def _sample_cast(
     rng: np.random.Generator, camera_moves: bool
 ) -> tuple[list[Look], list[PathRequest]]:
     """Looks and wished motions; the first two objects are the pair whose motion differs."""
-    count = int(rng.integers(MIN_OBJECTS, MAX_OBJECTS + 1))
+    counts = np.arange(MIN_OBJECTS, MAX_OBJECTS + 1)
+    count = int(rng.choice(counts, p=_COUNT_WEIGHTS))
     looks = _sample_looks(rng, count)
     requests = [PathRequest("still")] * count
     stories = ("opposed", "one moves", "mixed", "still")
@@ -151,21 +153,20 @@ def _sample_looks(rng: np.random.Generator, count: int) -> list[Look]:
     """Looks from a small palette, so that distractors share colour, shape or both."""
     shapes = rng.permutation(SHAPES)[: rng.integers(2, 5)]
     colours = rng.permutation(list(COLOURS))[: rng.integers(2, 5)]
-
-    def draw() -> Look:
-        return Look(str(rng.choice(shapes)), str(rng.choice(colours)), str(rng.choice(SIZES)))
-
-    first = draw()
-    other = draw()
-    size = first.size if rng.random() < 0.6 else other.size
+    size, other_size = rng.choice(SIZES, 2)
     shared = rng.random()
-    if shared < 0.5:
-        second = Look(first.shape, first.colour, size)
-    elif shared < 0.8:
-        second = Look(first.shape, other.colour, size)
-    else:
-        second = Look(other.shape, first.colour, size)
-    return [first, second] + [draw() for _ in range(count - 2)]
+    first = Look(str(shapes[0]), str(colours[0]), str(size))
+    second = Look(
+        first.shape if shared < 0.8 else str(shapes[1]),
+        first.colour if shared < 0.5 or shared >= 0.8 else str(colours[1]),
+        first.size if rng.random() < 0.6 else str(other_size),
+    )
+    looks = [first, second]
+    for number in range(2, count):
+        shape = str(rng.choice(shapes))
+        colour = str(rng.choice(colours[1:] if number == 2 else colours))
+        looks.append(Look(shape, colour, str(rng.choice(SIZES))))
+    return looks
 
 
 def _place(
@@ -180,9 +181,9 @@ def _place(
     bodies: list[Body] = []
     for look, request in zip(looks, requests):
         extents, quaternion, height, footprint = _sample_form(rng, look)
-        occluders = [body.path[0] for body in bodies if body.look.size == "big" and not body.moving]
+        neighbours = [body.path[0, :2] for body in bodies if not body.moving]
         for _ in range(40):
-            floor_path = sample_path(rng, settings, camera, request, occluders)
+            floor_path = sample_path(rng, settings, camera, request, neighbours)
             if not _is_free(floor_path, footprint, bodies, walls):
                 continue
             path = np.column_stack([floor_path, np.full(len(floor_path), height)])
@@ -264,12 +265,12 @@ def _sample_room(rng: np.random.Generator) -> tuple[Surface, tuple[Wall, ...], L
     slope = rng.uniform(0.25, 0.75)
     direction = np.array([slope * math.cos(azimuth), slope * math.sin(azimuth), -1.0])
     warmth = rng.uniform(-0.05, 0.05)
-    diffuse = rng.uniform(0.42, 0.66) * np.array([1 + warmth, 1.0, 1 - warmth])
+    diffuse = rng.uniform(0.5, 0.72) * np.array([1 + warmth, 1.0, 1 - warmth])
     lighting = Lighting(
         direction / np.linalg.norm(direction),
         diffuse,
-        float(rng.uniform(0.22, 0.36)),
-        float(rng.uniform(0.08, 0.22)),
+        float(rng.uniform(0.26, 0.4)),
+        float(rng.uniform(0.1, 0.25)),
     )
     return _sample_surface(rng), tuple(walls), lighting
 

@@ -1,0 +1,58 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""Arguments that several commands share, and the session they describe."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from pathlib import Path
+
+import referdino_core as rd
+from referdino_core.configuration import CONFIGURATIONS
+from referdino_core.download import ASSETS, locate
+
+DEFAULT_MODEL = "nano"
+
+_logger = logging.getLogger("referdino.model")
+
+
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add --model and --checkpoint."""
+    parser.add_argument(
+        "--model",
+        choices=tuple(CONFIGURATIONS),
+        help=f"the network (default: {DEFAULT_MODEL}, which comes along with its weights)",
+    )
+    parser.add_argument(
+        "--checkpoint",
+        metavar="FILE",
+        help="weights: a .pth or .safetensors file, or the name of a downloaded one such as ryt_swinb",
+    )
+
+
+def positive_integer(text: str) -> int:
+    """An argument that counts something; raises ArgumentTypeError for anything below 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return int(text)
+
+
+def checkpoint_path(checkpoint: str) -> Path:
+    """The file that --checkpoint means; raises DownloadError for a released one that is not here yet."""
+    path = Path(checkpoint).expanduser()
+    if checkpoint in ASSETS and not path.exists():
+        return locate(checkpoint)[0]
+    return path
+
+
+def open_session(arguments: argparse.Namespace) -> rd.Session:
+    """A session of the chosen model; raises ReferDINOError where model and weights do not go together."""
+    model: str | Path | rd.ReferDINO = arguments.model or DEFAULT_MODEL
+    if arguments.checkpoint is not None:
+        model = checkpoint_path(arguments.checkpoint)
+        if arguments.model is not None:
+            weights, model = model, rd.build(arguments.model)
+            rd.load_checkpoint(model, weights)
+    _logger.info("loading %s", arguments.checkpoint or model)
+    return rd.Session(model, window=arguments.window, device=arguments.device)

@@ -1,0 +1,93 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""Reads the command line, runs the chosen command, and reports errors in one line.
+
+Exit status: 0 done; 1 an error, told in one line; 2 the command line itself is wrong; 130 stopped by
+Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Sequence
+
+from tqdm import tqdm
+
+from referdino_core.cli import download, info, segment
+from referdino_core.errors import ReferDINOError
+from referdino_core.media.sources import quiet_opencv
+
+EXIT_ERROR = 1
+EXIT_INTERRUPTED = 130
+
+_EPILOG = """examples:
+  referdino segment street.mp4 "the cyclist in the red jacket"
+  referdino segment frames/ "a dog" "the person who throws the ball" --out results
+  referdino download ryt_swinb bert
+  referdino info
+
+referdino COMMAND --help tells more about each command."""
+
+
+class _OneLineHandler(logging.Handler):
+    """Prints log records above a running progress bar instead of into it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        level = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""
+        tqdm.write(f"referdino: {level}{record.getMessage()}", file=sys.stderr)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program with the given arguments, by default the process's own; returns its exit status."""
+    arguments = _parser().parse_args(argv)
+    _log_to_standard_error()
+    quiet_opencv()
+    try:
+        return arguments.run(arguments)
+    except ReferDINOError as error:
+        return _report(str(error))
+    except KeyboardInterrupt:
+        print("referdino: stopped", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output went away; Python must not complain about it at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_ERROR
+    except Exception as error:
+        if arguments.debug:
+            raise
+        return _report(
+            f"unexpected {type(error).__name__}: {error}; run again with --debug to see where it comes from"
+        )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="referdino",
+        description="Finds the object that a sentence describes in a video, frame by frame.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument(
+        "--debug", action="store_true", help="show where in the program an unexpected error arose"
+    )
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for command in (segment, info, download):
+        command.add_command(commands, common)
+    return parser
+
+
+def _log_to_standard_error() -> None:
+    logger = logging.getLogger("referdino")
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    logger.handlers = [_OneLineHandler()]
+
+
+def _report(message: str) -> int:
+    print(f"referdino: error: {' '.join(message.split())}", file=sys.stderr)
+    return EXIT_ERROR

@@ -1,0 +1,200 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""`referdino segment`: sentences in, an overlay video and a mask per frame out."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+from referdino_core.cli.arguments import add_model_arguments, open_session, positive_integer
+from referdino_core.cli.orderly_stop import OrderlyStop
+from referdino_core.cli.progress import progress_bar
+from referdino_core.media.frame_records import FrameRecordWriter
+from referdino_core.media.overlay import draw, enlarge
+from referdino_core.media.sources import Frame, FrameSource, open_source
+from referdino_core.media.writers import VideoWriter
+from referdino_core.session import Session, Target, TargetState
+
+OVERLAY_NAME = "overlay.mp4"
+RECORDS_NAME = "frames.json"
+EXIT_INTERRUPTED = 130
+
+_DESCRIPTION = f"""Finds the objects that sentences describe in a video, frame by frame.
+
+Writes two files, both complete or not at all:
+  {OVERLAY_NAME}  the video with masks, boxes, states and scores drawn over it
+  {RECORDS_NAME}  per frame and sentence: state, track id, scores, box, and the mask as COCO run lengths
+Ctrl-C ends the run early and keeps what was done."""
+
+_EPILOG = """examples:
+  referdino segment street.mp4 "the cyclist in the red jacket"
+  referdino segment frames/ "a dog" "the person who throws the ball" --frame-rate 10 --out results
+  referdino segment 0 "the mug" --frames 300
+  referdino segment street.mp4 "a dog" --model swinb --checkpoint ryt_swinb"""
+
+_logger = logging.getLogger("referdino.segment")
+
+
+@dataclass
+class _Tally:
+    """What one command came to over the frames so far."""
+
+    command_id: str
+    sentence: str
+    tracked_frames: int = 0
+    score_sum: float = 0.0
+    first_found: Frame | None = None
+
+    def add(self, frame: Frame, target: Target) -> None:
+        if target.state is not TargetState.TRACKING:
+            return
+        self.tracked_frames += 1
+        self.score_sum += target.score
+        self.first_found = self.first_found or frame
+
+    def line(self, frame_count: int) -> str:
+        if self.first_found is None:
+            return f'"{self.sentence}": not found in {frame_count} frames'
+        return (
+            f'"{self.sentence}": tracked in {self.tracked_frames} of {frame_count} frames, first in '
+            f"frame {self.first_found.index} ({self.first_found.stamp:.2f} s), "
+            f"mean score {self.score_sum / self.tracked_frames:.2f}"
+        )
+
+
+def add_command(commands: argparse._SubParsersAction, common: argparse.ArgumentParser) -> None:
+    """Add `segment` to the commands of the program."""
+    parser = commands.add_parser(
+        "segment",
+        parents=[common],
+        help="find the objects that sentences describe in a video",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "source", metavar="VIDEO", help='a video file, a folder of images, or a camera index such as "0"'
+    )
+    parser.add_argument(
+        "sentences", nargs="+", metavar="SENTENCE", help="what to find; several are followed at once"
+    )
+    add_model_arguments(parser)
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="folder for the results (default: NAME_referdino)"
+    )
+    parser.add_argument(
+        "--device", default="cpu", help="where to compute, such as cpu or cuda (default: cpu)"
+    )
+    parser.add_argument(
+        "--window",
+        type=positive_integer,
+        metavar="N",
+        help="frames the network looks back over (default: the model's)",
+    )
+    parser.add_argument(
+        "--every", type=positive_integer, default=1, metavar="N", help="take every Nth frame only"
+    )
+    parser.add_argument(
+        "--frames", type=positive_integer, metavar="N", help="stop after N frames"
+    )
+    parser.add_argument(
+        "--frame-rate",
+        type=float,
+        metavar="FPS",
+        help="frames per second of a folder of images (default: 25), or in place of what a video says",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Segment a source; returns the exit status, raises ReferDINOError."""
+    folder = arguments.out or Path(f"{_name_of(arguments.source)}_referdino")
+    with open_source(arguments.source, arguments.frame_rate) as source:
+        session = open_session(arguments)
+        session.commands = {
+            f"sentence {place}": sentence for place, sentence in enumerate(arguments.sentences, 1)
+        }
+        tallies = [_Tally(key, sentence) for key, sentence in session.commands.items()]
+        start = time.monotonic()
+        with OrderlyStop() as stop:
+            frame_count = _write_results(arguments, source, session, folder, tallies, stop)
+        seconds = time.monotonic() - start
+    for tally in tallies:
+        print(tally.line(frame_count))
+    print(
+        f"{frame_count} frames in {seconds:.1f} s ({frame_count / seconds:.1f} per second, "
+        f"{session.model_name} on {session.device})"
+    )
+    print(f"{folder / OVERLAY_NAME}\n{folder / RECORDS_NAME}")
+    if not stop.requested:
+        return 0
+    _logger.warning("stopped early, after %d frames; the files hold what was done", frame_count)
+    return EXIT_INTERRUPTED
+
+
+def _write_results(
+    arguments: argparse.Namespace,
+    source: FrameSource,
+    session: Session,
+    folder: Path,
+    tallies: Sequence[_Tally],
+    stop: OrderlyStop,
+) -> int:
+    """Step through the frames and write both files; returns the number of frames done."""
+    frames = islice(source, 0, None, arguments.every)
+    first = next(frames)
+    overlay_height, overlay_width = enlarge(first.image, ())[0].shape[:2]
+    frame_rate = source.frame_rate / arguments.every
+    frame_count = 0
+    with (
+        VideoWriter(folder / OVERLAY_NAME, frame_rate, (overlay_width, overlay_height)) as video,
+        FrameRecordWriter(folder / RECORDS_NAME, _head(source, session, first)) as records,
+        progress_bar(total=_expected_count(arguments, source), unit="frame") as bar,
+    ):
+        for frame in islice(chain((first,), frames), arguments.frames):
+            targets = session.step(frame.image, frame.stamp)
+            video.write(draw(*enlarge(frame.image, targets)))
+            records.write(frame, targets)
+            for tally, target in zip(tallies, targets, strict=True):
+                tally.add(frame, target)
+            frame_count += 1
+            bar.update()
+            if stop.requested:
+                records.complete = False
+                break
+    return frame_count
+
+
+def _head(source: FrameSource, session: Session, first: Frame) -> dict[str, Any]:
+    height, width = first.image.shape[:2]
+    return {
+        "source": {
+            "description": source.description,
+            "frame_rate": source.frame_rate,
+            "frame_count": source.frame_count,
+            "width": width,
+            "height": height,
+        },
+        "model": session.model_name,
+        "commands": [
+            {"command_id": key, "command": sentence} for key, sentence in session.commands.items()
+        ],
+    }
+
+
+def _expected_count(arguments: argparse.Namespace, source: FrameSource) -> int | None:
+    counts = [] if source.frame_count is None else [-(-source.frame_count // arguments.every)]
+    counts += [] if arguments.frames is None else [arguments.frames]
+    return min(counts, default=None)
+
+
+def _name_of(source: str) -> str:
+    """A name for the results: the file's or folder's own, or the camera's."""
+    return f"camera_{source}" if source.isdecimal() else Path(source).resolve().stem

@@ -1,0 +1,112 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""Sentences to token ids: BERT's WordPiece, and whole words for small vocabularies."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from referdino_core.errors import CommandError
+
+MOST_TOKENS = 256
+MOST_CHARACTERS = 10_000
+SPECIAL_WORDS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", ".", "?")
+
+
+def caption(sentence: str) -> str:
+    """The sentence lower-cased, white space collapsed, ending in a full stop.
+
+    Raises:
+        CommandError: the sentence is no text, empty, or longer than 10,000 characters.
+    """
+    if not isinstance(sentence, str):
+        raise CommandError(f"A command is text, not {type(sentence).__name__}.")
+    if len(sentence) > MOST_CHARACTERS:
+        raise CommandError(
+            f"The command has {len(sentence):,} characters; at most {MOST_CHARACTERS:,} are read."
+        )
+    if not sentence.isprintable() and any(
+        not character.isprintable() and not character.isspace() for character in sentence
+    ):
+        raise CommandError("The command holds control characters; send plain text.")
+    words = " ".join(sentence.lower().split())
+    if not any(character.isalnum() for character in words):
+        raise CommandError("The command is empty; name an object, such as 'the red mug'.")
+    return words if words.endswith(".") else f"{words}."
+
+
+class Tokenizer(Protocol):
+    """Turns a sentence into token ids."""
+
+    def encode(self, sentence: str) -> Tensor:
+        """(L,) int64 ids with [CLS] and [SEP].
+
+        Raises:
+            CommandError: the sentence is empty, no text, or has more than 256 tokens.
+        """
+        ...
+
+    def unknown_words(self, sentence: str) -> tuple[str, ...]:
+        """Words that the vocabulary lacks."""
+        ...
+
+
+class WordTokenizer:
+    """Every word is a token; what the vocabulary lacks becomes [UNK]."""
+
+    def __init__(self, vocabulary: Sequence[str]) -> None:
+        if tuple(vocabulary[: len(SPECIAL_WORDS)]) != SPECIAL_WORDS:
+            raise CommandError(f"A word vocabulary begins with {' '.join(SPECIAL_WORDS)}.")
+        self.ids = {word: index for index, word in enumerate(vocabulary)}
+
+    @classmethod
+    def from_file(cls, path: Path) -> WordTokenizer:
+        """Vocabulary with a word per line."""
+        return cls(path.read_text().split())
+
+    def split(self, sentence: str) -> list[str]:
+        """Words and full stops of the sentence's caption."""
+        return re.findall(r"[^\W_]+(?:'[^\W_]+)?|[.?]", caption(sentence))
+
+    def encode(self, sentence: str) -> Tensor:
+        """(L,) int64 ids with [CLS] and [SEP]."""
+        words = ["[CLS]", *self.split(sentence), "[SEP]"]
+        return bounded([self.ids.get(word, self.ids["[UNK]"]) for word in words])
+
+    def unknown_words(self, sentence: str) -> tuple[str, ...]:
+        """Words that the vocabulary lacks."""
+        return tuple(word for word in self.split(sentence) if word not in self.ids)
+
+
+class WordPieceTokenizer:
+    """BERT's uncased WordPiece."""
+
+    def __init__(self, vocabulary_file: Path) -> None:
+        from tokenizers import BertWordPieceTokenizer
+
+        self.tokenizer = BertWordPieceTokenizer(str(vocabulary_file), lowercase=True)
+
+    def encode(self, sentence: str) -> Tensor:
+        """(L,) int64 ids with [CLS] and [SEP]."""
+        return bounded(self.tokenizer.encode(caption(sentence)).ids)
+
+    def unknown_words(self, sentence: str) -> tuple[str, ...]:
+        """Characters that WordPiece cannot spell; rarely any."""
+        encoding = self.tokenizer.encode(caption(sentence))
+        return tuple(token for token in encoding.tokens if token == "[UNK]")
+
+
+def bounded(ids: list[int]) -> Tensor:
+    """The ids as a tensor, if they are at most 256."""
+    if len(ids) > MOST_TOKENS:
+        raise CommandError(
+            f"The command has {len(ids)} tokens; the text encoder reads at most {MOST_TOKENS}. "
+            "Say it in fewer words."
+        )
+    return torch.tensor(ids, dtype=torch.int64)

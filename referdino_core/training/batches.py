@@ -1,0 +1,127 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""Batches of frames and sentences, drawn from recorded clips."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from referdino_core.boxes import boxes_of_masks
+from referdino_core.network.pixels import normalise
+from referdino_core.training.recorded_world import RecordedClip, RecordedWorld, visible
+from referdino_core.world import Expression
+
+MOTION_WORDS = frozenset(("moving", "going", "still", "standing"))
+MIRRORED = {"left": "right", "right": "left", "leftmost": "rightmost", "rightmost": "leftmost"}
+KIND_SHARES = {
+    "attribute": 0.27,
+    "location": 0.22,
+    "relation": 0.22,
+    "motion": 0.07,
+    "direction": 0.07,
+    "absent": 0.15,
+}
+
+
+@dataclass(frozen=True)
+class FrameBatch:
+    """N images with E sentences each; sentence n * E + e belongs to image n.
+
+    Attributes:
+        pixels: (N, 3, H, W) float32, normalised.
+        sentences: N * E texts.
+        masks: (N * E, K, H, W) bool of the objects each sentence may mean.
+        boxes: (N * E, K, 4) centre x, y, width, height in [0, 1].
+        exists: (N * E, K) bool, which of the K are there.
+    """
+
+    pixels: Tensor
+    sentences: tuple[str, ...]
+    masks: Tensor
+    boxes: Tensor
+    exists: Tensor
+
+
+def mirrored(sentence: str) -> str:
+    """The sentence that is true of the mirrored image."""
+    return " ".join(MIRRORED.get(word, word) for word in sentence.split())
+
+
+def static_referents(expression: Expression) -> tuple[int, ...]:
+    """Objects that fit what a single frame can show of the sentence.
+
+    For a sentence about motion these are all that fit its other words, whether it is true of one
+    of them or of none: only time can decide.
+    """
+    if MOTION_WORDS & set(expression.text.split()):
+        return expression.candidates
+    return () if expression.target is None else (expression.target,)
+
+
+def draw_expression(clip: RecordedClip, generator: np.random.Generator) -> Expression | None:
+    """One of the clip's expressions, its kind by `KIND_SHARES`; None if the clip has none."""
+    kinds = sorted({expression.kind for expression in clip.expressions})
+    if not kinds:
+        return None
+    shares = np.array([KIND_SHARES[kind] for kind in kinds])
+    kind = generator.choice(kinds, p=shares / shares.sum())
+    options = [expression for expression in clip.expressions if expression.kind == kind]
+    return options[generator.integers(len(options))]
+
+
+def augmented(frame: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """The (H, W, 3) uint8 frame as float32 in [0, 1] with a little other light and noise."""
+    gain = generator.uniform(0.85, 1.15) * generator.uniform(0.97, 1.03, 3)
+    image = (frame.astype(np.float32) / 255) ** generator.uniform(0.85, 1.18) * gain
+    image = image + generator.normal(0, 0.01, image.shape)
+    return np.clip(image, 0, 1).astype(np.float32)
+
+
+def draw_frames(
+    world: RecordedWorld, images: int, sentences: int, generator: np.random.Generator
+) -> FrameBatch:
+    """Random frames of random clips, mirrored half of the time."""
+    pixels, texts, referents = [], [], []
+    while len(pixels) < images:
+        clip = world[int(generator.integers(len(world)))]
+        drawn = [draw_expression(clip, generator) for _ in range(sentences)]
+        moment = int(generator.integers(len(clip.frames)))
+        frame, segmentation = clip.frames[moment], clip.segmentation[moment]
+        mirror = generator.random() < 0.5
+        if mirror:
+            frame, segmentation = frame[:, ::-1], segmentation[:, ::-1]
+        expressions = [expression for expression in drawn if expression is not None]
+        if len(expressions) < sentences:
+            continue
+        pixels.append(augmented(frame, generator))
+        texts += [mirrored(e.text) if mirror else e.text for e in expressions]
+        referents += [
+            [segmentation == number for number in visible(segmentation, static_referents(e))]
+            for e in expressions
+        ]
+    masks, exists = stack_masks(referents, pixels[0].shape[:2])
+    return FrameBatch(
+        pixels=normalise(torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2).contiguous()),
+        sentences=tuple(texts),
+        masks=masks,
+        boxes=boxes_of_masks(masks),
+        exists=exists,
+    )
+
+
+def stack_masks(
+    referents: Sequence[Sequence[np.ndarray]], size: tuple[int, int]
+) -> tuple[Tensor, Tensor]:
+    """(B, K, H, W) bool masks, padded to the most referents of a row, and (B, K) which exist."""
+    most = max(1, max(len(row) for row in referents))
+    masks = np.zeros((len(referents), most, *size), dtype=bool)
+    exists = np.zeros((len(referents), most), dtype=bool)
+    for number, row in enumerate(referents):
+        for place, mask in enumerate(row):
+            masks[number, place], exists[number, place] = mask, True
+    return torch.from_numpy(masks), torch.from_numpy(exists)

@@ -1,0 +1,69 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""Second stage of the recipe: single frames, several sentences per image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from referdino_core.network.grounder import Grounding
+from referdino_core.network.mask_decoder import decode_masks
+from referdino_core.network.referdino import ReferDINO
+from referdino_core.network.tokenizer import Tokenizer
+from referdino_core.training.batches import FrameBatch
+from referdino_core.training.supervision import assign, layer_loss, mask_loss, token_loss
+
+MOST_MASKS = 64
+
+
+def ground(
+    model: ReferDINO, tokenizer: Tokenizer, pixels: Tensor, sentences: Sequence[str]
+) -> Grounding:
+    """Ground N * E sentences in N images that are encoded once each."""
+    text = model.text_encoder([tokenizer.encode(sentence) for sentence in sentences])
+    image = model.image_encoder(pixels).repeat_interleave(len(sentences) // len(pixels))
+    return model.grounder(image, text)
+
+
+def frame_losses(
+    model: ReferDINO, tokenizer: Tokenizer, batch: FrameBatch
+) -> dict[str, Tensor]:
+    """Losses of one batch by name; their sum is to be minimised."""
+    grounding = ground(model, tokenizer, batch.pixels, batch.sentences)
+    text, padding = grounding.text, grounding.text_padding
+    boxes, exists = batch.boxes, batch.exists
+    proposals = grounding.proposals
+    losses = {
+        "tokens": token_loss(proposals.every_score, batch.masks, grounding.spatial_shapes),
+        "proposals": layer_loss(proposals.scores, proposals.boxes, boxes, exists),
+    }
+    for number, layer in enumerate(grounding.layers):
+        fit = model.grounder.decoder.similarity(layer.queries, text, padding)
+        losses[f"decoder {number}"] = layer_loss(fit, layer.refined, boxes, exists)
+    queries = model.readout.temporal_decoder(
+        grounding.queries[:, None], text[:, None, 0], torch.zeros(len(text), 1)
+    )[:, 0]
+    scores = model.readout.similarity(queries, text, padding)
+    final_boxes = model.readout.boxes(queries, grounding.references)
+    losses["readout"] = layer_loss(scores, final_boxes, boxes, exists)
+    embeddings = model.readout.mask_embeddings(
+        queries, grounding.references, text, padding, grounding
+    )
+    losses["masks"] = best_mask_loss(embeddings, grounding, final_boxes, batch)
+    return losses
+
+
+def best_mask_loss(
+    embeddings: Tensor, grounding: Grounding, boxes: Tensor, batch: FrameBatch
+) -> Tensor:
+    """Mask loss of the best query of every object, of at most 64 objects drawn at random."""
+    best = assign(boxes, batch.boxes, batch.exists).best
+    rows, objects = batch.exists.nonzero(as_tuple=True)
+    drawn = torch.randperm(len(rows))[:MOST_MASKS]
+    rows, objects = rows[drawn], objects[drawn]
+    chosen = embeddings[rows, best[rows, objects]]
+    logits = decode_masks(chosen[:, None], grounding.mask_features[rows])[:, 0]
+    return mask_loss(logits, batch.masks[rows, objects])

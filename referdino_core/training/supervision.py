@@ -1,0 +1,130 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""Losses of single frames in which several objects may fit, batched over sentences.
+
+The terms are the criterion's; what differs is the assignment. The paper makes one query per clip
+positive. A small network that starts from nothing learns faster when every query whose box covers
+an object is positive, with the overlap as its target score: the best slot then also ranks first.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from referdino_core.boxes import centre_to_corners, generalised_iou
+from referdino_core.training.loss_terms import dice_distance
+
+POSITIVE_OVERLAP = 0.5
+LEAST_TARGET = 0.2
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """Which query answers for which object.
+
+    Attributes:
+        best: (N, K) int64, the lowest-cost query of each object.
+        positive: (N, Q) bool. target: (N, Q) int64 object of each positive query.
+        score: (N, Q) target score in [0, 1]; 0 for negatives.
+    """
+
+    best: Tensor
+    positive: Tensor
+    target: Tensor
+    score: Tensor
+
+
+def box_overlaps(first: Tensor, second: Tensor) -> Tensor:
+    """(N, Q, K) intersection over union of (N, Q, 4) and (N, K, 4) boxes (centre, size)."""
+    a, b = centre_to_corners(first)[:, :, None], centre_to_corners(second)[:, None]
+    sides = (torch.minimum(a[..., 2:], b[..., 2:]) - torch.maximum(a[..., :2], b[..., :2])).clamp(0)
+    shared = sides.prod(-1)
+    areas = first[..., 2:].prod(-1)[:, :, None] + second[..., 2:].prod(-1)[:, None]
+    return shared / (areas - shared).clamp(min=1e-9)
+
+
+@torch.no_grad()
+def assign(boxes: Tensor, true_boxes: Tensor, exists: Tensor) -> Assignment:
+    """Every query that covers half of an object answers for it, and each object's best one.
+
+    Args:
+        boxes: (N, Q, 4) predictions; true_boxes: (N, K, 4); exists: (N, K) bool.
+    """
+    overlaps = box_overlaps(boxes, true_boxes).masked_fill(~exists[:, None], 0)
+    distance = (boxes[:, :, None] - true_boxes[:, None]).abs().sum(-1)
+    best = (2 * (1 - overlaps) + distance).argmin(1)
+    overlap, target = overlaps.max(2)
+    chosen = torch.zeros_like(overlaps).scatter_(1, best[:, None], 1.0).bool() & exists[:, None]
+    target = torch.where(chosen.any(2), chosen.float().argmax(2), target)
+    positive = (overlap > POSITIVE_OVERLAP) | chosen.any(2)
+    score = torch.where(positive, overlap.clamp(min=LEAST_TARGET), 0.0)
+    return Assignment(best, positive, target, score)
+
+
+def score_loss(logits: Tensor, target: Tensor, normaliser: Tensor) -> Tensor:
+    """Focal loss towards a target score: cross-entropy weighted by the squared distance."""
+    weight = (logits.sigmoid() - target).detach().abs() ** 2
+    entropy = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    return (weight * entropy).sum() / normaliser
+
+
+def box_loss(boxes: Tensor, true_boxes: Tensor, assignment: Assignment) -> Tensor:
+    """5 L1 + 2 (1 - GIoU), mean over the positive queries."""
+    wanted = true_boxes.gather(1, assignment.target[..., None].expand(-1, -1, 4))
+    predicted, wanted = boxes[assignment.positive], wanted[assignment.positive]
+    overlap = generalised_iou(centre_to_corners(predicted), centre_to_corners(wanted))
+    distances = 5 * (predicted - wanted).abs().sum(-1) + 2 * (1 - overlap)
+    return distances.sum() / max(len(predicted), 1)
+
+
+def layer_loss(logits: Tensor, boxes: Tensor, true_boxes: Tensor, exists: Tensor) -> Tensor:
+    """Score and box loss of one layer's (N, Q) logits and (N, Q, 4) boxes."""
+    assignment = assign(boxes, true_boxes, exists)
+    normaliser = assignment.score.sum().clamp(min=1.0)
+    return 4 * score_loss(logits, assignment.score, normaliser) + box_loss(
+        boxes, true_boxes, assignment
+    )
+
+
+def mask_loss(logits: Tensor, truth: Tensor) -> Tensor:
+    """Cross-entropy and dice of (P, h, w) logits at stride 4 against (P, H, W) bool masks.
+
+    Logits are enlarged to the image first, exactly as the answer will be.
+    """
+    if not len(logits):
+        return logits.sum()
+    logits = F.interpolate(logits[:, None], size=truth.shape[-2:], mode="bilinear")[:, 0]
+    truth = truth.to(logits.dtype)
+    probability = logits.sigmoid().flatten(1)
+    area = truth.flatten(1).sum(1)
+    overlap = (probability * truth.flatten(1)).sum(1)
+    dice = dice_distance(overlap, probability.sum(1), area)
+    entropy = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
+    # An object covers a few per cent of the image; its own area is the fair measure.
+    entropy = entropy.flatten(1).sum(1) / (area + 50)
+    return (5 * dice + 2 * entropy).mean()
+
+
+def token_loss(
+    every_score: Tensor, masks: Tensor, spatial_shapes: tuple[tuple[int, int], ...]
+) -> Tensor:
+    """Dense supervision of query selection: tokens of the two finest levels inside an object.
+
+    Args:
+        every_score: (N, S) logits of all tokens.
+        masks: (N, K, H, W) bool.
+    """
+    union = masks.any(1)[:, None].float()
+    targets = []
+    for level, shape in enumerate(spatial_shapes):
+        if level < 2:
+            covered = F.interpolate(union, size=shape, mode="area").flatten(1)
+            targets.append((covered > 0.4).float())
+        else:
+            targets.append(torch.zeros(len(union), shape[0] * shape[1]))
+    target = torch.cat(targets, dim=1)
+    return score_loss(every_score, target, target.sum().clamp(min=1.0))

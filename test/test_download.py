@@ -1,0 +1,374 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""Downloads, against a real HTTP server on this machine: resume, checksums, and every way to fail."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import socket
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from referdino_core.cli import main
+from referdino_core.download import ASSETS, DownloadError, cache_directory, fetch, locate
+from referdino_core.download.fetching import Outcome
+
+CHECKPOINT = ASSETS["ryt_swinb"].files[0]
+CONTENT = bytes(range(256)) * 4096  # 1 MiB
+STORAGE = "/storage/"
+
+
+@dataclass
+class Hub:
+    """What the server holds, how it misbehaves, and what it was asked.
+
+    contents: by path. break_after: bytes after which a connection is cut, once for each entry.
+    large: paths that are redirected to a storage path, with their checksum announced.
+    """
+
+    contents: dict[str, bytes] = field(default_factory=dict)
+    entity_tags: dict[str, str] = field(default_factory=dict)
+    break_after: list[int] = field(default_factory=list)
+    large: dict[str, str] = field(default_factory=dict)
+    failures: list[int] = field(default_factory=list)
+    honours_ranges: bool = True
+    requests: list[tuple[str, str | None]] = field(default_factory=list)
+
+    def hold(self, path: str, content: bytes, entity_tag: str = '"one"') -> None:
+        self.contents[path] = content
+        self.entity_tags[path] = entity_tag
+
+    def ranges(self) -> list[str | None]:
+        return [asked for path, asked in self.requests if path not in self.large]
+
+
+class HubHandler(BaseHTTPRequestHandler):
+    """Answers like a file hub: entity tags, byte ranges, redirects of large files."""
+
+    hub: Hub
+
+    def do_GET(self) -> None:
+        hub = self.hub
+        hub.requests.append((self.path, self.headers.get("Range")))
+        if hub.failures:
+            return self.send_error(hub.failures.pop(0))
+        if self.path in hub.large:
+            return self.redirect(hub.large[self.path])
+        if self.path not in hub.contents:
+            return self.send_error(404)
+        content = hub.contents[self.path]
+        asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range") or "")
+        start = int(asked[1]) if asked and hub.honours_ranges else 0
+        if start >= len(content) and start:
+            self.send_response(416)
+            self.send_header("Content-Range", f"bytes */{len(content)}")
+            self.send_header("Content-Length", "0")
+            return self.end_headers()
+        self.send_response(206 if start else 200)
+        if start:
+            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+        if hub.entity_tags[self.path]:
+            self.send_header("ETag", hub.entity_tags[self.path])
+        self.send_header("Content-Length", str(len(content) - start))
+        self.end_headers()
+        sent = content[start:]
+        if hub.break_after:
+            sent = sent[: hub.break_after.pop(0)]
+            self.close_connection = True
+        self.wfile.write(sent)
+
+    def redirect(self, checksum: str) -> None:
+        self.send_response(302)
+        self.send_header("Location", STORAGE + self.path.rsplit("/", 1)[1])
+        self.send_header("X-Linked-Etag", f'"{checksum}"')
+        self.send_header("X-Linked-Size", "1")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        """The test's output is no place for an access log."""
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    hub = Hub()
+    handler = type("BoundHandler", (HubHandler,), {"hub": hub})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_address[1]}")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setattr("referdino_core.download.transfer._FIRST_PAUSE", 0.01)
+    yield hub
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def repository_path(name: str) -> str:
+    file = ASSETS[name].files[0]
+    return f"/{file.repository}/resolve/main/{file.path}"
+
+
+PATH = repository_path("ryt_swinb")
+
+
+def get(directory: Path, seen: list[tuple[int, int | None]] | None = None):
+    return fetch(CHECKPOINT, directory, lambda here, total: (seen or []).append((here, total)))
+
+
+def test_a_file_arrives_whole_and_its_checksum_is_recorded_beside_it(hub: Hub, tmp_path: Path) -> None:
+    hub.hold(PATH, CONTENT)
+    seen = [(-1, None)]
+    fetched = get(tmp_path, seen)
+    assert fetched.outcome is Outcome.DOWNLOADED
+    assert fetched.path.read_bytes() == CONTENT
+    assert seen[-1] == (len(CONTENT), len(CONTENT))
+    record = json.loads((tmp_path / "ryt_swinb.pth.checksum.json").read_text())
+    assert record["sha256"] == hashlib.sha256(CONTENT).hexdigest() == fetched.checksum
+    assert record["size"] == len(CONTENT)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "ryt_swinb.pth",
+        "ryt_swinb.pth.checksum.json",
+    ]
+
+
+def test_a_second_run_asks_the_network_nothing(hub: Hub, tmp_path: Path) -> None:
+    hub.hold(PATH, CONTENT)
+    get(tmp_path)
+    hub.requests.clear()
+    assert get(tmp_path).outcome is Outcome.UNCHANGED
+    assert hub.requests == []
+
+
+def test_a_broken_connection_is_taken_up_where_it_broke(hub: Hub, tmp_path: Path) -> None:
+    hub.hold(PATH, CONTENT)
+    hub.break_after = [300_000, 200_000]
+    assert get(tmp_path).path.read_bytes() == CONTENT
+    assert hub.ranges() == [None, "bytes=300000-", "bytes=500000-"]
+
+
+def test_a_later_run_goes_on_from_what_an_earlier_one_left(hub: Hub, tmp_path: Path) -> None:
+    hub.hold(PATH, CONTENT)
+    hub.break_after = [400_000] + [0] * 8
+    with pytest.raises(DownloadError, match="run the same command again"):
+        get(tmp_path)
+    assert (tmp_path / "ryt_swinb.pth.part").stat().st_size == 400_000
+    assert not (tmp_path / "ryt_swinb.pth").exists()
+    hub.break_after.clear()
+    hub.requests.clear()
+    assert get(tmp_path).path.read_bytes() == CONTENT
+    assert hub.ranges() == ["bytes=400000-"]
+
+
+def test_a_complete_part_is_not_fetched_again(hub: Hub, tmp_path: Path) -> None:
+    hub.hold(PATH, CONTENT)
+    (tmp_path / "ryt_swinb.pth.part").write_bytes(CONTENT)
+    (tmp_path / "ryt_swinb.pth.part.etag").write_text('"one"')
+    assert get(tmp_path).path.read_bytes() == CONTENT
+    assert hub.ranges() == [f"bytes={len(CONTENT)}-"]
+
+
+@pytest.mark.parametrize("change", ["tag", "shorter"])
+def test_a_part_of_another_version_is_not_mixed_with_the_new_one(
+    hub: Hub, tmp_path: Path, change: str
+) -> None:
+    (tmp_path / "ryt_swinb.pth.part").write_bytes(b"old" * 1000)
+    (tmp_path / "ryt_swinb.pth.part.etag").write_text('"old"')
+    new = CONTENT if change == "tag" else CONTENT[:500]
+    hub.hold(PATH, new, '"new"')
+    assert get(tmp_path).path.read_bytes() == new
+
+
+def test_a_part_of_unknown_version_is_started_over(hub: Hub, tmp_path: Path) -> None:
+    (tmp_path / "ryt_swinb.pth.part").write_bytes(b"what is this")
+    hub.hold(PATH, CONTENT)
+    assert get(tmp_path).path.read_bytes() == CONTENT
+    assert hub.ranges() == [None]
+
+
+def test_servers_without_ranges_or_tags_work_from_the_start(hub: Hub, tmp_path: Path) -> None:
+    hub.hold(PATH, CONTENT, entity_tag="")
+    hub.honours_ranges = False
+    hub.break_after = [1000]
+    assert get(tmp_path).path.read_bytes() == CONTENT
+    assert hub.ranges() == [None, None]
+
+
+def test_ranges_that_the_server_ignores_do_not_corrupt_the_file(hub: Hub, tmp_path: Path) -> None:
+    hub.hold(PATH, CONTENT)
+    hub.honours_ranges = False
+    hub.break_after = [1000]
+    assert get(tmp_path).path.read_bytes() == CONTENT
+    assert hub.ranges() == [None, "bytes=1000-"]
+
+
+def test_large_files_are_followed_to_their_storage_and_resumed_there(hub: Hub, tmp_path: Path) -> None:
+    hub.large[PATH] = hashlib.sha256(CONTENT).hexdigest()
+    hub.hold(STORAGE + "ryt_swinb.pth", CONTENT, '"tag of the storage"')
+    hub.break_after = [250_000]
+    assert get(tmp_path).path.read_bytes() == CONTENT
+    assert hub.ranges() == [None, "bytes=250000-"]
+
+
+def test_an_announced_checksum_that_does_not_fit_is_refused(hub: Hub, tmp_path: Path) -> None:
+    hub.large[PATH] = hashlib.sha256(b"another file").hexdigest()
+    hub.hold(STORAGE + "ryt_swinb.pth", CONTENT)
+    with pytest.raises(DownloadError, match="announced was") as caught:
+        get(tmp_path)
+    assert hub.large[PATH] in str(caught.value)
+    assert hashlib.sha256(CONTENT).hexdigest() in str(caught.value)
+    assert not (tmp_path / "ryt_swinb.pth").exists()
+    assert not (tmp_path / "ryt_swinb.pth.checksum.json").exists()
+
+
+def test_a_file_that_the_publisher_altered_is_refused_with_both_checksums(
+    hub: Hub, tmp_path: Path
+) -> None:
+    hub.hold(PATH, CONTENT)
+    first = get(tmp_path).checksum
+    (tmp_path / "ryt_swinb.pth").unlink()
+    altered = CONTENT[:-1] + b"!"
+    hub.hold(PATH, altered, '"two"')
+    with pytest.raises(DownloadError, match="recorded was") as caught:
+        get(tmp_path)
+    assert first in str(caught.value)
+    assert hashlib.sha256(altered).hexdigest() in str(caught.value)
+    assert not (tmp_path / "ryt_swinb.pth").exists()
+    assert (tmp_path / "ryt_swinb.pth.mismatch").read_bytes() == altered
+    hub.hold(PATH, CONTENT)
+    assert get(tmp_path).checksum == first
+
+
+def test_a_file_that_changed_on_disk_is_refused_until_it_is_deleted(hub: Hub, tmp_path: Path) -> None:
+    hub.hold(PATH, CONTENT)
+    path = get(tmp_path).path
+    path.write_bytes(b"x" + CONTENT[1:])
+    with pytest.raises(DownloadError, match="has changed.*delete the file"):
+        get(tmp_path)
+    path.unlink()
+    assert get(tmp_path).path.read_bytes() == CONTENT
+
+
+def test_a_file_that_was_put_there_by_hand_has_its_checksum_recorded(hub: Hub, tmp_path: Path) -> None:
+    (tmp_path / "ryt_swinb.pth").write_bytes(CONTENT)
+    assert get(tmp_path).outcome is Outcome.RECORDED
+    assert get(tmp_path).outcome is Outcome.UNCHANGED
+    assert hub.requests == []
+
+
+def test_a_damaged_record_says_what_to_do(hub: Hub, tmp_path: Path) -> None:
+    hub.hold(PATH, CONTENT)
+    get(tmp_path)
+    (tmp_path / "ryt_swinb.pth.checksum.json").write_text("{")
+    with pytest.raises(DownloadError, match="delete it to record"):
+        get(tmp_path)
+
+
+def test_a_missing_file_says_404_and_leaves_nothing(hub: Hub, tmp_path: Path) -> None:
+    with pytest.raises(DownloadError, match="404"):
+        get(tmp_path)
+    assert not (tmp_path / "ryt_swinb.pth").exists()
+
+
+def test_passing_server_troubles_are_waited_out(hub: Hub, tmp_path: Path) -> None:
+    hub.hold(PATH, CONTENT)
+    hub.failures = [503, 429]
+    assert get(tmp_path).path.read_bytes() == CONTENT
+
+
+def test_a_server_that_stays_in_trouble_is_given_up(hub: Hub, tmp_path: Path) -> None:
+    hub.failures = [503] * 20
+    with pytest.raises(DownloadError, match="503"):
+        get(tmp_path)
+    assert len(hub.requests) < 20
+
+
+def test_two_downloads_of_one_file_do_not_write_into_each_other(hub: Hub, tmp_path: Path) -> None:
+    import fcntl
+
+    hub.hold(PATH, CONTENT)
+    with (tmp_path / "ryt_swinb.pth.part").open("ab") as part:
+        fcntl.flock(part, fcntl.LOCK_EX)
+        with pytest.raises(DownloadError, match="already being downloaded"):
+            get(tmp_path)
+    assert get(tmp_path).path.read_bytes() == CONTENT
+
+
+def test_no_network_is_one_line_with_advice(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+    monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{port}")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    assert main(["download", "ryt_swinb", "--directory", str(tmp_path)]) == 1
+    errors = [line for line in capfd.readouterr().err.splitlines() if "error" in line]
+    assert len(errors) == 1
+    assert "cannot be reached" in errors[0]
+    assert "check the network" in errors[0]
+
+
+def test_an_endpoint_that_is_no_web_address_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "file:///etc")
+    with pytest.raises(DownloadError, match="check HF_ENDPOINT"):
+        get(tmp_path)
+
+
+def test_the_cache_directory_follows_the_environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("REFERDINO_CACHE", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert cache_directory() == tmp_path / ".cache" / "referdino"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert cache_directory() == tmp_path / "xdg" / "referdino"
+    monkeypatch.setenv("REFERDINO_CACHE", str(tmp_path / "own"))
+    assert cache_directory() == tmp_path / "own"
+
+
+def test_files_that_are_not_there_are_asked_for_by_command(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("REFERDINO_CACHE", str(tmp_path))
+    with pytest.raises(DownloadError, match="referdino download bert"):
+        locate("bert")
+    with pytest.raises(DownloadError, match="choose from"):
+        locate("swin_zzz")
+
+
+def test_the_command_downloads_every_file_of_what_is_named(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("REFERDINO_CACHE", str(tmp_path / "cache"))
+    for file in ASSETS["bert"].files:
+        hub.hold(f"/{file.repository}/resolve/main/{file.path}", file.path.encode())
+    hub.hold(PATH, CONTENT)
+    assert main(["download", "bert", "ryt_swinb"]) == 0
+    told = capfd.readouterr().out
+    for path in (*locate("bert"), *locate("ryt_swinb")):
+        assert f"{path}: downloaded (SHA-256 " in told
+    assert locate("bert")[0].read_bytes() == b"vocab.txt"
+    assert main(["download", "--list"]) == 0
+    listed = {line.split()[0]: line.split()[1] for line in capfd.readouterr().out.splitlines()[:6]}
+    assert listed["bert"] == listed["ryt_swinb"] == "here"
+    assert listed["mevis_swinb"] == "-"
+
+
+def test_an_unknown_name_downloads_nothing(
+    hub: Hub, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["download", "ryt_swinb", "nonsense", "--directory", str(tmp_path)]) == 1
+    assert "'nonsense'" in capfd.readouterr().err
+    assert hub.requests == []

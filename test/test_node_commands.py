@@ -1,0 +1,81 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""What a SetCommands request makes of the running commands."""
+
+from __future__ import annotations
+
+import pytest
+from referdino.msg import Command
+from referdino.srv import SetCommands
+
+from referdino_core.errors import CommandError
+from referdino_ros.commands import checked_text, commands_after, shown
+
+RUNNING = {"a": "the red ball", "b": "the box on the left"}
+
+
+def request(
+    *commands: tuple[str, str], remove: tuple[str, ...] = (), clear: bool = False
+) -> SetCommands.Request:
+    return SetCommands.Request(
+        set=[Command(id=name, text=text) for name, text in commands], remove=remove, clear=clear
+    )
+
+
+@pytest.mark.parametrize(
+    ("asked", "wanted"),
+    [
+        (request(), RUNNING),
+        (request(("c", "the cone")), {**RUNNING, "c": "the cone"}),
+        (request(("a", "the blue ball")), {"a": "the blue ball", "b": RUNNING["b"]}),
+        (request(remove=("a",)), {"b": RUNNING["b"]}),
+        (request(("a", "the cone"), remove=("a",)), {"b": RUNNING["b"], "a": "the cone"}),
+        (request(clear=True), {}),
+        (request(("c", "the cone"), remove=("b",), clear=True), {"c": "the cone"}),
+    ],
+)
+def test_parts_of_a_request(asked: SetCommands.Request, wanted: dict[str, str]) -> None:
+    after = commands_after(RUNNING, asked, limit=16)
+
+    assert list(after.items()) == list(wanted.items())
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (request(("", "the cone")), "empty identifier"),
+        (request(("  ", "the cone")), "empty identifier"),
+        (request(("c", "the cone"), ("c", "the can")), "'c' is given to 2 commands"),
+        (request(("c", "")), "'c' has no text"),
+        (request(("c", " \n ")), "'c' has no text"),
+        (request(("c", "\x00\x01")), "is not text"),
+        (request(("\x1b[2J", "the cone")), "is not text"),
+        (request(remove=("z",)), "Cannot remove the command 'z'"),
+        (request(("c", "1"), ("d", "2")), "max_commands allows 3"),
+    ],
+)
+def test_what_makes_no_sense_is_one_clear_line(asked: SetCommands.Request, said: str) -> None:
+    before = dict(RUNNING)
+
+    with pytest.raises(CommandError) as caught:
+        commands_after(RUNNING, asked, limit=3)
+
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert before == RUNNING
+
+
+def test_replacing_at_the_limit_is_allowed() -> None:
+    after = commands_after(RUNNING, request(("a", "the cone")), limit=2)
+
+    assert after["a"] == "the cone"
+
+
+@pytest.mark.parametrize("text", ["the red ball", "die rote Kugel, groß", "红色的球", "two\nlines"])
+def test_text_of_any_language_is_text(text: str) -> None:
+    assert checked_text(text) == text
+
+
+def test_long_text_is_shortened_in_messages() -> None:
+    assert shown("the ball") == "'the ball'"
+    assert len(shown("x" * 100_000)) < 100

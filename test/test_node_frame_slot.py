@@ -1,0 +1,192 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""Newest frame wins, and the one thread that owns the model."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+from ros_harness import PATIENCE, wait_until
+
+from referdino_ros.frame_slot import FrameSlot
+from referdino_ros.model_worker import ModelWorker, WorkerStopped
+
+
+def test_the_newest_frame_replaces_the_one_that_waits() -> None:
+    slot: FrameSlot[int] = FrameSlot()
+    for frame in range(5):
+        slot.put(frame)
+
+    assert slot.take() == 4
+    assert (slot.received, slot.replaced) == (5, 4)
+
+
+def test_taken_frames_are_not_counted_as_replaced() -> None:
+    slot: FrameSlot[int] = FrameSlot()
+    taken = []
+    for frame in range(3):
+        slot.put(frame)
+        taken.append(slot.take())
+
+    assert taken == [0, 1, 2]
+    assert (slot.received, slot.replaced) == (3, 0)
+
+
+def test_a_cleared_frame_is_counted_and_gone() -> None:
+    slot: FrameSlot[int] = FrameSlot()
+    slot.put(1)
+    slot.clear()
+    slot.clear()
+    slot.put(2)
+
+    assert slot.take() == 2
+    assert (slot.received, slot.replaced) == (2, 1)
+
+
+def test_wake_returns_without_taking_the_frame() -> None:
+    slot: FrameSlot[int] = FrameSlot()
+    slot.put(1)
+    slot.wake()
+
+    assert slot.take() is None
+    assert slot.take() == 1
+
+
+def test_take_waits_for_a_frame_of_another_thread() -> None:
+    slot: FrameSlot[str] = FrameSlot()
+    taken: list[str | None] = []
+    consumer = threading.Thread(target=lambda: taken.append(slot.take()))
+    consumer.start()
+    consumer.join(0.05)
+    assert consumer.is_alive()
+
+    slot.put("late")
+    consumer.join(PATIENCE)
+
+    assert taken == ["late"]
+
+
+class Gate:
+    """Stands for a model that needs a while: frames wait until the test opens it."""
+
+    def __init__(self) -> None:
+        self.answered: list[int] = []
+        self.entered = threading.Semaphore(0)
+        self.opened = threading.Semaphore(0)
+
+    def answer(self, model: list[str], frame: int) -> None:
+        self.entered.release()
+        self.opened.acquire()
+        if frame < 0:
+            raise ValueError(f"bad frame {frame}")
+        self.answered.append(frame)
+
+
+@pytest.fixture
+def gate() -> Gate:
+    return Gate()
+
+
+@pytest.fixture
+def errors() -> list[Exception]:
+    return []
+
+
+@pytest.fixture
+def worker(gate: Gate, errors: list[Exception]) -> Iterator[ModelWorker[list[str], int]]:
+    worker = ModelWorker(lambda: ["model"], gate.answer, errors.append)
+    worker.start()
+    worker.loaded.result(PATIENCE)
+    yield worker
+    for _ in range(100):
+        gate.opened.release()
+    worker.stop()
+
+
+def test_overload_answers_first_and_newest_and_counts_the_rest(
+    worker: ModelWorker[list[str], int], gate: Gate
+) -> None:
+    worker.slot.put(0)
+    assert gate.entered.acquire(timeout=PATIENCE)
+    for frame in range(1, 100):  # the camera is a hundred times faster than the model
+        worker.slot.put(frame)
+    gate.opened.release()
+    assert gate.entered.acquire(timeout=PATIENCE)
+    gate.opened.release()
+    wait_until(lambda: len(gate.answered) == 2, "the second answer")
+
+    assert gate.answered == [0, 99]
+    assert (worker.slot.received, worker.slot.replaced) == (100, 98)
+
+
+def test_requests_run_between_frames_before_the_next_one(
+    worker: ModelWorker[list[str], int], gate: Gate
+) -> None:
+    worker.slot.put(1)
+    assert gate.entered.acquire(timeout=PATIENCE)
+    worker.slot.put(2)
+    seen = worker.call(lambda model: list(gate.answered))
+    also = worker.call(lambda model: model[0])
+    assert not seen.done()
+    gate.opened.release()
+
+    assert seen.result(PATIENCE) == [1]
+    assert also.result(PATIENCE) == "model"
+    gate.opened.release()
+    wait_until(lambda: gate.answered == [1, 2], "the frame after the requests")
+
+
+def test_a_failing_frame_is_reported_and_the_next_one_answered(
+    worker: ModelWorker[list[str], int], gate: Gate, errors: list[Exception]
+) -> None:
+    for frame in (-1, 7):
+        gate.opened.release()
+        worker.slot.put(frame)
+        assert gate.entered.acquire(timeout=PATIENCE)
+    wait_until(lambda: gate.answered == [7], "the good frame")
+
+    assert [str(error) for error in errors] == ["bad frame -1"]
+
+
+def test_a_failing_request_raises_at_the_caller_alone(
+    worker: ModelWorker[list[str], int],
+) -> None:
+    def fail(model: list[str]) -> None:
+        raise ValueError("no such command")
+
+    with pytest.raises(ValueError, match="no such command"):
+        worker.call(fail).result(PATIENCE)
+    assert worker.call(len).result(PATIENCE) == 1
+
+
+def test_a_stopped_worker_refuses_requests_instead_of_hanging(gate: Gate) -> None:
+    worker = ModelWorker(lambda: ["model"], gate.answer, print)
+    worker.start()
+    worker.loaded.result(PATIENCE)
+    worker.slot.put(1)
+    assert gate.entered.acquire(timeout=PATIENCE)
+    waiting = worker.call(len)
+    stopping = threading.Thread(target=worker.stop)
+    stopping.start()
+    wait_until(lambda: worker.call(len).done(), "the worker to refuse")
+    gate.opened.release()
+    stopping.join(PATIENCE)
+
+    assert not stopping.is_alive()
+    for answer in (waiting, worker.call(len)):
+        with pytest.raises(WorkerStopped):
+            answer.result(PATIENCE)
+
+
+def test_a_model_that_cannot_be_loaded_raises_at_loaded() -> None:
+    def fail() -> list[str]:
+        raise OSError("no such checkpoint")
+
+    worker = ModelWorker(fail, lambda model, frame: None, print)
+    worker.start()
+
+    with pytest.raises(OSError, match="no such checkpoint"):
+        worker.loaded.result(PATIENCE)
+    worker.stop()
