@@ -1,26 +1,72 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""referdino's core: the network, its stream and its tools; knows nothing of ROS."""
+"""referdino's core: the network, its stream and its tools; knows nothing of ROS.
 
-from referdino_core.building import build
-from referdino_core.checkpoint import load_checkpoint
-from referdino_core.configuration import NetworkConfiguration, SessionSettings
-from referdino_core.errors import (
-    CheckpointError,
-    CommandError,
-    ImageError,
-    ReferDINOError,
-    SourceError,
-)
+Names are imported when they are first used, so that a command line with a mistake in it, or a
+node that is starting, need not wait for PyTorch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from referdino_core.building import build
+    from referdino_core.capabilities import capabilities
+    from referdino_core.checkpoint import load_checkpoint
+    from referdino_core.configuration import NetworkConfiguration, SessionSettings
+    from referdino_core.errors import (
+        CheckpointError,
+        CommandError,
+        ImageError,
+        ReferDINOError,
+        SourceError,
+    )
+    from referdino_core.network.predictions import ClipPrediction, FramePrediction
+    from referdino_core.network.referdino import ReferDINO
+    from referdino_core.session import Session, Target, TargetState
+
+_HOMES = {
+    "CheckpointError": "errors",
+    "ClipPrediction": "network.predictions",
+    "CommandError": "errors",
+    "FramePrediction": "network.predictions",
+    "ImageError": "errors",
+    "NetworkConfiguration": "configuration",
+    "ReferDINO": "network.referdino",
+    "ReferDINOError": "errors",
+    "Session": "session",
+    "SessionSettings": "configuration",
+    "SourceError": "errors",
+    "Target": "session",
+    "TargetState": "session",
+    "build": "building",
+    "capabilities": "capabilities",
+    "load_checkpoint": "checkpoint",
+}
 
 __all__ = [
     "CheckpointError",
+    "ClipPrediction",
     "CommandError",
+    "FramePrediction",
     "ImageError",
     "NetworkConfiguration",
+    "ReferDINO",
     "ReferDINOError",
+    "Session",
     "SessionSettings",
     "SourceError",
+    "Target",
+    "TargetState",
     "build",
+    "capabilities",
     "load_checkpoint",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -13,8 +13,8 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from referdino_ros.commands import shown
 from referdino_ros.stream_statistics import StreamReport
 
-RECENT_ERROR = 10.0
-"""Seconds for which an error shows in the level."""
+ERROR_SHOWS = 10.0
+"""Seconds for which an error stands in the level and the summary."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,7 @@ class NodeHealth:
         errors: count since the start.
         last_error: message, or empty.
         last_error_age: seconds, or None.
+        configured: seconds since the model was loaded; None while there is none.
         last_reset: why the memories were reset last, or empty.
     """
 
@@ -56,6 +57,7 @@ class NodeHealth:
     errors: int
     last_error: str
     last_error_age: float | None
+    configured: float | None
     last_reset: str
 
 
@@ -75,14 +77,15 @@ def diagnostic_array(node_name: str, stamp: Any, health: NodeHealth) -> Diagnost
 
 
 def _verdict(health: NodeHealth) -> tuple[bytes, str]:
-    recent = health.last_error_age is not None and health.last_error_age < RECENT_ERROR
     if health.loading is not None:
         return DiagnosticStatus.WARN, f"Loading the model for {health.loading:.0f} s."
     if health.life_cycle != "active":
         if health.configure_error:
             return DiagnosticStatus.ERROR, health.configure_error
         return DiagnosticStatus.WARN, f"The node is {health.life_cycle}; it answers no images."
-    if recent:
+    if health.last_error_age is not None and health.last_error_age < min(
+        ERROR_SHOWS, health.configured or 0.0
+    ):
         return DiagnosticStatus.ERROR, health.last_error
     silent = health.silence is not None and health.silence > health.silence_limit > 0
     if silent:

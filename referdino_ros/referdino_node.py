@@ -93,6 +93,7 @@ class ReferDINONode(LifecycleNodeMixin, Node):
         self._view = SessionView()
         self._loading_since: float | None = None
         self._configure_error = ""
+        self._configured_since: float | None = None
         self._convert = image_to_rgb
         self._service_change_state.callback = self._refuse_impossible_transitions(
             self._service_change_state.callback
@@ -124,6 +125,7 @@ class ReferDINONode(LifecycleNodeMixin, Node):
             self._errors.report("configure", self._configure_error)
             return TransitionCallbackReturn.FAILURE
         self._configure_error = ""
+        self._configured_since = time.monotonic()
         return super().on_configure(state)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -271,6 +273,7 @@ class ReferDINONode(LifecycleNodeMixin, Node):
             self._results.destroy()
             self._results = None
         self._view = SessionView()
+        self._configured_since = None
 
     # ---- Images ----------------------------------------------------------------------------
 
@@ -391,6 +394,7 @@ class ReferDINONode(LifecycleNodeMixin, Node):
             errors=self._errors.count,
             last_error=last.message if last else "",
             last_error_age=None if last is None else now - last.time,
+            configured=None if self._configured_since is None else now - self._configured_since,
             last_reset=view.last_reset,
         )
 

@@ -110,11 +110,12 @@ class NodeProcess:
     def running(self) -> bool:
         return self._process.poll() is None
 
-    def wait_for_log(self, *parts: str, timeout: float = PATIENCE) -> str:
-        """The first line that holds every part, once there is one."""
+    def wait_for_log(self, *parts: str, start: int = 0, timeout: float = PATIENCE) -> str:
+        """The first line from number `start` on that holds every part, once there is one."""
 
         def found() -> str | None:
-            return next((line for line in self._lines if all(p in line for p in parts)), None)
+            fresh = self._lines[start:]
+            return next((line for line in fresh if all(part in line for part in parts)), None)
 
         with self._news:
             self._news.wait_for(lambda: found() or not self._reader.is_alive(), timeout)

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import os
 import shutil
@@ -18,8 +17,15 @@ import torch
 from torch import Tensor
 
 import referdino_core
-from referdino_core.kernels import BUILD_COMMAND, FusedKernel, fused_kernel, kernel_status
-from referdino_core.kernels.build import build
+from referdino_core.kernels import (
+    BUILD_COMMAND,
+    LIBRARY_PATH,
+    FusedKernel,
+    fused_kernel,
+    kernel_status,
+)
+from referdino_core.kernels.build import KernelBuildError, build
+from referdino_core.kernels.build import main as build_command
 from referdino_core.network.deformable_attention import (
     DeformableAttention,
     SpatialShapes,
@@ -81,10 +87,17 @@ def gradient_for(inputs: Inputs) -> Tensor:
     return torch.randn(images, queries, heads * value.shape[-1], generator=generator)
 
 
-def assert_agrees(found, judge) -> None:
-    for name, one, other in zip(("output", "value", "locations", "weights"), found, judge):
+def assert_agrees(found, judge, shapes: SpatialShapes) -> None:
+    """Output and gradients within 1e-5; those of locations per cell moved, not per whole level."""
+    sizes = torch.tensor([(width, height) for height, width in shapes]).double()[:, None]
+    units = {"output": 1.0, "value": 1.0, "locations": sizes, "weights": 1.0}
+    for (name, unit), one, other in zip(units.items(), found, judge, strict=True):
+        assert one.dtype == torch.float32 and other.dtype == torch.float64
         torch.testing.assert_close(
-            one.double(), other.double(), **TOLERANCE, msg=lambda text, n=name: f"{n}: {text}"
+            one.double() / unit,
+            other / unit,
+            **TOLERANCE,
+            msg=lambda text, name=name: f"{name}: {text}",
         )
 
 
@@ -137,7 +150,7 @@ def test_fused_agrees_with_portable_in_double_precision(case, two_threads):
     found = output_and_gradients(fused_deformable_attention, inputs, gradient)
     judge = output_and_gradients(portable_deformable_attention, inputs, gradient, torch.float64)
     assert judge[1].abs().max() > 0.1 and judge[2].abs().max() > 0.1
-    assert_agrees(found, judge)
+    assert_agrees(found, judge, inputs[1])
 
 
 @pytest.mark.parametrize("images", [1, 2, 3, 4, 5])
@@ -148,7 +161,7 @@ def test_fused_agrees_for_any_number_of_images_and_levels(images, levels):
     gradient = gradient_for(inputs)
     found = output_and_gradients(fused_deformable_attention, inputs, gradient)
     judge = output_and_gradients(portable_deformable_attention, inputs, gradient, torch.float64)
-    assert_agrees(found, judge)
+    assert_agrees(found, judge, inputs[1])
 
 
 def test_gradients_of_the_fused_kernel_are_its_slopes():
@@ -192,7 +205,7 @@ def test_result_does_not_depend_on_the_number_of_threads(images, two_threads):
     with_two = output_and_gradients(fused_deformable_attention, inputs, gradient)
     torch.set_num_threads(1)
     with_one = output_and_gradients(fused_deformable_attention, inputs, gradient)
-    for one, other in zip(with_one, with_two):
+    for one, other in zip(with_one, with_two, strict=True):
         assert torch.equal(one, other)
 
 
@@ -221,7 +234,7 @@ def test_non_contiguous_inputs():
     found = (output.detach(), *torch.autograd.grad(output, leaves, spread))
     dense = (value, shapes, locations, weights)
     judge = output_and_gradients(portable_deformable_attention, dense, gradient, torch.float64)
-    assert_agrees(found, judge)
+    assert_agrees(found, judge, shapes)
 
 
 @pytest.mark.parametrize("operator", [portable_deformable_attention, fused_deformable_attention])
@@ -243,8 +256,8 @@ def test_nothing_asked_gives_nothing(operator, images, queries):
 )
 def test_shapes_that_do_not_belong_together_are_refused(operator):
     value, shapes, locations, weights = make_inputs(2, ((3, 4), (2, 2)), 5, 2, 4, 16)
-    with pytest.raises(ValueError, match="value has 16 cells, the levels .* have 15"):
-        operator(value, ((3, 5), (0 + 1, 0))[:1], locations, weights)
+    with pytest.raises(ValueError, match=r"value has 16 cells, the levels .* have 15"):
+        operator(value, ((3, 5),), locations, weights)
     with pytest.raises(ValueError, match="have an empty one"):
         operator(value, ((3, 4), (0, 2)), locations, weights)
     with pytest.raises(ValueError, match="do not belong together"):
@@ -374,6 +387,7 @@ def test_block_refuses_what_cannot_fit():
         block(query, references, value[:, :-1], shapes)
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
 def test_exported_block_holds_only_portable_operators():
     class Fixed(torch.nn.Module):
         def __init__(self, block: DeformableAttention, shapes: SpatialShapes) -> None:
@@ -394,20 +408,25 @@ def test_exported_block_holds_only_portable_operators():
         torch.testing.assert_close(recorded(*arguments), expected, **TOLERANCE)
 
 
-# The build and the loader, in processes of their own: a loaded library stays for a process's life.
+# The loader in processes of its own: a library, once loaded, stays for a process's life.
 
 CALL_TWICE = """
-import logging, sys
+import logging
 logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s")
 import torch
 from referdino_core.kernels import fused_kernel, kernel_status, __file__ as home
 from referdino_core.network import deformable_attention as attention
 torch.manual_seed(0)
-inputs = (torch.randn(1, 20, 2, 16), ((4, 5),), torch.rand(1, 3, 2, 1, 4, 2), torch.rand(1, 3, 2, 1, 4))
+value, locations = torch.randn(1, 20, 2, 16), torch.rand(1, 3, 2, 1, 4, 2)
+inputs = (value, ((4, 5),), locations, torch.rand(1, 3, 2, 1, 4))
 first = attention.multi_scale_deformable_attention(*inputs)
 second = attention.multi_scale_deformable_attention(*inputs)
 assert torch.equal(first, attention.portable_deformable_attention(*inputs))
 assert torch.equal(first, second)
+try:
+    attention.fused_deformable_attention(*inputs)
+except RuntimeError as error:
+    print(error)
 print(home)
 print(fused_kernel())
 print(kernel_status())
@@ -416,17 +435,24 @@ print(kernel_status())
 
 @pytest.fixture
 def package_without_library(tmp_path: Path) -> Path:
+    """The parts of the package that deformable attention needs, copied, without the library."""
     copy = tmp_path / PACKAGE.name
-    shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("*.so", "__pycache__", "models"))
+    shutil.copytree(
+        PACKAGE / "kernels", copy / "kernels", ignore=shutil.ignore_patterns("*.so", "__pycache__")
+    )
+    (copy / "network").mkdir()
+    for part in ("errors.py", "network/deformable_attention.py"):
+        shutil.copy(PACKAGE / part, copy / part)
+    for folder in (copy, copy / "network"):
+        (folder / "__init__.py").touch()
     return copy
 
 
-def run_python(arguments: list[str], folder: Path, **changes: str):
-    environment = {**os.environ, "PYTHONPATH": str(folder), **changes}
+def run_python(arguments: list[str], folder: Path):
     return subprocess.run(
         [sys.executable, *arguments],
         cwd=folder,
-        env=environment,
+        env={**os.environ, "PYTHONPATH": str(folder)},
         capture_output=True,
         text=True,
         check=False,
@@ -437,7 +463,8 @@ def run_python(arguments: list[str], folder: Path, **changes: str):
 def assert_falls_back(package: Path, reason: str, status: str) -> None:
     outcome = run_python(["-c", CALL_TWICE], package.parent)
     assert outcome.returncode == 0, outcome.stderr
-    home, kernel, told = outcome.stdout.splitlines()
+    refusal, home, kernel, told = outcome.stdout.splitlines()
+    assert refusal.startswith("the fused CPU kernel is not available") and BUILD_COMMAND in refusal
     assert Path(home).parent == package / "kernels"
     assert kernel == "None"
     assert status in told and BUILD_COMMAND in told
@@ -456,37 +483,50 @@ def test_broken_library_falls_back_with_one_line(package_without_library):
     assert_falls_back(package_without_library, "cannot be loaded", "cannot be loaded")
 
 
-def test_library_of_other_sources_falls_back_with_one_line(package_without_library):
-    source = package_without_library / "kernels" / "deformable_attention.cpp"
-    text = source.read_text()
-    current = "int referdino_kernels_version() { return 1; }"
-    assert current in text
-    source.write_text(text.replace(current, "int referdino_kernels_version() { return 77; }"))
-    built = run_python(["-m", "referdino_core.kernels.build"], package_without_library.parent)
-    assert built.returncode == 0, built.stderr
-    assert_falls_back(package_without_library, "version 77", "cannot be loaded")
+def test_build_command_puts_a_library_that_loads(package_without_library):
+    folder = package_without_library.parent
+    outcome = run_python(["-m", "referdino_core.kernels.build"], folder)
+    assert outcome.returncode == 0, outcome.stderr
+    assert outcome.stderr == ""
+    assert outcome.stdout.splitlines()[-1].startswith("built ")
+    status = "from referdino_core.kernels import kernel_status; print(kernel_status())"
+    assert run_python(["-c", status], folder).stdout.strip() == "fused"
 
 
-def test_fused_version_asked_for_without_library_says_so(package_without_library):
-    code = CALL_TWICE.replace("multi_scale_deformable", "fused_deformable")
-    outcome = run_python(["-c", code], package_without_library.parent)
-    assert outcome.returncode == 1
-    last = outcome.stderr.splitlines()[-1]
-    assert last.startswith("RuntimeError: the fused CPU kernel is not available")
-    assert BUILD_COMMAND in last
+@pytest.mark.parametrize(
+    "source, complaint",
+    [
+        ('extern "C" int referdino_kernels_version() { return 77; }\n'
+         'extern "C" void referdino_deformable_attention_forward() {}\n'
+         'extern "C" void referdino_deformable_attention_backward() {}\n', "version 77"),
+        ("int other() { return 0; }\n", "is no library of referdino's kernels"),
+    ],
+    ids=["another version", "another library"],
+)  # fmt: skip
+def test_library_of_other_sources_is_refused(source, complaint, tmp_path):
+    (tmp_path / "other.cpp").write_text(source)
+    library = tmp_path / "other.so"
+    command = [cpp_compiler(), "-shared", "-fPIC", str(tmp_path / "other.cpp"), "-o", str(library)]
+    subprocess.run(command, check=True)
+    with pytest.raises(OSError, match=complaint):
+        FusedKernel(library)
+
+
+def cpp_compiler() -> str:
+    compiler = shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
+    assert compiler is not None, "these tests need a C++ compiler"
+    return compiler
 
 
 def compiler_that_refuses(folder: Path, *flags: str) -> str:
     """A wrapper of the machine's C++ compiler that refuses some flags, as other compilers would."""
-    compiler = shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
-    assert compiler is not None, "these tests need a C++ compiler"
     wrapper = folder / "picky-compiler"
     refusals = "|".join(flags)
     wrapper.write_text(
         "#!/bin/sh\n"
         f'for flag in "$@"; do case "$flag" in {refusals}) '
         'echo "note: first" >&2; echo "error: unknown flag $flag" >&2; exit 1;; esac; done\n'
-        f'exec "{compiler}" "$@"\n'
+        f'exec "{cpp_compiler()}" "$@"\n'
     )
     wrapper.chmod(0o755)
     return str(wrapper)
@@ -512,46 +552,34 @@ def test_plainer_builds_compute_the_same(refused, tuning, tmp_path, monkeypatch,
             *kernel.deformable_attention_gradients(*inputs, gradient),
         )
         judge = output_and_gradients(portable_deformable_attention, inputs, gradient, torch.float64)
-        assert_agrees(found, judge)
+        assert_agrees(found, judge, inputs[1])
 
 
-def test_build_command_puts_a_library_that_loads(package_without_library):
-    folder = package_without_library.parent
-    outcome = run_python(["-m", "referdino_core.kernels.build"], folder)
-    assert outcome.returncode == 0, outcome.stderr
-    assert outcome.stderr == ""
-    assert outcome.stdout.splitlines()[-1].startswith("built ")
-    status = "from referdino_core.kernels import kernel_status; print(kernel_status())"
-    assert run_python(["-c", status], folder).stdout.strip() == "fused"
-
-
-def assert_one_line(outcome, *parts: str) -> None:
-    assert outcome.returncode == 1
-    lines = outcome.stderr.splitlines()
-    assert len(lines) == 1, outcome.stderr
+def assert_build_fails_in_one_line(capsys, *parts: str) -> None:
+    before = LIBRARY_PATH.read_bytes()
+    assert build_command() == 1
+    assert LIBRARY_PATH.read_bytes() == before
+    assert [path.name for path in LIBRARY_PATH.parent.glob(".kernels-*")] == []
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1, lines
     assert lines[0].startswith("the fused CPU kernel cannot be built: ")
     for part in parts:
         assert part in lines[0]
 
 
-def test_build_without_a_compiler_is_one_line(package_without_library, tmp_path):
-    nothing = tmp_path / "nothing"
-    nothing.mkdir()
-    module = ["-m", "referdino_core.kernels.build"]
-    folder = package_without_library.parent
-    bare = run_python(module, folder, PATH=str(nothing), CXX="")
-    assert_one_line(bare, "no C++ compiler found", "g++")
-    named = run_python(module, folder, CXX="no-such-compiler")
-    assert_one_line(named, "CXX names 'no-such-compiler', which is not found")
-    failing = run_python(module, folder, CXX=compiler_that_refuses(tmp_path, "-O3"))
-    assert_one_line(failing, "error: unknown flag -O3")
-    assert list((package_without_library / "kernels").glob("*.so")) == []
+def test_build_without_a_compiler_is_one_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    assert_build_fails_in_one_line(capsys, "CXX names 'no-such-compiler', which is not found")
+    monkeypatch.delenv("CXX")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert_build_fails_in_one_line(capsys, "no C++ compiler found", "g++")
 
 
-def test_build_that_fails_leaves_the_library_in_use(tmp_path, monkeypatch, caplog):
-    library, _ = build(tmp_path)
-    before = library.read_bytes()
+def test_build_with_a_compiler_that_fails_is_one_line(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("CXX", compiler_that_refuses(tmp_path, "-O3"))
-    with caplog.at_level(logging.INFO), pytest.raises(Exception, match="unknown flag"):
-        build(tmp_path)
-    assert library.read_bytes() == before
+    assert_build_fails_in_one_line(capsys, "error: unknown flag -O3")
+
+
+def test_build_into_a_folder_that_is_not_there_is_one_line(tmp_path):
+    with pytest.raises(KernelBuildError, match=r"^the fused CPU kernel cannot be built: .*missing"):
+        build(tmp_path / "missing")

@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Downloads, against a real HTTP server on this machine: resume, checksums, and every way to fail."""
+"""Downloads, against a real HTTP server on this machine: resume, checksums, ways to fail."""
 
 from __future__ import annotations
 
@@ -124,7 +124,9 @@ def get(directory: Path, seen: list[tuple[int, int | None]] | None = None):
     return fetch(CHECKPOINT, directory, lambda here, total: (seen or []).append((here, total)))
 
 
-def test_a_file_arrives_whole_and_its_checksum_is_recorded_beside_it(hub: Hub, tmp_path: Path) -> None:
+def test_a_file_arrives_whole_and_its_checksum_is_recorded_beside_it(
+    hub: Hub, tmp_path: Path
+) -> None:
     hub.hold(PATH, CONTENT)
     seen = [(-1, None)]
     fetched = get(tmp_path, seen)
@@ -210,7 +212,9 @@ def test_ranges_that_the_server_ignores_do_not_corrupt_the_file(hub: Hub, tmp_pa
     assert hub.ranges() == [None, "bytes=1000-"]
 
 
-def test_large_files_are_followed_to_their_storage_and_resumed_there(hub: Hub, tmp_path: Path) -> None:
+def test_large_files_are_followed_to_their_storage_and_resumed_there(
+    hub: Hub, tmp_path: Path
+) -> None:
     hub.large[PATH] = hashlib.sha256(CONTENT).hexdigest()
     hub.hold(STORAGE + "ryt_swinb.pth", CONTENT, '"tag of the storage"')
     hub.break_after = [250_000]
@@ -247,17 +251,21 @@ def test_a_file_that_the_publisher_altered_is_refused_with_both_checksums(
     assert get(tmp_path).checksum == first
 
 
-def test_a_file_that_changed_on_disk_is_refused_until_it_is_deleted(hub: Hub, tmp_path: Path) -> None:
+def test_a_file_that_changed_on_disk_is_refused_until_it_is_deleted(
+    hub: Hub, tmp_path: Path
+) -> None:
     hub.hold(PATH, CONTENT)
     path = get(tmp_path).path
     path.write_bytes(b"x" + CONTENT[1:])
-    with pytest.raises(DownloadError, match="has changed.*delete the file"):
+    with pytest.raises(DownloadError, match=r"has changed.*delete the file"):
         get(tmp_path)
     path.unlink()
     assert get(tmp_path).path.read_bytes() == CONTENT
 
 
-def test_a_file_that_was_put_there_by_hand_has_its_checksum_recorded(hub: Hub, tmp_path: Path) -> None:
+def test_a_file_that_was_put_there_by_hand_has_its_checksum_recorded(
+    hub: Hub, tmp_path: Path
+) -> None:
     (tmp_path / "ryt_swinb.pth").write_bytes(CONTENT)
     assert get(tmp_path).outcome is Outcome.RECORDED
     assert get(tmp_path).outcome is Outcome.UNCHANGED

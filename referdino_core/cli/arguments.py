@@ -27,7 +27,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--checkpoint",
         metavar="FILE",
-        help="weights: a .pth or .safetensors file, or the name of a downloaded one such as ryt_swinb",
+        help="weights: a .pth or .safetensors file, or a downloaded one by name, as ryt_swinb",
     )
 
 
@@ -39,7 +39,11 @@ def positive_integer(text: str) -> int:
 
 
 def checkpoint_path(checkpoint: str) -> Path:
-    """The file that --checkpoint means; raises DownloadError for a released one that is not here yet."""
+    """The file that --checkpoint means.
+
+    Raises:
+        DownloadError: it is a released one that was not downloaded yet.
+    """
     path = Path(checkpoint).expanduser()
     if checkpoint in ASSETS and not path.exists():
         return locate(checkpoint)[0]
@@ -47,12 +51,16 @@ def checkpoint_path(checkpoint: str) -> Path:
 
 
 def open_session(arguments: argparse.Namespace) -> rd.Session:
-    """A session of the chosen model; raises ReferDINOError where model and weights do not go together."""
+    """A session of the chosen model, on the chosen device.
+
+    Raises:
+        ReferDINOError: weights or device are not to be had, or the weights are another model's.
+    """
     model: str | Path | rd.ReferDINO = arguments.model or DEFAULT_MODEL
+    _logger.info("Loading %s.", arguments.checkpoint or model)
     if arguments.checkpoint is not None:
         model = checkpoint_path(arguments.checkpoint)
-        if arguments.model is not None:
-            weights, model = model, rd.build(arguments.model)
-            rd.load_checkpoint(model, weights)
-    _logger.info("loading %s", arguments.checkpoint or model)
+    if arguments.checkpoint is not None and arguments.model is not None:
+        weights, model = model, rd.build(arguments.model)
+        rd.load_checkpoint(model, weights)
     return rd.Session(model, window=arguments.window, device=arguments.device)

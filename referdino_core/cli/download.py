@@ -7,6 +7,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from referdino_core.cli.exit_status import ExitStatus
 from referdino_core.cli.progress import progress_bar
 from referdino_core.download import ASSETS, DownloadError, Fetched, Outcome, cache_directory, fetch
 from referdino_core.download.catalogue import RemoteFile
@@ -48,20 +49,24 @@ def add_command(commands: argparse._SubParsersAction, common: argparse.ArgumentP
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Fetch the named assets, or list them all; returns 0, raises DownloadError."""
+    """Fetch the named assets, or list them all, and return the exit status.
+
+    Raises:
+        DownloadError: a name is unknown, or a file is not to be had; later ones are not tried.
+    """
     directory: Path = arguments.directory or cache_directory()
     unknown = [name for name in arguments.names if name not in ASSETS]
     if unknown:
         raise DownloadError(
-            f"there is nothing called {unknown[0]!r} to download; choose from {', '.join(ASSETS)}"
+            f"There is nothing called {unknown[0]!r} to download; choose from {', '.join(ASSETS)}."
         )
     if arguments.list or not arguments.names:
         _list(directory)
-        return 0
+        return ExitStatus.DONE
     for name in dict.fromkeys(arguments.names):
         for file in ASSETS[name].files:
             _tell(_fetch_with_progress(file, directory))
-    return 0
+    return ExitStatus.DONE
 
 
 def _list(directory: Path) -> None:

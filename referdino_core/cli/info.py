@@ -1,2 +1,138 @@
-def add_command(commands, common):
-    p=commands.add_parser("info",parents=[common]); p.set_defaults(run=lambda a:0)
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""`referdino info`: what is installed, which models there are, and how large they are."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import platform
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+import referdino_core as rd
+from referdino_core.cli.arguments import DEFAULT_MODEL, add_model_arguments, checkpoint_path
+from referdino_core.cli.exit_status import ExitStatus
+from referdino_core.configuration import CONFIGURATIONS
+from referdino_core.download import ASSETS, cache_directory
+from referdino_core.models import weights_file
+
+_MODULES = ("torch", "transformers", "numpy", "cv2", "rclpy")
+_DESCRIPTION = "Shows versions, capabilities, models with their weights, and sizes of the network."
+_EPILOG = """examples:
+  referdino info
+  referdino info --model swinb
+  referdino info --model swinb --checkpoint ryt_swinb"""
+
+
+def add_command(commands: argparse._SubParsersAction, common: argparse.ArgumentParser) -> None:
+    """Add `info` to the commands of the program."""
+    parser = commands.add_parser(
+        "info",
+        parents=[common],
+        help="show versions, capabilities and models",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_model_arguments(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print what there is and return the exit status.
+
+    Raises:
+        ReferDINOError: the checkpoint does not fit the model.
+    """
+    name = arguments.model or DEFAULT_MODEL
+    if arguments.checkpoint is not None:
+        weights = checkpoint_path(arguments.checkpoint)
+        rd.load_checkpoint(rd.build(name), weights)
+        _print_table("checkpoint", [(str(weights), f"fits {name}")])
+    _print_table("versions", _versions())
+    _print_table("capabilities", _flat(rd.capabilities()))
+    _print_table("models", [(model, _whereabouts(model)) for model in CONFIGURATIONS])
+    _print_table(f"parameters of {name}", _parameter_counts(name))
+    _print_table("stream settings", asdict(rd.SessionSettings()).items())
+    return ExitStatus.DONE
+
+
+def _versions() -> list[tuple[str, str]]:
+    versions = [("python", platform.python_version())]
+    for module in _MODULES:
+        try:
+            version = getattr(importlib.import_module(module), "__version__", "installed")
+        except ImportError:
+            version = "not installed"
+        versions.append(("opencv" if module == "cv2" else module, version))
+    return versions
+
+
+def _flat(entries: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    rows: list[tuple[str, str]] = []
+    for key, value in entries.items():
+        if isinstance(value, Mapping):
+            rows += _flat(value, f"{prefix}{key} ")
+        else:
+            rows.append((f"{prefix}{key}", _readable(value)))
+    return rows
+
+
+def _readable(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(str(entry) for entry in value) or "none"
+    return "none" if value is None else str(value)
+
+
+def _whereabouts(model: str) -> str:
+    """Where weights of a model are on this machine, or how to get them."""
+    bundled = weights_file(model)
+    if bundled.exists():
+        return f"comes along: {bundled}"
+    released = [name for name in ASSETS if name.endswith(f"_{model}")]
+    here = [
+        path
+        for name in released
+        for path in ASSETS[name].paths(cache_directory())
+        if path.is_file()
+    ]
+    if here:
+        return f"downloaded: {', '.join(str(path) for path in here)}"
+    if released:
+        return f"no weights here; get some with: referdino download {released[0]}"
+    return "no released weights; give your own with --checkpoint FILE"
+
+
+def _parameter_counts(name: str) -> list[tuple[str, str]]:
+    """Parameters by stage; built without memory, since only their number matters."""
+    import torch
+
+    with torch.device("meta"):
+        model = rd.build(name)
+    stages: dict[str, torch.nn.Module | None] = {
+        "text encoder": model.text_encoder,
+        "image encoder": model.image_encoder,
+        "grounder": model.grounder,
+        "object memory": None,
+        "readout": model.readout,
+    }
+    counts = {
+        stage: sum(parameter.numel() for parameter in module.parameters()) if module else 0
+        for stage, module in stages.items()
+    }
+    counts["all"] = sum(counts.values())
+    widest = len(f"{counts['all']:,}")
+    return [(stage, f"{count:>{widest},}") for stage, count in counts.items()]
+
+
+def _print_table(title: str, rows: Iterable[tuple[str, Any]]) -> None:
+    rows = list(rows)
+    widest = max(len(key) for key, _ in rows)
+    print(title)
+    for key, value in rows:
+        print(f"  {key:<{widest}}  {value}")
+    print()

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reads the command line, runs the chosen command, and reports errors in one line.
 
-Exit status: 0 done; 1 an error, told in one line; 2 the command line itself is wrong; 130 stopped by
-Ctrl-C.
+Exit status: 0 done; 1 an error, told in one line; 2 the command line itself is wrong; 130 stopped
+by Ctrl-C.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ import argparse
 import logging
 import os
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from tqdm import tqdm
 
 from referdino_core.cli import download, info, segment
+from referdino_core.cli.exit_status import ExitStatus
 from referdino_core.errors import ReferDINOError
 from referdino_core.media.sources import quiet_opencv
-
-EXIT_ERROR = 1
-EXIT_INTERRUPTED = 130
 
 _EPILOG = """examples:
   referdino segment street.mp4 "the cyclist in the red jacket"
@@ -41,26 +41,35 @@ class _OneLineHandler(logging.Handler):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the program with the given arguments, by default the process's own; returns its exit status."""
+    """Run the program with the given arguments, by default the process's own; returns its exit
+    status.
+    """
     arguments = _parser().parse_args(argv)
-    _log_to_standard_error()
     quiet_opencv()
+    with _log_on_standard_error(), warnings.catch_warnings():
+        if not arguments.debug:
+            warnings.simplefilter("ignore")
+        return _run_reporting_errors(arguments)
+
+
+def _run_reporting_errors(arguments: argparse.Namespace) -> int:
     try:
         return arguments.run(arguments)
     except ReferDINOError as error:
         return _report(str(error))
     except KeyboardInterrupt:
         print("referdino: stopped", file=sys.stderr)
-        return EXIT_INTERRUPTED
+        return ExitStatus.INTERRUPTED
     except BrokenPipeError:
         # The reader of our output went away; Python must not complain about it at exit either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_ERROR
+        return ExitStatus.ERROR
     except Exception as error:
         if arguments.debug:
             raise
         return _report(
-            f"unexpected {type(error).__name__}: {error}; run again with --debug to see where it comes from"
+            f"unexpected {type(error).__name__}: {error}; run again with --debug to see where it "
+            "comes from"
         )
 
 
@@ -73,7 +82,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument(
-        "--debug", action="store_true", help="show where in the program an unexpected error arose"
+        "--debug",
+        action="store_true",
+        help="show where an unexpected error arose, and the warnings of the libraries",
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for command in (segment, info, download):
@@ -81,13 +92,21 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _log_to_standard_error() -> None:
+@contextmanager
+def _log_on_standard_error() -> Iterator[None]:
     logger = logging.getLogger("referdino")
+    level, propagates, handler = logger.level, logger.propagate, _OneLineHandler()
     logger.setLevel(logging.INFO)
     logger.propagate = False
-    logger.handlers = [_OneLineHandler()]
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = propagates
+        logger.setLevel(level)
 
 
 def _report(message: str) -> int:
     print(f"referdino: error: {' '.join(message.split())}", file=sys.stderr)
-    return EXIT_ERROR
+    return ExitStatus.ERROR

@@ -13,24 +13,24 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
+import referdino_core as rd
 from referdino_core.cli.arguments import add_model_arguments, open_session, positive_integer
+from referdino_core.cli.exit_status import ExitStatus
 from referdino_core.cli.orderly_stop import OrderlyStop
 from referdino_core.cli.progress import progress_bar
 from referdino_core.media.frame_records import FrameRecordWriter
 from referdino_core.media.overlay import draw, enlarge
 from referdino_core.media.sources import Frame, FrameSource, open_source
 from referdino_core.media.writers import VideoWriter
-from referdino_core.session import Session, Target, TargetState
 
 OVERLAY_NAME = "overlay.mp4"
 RECORDS_NAME = "frames.json"
-EXIT_INTERRUPTED = 130
 
 _DESCRIPTION = f"""Finds the objects that sentences describe in a video, frame by frame.
 
 Writes two files, both complete or not at all:
   {OVERLAY_NAME}  the video with masks, boxes, states and scores drawn over it
-  {RECORDS_NAME}  per frame and sentence: state, track id, scores, box, and the mask as COCO run lengths
+  {RECORDS_NAME}  per frame and sentence: state, track id, scores, box, mask as COCO run lengths
 Ctrl-C ends the run early and keeps what was done."""
 
 _EPILOG = """examples:
@@ -52,8 +52,8 @@ class _Tally:
     score_sum: float = 0.0
     first_found: Frame | None = None
 
-    def add(self, frame: Frame, target: Target) -> None:
-        if target.state is not TargetState.TRACKING:
+    def add(self, frame: Frame, target: rd.Target) -> None:
+        if target.state is not rd.TargetState.TRACKING:
             return
         self.tracked_frames += 1
         self.score_sum += target.score
@@ -63,8 +63,8 @@ class _Tally:
         if self.first_found is None:
             return f'"{self.sentence}": not found in {frame_count} frames'
         return (
-            f'"{self.sentence}": tracked in {self.tracked_frames} of {frame_count} frames, first in '
-            f"frame {self.first_found.index} ({self.first_found.stamp:.2f} s), "
+            f'"{self.sentence}": tracked in {self.tracked_frames} of {frame_count} frames, '
+            f"first in frame {self.first_found.index} ({self.first_found.stamp:.2f} s), "
             f"mean score {self.score_sum / self.tracked_frames:.2f}"
         )
 
@@ -80,10 +80,15 @@ def add_command(commands: argparse._SubParsersAction, common: argparse.ArgumentP
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "source", metavar="VIDEO", help='a video file, a folder of images, or a camera index such as "0"'
+        "source",
+        metavar="VIDEO",
+        help='a video file, a folder of images, or a camera index such as "0"',
     )
     parser.add_argument(
-        "sentences", nargs="+", metavar="SENTENCE", help="what to find; several are followed at once"
+        "sentences",
+        nargs="+",
+        metavar="SENTENCE",
+        help="what to find; several are followed at once",
     )
     add_model_arguments(parser)
     parser.add_argument(
@@ -101,20 +106,22 @@ def add_command(commands: argparse._SubParsersAction, common: argparse.ArgumentP
     parser.add_argument(
         "--every", type=positive_integer, default=1, metavar="N", help="take every Nth frame only"
     )
-    parser.add_argument(
-        "--frames", type=positive_integer, metavar="N", help="stop after N frames"
-    )
+    parser.add_argument("--frames", type=positive_integer, metavar="N", help="stop after N frames")
     parser.add_argument(
         "--frame-rate",
         type=float,
         metavar="FPS",
-        help="frames per second of a folder of images (default: 25), or in place of what a video says",
+        help="frames per second of an image folder (default: 25), or instead of a video's own",
     )
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Segment a source; returns the exit status, raises ReferDINOError."""
+    """Segment a source and return the exit status.
+
+    Raises:
+        ReferDINOError: an argument cannot be used; nothing was written.
+    """
     folder = arguments.out or Path(f"{_name_of(arguments.source)}_referdino")
     with open_source(arguments.source, arguments.frame_rate) as source:
         session = open_session(arguments)
@@ -134,15 +141,15 @@ def run(arguments: argparse.Namespace) -> int:
     )
     print(f"{folder / OVERLAY_NAME}\n{folder / RECORDS_NAME}")
     if not stop.requested:
-        return 0
-    _logger.warning("stopped early, after %d frames; the files hold what was done", frame_count)
-    return EXIT_INTERRUPTED
+        return ExitStatus.DONE
+    _logger.warning("Stopped early, after %d frames; the files hold what was done.", frame_count)
+    return ExitStatus.INTERRUPTED
 
 
 def _write_results(
     arguments: argparse.Namespace,
     source: FrameSource,
-    session: Session,
+    session: rd.Session,
     folder: Path,
     tallies: Sequence[_Tally],
     stop: OrderlyStop,
@@ -172,7 +179,7 @@ def _write_results(
     return frame_count
 
 
-def _head(source: FrameSource, session: Session, first: Frame) -> dict[str, Any]:
+def _head(source: FrameSource, session: rd.Session, first: Frame) -> dict[str, Any]:
     height, width = first.image.shape[:2]
     return {
         "source": {

@@ -6,4 +6,13 @@ from referdino_core.download.catalogue import ASSETS, Asset, cache_directory, lo
 from referdino_core.download.errors import DownloadError
 from referdino_core.download.fetching import Fetched, Outcome, fetch
 
-__all__ = ["ASSETS", "Asset", "DownloadError", "Fetched", "Outcome", "cache_directory", "fetch", "locate"]
+__all__ = [
+    "ASSETS",
+    "Asset",
+    "DownloadError",
+    "Fetched",
+    "Outcome",
+    "cache_directory",
+    "fetch",
+    "locate",
+]

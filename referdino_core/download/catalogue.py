@@ -53,7 +53,7 @@ def _bert(*file_names: str) -> Asset:
     folder = "bert-base-uncased"
     return Asset(
         "bert",
-        "vocabulary and configuration of BERT (base, uncased), which swint and swinb read text with",
+        "vocabulary and configuration of BERT (base, uncased), for swint and swinb",
         tuple(
             RemoteFile(f"google-bert/{folder}", file_name, f"{folder}/{file_name}")
             for file_name in file_names
@@ -77,7 +77,8 @@ ASSETS = {
 def cache_directory() -> Path:
     """Where downloads are kept.
 
-    The environment variable REFERDINO_CACHE, else `referdino` under XDG_CACHE_HOME, else ~/.cache/referdino.
+    The environment variable REFERDINO_CACHE, else `referdino` under XDG_CACHE_HOME, else
+    ~/.cache/referdino.
     """
     own = os.environ.get("REFERDINO_CACHE")
     if own:
@@ -89,11 +90,17 @@ def cache_directory() -> Path:
 def locate(name: str, directory: Path | None = None) -> tuple[Path, ...]:
     """The downloaded files of an asset, in the order of the catalogue.
 
-    directory: where to look, by default the cache directory. Raises DownloadError, which says how to get
-    them, where one is missing, and where the catalogue does not know the name.
+    Args:
+        name: a key of `ASSETS`.
+        directory: where to look, by default the cache directory.
+
+    Raises:
+        DownloadError: the name is unknown, or a file is missing; the message says how to get it.
     """
     if name not in ASSETS:
-        raise DownloadError(f"there is nothing called {name!r} to download; choose from {', '.join(ASSETS)}")
+        raise DownloadError(
+            f"There is nothing called {name!r} to download; choose from {', '.join(ASSETS)}."
+        )
     paths = ASSETS[name].paths(directory or cache_directory())
     for path in paths:
         if not path.is_file():

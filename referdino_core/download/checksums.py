@@ -30,14 +30,18 @@ def record_path(path: Path) -> Path:
 
 
 def recorded(path: Path) -> str | None:
-    """The sum that was recorded for a file, or None; raises DownloadError where the record is damaged."""
+    """The sum that was recorded for a file, or None; raises DownloadError where the record is
+    damaged.
+    """
     record = record_path(path)
     if not record.is_file():
         return None
     try:
         checksum = json.loads(record.read_text(encoding="utf-8"))["sha256"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DownloadError(f"{record} cannot be read; delete it to record the checksum anew") from error
+        raise DownloadError(
+            f"{record} cannot be read; delete it to record the checksum anew."
+        ) from error
     return str(checksum)
 
 

@@ -37,16 +37,22 @@ class Fetched:
 def fetch(file: RemoteFile, directory: Path, progress: Progress) -> Fetched:
     """Make sure that a file is in a directory, downloading what is missing of it.
 
-    The checksum is recorded beside the file the first time, and compared every time after, also when the
-    file is downloaded again. progress is called with the bytes here and the bytes in all, if known. Raises
-    DownloadError where the file cannot be had or is not the one that was recorded; a file that was
-    downloaded but differs stays beside its place under the name `….mismatch`.
+    The checksum is recorded beside the file the first time, and compared every time after, also
+    when the file is downloaded again. A download that differs stays as `….mismatch`.
+
+    Args:
+        file: what to fetch.
+        directory: where the cache is.
+        progress: called with the bytes here and the bytes in all, if known.
+
+    Raises:
+        DownloadError: the file is not to be had, or is not the one that was recorded.
     """
     path = directory / file.place
     expected = checksums.recorded(path)
     if path.is_file():
         return _check_present(path, expected, file.url)
-    _logger.info("downloading %s", file.url)
+    _logger.info("Downloading %s", file.url)
     announcement = transfer(file.url, path, progress)
     part = partial_path(path)
     found = checksums.compute(part)
@@ -60,15 +66,15 @@ def fetch(file: RemoteFile, directory: Path, progress: Progress) -> Fetched:
 
 
 def _check_present(path: Path, expected: str | None, url: str) -> Fetched:
-    _logger.info("checking %s", path)
+    _logger.info("Checking %s", path)
     found = checksums.compute(path)
     if expected is None:
         checksums.record(path, found, url)
         return Fetched(path, found, Outcome.RECORDED)
     if expected != found:
         raise DownloadError(
-            f"{path} has changed: its SHA-256 is {found}, recorded was {expected}; delete the file and run "
-            "the same command again"
+            f"{path} has changed: its SHA-256 is {found}, recorded was {expected}; "
+            "delete the file and run the same command again."
         )
     return Fetched(path, found, Outcome.UNCHANGED)
 
@@ -78,8 +84,10 @@ def _refuse(path: Path, part: Path, source: str, checksum: str, found: str) -> N
     part.replace(kept)
     advice = "run the same command again"
     if source == "recorded":
-        advice = f"if its publisher has replaced it, delete {checksums.record_path(path)} and {advice}"
+        advice = (
+            f"if its publisher has replaced it, delete {checksums.record_path(path)} and {advice}"
+        )
     raise DownloadError(
-        f"{path.name} is not the expected file: its SHA-256 is {found}, {source} was {checksum}; it is kept "
-        f"as {kept}; {advice}"
+        f"{path.name} is not the expected file: its SHA-256 is {found}, {source} was "
+        f"{checksum}; it is kept as {kept}; {advice}."
     )

@@ -37,14 +37,20 @@ _logger = logging.getLogger("referdino.download")
 
 @dataclass(frozen=True)
 class Announcement:
-    """What a server says of a file: an entity tag, the size in bytes, the SHA-256 sum; None if unsaid."""
+    """What a server says of a file, None where it says nothing.
+
+    Attributes:
+        entity_tag: changes whenever the file does.
+        size: bytes.
+        checksum: SHA-256, 64 hexadecimal digits.
+    """
 
     entity_tag: str | None
     size: int | None
     checksum: str | None
 
 
-class _Interrupted(Exception):
+class _InterruptedTransferError(Exception):
     """The connection failed in a way that a new attempt may mend."""
 
 
@@ -70,23 +76,38 @@ def partial_path(path: Path) -> Path:
 def transfer(url: str, path: Path, progress: Progress) -> Announcement:
     """Bring a file to `partial_path(path)`, complete, and return what the server says of it.
 
-    Goes on from what is already there if the server's entity tag is still the same, else starts over.
-    Dropped connections are taken up again by themselves. Raises DownloadError where the file is not to be
-    had, the disk is full, or another download of the same file is running; what has arrived is kept.
+    Goes on from what is already there if the server's entity tag is still the same, else starts
+    over. Dropped connections are taken up again by themselves.
+
+    Args:
+        url: where the file is, over HTTP.
+        path: where it is to be in the end.
+        progress: is told of every block.
+
+    Raises:
+        DownloadError: the file is not to be had, the disk is full, or another download of the same
+            file is running; what has arrived is kept.
     """
     if not url.startswith(("https://", "http://")):
-        raise DownloadError(f"{url} is no web address; check HF_ENDPOINT")
+        raise DownloadError(f"{url} is no web address; check HF_ENDPOINT.")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         part = partial_path(path).open("ab")
     except OSError as error:
-        raise DownloadError(f"{path} cannot be written: {error.strerror}") from error
+        raise DownloadError(f"{path} cannot be written: {error.strerror}.") from error
     with part:
         try:
             fcntl.flock(part, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise DownloadError(f"{path.name} is already being downloaded by another process") from error
-        announcement = _with_new_attempts(url, part, _tag_path(path), progress)
+            raise DownloadError(
+                f"{path.name} is already being downloaded by another process."
+            ) from error
+        try:
+            announcement = _with_new_attempts(url, part, _tag_path(path), progress)
+        except DownloadError:
+            if part.seek(0, 2) == 0:
+                partial_path(path).unlink()
+            raise
     _tag_path(path).unlink(missing_ok=True)
     return announcement
 
@@ -102,15 +123,15 @@ def _with_new_attempts(
     while True:
         try:
             return _attempt(url, part, tag_path, progress)
-        except _Interrupted as interruption:
+        except _InterruptedTransferError as interruption:
             failures = 1 if part.tell() > furthest else failures + 1
             furthest = max(furthest, part.tell())
             if failures >= _ATTEMPTS:
                 raise DownloadError(
-                    f"the connection to {url} keeps breaking ({interruption}); run the same command again "
-                    "to go on from where it stopped"
+                    f"The connection to {url} keeps breaking ({interruption}); run the same "
+                    "command again to go on from where it stopped."
                 ) from interruption
-            _logger.warning("the connection broke (%s); going on from there", interruption)
+            _logger.warning("The connection broke (%s); going on from there.", interruption)
             time.sleep(_FIRST_PAUSE * 2 ** (failures - 1))
 
 
@@ -132,11 +153,13 @@ def _attempt(url: str, part: BinaryIO, tag_path: Path, progress: Progress) -> An
     with response:
         announcement, start = _read_announcement(response, linked)
         if here and start == here and announcement.entity_tag != known_tag:
-            _logger.warning("the file has changed on the server; starting over")
+            _logger.warning("The file has changed on the server; starting over.")
             part.truncate(0)
             return _attempt(url, part, tag_path, progress)
         if start not in (0, here):
-            raise DownloadError(f"{url} answers with a part that was not asked for; try again later")
+            raise DownloadError(
+                f"{url} answers with a part that was not asked for; try again later."
+            )
         part.truncate(start)
         part.seek(0, 2)
         if announcement.entity_tag is None:
@@ -161,27 +184,31 @@ def _request(url: str, start: int, linked: _LinkedFile) -> http.client.HTTPRespo
             return error  # type: ignore[return-value]
         error.close()
         if error.code in _PASSING_TROUBLES:
-            raise _Interrupted(f"the server answers {error.code} {error.reason}") from error
+            raise _InterruptedTransferError(
+                f"the server answers {error.code} {error.reason}"
+            ) from error
         raise DownloadError(_advice(url, error.code, str(error.reason))) from error
     except urllib.error.URLError as error:
         reason = error.reason
         text = reason.strerror if isinstance(reason, OSError) and reason.strerror else str(reason)
         if start:
-            raise _Interrupted(text) from error
+            raise _InterruptedTransferError(text) from error
         raise DownloadError(
-            f"{url} cannot be reached ({text}); check the network, and HTTPS_PROXY or HF_ENDPOINT if you "
-            "need a proxy or a mirror"
+            f"{url} cannot be reached ({text}); check the network, and HTTPS_PROXY or "
+            "HF_ENDPOINT if you need a proxy or a mirror."
         ) from error
     except (OSError, http.client.HTTPException) as error:
-        raise _Interrupted(str(error) or type(error).__name__) from error
+        raise _InterruptedTransferError(str(error) or type(error).__name__) from error
 
 
 def _advice(url: str, status: int, reason: str) -> str:
     if status == 404:
-        return f"{url} does not exist (404); its publisher may have moved it, or HF_ENDPOINT may be wrong"
+        return (
+            f"{url} does not exist (404); its publisher may have moved it, or HF_ENDPOINT is wrong."
+        )
     if status in (401, 403):
-        return f"{url} may not be read ({status} {reason}); check HF_ENDPOINT and your proxy"
-    return f"{url} cannot be fetched: the server answers {status} {reason}"
+        return f"{url} may not be read ({status} {reason}); check HF_ENDPOINT and your proxy."
+    return f"{url} cannot be fetched: the server answers {status} {reason}."
 
 
 def _read_announcement(
@@ -213,8 +240,8 @@ def _receive(
     here = part.tell()
     if size is not None and size - here > shutil.disk_usage(Path(part.name).parent).free:
         raise DownloadError(
-            f"{Path(part.name).stem} needs {size - here:,} more bytes than the disk has free; make room or "
-            "choose another --directory"
+            f"{Path(part.name).stem} needs {size - here:,} more bytes than the disk has free; "
+            "make room or choose another --directory."
         )
     progress(here, size)
     while True:
@@ -222,17 +249,17 @@ def _receive(
             block = response.read(_BLOCK)
         except (OSError, http.client.HTTPException) as error:
             part.flush()
-            raise _Interrupted(str(error) or type(error).__name__) from error
+            raise _InterruptedTransferError(str(error) or type(error).__name__) from error
         if not block:
             break
         try:
             part.write(block)
             part.flush()
         except OSError as error:
-            raise DownloadError(f"{part.name} cannot be written: {error.strerror}") from error
+            raise DownloadError(f"{part.name} cannot be written: {error.strerror}.") from error
         here += len(block)
         progress(here, size)
     if size is not None and here < size:
-        raise _Interrupted(f"{here:,} of {size:,} bytes arrived")
+        raise _InterruptedTransferError(f"{here:,} of {size:,} bytes arrived")
     if size is not None and here > size:
-        raise DownloadError(f"{part.name} became longer than announced; delete it and try again")
+        raise DownloadError(f"{part.name} became longer than announced; delete it and try again.")

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The fused CPU kernels: C++ sources, the command that builds them, and their loader.
 
-The library is optional. Where it is not built, everything works through the portable PyTorch version
-of each operator, and one line in the log says so.
+The library is optional. Where it is not built, everything works through the portable PyTorch
+version of each operator, and one line in the log says so.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import functools
 import logging
 from pathlib import Path
 
-# PyTorch comes first on purpose: its OpenMP runtime is then the one that the library resolves to, and
-# both share one pool of threads.
+# PyTorch comes first on purpose: its OpenMP runtime is then the one that the library resolves to,
+# and both share one pool of threads.
 import torch
 
 __all__ = ["BUILD_COMMAND", "LIBRARY_PATH", "FusedKernel", "fused_kernel", "kernel_status"]
@@ -34,7 +34,7 @@ class FusedKernel:
     """
 
     def __init__(self, path: Path) -> None:
-        """Load the library at ``path``; OSError when it cannot be loaded or is of another version."""
+        """Load the library at ``path``; OSError where it cannot be, or is of another version."""
         library = ctypes.CDLL(str(path))
         try:
             version = library.referdino_kernels_version()
@@ -44,9 +44,9 @@ class FusedKernel:
             raise OSError(f"{path.name} is no library of referdino's kernels") from error
         if version != _VERSION:
             raise OSError(f"{path.name} was built from version {version} of its sources")
-        sizes = [ctypes.c_int64] * 6 + [ctypes.c_int]
-        self._forward.argtypes = [ctypes.c_void_p] * 5 + sizes
-        self._backward.argtypes = [ctypes.c_void_p] * 8 + sizes
+        sizes = (*[ctypes.c_int64] * 6, ctypes.c_int)
+        self._forward.argtypes = (*[ctypes.c_void_p] * 5, *sizes)
+        self._backward.argtypes = (*[ctypes.c_void_p] * 8, *sizes)
         self._forward.restype = self._backward.restype = None
         self.path = path
 
@@ -90,7 +90,7 @@ class FusedKernel:
         weights: torch.Tensor,
         output_gradient: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """The gradients for value, locations and weights, given that of the output (N, Q, M * D)."""
+        """Gradients for value, locations and weights, given that of the output (N, Q, M * D)."""
         batch, queries, heads, levels, points = weights.shape
         channels = value.shape[-1]
         value_gradient = torch.zeros_like(value)

@@ -89,13 +89,15 @@ struct Axis {
 // Free of branches, and of comparisons joined by them, so that compilers make vector code of it.
 inline Axis find_axis(float location, std::int32_t cells) {
   const float size = static_cast<float>(cells);
-  const float unbounded = location * size - 0.5f;
-  // From -2 and from `size` no cell is reached. What is not a number goes to -2 too.
-  const float bounded_below = unbounded > -2.0f ? unbounded : -2.0f;
-  const float place = bounded_below < size ? bounded_below : size;
-  const std::int32_t before = static_cast<std::int32_t>(place + 2.0f) - 2;
+  // From -1 and from 2 no cell is reached. What is not a number goes to -1 too.
+  const float bounded_below = location > -1.0f ? location : -1.0f;
+  const float bounded = bounded_below < 2.0f ? bounded_below : 2.0f;
+  const float place = bounded * size - 0.5f;
+  const std::int32_t truncated = static_cast<std::int32_t>(place);
+  const std::int32_t before = truncated - (place < static_cast<float>(truncated));
   const std::int32_t after = before + 1;
-  const float fraction = place - static_cast<float>(before);
+  // Not `place - before`: where products and sums are fused, this form loses nothing to the size.
+  const float fraction = bounded * size - (static_cast<float>(before) + 0.5f);
   const float has_before = static_cast<float>((before >= 0) & (before < cells));
   const float has_after = static_cast<float>((after >= 0) & (after < cells));
   Axis axis;

@@ -7,7 +7,7 @@ The document is an object with the fields of the head it was opened with, then
 - `frames`: per frame `index`, `stamp` in seconds, and `targets`, each with `command_id`, `state`,
   `track_id`, `score`, `frame_score` (0…1), `box` (x0, y0, x1, y1 in pixels, or null) and `mask`
   (`size` as height and width, `counts` as COCO run lengths);
-- `complete`: false where the run was stopped before the end of the source.
+- `complete`: false where the run was interrupted.
 """
 
 from __future__ import annotations
@@ -31,26 +31,39 @@ _STAMP_DIGITS = 6
 
 
 class FrameRecordWriter:
-    """A JSON document that grows by one line per frame and appears under its name when it is closed.
+    """A JSON document that grows by a line per frame and appears under its name when it is closed.
 
-    As a context manager it keeps the document on success and discards it when an error passes through.
-    complete: to be set to False by whoever stops before the end of the source.
+    As a context manager it keeps the document on success and discards it when an error passes
+    through.
+
+    Attributes:
+        complete: to be set to False where a run is interrupted.
     """
 
     def __init__(self, path: Path, head: Mapping[str, Any]) -> None:
-        """Open the document with the fields of `head`; raises OutputError where that fails."""
+        """Open the document with the fields of `head`.
+
+        Raises:
+            OutputError: the place cannot be written.
+        """
         self._file = PartialFile(path)
         self._separator = ""
         self.complete = True
         try:
             self._document = self._file.growing_path.open("w", encoding="utf-8")
         except OSError as error:
-            raise OutputError(f"{path} cannot be written: {error.strerror}") from error
+            raise OutputError(f"{path} cannot be written: {error.strerror}.") from error
         opened = json.dumps(head, ensure_ascii=False, indent=2)
-        self._write(opened.removesuffix("}").rstrip() + (',\n  "frames": [' if head else '\n  "frames": ['))
+        self._write(
+            opened.removesuffix("}").rstrip() + (',\n  "frames": [' if head else '\n  "frames": [')
+        )
 
     def write(self, frame: Frame, targets: Sequence[Target]) -> None:
-        """Append one frame and its targets; raises OutputError where the disk does not take it."""
+        """Append one frame and its targets.
+
+        Raises:
+            OutputError: the disk does not take it.
+        """
         record = {
             "index": frame.index,
             "stamp": round(frame.stamp, _STAMP_DIGITS),
@@ -61,7 +74,11 @@ class FrameRecordWriter:
         self._separator = ","
 
     def close(self) -> None:
-        """Finish the document and give it its name; raises OutputError where that fails."""
+        """Finish the document and give it its name.
+
+        Raises:
+            OutputError: the disk does not take it.
+        """
         self._write(f'\n  ],\n  "complete": {json.dumps(self.complete)}\n}}\n')
         self._document.close()
         self._file.commit()
@@ -89,7 +106,7 @@ class FrameRecordWriter:
         try:
             self._document.write(text)
         except OSError as error:
-            raise OutputError(f"{self._file.path} cannot be written: {error.strerror}") from error
+            raise OutputError(f"{self._file.path} cannot be written: {error.strerror}.") from error
 
 
 def _record(target: Target) -> dict[str, Any]:

@@ -27,7 +27,7 @@ def width_of(text: str, height: int) -> int:
 
 
 def shorten(text: str, height: int, widest: int) -> str:
-    """The text itself, or as much of its beginning as fits into `widest` pixels, with an ellipsis."""
+    """The text, or as much of its beginning as fits into `widest` pixels, with an ellipsis."""
     text = " ".join(text.split())
     if width_of(text, height) <= widest:
         return text
@@ -41,9 +41,13 @@ def shorten(text: str, height: int, widest: int) -> str:
     return text[:fitting].rstrip() + _ELLIPSIS
 
 
-def write(image: np.ndarray, text: str, left: int, baseline: int, height: int, colour: Colour) -> None:
+def write(
+    image: np.ndarray, text: str, left: int, baseline: int, height: int, colour: Colour
+) -> None:
     """Write a text into an image (H, W, 3) uint8, in place, from a point on its baseline on."""
-    cv2.putText(image, text, (left, baseline), _FONT, _scale(height), colour, _THICKNESS, cv2.LINE_AA)
+    cv2.putText(
+        image, text, (left, baseline), _FONT, _scale(height), colour, _THICKNESS, cv2.LINE_AA
+    )
 
 
 def _scale(height: int) -> float:

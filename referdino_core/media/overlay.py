@@ -57,14 +57,24 @@ class _Rectangle:
 def draw(image: np.ndarray, targets: Sequence[Target]) -> np.ndarray:
     """Draw masks, boxes and labels of targets over a copy of their image.
 
-    image: RGB (H, W, 3) uint8; targets as `Session.step` gave them for this image. A target that has a
-    place in the image gets a tinted, outlined mask, its box and a plate with command, state and score; one
-    that has none is listed in the lower left corner. Each command has a colour of its own, by the order of
-    the command ids. Returns RGB (H, W, 3) uint8; raises ImageError where a mask has another size.
+    A target that has a place in the image gets a tinted, outlined mask, its box and a plate with
+    command, state and score; one that has none is listed in the lower left corner. Each command
+    has a colour of its own, by the order of the command ids.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        targets: as `Session.step` gave them for this image.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+
+    Raises:
+        ImageError: the image is none, or a mask has another size.
     """
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
         raise ImageError(
-            f"an image must be a (height, width, 3) array of uint8, not {image.dtype} {image.shape}"
+            f"An image must be a (height, width, 3) array of uint8, "
+            f"not {image.dtype} {image.shape}."
         )
     drawn = image.copy()
     colours = _colours([target.command_id for target in targets])
@@ -84,9 +94,15 @@ def draw(image: np.ndarray, targets: Sequence[Target]) -> np.ndarray:
 def enlarge(
     image: np.ndarray, targets: Sequence[Target], smallest_width: int = SMALLEST_READABLE_WIDTH
 ) -> tuple[np.ndarray, tuple[Target, ...]]:
-    """Scale an image (H, W, 3) and its targets up so that labels can be read; larger ones stay as they are.
+    """Scale an image and its targets up so that labels can be read; larger ones stay as they are.
 
-    Returns the image and the targets in its coordinates, at least `smallest_width` pixels wide.
+    Args:
+        image: (H, W, 3) uint8.
+        targets: masks (H, W) and boxes in pixels of the image.
+        smallest_width: pixels that the result is wide, at least.
+
+    Returns:
+        The image, and the targets in its coordinates.
     """
     height, width = image.shape[:2]
     if width >= smallest_width:
@@ -120,7 +136,7 @@ def _colour(place: int) -> Colour:
 def _tint_mask(drawn: np.ndarray, target: Target, colour: Colour) -> None:
     if target.mask.shape != drawn.shape[:2]:
         raise ImageError(
-            f"the mask of {target.command!r} is {target.mask.shape}, its image {drawn.shape[:2]}"
+            f"The mask of {target.command!r} is {target.mask.shape}, its image {drawn.shape[:2]}."
         )
     left, top, width, height = cv2.boundingRect(target.mask.view(np.uint8))
     if width == 0:
@@ -188,7 +204,7 @@ def _rectangle(target: Target) -> _Rectangle:
 def _places_for_plate(
     drawn: np.ndarray, box: _Rectangle, size: tuple[int, int]
 ) -> tuple[list[_Rectangle], list[_Rectangle]]:
-    """Where a plate of (width, height) may go, best first: at its box, and elsewhere in the image."""
+    """Where a plate of (width, height) may go, best first: at its box, and elsewhere."""
     rows, columns = drawn.shape[:2]
     width, height = size
     margin = _line_width(drawn) // 2 + 1
@@ -204,9 +220,7 @@ def _places_for_plate(
     return near, far
 
 
-def _first_clear(
-    places: Sequence[_Rectangle], occupied: Sequence[_Rectangle]
-) -> _Rectangle | None:
+def _first_clear(places: Sequence[_Rectangle], occupied: Sequence[_Rectangle]) -> _Rectangle | None:
     for place in places:
         if not any(place.meets(other) for other in occupied):
             return place

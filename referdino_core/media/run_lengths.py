@@ -14,16 +14,18 @@ _HIGHEST_CHARACTER = _LOWEST_CHARACTER + 63
 
 
 def encode(mask: np.ndarray) -> str:
-    """Write a mask (H, W) of bool as COCO's compressed run lengths.
+    """Write a mask (H, W) of bool as COCO's compressed run lengths, which go down the columns.
 
-    The runs go down the columns, as everywhere in COCO. Raises ImageError where the mask is not a
-    two-dimensional array of bool with at least one pixel.
+    Raises:
+        ImageError: this is no two-dimensional array of bool with at least one pixel.
     """
     if not isinstance(mask, np.ndarray) or mask.ndim != 2 or mask.dtype != np.bool_:
-        found = f"{mask.dtype} {mask.shape}" if isinstance(mask, np.ndarray) else type(mask).__name__
-        raise ImageError(f"a mask must be a (height, width) array of bool, not {found}")
+        found = (
+            f"{mask.dtype} {mask.shape}" if isinstance(mask, np.ndarray) else type(mask).__name__
+        )
+        raise ImageError(f"A mask must be a (height, width) array of bool, not {found}.")
     if mask.size == 0:
-        raise ImageError(f"a mask needs at least one pixel, not a size of {mask.shape}")
+        raise ImageError(f"A mask needs at least one pixel, not a size of {mask.shape}.")
     encoded = coco_mask.encode(np.asfortranarray(mask.view(np.uint8)))
     return encoded["counts"].decode("ascii")
 
@@ -31,16 +33,17 @@ def encode(mask: np.ndarray) -> str:
 def decode(counts: str, height: int, width: int) -> np.ndarray:
     """Turn COCO's compressed run lengths back into a mask (height, width) of bool.
 
-    Raises ImageError where the text is no run-length code or its runs do not add up to
-    height × width pixels.
+    Raises:
+        ImageError: the text is no run-length code, or its runs do not add up to height * width.
     """
     if height < 1 or width < 1:
-        raise ImageError(f"a mask needs at least one pixel, not a size of ({height}, {width})")
+        raise ImageError(f"A mask needs at least one pixel, not a size of ({height}, {width}).")
     runs = _run_lengths(counts)
     pixels = sum(runs)
     if pixels != height * width:
         raise ImageError(
-            f"the run lengths cover {pixels} pixels, a mask of {height} × {width} has {height * width}"
+            f"The run lengths cover {pixels} pixels, but a mask of height {height} and width "
+            f"{width} has {height * width}."
         )
     inside = np.arange(len(runs)) % 2 == 1
     return np.ascontiguousarray(np.repeat(inside, runs).reshape(width, height).T)
@@ -49,15 +52,15 @@ def decode(counts: str, height: int, width: int) -> np.ndarray:
 def _run_lengths(counts: str) -> list[int]:
     """Read the lengths of the runs, outside first.
 
-    Checked here, since pycocotools trusts the text: given too little of it, it returns memory that it never
-    wrote.
+    Checked here, since pycocotools trusts the text: given too little of it, it returns memory that
+    it never wrote.
     """
     runs: list[int] = []
     value, shift = 0, 0
     for character in counts:
         code = ord(character) - _LOWEST_CHARACTER
         if not 0 <= code <= _HIGHEST_CHARACTER - _LOWEST_CHARACTER:
-            raise ImageError(f"run lengths cannot contain the character {character!r}")
+            raise ImageError(f"Run lengths cannot contain the character {character!r}.")
         value |= (code & 31) << shift
         shift += 5
         if code & 32:
@@ -67,9 +70,9 @@ def _run_lengths(counts: str) -> list[int]:
         if len(runs) > 2:
             value += runs[-2]
         if value < 0:
-            raise ImageError("run lengths cannot be negative; the code is damaged")
+            raise ImageError("Run lengths cannot be negative; the code is damaged.")
         runs.append(value)
         value, shift = 0, 0
     if shift:
-        raise ImageError("the run lengths end in the middle of a number; the code is cut off")
+        raise ImageError("The run lengths end in the middle of a number; the code is cut off.")
     return runs

@@ -27,7 +27,7 @@ HIGHEST_FRAME_RATE = 1000.0
 LATEST_START = 1e9  # seconds; a container without times may claim to start aeons ago
 
 _SILENT = 0  # OpenCV's log level below fatal errors
-_TEXT_AS_PICTURE = cv2.VideoWriter_fourcc(*"ansi")  # how FFmpeg reads the text of a .txt file
+_TEXT_AS_PICTURE = cv2.VideoWriter.fourcc(*"ansi")  # how FFmpeg reads the text of a .txt file
 
 _logger = logging.getLogger("referdino.media")
 
@@ -36,9 +36,10 @@ _logger = logging.getLogger("referdino.media")
 class Frame:
     """One image of a source.
 
-    image: (H, W, 3) uint8, RGB.
-    stamp: seconds; the first frame of a source is at or near 0, and stamps only ever grow.
-    index: the frame's place in the source, from 0; images that could not be read leave a gap.
+    Attributes:
+        image: (H, W, 3) uint8, RGB.
+        stamp: seconds; the first frame of a source is at or near 0, and stamps only ever grow.
+        index: place in the source, from 0; images that could not be read leave a gap.
     """
 
     image: np.ndarray
@@ -49,9 +50,10 @@ class Frame:
 class FrameSource(ABC):
     """A stream of frames that is opened once and read once, from front to back.
 
-    description: what is being read, for messages.
-    frame_rate: frames per second, greater than 0.
-    frame_count: how many frames are announced, or None where nobody can know.
+    Attributes:
+        description: what is being read, for messages.
+        frame_rate: frames per second, greater than 0.
+        frame_count: how many frames are announced, or None where nobody can know.
     """
 
     description: str
@@ -60,7 +62,11 @@ class FrameSource(ABC):
 
     @abstractmethod
     def __iter__(self) -> Iterator[Frame]:
-        """Yield the frames; raises SourceError where not a single one can be read."""
+        """Yield the frames.
+
+        Raises:
+            SourceError: not a single one can be read.
+        """
 
     @abstractmethod
     def close(self) -> None:
@@ -81,14 +87,18 @@ class FrameSource(ABC):
 def open_source(source: str, frame_rate: float | None = None) -> FrameSource:
     """Open a video file, a folder of images, one image, or a camera by index ("0") or device file.
 
-    frame_rate, in frames per second, overrides what a video announces and times a folder of images,
-    which otherwise counts as 25 per second. Raises SourceError where the source does not exist, holds
-    no video or no image, or cannot be opened.
+    Args:
+        source: path or index.
+        frame_rate: frames per second, in place of what a video announces; the pace of images in a
+            folder, 25 by default.
+
+    Raises:
+        SourceError: the source does not exist, holds no video or image, or cannot be opened.
     """
     if frame_rate is not None and not _is_plausible(frame_rate):
         raise SourceError(
-            f"a frame rate of {frame_rate} is impossible; give more than 0 and at most "
-            f"{HIGHEST_FRAME_RATE:.0f} frames per second"
+            f"A frame rate of {frame_rate} is impossible; give more than 0 and at most "
+            f"{HIGHEST_FRAME_RATE:.0f} frames per second."
         )
     path = Path(source)
     if path.is_dir():
@@ -97,21 +107,23 @@ def open_source(source: str, frame_rate: float | None = None) -> FrameSource:
         return Camera(source, frame_rate)
     if path.is_file():
         if not os.access(path, os.R_OK):
-            raise SourceError(f"{path} may not be read; check the permissions of the file")
+            raise SourceError(f"{path} may not be read; check the permissions of the file.")
         if path.suffix.lower() in IMAGE_SUFFIXES:
             return ImageFiles([path], str(path), frame_rate or DEFAULT_FRAME_RATE)
         return VideoFile(path, frame_rate)
     if source.isdecimal():
         return Camera(int(source), frame_rate)
     raise SourceError(
-        f"{source} does not exist; give a video file, a folder of images, or a camera index such as 0"
+        f"{source} does not exist; give a video file, a folder of images, or a camera index "
+        "such as 0."
     )
 
 
 def quiet_opencv() -> None:
-    """Silence what OpenCV and FFmpeg print of their own accord, for programs that report errors themselves.
+    """Silence what OpenCV and FFmpeg print of their own accord.
 
-    Takes effect for the whole program; FFmpeg reads its level when the first video is opened.
+    For programs that report errors themselves; takes effect for the whole program. FFmpeg reads
+    its level when the first video is opened.
     """
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     # OpenCV 5 has moved the function.
@@ -130,7 +142,7 @@ class VideoFile(FrameSource):
         if is_text or not opened:
             self._capture.release()
             raise SourceError(
-                f"{path} holds no video that can be read; check that it is a complete video file"
+                f"{path} holds no video that can be read; check that it is a complete video file."
             )
         self._next_image = first_image
         self._origin = self._container_time()
@@ -140,7 +152,10 @@ class VideoFile(FrameSource):
         if not _is_plausible(self.frame_rate):
             self.frame_rate = DEFAULT_FRAME_RATE
             _logger.warning(
-                "%s announces %s frames per second; counting with %.0f", path, announced_rate, self.frame_rate
+                "%s announces %s frames per second; counting with %.0f.",
+                path,
+                announced_rate,
+                self.frame_rate,
             )
         announced_count = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
         self.frame_count = int(announced_count) if announced_count > 0 else None
@@ -161,21 +176,31 @@ class VideoFile(FrameSource):
         self._capture.release()
 
     def _container_time(self) -> float:
-        """The time of the frame that was read last, in seconds from an origin of the container's own."""
+        """The time of the frame that was read last, in seconds from an origin of the container's
+        own.
+        """
         return self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000.0
 
     def _stamp_after(self, previous: float, container_stamp: float) -> float:
-        """The container's time where it goes forward, else one frame period after the previous stamp."""
-        if self._keeps_container_times and math.isfinite(container_stamp) and container_stamp > previous:
+        """The container's time where it goes forward, else one frame period after the previous
+        stamp.
+        """
+        if (
+            self._keeps_container_times
+            and math.isfinite(container_stamp)
+            and container_stamp > previous
+        ):
             return container_stamp
         return previous + 1.0 / self.frame_rate
 
     def _report_missing_frames(self, read_count: int) -> None:
         # Some containers only estimate their frame count from the duration, hence the allowance.
-        if self.frame_count is None or self.frame_count - read_count <= max(1, self.frame_count // 50):
+        if self.frame_count is None or self.frame_count - read_count <= max(
+            1, self.frame_count // 50
+        ):
             return
         _logger.warning(
-            "%s cannot be read beyond frame %d of the %d it announces; the file is cut off or damaged",
+            "%s cannot be read beyond frame %d of the %d it announces; the file is damaged.",
             self.description,
             read_count,
             self.frame_count,
@@ -183,7 +208,9 @@ class VideoFile(FrameSource):
 
 
 class ImageFiles(FrameSource):
-    """Image files in the given order, one frame period apart; those that cannot be read are passed over."""
+    """Image files in the given order, one frame period apart; those that cannot be read are passed
+    over.
+    """
 
     def __init__(self, paths: Sequence[Path], description: str, frame_rate: float) -> None:
         self.description = description
@@ -198,13 +225,13 @@ class ImageFiles(FrameSource):
             try:
                 image = read_image(path)
             except ImageError as error:
-                _logger.warning("image passed over: %s", error)
+                _logger.warning("Image passed over: %s", error)
                 last_error = error
                 continue
             read_count += 1
             yield Frame(image, index / self.frame_rate, index)
         if read_count == 0:
-            raise SourceError(f"none of the images of {self.description} can be read: {last_error}")
+            raise SourceError(f"None of the images of {self.description} can be read: {last_error}")
 
     def close(self) -> None:
         """Nothing stays open between two images."""
@@ -227,8 +254,8 @@ class Camera(FrameSource):
         if not opened:
             self._capture.release()
             raise SourceError(
-                f"{self.description} cannot be opened; check that it is plugged in, not in use by another "
-                "program, and that you may read its /dev/video file"
+                f"{self.description} cannot be opened; check that it is plugged in, not in use by "
+                "another program, and that you may read its /dev/video file."
             )
         self._next_image = first_image
         announced_rate = self._capture.get(cv2.CAP_PROP_FPS)
@@ -243,7 +270,7 @@ class Camera(FrameSource):
             self._next_image = next_image if readable else None
             index += 1
             stamp = time.monotonic() - start
-        _logger.warning("%s delivers no more images after frame %d", self.description, index)
+        _logger.warning("%s delivers no more images after frame %d.", self.description, index)
 
     def close(self) -> None:
         self._next_image = None
@@ -255,9 +282,9 @@ def _images_in(folder: Path) -> list[Path]:
     try:
         images = [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES]
     except OSError as error:
-        raise SourceError(f"{folder} cannot be read: {error.strerror}") from error
+        raise SourceError(f"{folder} cannot be read: {error.strerror}.") from error
     if not images:
-        raise SourceError(f"{folder} contains no images ({', '.join(IMAGE_SUFFIXES)})")
+        raise SourceError(f"{folder} contains no images ({', '.join(IMAGE_SUFFIXES)}).")
     return sorted(images, key=_natural_order)
 
 

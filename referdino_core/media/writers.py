@@ -24,33 +24,43 @@ class VideoWriter:
     """An MPEG-4 video file that appears under its name when it is closed.
 
     As a context manager it keeps the video on success and discards it when an error passes through.
-    Images of another size than announced are scaled to fit, with black bars. MPEG-4 wants even sides:
-    an odd one is extended by repeating its last row or column.
+    Images of another size than announced are scaled to fit, with black bars. MPEG-4 wants even
+    sides: an odd one is extended by repeating its last row or column.
     """
 
     def __init__(self, path: Path, frame_rate: float, size: tuple[int, int]) -> None:
-        """Open the file for images of size (width, height); raises OutputError where that fails."""
+        """Open the file for images of size (width, height) at `frame_rate` frames per second.
+
+        Raises:
+            OutputError: name, size or place are impossible.
+        """
         if path.suffix.lower() != ".mp4":
-            raise OutputError(f"{path}: the name of a video must end in .mp4")
+            raise OutputError(f"{path}: the name of a video must end in .mp4.")
         self._width, self._height = size
         if self._width < 1 or self._height < 1:
-            raise OutputError(f"{path}: a video of {self._width} × {self._height} pixels is impossible")
+            raise OutputError(
+                f"{path}: a video {self._width} pixels wide and {self._height} high is impossible."
+            )
         self._file = PartialFile(path)
         self._video = cv2.VideoWriter(
             str(self._file.growing_path),
-            cv2.VideoWriter_fourcc(*_CODEC),
+            cv2.VideoWriter.fourcc(*_CODEC),
             frame_rate,
             (self._width + self._width % 2, self._height + self._height % 2),
         )
         if not self._video.isOpened():
             self.discard()
             raise OutputError(
-                f"{path} cannot be written as video ({_CODEC}, {frame_rate:g} frames per second); check that "
-                "the folder is writable"
+                f"{path} cannot be written as video ({_CODEC}, {frame_rate:g} frames per second); "
+                "check that the folder is writable."
             )
 
     def write(self, image: np.ndarray) -> None:
-        """Append one image, RGB (H, W, 3) uint8; raises ImageError where it is none."""
+        """Append one image, (H, W, 3) uint8 RGB.
+
+        Raises:
+            ImageError: this is no such image.
+        """
         _require_image(image)
         fitted = fit(image, self._width, self._height)
         even = cv2.copyMakeBorder(
@@ -59,11 +69,17 @@ class VideoWriter:
         self._video.write(cv2.cvtColor(even, cv2.COLOR_RGB2BGR))
 
     def close(self) -> None:
-        """Finish the file and give it its name; raises OutputError where nothing could be written."""
+        """Finish the file and give it its name.
+
+        Raises:
+            OutputError: nothing could be written.
+        """
         self._video.release()
         growing_path = self._file.growing_path
         if not growing_path.is_file() or growing_path.stat().st_size == 0:
-            raise OutputError(f"{self._file.path} could not be written; check the free space of the disk")
+            raise OutputError(
+                f"{self._file.path} could not be written; check the free space of the disk."
+            )
         self._file.commit()
 
     def discard(self) -> None:
@@ -87,9 +103,11 @@ class VideoWriter:
 
 
 def write_image(path: Path, image: np.ndarray) -> None:
-    """Write an image, RGB (H, W, 3) uint8, in the format of the file's suffix, complete or not at all.
+    """Write an image, (H, W, 3) uint8 RGB, in the format of the file's suffix, whole or not at all.
 
-    Raises ImageError where it is no image, OutputError where the format or the place is impossible.
+    Raises:
+        ImageError: this is no such image.
+        OutputError: the format or the place is impossible.
     """
     _require_image(image)
     file = PartialFile(path)
@@ -100,7 +118,7 @@ def write_image(path: Path, image: np.ndarray) -> None:
     if not written:
         file.discard()
         raise OutputError(
-            f"{path} cannot be written; use a name that ends in .png or .jpg, in a writable folder"
+            f"{path} cannot be written; use a name that ends in .png or .jpg, in a writable folder."
         )
     file.commit()
 
@@ -110,10 +128,17 @@ def contact_sheet(
 ) -> np.ndarray:
     """Lay images out row by row on one sheet, each above its caption.
 
-    images: RGB (H, W, 3) uint8, at least one; every cell has the size of the largest.
-    captions: one per image, or none at all; those that are too long are shortened.
-    Returns RGB (H, W, 3) uint8. Raises ImageError for an image that is none, ValueError where columns
-    or captions do not fit the images.
+    Args:
+        images: (H, W, 3) uint8 RGB, at least one; every cell has the size of the largest.
+        columns: cells in a row, at most.
+        captions: one per image, or none at all; those that are too long are shortened.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+
+    Raises:
+        ImageError: an image is none.
+        ValueError: columns or captions do not fit the images.
     """
     if not images or columns < 1:
         raise ValueError("a contact sheet needs at least one image and one column")
@@ -154,7 +179,9 @@ def contact_sheet(
 def fit(
     image: np.ndarray, width: int, height: int, background: lettering.Colour = (0, 0, 0)
 ) -> np.ndarray:
-    """Scale an image (H, W, 3) uint8 to fit a frame of width × height, centred, its proportions kept."""
+    """Scale an image (H, W, 3) uint8 to fit a frame of that width and height, centred, its
+    proportions kept.
+    """
     if image.shape[:2] == (height, width):
         return image
     scale = min(width / image.shape[1], height / image.shape[0])
@@ -171,5 +198,6 @@ def fit(
 def _require_image(image: np.ndarray) -> None:
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
         raise ImageError(
-            f"an image must be a (height, width, 3) array of uint8, not {image.dtype} {image.shape}"
+            f"An image must be a (height, width, 3) array of uint8, "
+            f"not {image.dtype} {image.shape}."
         )

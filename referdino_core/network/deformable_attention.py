@@ -1,13 +1,13 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Multi-scale deformable attention (Deformable DETR, section 4.1), as the network's specification has it.
+"""Multi-scale deformable attention (Deformable DETR, section 4.1; the network's specification).
 
 ``multi_scale_deformable_attention`` is the operator. It has a portable version for every device and
-precision, and a fused one for float32 on the CPU, which agree within 1e-5. ``DeformableAttention`` is
-the attention block around it.
+precision, and a fused one for float32 on the CPU, which agree within 1e-5. ``DeformableAttention``
+is the attention block around it.
 
-Shapes are written with N images, S cells over all levels, Q queries, M heads of D channels, L levels
-and P sampling points.
+Shapes are written with N images, S cells over all levels, Q queries, M heads of D channels, L
+levels and P sampling points.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from referdino_core.kernels import fused_kernel
+from referdino_core.kernels import fused_kernel, kernel_status
 
 __all__ = [
     "DeformableAttention",
@@ -64,7 +64,7 @@ def multi_scale_deformable_attention(
 def portable_deformable_attention(
     value: Tensor, spatial_shapes: SpatialShapes, locations: Tensor, weights: Tensor
 ) -> Tensor:
-    """The operator through ``grid_sample``, for every device; see ``multi_scale_deformable_attention``."""
+    """``multi_scale_deformable_attention`` through ``grid_sample``, for every device."""
     _check_shapes(value, spatial_shapes, locations, weights)
     precision = value.dtype
     value, locations, weights = (_full_precision(x) for x in (value, locations, weights))
@@ -91,11 +91,11 @@ def portable_deformable_attention(
 def fused_deformable_attention(
     value: Tensor, spatial_shapes: SpatialShapes, locations: Tensor, weights: Tensor
 ) -> Tensor:
-    """The operator through the fused CPU kernel, in float32; see ``multi_scale_deformable_attention``.
+    """``multi_scale_deformable_attention`` through the fused CPU kernel, in float32.
 
     Raises:
         ValueError: shapes that do not belong together.
-        RuntimeError: the kernel is not available (``referdino_core.kernels.kernel_status()`` says why).
+        RuntimeError: the kernel is not available here.
     """
     _check_shapes(value, spatial_shapes, locations, weights)
     output: Tensor = _FusedDeformableAttention.apply(
@@ -113,7 +113,7 @@ class _FusedDeformableAttention(torch.autograd.Function):
     ) -> Tensor:
         kernel = fused_kernel()
         if kernel is None:
-            raise RuntimeError("the fused CPU kernel is not available")
+            raise RuntimeError(f"the fused CPU kernel is not available: {kernel_status()}")
         value, locations, weights = (x.contiguous() for x in (value, locations, weights))
         ctx.save_for_backward(value, locations, weights)
         ctx.kernel = kernel
@@ -122,9 +122,7 @@ class _FusedDeformableAttention(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(
-        ctx: Any, output_gradient: Tensor
-    ) -> tuple[Tensor, None, Tensor, Tensor]:
+    def backward(ctx: Any, output_gradient: Tensor) -> tuple[Tensor, None, Tensor, Tensor]:
         value, locations, weights = ctx.saved_tensors
         to_value, to_locations, to_weights = ctx.kernel.deformable_attention_gradients(
             value, ctx.spatial_shapes, locations, weights, output_gradient.contiguous()
@@ -151,8 +149,8 @@ def _check_shapes(
 ) -> None:
     if value.dim() != 4 or locations.dim() != 6 or weights.dim() != 5:
         raise ValueError(
-            "deformable attention takes value (N, S, M, D), locations (N, Q, M, L, P, 2) and weights "
-            f"(N, Q, M, L, P), not {_shapes(value, locations, weights)}"
+            "deformable attention takes value (N, S, M, D), locations (N, Q, M, L, P, 2) and "
+            f"weights (N, Q, M, L, P), not {_shapes(value, locations, weights)}"
         )
     if any(height < 1 or width < 1 for height, width in spatial_shapes):
         raise ValueError(f"deformable attention: levels {tuple(spatial_shapes)} have an empty one")
@@ -199,7 +197,7 @@ class DeformableAttention(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Deformable DETR's start: head m looks in direction m of a ring, point p at p + 1 cells."""
+        """Deformable DETR's start: each head looks one way, point p to p + 1 cells from there."""
         angles = torch.arange(self.heads) * (2 * math.pi / self.heads)
         ring = torch.stack([angles.cos(), angles.sin()], -1)
         ring = ring / ring.abs().amax(-1, keepdim=True)
@@ -262,5 +260,6 @@ class DeformableAttention(nn.Module):
         if references.shape[-1] == 4:
             return references[..., :2] + offsets / self.points * references[..., 2:] * 0.5
         raise ValueError(
-            f"references are points (x, y) or boxes (cx, cy, w, h), not {references.shape[-1]} numbers"
+            "references are points (x, y) or boxes (cx, cy, w, h), "
+            f"not {references.shape[-1]} numbers"
         )

@@ -13,6 +13,7 @@ from referdino_core.configuration import NetworkConfiguration
 from referdino_core.network.decoder import DecodedQueries, Decoder
 from referdino_core.network.fusion_encoder import FusionEncoder
 from referdino_core.network.image_encoder import ImageFeatures, valid_ratio
+from referdino_core.network.mask_decoder import MaskFeatures
 from referdino_core.network.pixel_decoder import PixelDecoder
 from referdino_core.network.query_selection import Proposals, QuerySelection
 from referdino_core.network.text_encoder import TextFeatures
@@ -25,8 +26,7 @@ class Grounding:
     Attributes:
         text: (N, L, d) fused text; text_padding: (N, L) bool.
         tokens: (N, S, d) fused image tokens of levels with these `spatial_shapes`.
-        mask_features: (N, d, h, w) at stride 4; mask_padding: (N, h, w) bool.
-        mask_valid_ratio: (N, 2) non-padded share of the mask features' width and height.
+        masks: what masks are decoded from.
         proposals: the queries' beginnings; layers: the survivors of every decoder layer.
     """
 
@@ -34,9 +34,7 @@ class Grounding:
     text_padding: Tensor
     tokens: Tensor
     spatial_shapes: tuple[tuple[int, int], ...]
-    mask_features: Tensor
-    mask_padding: Tensor
-    mask_valid_ratio: Tensor
+    masks: MaskFeatures
     proposals: Proposals
     layers: tuple[DecodedQueries, ...]
 
@@ -70,19 +68,21 @@ class Grounder(nn.Module):
             text_padding=text.padding,
             tokens=tokens,
             spatial_shapes=image.spatial_shapes,
-            mask_features=self.mask_features(tokens, image),
-            mask_padding=image.finest_padding,
-            mask_valid_ratio=valid_ratio(image.finest_padding),
+            masks=self.mask_features(tokens, image),
             proposals=proposals,
             layers=self.decoder(proposals, tokens, image, fused_text, text.padding),
         )
 
-    def mask_features(self, tokens: Tensor, image: ImageFeatures) -> Tensor:
-        """Mask features (N, d, h, w) at stride 4 of fused tokens (N, S, d)."""
+    def mask_features(self, tokens: Tensor, image: ImageFeatures) -> MaskFeatures:
+        """Mask features of fused tokens (N, S, d)."""
         sizes = [height * width for height, width in image.spatial_shapes]
         levels = torch.split(tokens, sizes, dim=1)[:3]
         stride8, stride16, stride32 = (
             level.transpose(1, 2).unflatten(-1, shape)
             for level, shape in zip(levels, image.spatial_shapes, strict=False)
         )
-        return self.pixel_decoder((stride8, stride16, stride32), image.finest)
+        return MaskFeatures(
+            self.pixel_decoder((stride8, stride16, stride32), image.finest),
+            image.finest_padding,
+            valid_ratio(image.finest_padding),
+        )

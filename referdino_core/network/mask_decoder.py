@@ -4,10 +4,30 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from torch import Tensor, nn
 
 from referdino_core.configuration import NetworkConfiguration
 from referdino_core.network.attention import DecoderLayer
+
+
+@dataclass(frozen=True)
+class MaskFeatures:
+    """What the masks of N sentences are decoded from, at stride 4.
+
+    Attributes:
+        features: (N, d, h, w). padding: (N, h, w) bool, True on padding.
+        valid_ratio: (N, 2) non-padded share of width and height.
+    """
+
+    features: Tensor
+    padding: Tensor
+    valid_ratio: Tensor
+
+    def select(self, rows: Tensor) -> MaskFeatures:
+        """Those of some sentences; `rows` is (M,) int64."""
+        return MaskFeatures(self.features[rows], self.padding[rows], self.valid_ratio[rows])
 
 
 class MaskDecoder(nn.Module):
@@ -30,8 +50,7 @@ class MaskDecoder(nn.Module):
         references: Tensor,
         text: Tensor,
         text_padding: Tensor,
-        mask_features: Tensor,
-        mask_padding: Tensor,
+        masks: MaskFeatures,
     ) -> Tensor:
         """Mask embeddings (N, Q, d).
 
@@ -39,14 +58,14 @@ class MaskDecoder(nn.Module):
             queries, positions: (N, Q, d).
             references: (N, Q, 4) boxes, scaled by the mask features' valid ratio.
             text: (N, L, d); text_padding: (N, L) bool.
-            mask_features: (N, d, h, w); mask_padding: (N, h, w) bool.
+            masks: the features that are looked at.
         """
-        height, width = mask_features.shape[-2:]
-        memory = mask_features.flatten(2).transpose(1, 2)
+        height, width = masks.features.shape[-2:]
+        memory = masks.features.flatten(2).transpose(1, 2)
         for layer in self.layers:
             queries, _, _ = layer(
                 queries, positions, references[:, :, None], text, text_padding,
-                memory, mask_padding.flatten(1), ((height, width),),
+                memory, masks.padding.flatten(1), ((height, width),),
             )  # fmt: skip
         return queries
 

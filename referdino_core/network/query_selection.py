@@ -21,6 +21,7 @@ class Proposals:
 
     Attributes:
         scores: (N, Q) logits. boxes: (N, Q, 4) centre x, y, width, height in [0, 1].
+        anchors: (N, Q, 4) the tokens' proposal boxes, before the box head.
         features: (N, Q, d) the tokens behind the boxes.
         contents: (N, Q, d) learned content queries for the decoder, by rank.
         every_score: (N, S) logits of all tokens, for dense supervision.
@@ -28,6 +29,7 @@ class Proposals:
 
     scores: Tensor
     boxes: Tensor
+    anchors: Tensor
     features: Tensor
     contents: Tensor
     every_score: Tensor
@@ -55,9 +57,10 @@ class QuerySelection(nn.Module):
         count = min(self.contents.num_embeddings, tokens.shape[1])
         scores, best = every_score.topk(count, dim=1)
         features = take(features, best)
-        boxes = (self.box_head(features) + take(logits, best)).sigmoid()
+        anchors = take(logits, best)
+        boxes = (self.box_head(features) + anchors).sigmoid()
         contents = self.contents.weight[:count].expand(len(tokens), -1, -1)
-        return Proposals(scores, boxes, features, contents, every_score)
+        return Proposals(scores, boxes, anchors.sigmoid(), features, contents, every_score)
 
 
 def take(tokens: Tensor, indices: Tensor) -> Tensor:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from referdino_core.configuration import NetworkConfiguration
-from referdino_core.network.grounder import Grounder, Grounding
-from referdino_core.network.mask_decoder import MaskDecoder
+from referdino_core.network.grounder import Grounder
+from referdino_core.network.mask_decoder import MaskDecoder, MaskFeatures
 from referdino_core.network.object_memory import Window
 from referdino_core.network.temporal_decoder import TemporalDecoder
 from referdino_core.network.token_similarity import TokenSimilarity
@@ -45,8 +45,8 @@ class Readout(nn.Module):
         self.query_positions = grounder.decoder.query_positions
         self.boxes = grounder.decoder.refine
 
-    def forward(self, window: Window, newest: Grounding) -> SlotReadings:
-        """Read every slot at the newest frame; `newest` is that frame's grounding."""
+    def forward(self, window: Window, masks: MaskFeatures) -> SlotReadings:
+        """Read every slot at the newest frame; `masks` are that frame's mask features."""
         history = self.temporal_decoder(window.queries, window.text[:, :, 0], window.ages)
         references = window.references[:, -1]
         text = window.text[:, -1]
@@ -54,7 +54,7 @@ class Readout(nn.Module):
             scores=self.similarity(history, window.text, window.text_padding[:, None]),
             boxes=self.boxes(history[:, -1], references),
             mask_embeddings=self.mask_embeddings(
-                history[:, -1], references, text, window.text_padding, newest
+                history[:, -1], references, text, window.text_padding, masks
             ),
         )
 
@@ -64,11 +64,10 @@ class Readout(nn.Module):
         references: Tensor,
         text: Tensor,
         text_padding: Tensor,
-        frames: Grounding,
+        masks: MaskFeatures,
     ) -> Tensor:
         """Mask embeddings (N, Q, d) of queries (N, Q, d) over the frames' mask features."""
-        scaled = references * frames.mask_valid_ratio.repeat(1, 2)[:, None]
+        scaled = references * masks.valid_ratio.repeat(1, 2)[:, None]
         return self.mask_decoder(
-            queries, self.query_positions(scaled), scaled, text, text_padding,
-            frames.mask_features, frames.mask_padding,
-        )  # fmt: skip
+            queries, self.query_positions(scaled), scaled, text, text_padding, masks
+        )

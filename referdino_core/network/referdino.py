@@ -79,12 +79,12 @@ class ReferDINO(nn.Module):
     def predict(self, queries: Tensor, references: Tensor, grounding: Grounding) -> ClipPrediction:
         """Scores, boxes and masks of (T, Q, d) queries with (T, Q, 4) references."""
         embeddings = self.readout.mask_embeddings(
-            queries, references, grounding.text, grounding.text_padding, grounding
+            queries, references, grounding.text, grounding.text_padding, grounding.masks
         )
         return ClipPrediction(
             scores=self.readout.similarity(queries, grounding.text, grounding.text_padding),
             boxes=self.readout.boxes(queries, references),
-            masks=decode_masks(embeddings, grounding.mask_features),
+            masks=decode_masks(embeddings, grounding.masks.features),
         )
 
     def stream(self, input_ids: Tensor, window: int = 8) -> Stream:
@@ -119,8 +119,8 @@ class Stream:
             0.1 * self.frames if stamp is None else stamp,
         )
         self.frames += 1
-        readings = model.readout(stack_windows([self.memory]), grounding)
-        masks = decode_masks(readings.mask_embeddings, grounding.mask_features)
+        readings = model.readout(stack_windows([self.memory]), grounding.masks)
+        masks = decode_masks(readings.mask_embeddings, grounding.masks.features)
         return FramePrediction(readings.scores[0, -1], readings.boxes[0], masks[0])
 
 

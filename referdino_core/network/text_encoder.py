@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import BertConfig, BertModel
 
@@ -38,6 +39,33 @@ class TextFeatures:
                 for name in ("tokens", "padding", "attention", "positions")
             )
         )
+
+
+def stack_texts(texts: Sequence[TextFeatures]) -> TextFeatures:
+    """One batch of separately encoded sentences, padded to the longest."""
+    length = max(text.tokens.shape[1] for text in texts)
+
+    def padded(name: str, fill: float, axes: int) -> Tensor:
+        rows = []
+        for text in texts:
+            short = length - text.tokens.shape[1]
+            amounts = {1: (0, short), 2: (0, 0, 0, short)}[axes]
+            rows.append(F.pad(getattr(text, name), amounts, value=fill))
+        return torch.cat(rows)
+
+    attention = torch.eye(length, dtype=torch.bool, device=texts[0].tokens.device)
+    attention = attention.repeat(sum(len(text.tokens) for text in texts), 1, 1)
+    row = 0
+    for text in texts:
+        count, size = text.attention.shape[:2]
+        attention[row : row + count, :size, :size] = text.attention
+        row += count
+    return TextFeatures(
+        tokens=padded("tokens", 0, axes=2),
+        padding=padded("padding", True, axes=1),
+        attention=attention,
+        positions=padded("positions", 0, axes=1),
+    )
 
 
 def sub_sentences(input_ids: Tensor, sentence_ends: Sequence[int]) -> tuple[Tensor, Tensor]:

@@ -50,7 +50,7 @@ def frame_losses(
     final_boxes = model.readout.boxes(queries, grounding.references)
     losses["readout"] = layer_loss(scores, final_boxes, boxes, exists)
     embeddings = model.readout.mask_embeddings(
-        queries, grounding.references, text, padding, grounding
+        queries, grounding.references, text, padding, grounding.masks
     )
     losses["masks"] = best_mask_loss(embeddings, grounding, final_boxes, batch)
     return losses
@@ -65,5 +65,5 @@ def best_mask_loss(
     drawn = torch.randperm(len(rows))[:MOST_MASKS]
     rows, objects = rows[drawn], objects[drawn]
     chosen = embeddings[rows, best[rows, objects]]
-    logits = decode_masks(chosen[:, None], grounding.mask_features[rows])[:, 0]
+    logits = decode_masks(chosen[:, None], grounding.masks.features[rows])[:, 0]
     return mask_loss(logits, batch.masks[rows, objects])

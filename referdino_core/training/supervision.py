@@ -106,7 +106,7 @@ def mask_loss(logits: Tensor, truth: Tensor) -> Tensor:
     entropy = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
     # An object covers a few per cent of the image; its own area is the fair measure.
     entropy = entropy.flatten(1).sum(1) / (area + 50)
-    return (5 * dice + 2 * entropy).mean()
+    return (5 * dice + 0.5 * entropy).mean()
 
 
 def token_loss(

@@ -16,15 +16,18 @@ SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 KINDS: tuple[Kind, ...] = ("attribute", "location", "relation", "motion", "direction", "absent")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SceneObject:
     """One object of a clip and its true track.
 
-    shape: "ball", "box", "cylinder" or "capsule"; colour: one of `scene.COLOURS`; size: "small" or "big".
+    shape: "ball", "box", "cylinder" or "capsule"; colour: one of `scene.COLOURS`; size: "small" or
+    "big".
     moving: whether it moves over the floor; an object that does not is exactly still.
-    velocity: mean velocity in metres per second, (x to the right, y away) as seen by the first camera pose.
+    velocity: mean velocity in metres per second, (x to the right, y away) as seen by the first
+    camera pose.
     positions: (T, 3) float64, centre in metres in the world.
-    image_positions: (T, 2) float64, projected centre in pixels (x, y), also while out of view or hidden.
+    image_positions: (T, 2) float64, projected centre in pixels (x, y), also while out of view or
+    hidden.
     distances: (T,) float64, distance of the centre along the camera's axis in metres.
     areas: (T,) int64, visible pixels in the segmentation.
     """
@@ -47,8 +50,8 @@ class Expression:
     text: lower-case words of `VOCABULARY` with single spaces.
     kind: what decides the referent; "absent" is true of nothing in view in any frame.
     target: 1-based object id as in the segmentation, None for kind "absent".
-    candidates: ids of every object in view that fits the static words, for the kinds motion, direction
-        and absent; (target,) for the others.
+    candidates: ids of every object in view that fits the static words, for the kinds motion,
+        direction and absent (without the anchor of a relation); (target,) for the others.
     """
 
     text: str
@@ -57,7 +60,7 @@ class Expression:
     candidates: tuple[int, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Clip:
     """A rendered clip with its truth.
 

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import product
 from typing import TypeVar
 
@@ -23,6 +23,7 @@ from referdino_core.world.observation import Observation, Verdict
 from referdino_core.world.scene import COLOURS, SHAPES, SIZES
 
 _Found = TypeVar("_Found")
+_Utter = Callable[[Description, str], str]
 
 _ANY_OBJECT = Description(None, None, None)
 _KEEP_REDUNDANT = 0.15
@@ -38,9 +39,9 @@ def enumerate_expressions(
 ) -> tuple[Expression, ...]:
     """The referring expressions of a clip, each text once; `rng` chooses the wording.
 
-    A sentence is kept only if one object surely fits it and every other object in view surely does not,
-    over the whole clip. Sentences about motion and direction are made only when the camera is still, and
-    mostly where the static words fit at least two objects.
+    A sentence is kept only if one object surely fits it and every other object in view surely does
+    not, over the whole clip. Sentences about motion and direction are made only when the camera is
+    still, and mostly where the static words fit at least two objects.
     """
     finder = _Finder(rng, observation)
     found = list(finder.attributes())
@@ -60,7 +61,9 @@ class _Finder:
         self._grammar = Grammar(rng)
         self._observation = observation
         self._objects = observation.objects
-        in_view = [item for item, seen in zip(self._objects, observation.in_view) if seen]
+        in_view = [
+            item for item, seen in zip(self._objects, observation.in_view, strict=True) if seen
+        ]
         descriptions = {
             Description(*choice)
             for item in in_view
@@ -74,7 +77,8 @@ class _Finder:
             for d, members in self._members.items()
             if len(members) and not len(self._fitting(d, faint))
         }
-        """Without the descriptions that fit something of a few pixels, which is never surely absent."""
+        """Without the descriptions that fit something of a few pixels, which is never surely
+        absent."""
         self._names: dict[int, list[Description]] = {}
         for description, members in self._members.items():
             if len(members) == 1 and description != _ANY_OBJECT:
@@ -153,9 +157,11 @@ class _Finder:
             yield from self._unmoved()
 
     def _missing_looks(self) -> list[Description]:
-        """Descriptions of two or three words that fit nothing and differ in one word from an object's."""
+        """Descriptions of two or three words that fit nothing and differ in one word from an
+        object's.
+        """
         near = set()
-        for item, seen in zip(self._objects, self._observation.in_view):
+        for item, seen in zip(self._objects, self._observation.in_view, strict=True):
             if not seen:
                 continue
             full = (item.size, item.colour, item.shape)
@@ -188,7 +194,7 @@ class _Finder:
             yield self._absent(text, rivals)
 
     def _unmoved(self) -> Iterator[Expression]:
-        found = []
+        found: list[tuple[_Utter, Description, str, np.ndarray]] = []
         for description, members in self._plain_members.items():
             for word in MOTION_WORDS:
                 if self._motion_verdict(word).sure_not[members].all():

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-VOCABULARY: tuple[str, ...] = tuple(
-    "the a red green blue yellow purple orange white black ball sphere box cube cylinder capsule"
-    " object thing one small little big large on in of to left right leftmost rightmost middle"
-    " center closest nearest farthest behind front next beside moving going standing still that"
-    " is".split()
+VOCABULARY: tuple[str, ...] = (
+    *("the", "a", "red", "green", "blue", "yellow", "purple", "orange", "white", "black"),
+    *("ball", "sphere", "box", "cube", "cylinder", "capsule", "object", "thing", "one"),
+    *("small", "little", "big", "large", "on", "in", "of", "to"),
+    *("left", "right", "leftmost", "rightmost", "middle", "center"),
+    *("closest", "nearest", "farthest", "behind", "front", "next", "beside"),
+    *("moving", "going", "standing", "still", "that", "is"),
 )
 """Every word that a sentence of the world can hold."""
 
@@ -26,11 +28,11 @@ _NOUNS: dict[str | None, tuple[str, ...]] = {
 _SIZE_WORDS = {"small": ("small", "small", "little"), "big": ("big", "big", "large")}
 
 _LOCATIONS = {
-    "left": ("{noun phrase} on the left", "{noun phrase} on the left", "leftmost {noun phrase}"),
-    "right": ("{noun phrase} on the right", "{noun phrase} on the right", "rightmost {noun phrase}"),
-    "middle": ("{noun phrase} in the middle", "{noun phrase} in the center"),
-    "closest": ("closest {noun phrase}", "nearest {noun phrase}"),
-    "farthest": ("farthest {noun phrase}",),
+    "left": ("{phrase} on the left", "{phrase} on the left", "leftmost {phrase}"),
+    "right": ("{phrase} on the right", "{phrase} on the right", "rightmost {phrase}"),
+    "middle": ("{phrase} in the middle", "{phrase} in the center"),
+    "closest": ("closest {phrase}", "nearest {phrase}"),
+    "farthest": ("farthest {phrase}",),
 }
 _RELATIONS = {
     "left": ("left of", "to the left of"),
@@ -40,18 +42,18 @@ _RELATIONS = {
     "next": ("next to", "beside"),
 }
 _MOTIONS = {
-    "moving": ("moving {noun phrase}", "{noun phrase} that is moving"),
+    "moving": ("moving {phrase}", "{phrase} that is moving"),
     "still": (
-        "still {noun phrase}",
-        "{noun phrase} standing still",
-        "{noun phrase} that is standing still",
+        "still {phrase}",
+        "{phrase} standing still",
+        "{phrase} that is standing still",
     ),
 }
 _DIRECTIONS = (
-    "{noun phrase} moving {side}",
-    "{noun phrase} moving to the {side}",
-    "{noun phrase} going {side}",
-    "{noun phrase} that is moving {side}",
+    "{phrase} moving {side}",
+    "{phrase} moving to the {side}",
+    "{phrase} going {side}",
+    "{phrase} that is moving {side}",
 )
 
 LOCATION_WORDS = tuple(_LOCATIONS)
@@ -59,6 +61,7 @@ RELATION_WORDS = tuple(_RELATIONS)
 MOTION_WORDS = tuple(_MOTIONS)
 DIRECTION_SIDES = ("left", "right")
 _INDEFINITE = 0.08
+"""Share of the sentences that begin with "a", which never stands before an o."""
 
 
 @dataclass(frozen=True)
@@ -105,11 +108,11 @@ class Grammar:
 
     def _fill(self, forms: tuple[str, ...], description: Description) -> str:
         phrase = self._noun_phrase(description)
-        return self._pick(forms).replace("{noun phrase}", phrase)
+        return self._pick(forms).replace("{phrase}", phrase)
 
     def _sentence(self, words: str) -> str:
-        article = "a" if self._rng.random() < _INDEFINITE else "the"
-        return f"{article} {words}"
+        indefinite = self._rng.random() < _INDEFINITE and not words.startswith("o")
+        return f"{'a' if indefinite else 'the'} {words}"
 
     def _noun_phrase(self, description: Description) -> str:
         words = []

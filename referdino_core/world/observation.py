@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What can be said of the objects of a clip, with margins: sure, sure not, or left open.
 
-Every predicate comes as two boolean arrays over the objects. `sure` holds where it is true with a margin
-in every frame that counts, `sure_not` where it is false with a margin. An object in neither is too close
-to call, and a sentence that it could fit is not uttered.
+Every predicate comes as two boolean arrays over the objects. `sure` holds where it is true with a
+margin in every frame that counts, `sure_not` where it is false with a margin. An object in neither
+is too close to call, and a sentence that it could fit is not uttered.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ class Observation:
     """The measured truth of a clip that predicates are decided on.
 
     objects: K objects with tracks over T frames. camera_moves: whether the camera moves.
-    in_view: (K,) bool, shows a pixel in some frame. noticed: (K,) bool, shows enough of them to be a
-    distractor. eligible: (K,) bool, fit to be a target: large enough in
-    more than half of the frames. visible: (K, T) bool.
+    in_view: (K,) bool, shows a pixel in some frame. noticed: (K,) bool, shows enough of them to be
+    a distractor. eligible: (K,) bool, fit to be a target: large enough in more than half of the
+    frames. visible: (K, T) bool.
     """
 
     def __init__(
@@ -59,19 +59,19 @@ class Observation:
         self.in_view = areas.max(axis=1) > 0
         self.noticed = areas.max(axis=1) >= NOTICED_AREA
         self.eligible = (areas >= TARGET_AREA).mean(axis=1) > 0.5
-        self._columns = (
-            np.stack([item.image_positions[:, 0] for item in objects]) / settings.width
-        )
+        self._columns = np.stack([item.image_positions[:, 0] for item in objects]) / settings.width
         self._rows = np.stack([item.image_positions[:, 1] for item in objects]) / settings.width
         self._distances = np.stack([item.distances for item in objects])
         self._ground = np.stack([item.positions[:, :2] for item in objects])
         self._half_widths = np.stack([_half_widths(item) for item in objects]) / settings.width
 
     def superlative(self, word: str, members: np.ndarray) -> int | None:
-        """The member that is `word` ("left", "right", "middle", "closest", "farthest") of `members`.
+        """The member that is `word` ("left", "right", "middle", "closest", "farthest") of
+        `members`.
 
-        members: indices of at least two objects. The winner is visible in every frame and wins in every
-        frame by 12 % of the image width, or by 15 % and 0.35 m of distance. None without such a winner.
+        members: indices of at least two objects. The winner is visible in every frame and wins in
+        every frame by 12 % of the image width, or by 15 % and 0.35 m of distance. None without such
+        a winner.
         """
         for winner in members:
             others = members[members != winner]
@@ -100,9 +100,9 @@ class Observation:
     def relation(self, word: str, anchor: int) -> Verdict:
         """Which objects are `word` ("left", "right", "behind", "front", "next") of the anchor.
 
-        Left and right: by 12 % of the image width in the image. Behind and in front: 0.35 m farther or
-        nearer, in columns that the anchor also takes. Next to: a gap of at most the anchor's own size,
-        at about the same distance. Frames count in which the object or the anchor is visible.
+        Left and right: by 12 % of the image width in the image. Behind and in front: 0.35 m farther
+        or nearer, in columns that the anchor also takes. Next to: a gap of at most the anchor's own
+        size, at about the same distance. Frames count in which the object or the anchor is visible.
         """
         right_by = self._columns - self._columns[anchor]
         beyond = self._distances - self._distances[anchor]
@@ -132,7 +132,9 @@ class Observation:
         return Verdict(moving & (speeds >= MOVING_SPEED), ~moving)
 
     def direction(self, side: str) -> Verdict:
-        """Which objects move to the "left" or "right" in the image, all the time that they are seen."""
+        """Which objects move to the "left" or "right" in the image, all the time that they are
+        seen.
+        """
         sign = 1.0 if side == "right" else -1.0
         steps = sign * np.diff(self._columns, axis=1) / self._frame_seconds
         steps = steps * (self.settings.width / self.settings.pixel_scale)
@@ -162,6 +164,8 @@ class Observation:
 
 
 def _half_widths(item: SceneObject) -> np.ndarray:
-    """Half the width of an object on the image, (T,) pixels, from its largest visible area per distance."""
+    """Half the width of an object on the image, (T,) pixels, from its largest visible area per
+    distance.
+    """
     reach = np.sqrt((item.areas * item.distances**2).max()) / 2
     return reach / np.maximum(item.distances, 0.05)

@@ -24,8 +24,8 @@ _PATROL_SECONDS = 3.0
 class CameraPath:
     """Poses of a pinhole camera.
 
-    positions: (T, 3) metres. rotations: (T, 3, 3), columns are the camera's right, up and backward axes
-    in the world. fovy: vertical field of view in degrees.
+    positions: (T, 3) metres. rotations: (T, 3, 3), columns are the camera's right, up and backward
+    axes in the world. fovy: vertical field of view in degrees.
     """
 
     positions: np.ndarray
@@ -33,9 +33,7 @@ class CameraPath:
     fovy: float
     moving: bool
 
-    def project(
-        self, points: np.ndarray, settings: WorldSettings
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def project(self, points: np.ndarray, settings: WorldSettings) -> tuple[np.ndarray, np.ndarray]:
         """Pixels (T, 2) as x, y and distances (T,) along the axis, metres, of points (T, 3)."""
         local = np.einsum("tij,ti->tj", self.rotations, points - self.positions)
         distance = -local[:, 2]
@@ -48,14 +46,18 @@ class CameraPath:
 
 @dataclass(frozen=True)
 class PathRequest:
-    """A wished motion: "still", "lateral" (side -1 left, +1 right) or "depth" (side -1 near, +1 away)."""
+    """A wished motion: "still", "lateral" (side -1 left, +1 right) or "depth" (side -1 near, +1
+    away).
+    """
 
     kind: Literal["still", "lateral", "depth"]
     side: float = 0.0
 
 
 def focal_length(fovy: float, height: int) -> float:
-    """Focal length in pixels for a vertical field of view in degrees and an image height in pixels."""
+    """Focal length in pixels for a vertical field of view in degrees and an image height in
+    pixels.
+    """
     return height / 2 / math.tan(math.radians(fovy) / 2)
 
 
@@ -95,8 +97,8 @@ def sample_path(
 ) -> np.ndarray:
     """A path over the floor, (T, 2) metres, not yet checked against other objects.
 
-    neighbours: floor points (2,) of objects that stand still; some of the others stand behind, before or
-    next to one of them or pass behind it. Some paths cross the border of the view.
+    neighbours: floor points (2,) of objects that stand still; some of the others stand behind,
+    before or next to one of them or pass behind it. Some paths cross the border of the view.
     """
     chance = rng.random()
     if request.kind == "still":
@@ -135,11 +137,15 @@ def _near(rng: np.random.Generator, neighbours: list[np.ndarray]) -> np.ndarray:
     if rng.random() < 0.35:
         along, across = rng.uniform(-0.2, 0.2), rng.uniform(0.45, 0.9)
     signs = rng.choice([-1.0, 1.0], 2)
-    return neighbour + signs[0] * along * ahead + signs[1] * across * np.array([ahead[1], -ahead[0]])
+    return (
+        neighbour + signs[0] * along * ahead + signs[1] * across * np.array([ahead[1], -ahead[0]])
+    )
 
 
 def _advance(rng: np.random.Generator, speed: float, stamps: np.ndarray) -> np.ndarray:
-    """Signed distance along the path, (T,) metres, 0 at half time; speed varies by a few per cent."""
+    """Signed distance along the path, (T,) metres, 0 at half time; speed varies by a few per
+    cent.
+    """
     ripple = rng.uniform(0.0, 0.12)
     rate = rng.uniform(2.0, 5.0)
     phase = rng.uniform(0, 2 * math.pi)
@@ -155,7 +161,9 @@ def _advance(rng: np.random.Generator, speed: float, stamps: np.ndarray) -> np.n
 def _floor_point(
     rng: np.random.Generator, camera: CameraPath, column: float, settings: WorldSettings
 ) -> np.ndarray:
-    """A floor point (2,) seen in the given column (0 left border, 1 right) by the first camera pose."""
+    """A floor point (2,) seen in the given column (0 left border, 1 right) by the first camera
+    pose.
+    """
     height = camera.positions[0, 2]
     while True:
         depth = rng.uniform(_NEAR, _FAR)
@@ -168,6 +176,8 @@ def _floor_point(
 
 
 def _distance(camera: CameraPath, point: np.ndarray) -> float:
-    """Distance along the first camera axis, metres, of a floor point raised by an object's half height."""
+    """Distance along the first camera axis, metres, of a floor point raised by an object's half
+    height.
+    """
     raised = np.array([point[0], point[1], 0.25]) - camera.positions[0]
     return float(-raised @ camera.rotations[0][:, 2])

@@ -15,7 +15,7 @@ from referdino_core.errors import ReferDINOError
 from referdino_core.world.clip import SPLITS, Clip, SceneObject, Split
 from referdino_core.world.expressions import enumerate_expressions
 from referdino_core.world.observation import Observation
-from referdino_core.world.scene import FINISH_COUNT, MAX_OBJECTS, Body, Scene, sample_scene
+from referdino_core.world.scene import FINISHES, MAX_OBJECTS, Body, Scene, sample_scene
 from referdino_core.world.settings import WorldSettings
 from referdino_core.world.textures import TEXTURE_COUNT, TEXTURE_SIZE, build_textures
 
@@ -201,7 +201,7 @@ def _import_mujoco() -> ModuleType:
         os.environ.setdefault("MUJOCO_GL", "egl")
     try:
         import mujoco
-        import mujoco.renderer  # noqa: F401  loads OpenGL, which may be missing
+        import mujoco.renderer  # loads OpenGL, which may be missing
     except ModuleNotFoundError as error:
         if error.name == "mujoco":
             raise WorldUnavailable(
@@ -217,7 +217,7 @@ def _no_opengl(error: Exception) -> str:
     platform = os.environ.get("MUJOCO_GL", "default")
     return (
         f"the world cannot be rendered: no OpenGL through MUJOCO_GL={platform} ({error});"
-        " install Mesa's EGL (libegl1, libgl1-mesa-dri) or set MUJOCO_GL=osmesa"
+        " install Mesa's EGL (on Debian: libegl1 and libgl1-mesa-dri) and unset MUJOCO_GL"
     ).replace("\n", " ")
 
 
@@ -226,18 +226,17 @@ def _model_xml(settings: WorldSettings) -> str:
     rng = np.random.default_rng(TEXTURE_COUNT)
     assets = []
     for number in range(TEXTURE_COUNT):
-        repeat = " ".join(["%.3f" % rng.uniform(0.35, 1.3)] * 2)
+        repeat = rng.uniform(0.35, 1.3)
         assets.append(
             f'<texture name="t{number}" type="2d" builtin="flat" rgb1="1 1 1"'
             f' width="{TEXTURE_SIZE}" height="{TEXTURE_SIZE}"/>'
             f'<material name="surface{number}" texture="t{number}" texuniform="true"'
-            f' texrepeat="{repeat}" specular="0.1" shininess="0.1"/>'
+            f' texrepeat="{repeat:.3f} {repeat:.3f}" specular="0.1" shininess="0.1"/>'
         )
-    for number, (specular, shininess) in enumerate(((0.05, 0.1), (0.3, 0.4), (0.6, 0.8))):
+    for number, (specular, shininess) in enumerate(FINISHES):
         assets.append(
             f'<material name="finish{number}" specular="{specular}" shininess="{shininess}"/>'
         )
-    assert FINISH_COUNT == 3
     walls = "".join(
         f'<body mocap="true"><geom name="wall{slot}" type="plane" size="8 1.6 0.1"'
         ' material="surface0"/></body>'

@@ -34,12 +34,14 @@ COLOURS: dict[str, tuple[float, float, float]] = {
     "white": (0.95, 0.95, 0.95),
     "black": (0.045, 0.045, 0.05),
 }
-FINISH_COUNT = 3
+FINISHES = ((0.05, 0.1), (0.3, 0.4), (0.6, 0.8))
+"""Specular reflection and shininess of the objects' surfaces, 0 to 1."""
 MIN_OBJECTS = 3
 MAX_OBJECTS = 7
 _COUNT_WEIGHTS = (0.08, 0.2, 0.24, 0.24, 0.24)
 _BASE_RADIUS = {"small": 0.19, "big": 0.345}
 _CLEARANCE = 0.06
+_CAMERA_CLEARANCE = 1.9
 
 
 @dataclass(frozen=True)
@@ -55,9 +57,9 @@ class Look:
 class Body:
     """An object as the renderer needs it.
 
-    extents: MuJoCo geom size (3,), metres. quaternion: (4,) w x y z. rgba: (4,) 0 to 1. finish: index of
-    the surface finish. path: (T, 3) centre in metres. footprint: radius in metres of the circle on the
-    floor that holds it.
+    extents: MuJoCo geom size (3,), metres. quaternion: (4,) w x y z. rgba: (4,) 0 to 1. finish:
+    index of the surface in `FINISHES`. path: (T, 3) centre in metres. footprint: radius in metres
+    of the circle on the floor that holds it.
     """
 
     look: Look
@@ -80,7 +82,9 @@ class Surface:
 
 @dataclass(frozen=True)
 class Wall:
-    """A wall that stands `distance` metres from the origin; `normal` (2,) points from it into the room."""
+    """A wall that stands `distance` metres from the origin; `normal` (2,) points from it into the
+    room.
+    """
 
     surface: Surface
     normal: np.ndarray
@@ -89,7 +93,9 @@ class Wall:
 
 @dataclass(frozen=True)
 class Lighting:
-    """A directional light: direction (3,), diffuse (3,) 0 to 1; ambient and frontal fill, 0 to 1."""
+    """A directional light: direction (3,), diffuse (3,) 0 to 1; ambient and frontal fill, 0 to
+    1.
+    """
 
     direction: np.ndarray
     diffuse: np.ndarray
@@ -111,8 +117,9 @@ class Scene:
 def sample_scene(rng: np.random.Generator, settings: WorldSettings) -> Scene:
     """A scene drawn from `rng`, with paths at the stamps of `settings`.
 
-    About 35 % of the cameras move. Most scenes seen by a still camera hold two objects that share static
-    words and differ in motion, so that "the ball moving left" cannot be found from "the ball" alone.
+    About 35 % of the cameras move. Most scenes seen by a still camera hold two objects that share
+    static words and differ in motion, so that "the ball moving left" cannot be found from "the
+    ball" alone.
     """
     while True:
         camera = sample_camera(rng, settings)
@@ -144,8 +151,9 @@ def _sample_cast(
     chance = {"opposed": 0.15, "one moves": 0.15, "mixed": 0.45, "still": 0.0}[story]
     for number in range(spare, count):
         if rng.random() < chance:
-            kind = "lateral" if rng.random() < 0.65 else "depth"
-            requests[number] = PathRequest(kind, float(rng.choice([-1.0, 1.0])))
+            way = float(rng.choice([-1.0, 1.0]))
+            lateral = rng.random() < 0.65
+            requests[number] = PathRequest("lateral" if lateral else "depth", way)
     return looks, requests
 
 
@@ -179,7 +187,7 @@ def _place(
 ) -> tuple[Body, ...]:
     """Finds a free path for each object; one that finds none is left out. Shuffled at the end."""
     bodies: list[Body] = []
-    for look, request in zip(looks, requests):
+    for look, request in zip(looks, requests, strict=True):
         extents, quaternion, height, footprint = _sample_form(rng, look)
         neighbours = [body.path[0, :2] for body in bodies if not body.moving]
         for _ in range(40):
@@ -189,7 +197,7 @@ def _place(
             path = np.column_stack([floor_path, np.full(len(floor_path), height)])
             moving = request.kind != "still"
             rgba = _sample_rgba(rng, look.colour)
-            finish = int(rng.integers(FINISH_COUNT))
+            finish = int(rng.integers(len(FINISHES)))
             bodies.append(Body(look, extents, quaternion, rgba, finish, path, footprint, moving))
             break
     return tuple(bodies[number] for number in rng.permutation(len(bodies)))
@@ -198,6 +206,9 @@ def _place(
 def _is_free(
     floor_path: np.ndarray, footprint: float, bodies: list[Body], walls: tuple[Wall, ...]
 ) -> bool:
+    """Whether the path keeps clear of the other objects, the walls and the camera."""
+    if np.hypot(*floor_path.T).min() < _CAMERA_CLEARANCE:
+        return False
     for body in bodies:
         gaps = np.hypot(*(floor_path - body.path[:, :2]).T) - footprint - body.footprint
         if gaps.min() < _CLEARANCE:
@@ -265,11 +276,11 @@ def _sample_room(rng: np.random.Generator) -> tuple[Surface, tuple[Wall, ...], L
     slope = rng.uniform(0.25, 0.75)
     direction = np.array([slope * math.cos(azimuth), slope * math.sin(azimuth), -1.0])
     warmth = rng.uniform(-0.05, 0.05)
-    diffuse = rng.uniform(0.5, 0.72) * np.array([1 + warmth, 1.0, 1 - warmth])
+    diffuse = rng.uniform(0.52, 0.8) * np.array([1 + warmth, 1.0, 1 - warmth])
     lighting = Lighting(
         direction / np.linalg.norm(direction),
         diffuse,
-        float(rng.uniform(0.26, 0.4)),
+        float(rng.uniform(0.28, 0.42)),
         float(rng.uniform(0.1, 0.25)),
     )
     return _sample_surface(rng), tuple(walls), lighting

@@ -24,8 +24,9 @@ class WorldSettings:
     frames: frames per clip, 1 to 3000.
     frame_rate: frames per second, above 0 and at most 120.
 
-    Raises ReferDINOError when a value is outside its range. A scene depends on its split, its index and
-    the stamps, not on the image size: the same clip can be had at several sizes of one aspect ratio.
+    Raises ReferDINOError when a value is outside its range. A scene depends on its split, its index
+    and the stamps, not on the image size: the same clip can be had at several sizes of one aspect
+    ratio.
     """
 
     width: int = 160
@@ -42,7 +43,7 @@ class WorldSettings:
                 )
         if not math.isfinite(self.frame_rate) or not 0 < self.frame_rate <= 120:
             raise ReferDINOError(
-                f"world setting frame_rate is {self.frame_rate!r}; give a number above 0, at most 120"
+                f"world setting frame_rate is {self.frame_rate!r}; give a number above 0 up to 120"
             )
 
     @property

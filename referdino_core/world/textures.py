@@ -14,8 +14,8 @@ _SEED = 20260
 def build_textures() -> np.ndarray:
     """The fixed set of textures, (TEXTURE_COUNT, TEXTURE_SIZE, TEXTURE_SIZE, 3) uint8.
 
-    Each mixes a pattern (none, checks, planks, tiles or stripes) with noise whose spectrum falls as a
-    power of frequency. They are nearly grey: a surface gets its hue from its own tint.
+    Each mixes a pattern (none, checks, planks, tiles or stripes) with noise whose spectrum falls as
+    a power of frequency. They are nearly grey: a surface gets its hue from its own tint.
     """
     patterns = (_plain, _checks, _planks, _tiles, _stripes)
     textures = []

@@ -1,0 +1,281 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""Session: several commands over one stream of images, with one model."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from referdino_core.boxes import centre_to_corners
+from referdino_core.building import load_model, tokenizer_of
+from referdino_core.configuration import SessionSettings
+from referdino_core.errors import CommandError, ImageError
+from referdino_core.network.mask_decoder import MaskFeatures, decode_masks
+from referdino_core.network.object_memory import ObjectMemory, stack_windows
+from referdino_core.network.pixels import to_pixels
+from referdino_core.network.readout import SlotReadings
+from referdino_core.network.referdino import ReferDINO
+from referdino_core.network.text_encoder import TextFeatures, stack_texts
+from referdino_core.network.tokenizer import Tokenizer, caption
+from referdino_core.session.target import Target, TargetState
+from referdino_core.session.target_tracker import TargetTracker
+
+logger = logging.getLogger("referdino.session")
+
+SINGLE_COMMAND = "command"
+MOST_COMMANDS = 64
+
+
+@dataclass
+class Command:
+    """One running command: its encoded text and everything it remembers."""
+
+    sentence: str
+    text: TextFeatures
+    memory: ObjectMemory
+    tracker: TargetTracker
+
+
+class Session:
+    """Follows what sentences refer to through a stream of images.
+
+    The image is encoded once per frame however many commands there are, a sentence once per
+    command; masks are decoded only for targets that are seen. Work and memory per frame do not
+    depend on how long the stream has run. Not thread-safe: one thread owns a session.
+    """
+
+    def __init__(
+        self,
+        model: ReferDINO | str | Path = "nano",
+        *,
+        window: int | None = None,
+        settings: SessionSettings | None = None,
+        device: str = "cpu",
+    ) -> None:
+        """Open a session.
+
+        Args:
+            model: a built model, "nano" (comes along), "swint" or "swinb" (downloaded weights),
+                or the path of a checkpoint.
+            window: frames that are averaged and remembered; overrides the settings'.
+            settings: thresholds of the target states.
+            device: where the model runs, e.g. "cpu" or "cuda".
+
+        Raises:
+            ReferDINOError: the model, its weights or the device is not to be had.
+        """
+        settings = settings or SessionSettings()
+        self.settings = settings if window is None else replace(settings, window=window)
+        self.model = load_model(model, device)
+        self.tokenizer: Tokenizer = tokenizer_of(self.model.configuration)
+        self.last_reset: str | None = None
+        self.running: dict[str, Command] = {}
+        self.track_ids = itertools.count(1)
+        self.image_size: tuple[int, int] | None = None
+        self.stamp: float | None = None
+
+    @property
+    def model_name(self) -> str:
+        """Name of the model's configuration."""
+        return self.model.configuration.name
+
+    @property
+    def device(self) -> str:
+        """Where the model runs."""
+        return str(self.model.device)
+
+    @property
+    def commands(self) -> dict[str, str]:
+        """The running commands by id."""
+        return {key: command.sentence for key, command in self.running.items()}
+
+    @commands.setter
+    def commands(self, sentences: Mapping[str, str]) -> None:
+        """Replace the set; commands whose id and text stay keep what they remember.
+
+        Raises:
+            CommandError: an id or a sentence cannot be used; the running set stays as it was.
+        """
+        if len(sentences) > MOST_COMMANDS:
+            raise CommandError(
+                f"{len(sentences)} commands were given; at most {MOST_COMMANDS} run at once."
+            )
+        running = {}
+        for key, sentence in sentences.items():
+            if not isinstance(key, str) or not key.strip():
+                raise CommandError("Every command needs an id that is not empty.")
+            kept = self.running.get(key)
+            running[key] = kept if kept and kept.sentence == sentence else self.begin(sentence)
+        self.running = running
+
+    def command(self, sentence: str) -> None:
+        """Follow this sentence alone; an empty one clears.
+
+        Raises:
+            CommandError: the sentence cannot be used; what was running goes on.
+        """
+        blank = isinstance(sentence, str) and not sentence.strip()
+        self.commands = {} if blank else {SINGLE_COMMAND: sentence}
+
+    def begin(self, sentence: str) -> Command:
+        """A command with nothing remembered; the sentence is encoded here, once."""
+        caption(sentence)
+        ids = self.tokenizer.encode(sentence)
+        unknown = self.tokenizer.unknown_words(sentence)
+        if unknown:
+            logger.warning(
+                "The vocabulary of %s lacks: %s. It will guess from the other words.",
+                self.model_name,
+                ", ".join(dict.fromkeys(unknown)),
+            )
+        with torch.inference_mode():
+            text = self.model.text_encoder([ids])
+        return Command(sentence, text, self.new_memory(), self.new_tracker())
+
+    def new_memory(self) -> ObjectMemory:
+        """An object memory of the settings' window."""
+        return self.model.object_memory(self.settings.window)
+
+    def new_tracker(self) -> TargetTracker:
+        """A tracker that numbers its tracks from the session's counter."""
+        return TargetTracker(lambda: next(self.track_ids))
+
+    def reset(self, reason: str) -> None:
+        """Forget every command's memory, keep the commands, and say why in the log."""
+        self.last_reset = reason
+        logger.warning("Memories were reset: %s.", reason)
+        for command in self.running.values():
+            command.memory, command.tracker = self.new_memory(), self.new_tracker()
+
+    @torch.inference_mode()
+    def step(self, image: np.ndarray, stamp: float | None = None) -> tuple[Target, ...]:
+        """What every command refers to in the next image.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+            stamp: seconds; by default images are 0.1 s apart.
+
+        Returns:
+            One target per command, in the order of the commands.
+
+        Raises:
+            ImageError: this is no such image; the stream goes on with the next one.
+        """
+        check_image(image)
+        stamp = self.follow_stream(image.shape[:2], stamp)
+        if not self.running:
+            return ()
+        model, commands = self.model, list(self.running.values())
+        pixels = to_pixels(image, model.configuration.image_short_side, model.device)
+        features = model.image_encoder(pixels).repeat_interleave(len(commands))
+        grounding = model.grounder(features, stack_texts([c.text for c in commands]))
+        for row, command in enumerate(commands):
+            tokens = grounding.text[row, : command.text.tokens.shape[1]]
+            command.memory.update(grounding.queries[row], grounding.references[row], tokens, stamp)
+        targets: dict[int, Target] = {}
+        for rows in same_window(commands):
+            masks = grounding.masks.select(torch.tensor(rows, device=model.device))
+            readings = model.readout(stack_windows([commands[row].memory for row in rows]), masks)
+            for place, row in enumerate(rows):
+                targets[row] = self.answer(row, readings, place, masks, image.shape[:2], pixels)
+        return tuple(targets[row] for row in range(len(commands)))
+
+    def follow_stream(self, size: tuple[int, ...], stamp: float | None) -> float:
+        """Note size and stamp of the next image, and reset where the stream breaks."""
+        if stamp is None:
+            stamp = 0.0 if self.stamp is None else self.stamp + 0.1
+        elif not np.isfinite(stamp):
+            raise ImageError(f"The stamp {stamp} is no time; give seconds.")
+        height, width = size
+        if self.image_size not in (None, (height, width)):
+            before = "x".join(str(side) for side in reversed(self.image_size or ()))
+            self.reset(f"the image size changed from {before} to {width}x{height}")
+        if self.stamp is not None:
+            gap = stamp - self.stamp
+            if gap < 0:
+                self.reset(f"stamps jumped back by {-gap:.2f} s")
+            elif 0 < self.settings.max_gap < gap:
+                self.reset(f"there was a gap of {gap:.2f} s between images")
+        self.image_size, self.stamp = (height, width), stamp
+        return stamp
+
+    def answer(
+        self,
+        row: int,
+        readings: SlotReadings,
+        place: int,
+        masks: MaskFeatures,
+        size: tuple[int, int],
+        pixels: torch.Tensor,
+    ) -> Target:
+        """The target of one command; its mask is decoded only if it is seen."""
+        key = list(self.running)[row]
+        command = self.running[key]
+        height, width = size
+        corners = centre_to_corners(readings.boxes[place]).clamp(0, 1).cpu().numpy()
+        corners = corners * np.array([width, height, width, height], dtype=np.float32)
+        choice = command.tracker.update(
+            readings.scores[place].sigmoid().cpu().numpy(), corners, self.settings
+        )
+        mask = np.zeros(size, dtype=bool)
+        box = None
+        if choice.state is TargetState.TRACKING:
+            logits = decode_masks(
+                readings.mask_embeddings[place, choice.slot][None, None],
+                masks.features[place : place + 1],
+            )
+            mask = enlarge_mask(logits, pixels.shape[-2:], size, self.settings.mask_threshold)
+            left, top, right, bottom = (float(value) for value in corners[choice.slot])
+            box = (left, top, right, bottom)
+        return Target(
+            command_id=key,
+            command=command.sentence,
+            track_id=choice.track_id,
+            state=choice.state,
+            score=choice.score,
+            frame_score=choice.frame_score,
+            box=box,
+            mask=mask,
+        )
+
+
+def check_image(image: np.ndarray) -> None:
+    """Raise ImageError unless this is a non-empty (H, W, 3) uint8 array."""
+    if not isinstance(image, np.ndarray):
+        raise ImageError(f"An image is a NumPy array, not {type(image).__name__}.")
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        raise ImageError(
+            f"An image is (H, W, 3) uint8 RGB, not {image.shape} {image.dtype}; convert it first."
+        )
+    if not image.shape[0] or not image.shape[1]:
+        raise ImageError(f"The image has no pixels: {image.shape[1]}x{image.shape[0]}.")
+
+
+def same_window(commands: list[Command]) -> list[list[int]]:
+    """Rows of commands grouped by how many frames they remember."""
+    groups: dict[int, list[int]] = {}
+    for row, command in enumerate(commands):
+        groups.setdefault(len(command.memory.window), []).append(row)
+    return list(groups.values())
+
+
+def enlarge_mask(
+    logits: torch.Tensor,
+    resized: tuple[int, int] | torch.Size,
+    size: tuple[int, int],
+    threshold: float,
+) -> np.ndarray:
+    """(1, 1, h, w) logits at stride 4 of the resized image to an (H, W) bool mask of the image."""
+    logits = F.interpolate(logits, scale_factor=4, mode="bilinear")
+    logits = logits[..., : resized[0], : resized[1]]
+    if tuple(resized) != tuple(size):
+        logits = F.interpolate(logits, size=size, mode="bilinear")
+    return (logits[0, 0].sigmoid() > threshold).cpu().numpy()

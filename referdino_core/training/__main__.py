@@ -1,0 +1,26 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""`python -m referdino_core.training`: train the small model; a second call resumes."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from pathlib import Path
+
+from referdino_core.training.recipe import Recipe, train
+
+
+def main() -> None:
+    """Parse the command line and train."""
+    parser = argparse.ArgumentParser(prog="python -m referdino_core.training", description=__doc__)
+    parser.add_argument(
+        "--out", type=Path, default=Path("runs/nano"), help="folder of clips, states and curves"
+    )
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    train(arguments.out, Recipe())
+
+
+if __name__ == "__main__":
+    main()

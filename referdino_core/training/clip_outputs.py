@@ -1,0 +1,45 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""The training forward pass: every decoder layer is tracked and read, and so are the proposals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from referdino_core.network.mask_decoder import decode_masks
+from referdino_core.network.predictions import ClipOutputs, ClipPrediction
+from referdino_core.network.referdino import ReferDINO, frame_stamps
+
+
+def clip_outputs(
+    model: ReferDINO, pixels: Tensor, input_ids: Tensor, stamps: Sequence[float] | None = None
+) -> ClipOutputs:
+    """Everything that is supervised in one clip.
+
+    Args:
+        pixels: (T, 3, H, W) float32, normalised.
+        input_ids: (L,) int64 tokens of the sentence, special tokens included.
+        stamps: seconds of each frame; by default frames are 0.1 s apart.
+    """
+    text = model.text_encoder([input_ids]).expand(len(pixels))
+    grounding = model.grounder(model.image_encoder(pixels), text)
+    stamps = frame_stamps(pixels, stamps)
+    *auxiliary, final = (
+        model.track(grounding, layer, stamps) for layer in range(len(grounding.layers))
+    )
+    proposals = grounding.proposals
+    embeddings = model.readout.mask_embeddings(
+        proposals.features,
+        proposals.anchors,
+        grounding.text,
+        grounding.text_padding,
+        grounding.masks,
+    )
+    masks = decode_masks(embeddings, grounding.masks.features)
+    return ClipOutputs(
+        final=final,
+        auxiliary=tuple(auxiliary),
+        proposals=ClipPrediction(proposals.scores, proposals.boxes, masks),
+    )

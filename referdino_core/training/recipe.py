@@ -1,0 +1,79 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""The recipe of the small model: what is rendered, and the stages that follow each other."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from referdino_core.building import build
+from referdino_core.models import vocabulary_file
+from referdino_core.network.referdino import ReferDINO
+from referdino_core.network.tokenizer import WordTokenizer
+from referdino_core.training.attribute_stage import (
+    AttributeHeads,
+    attribute_losses,
+    draw_attributes,
+)
+from referdino_core.training.batches import draw_frames
+from referdino_core.training.frame_stage import frame_losses
+from referdino_core.training.loop import StagePlan, run_stage
+from referdino_core.training.recorded_world import RecordedWorld
+from referdino_core.world import WorldSettings
+
+logger = logging.getLogger("referdino.training")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Sizes of the training set, the batches and the stages."""
+
+    clips: int = 3000
+    attribute_images: int = 32
+    attributes: StagePlan = StagePlan("attributes", iterations=500, learning_rate=1.5e-3)
+    frame_images: int = 12
+    frame_sentences: int = 3
+    frames: StagePlan = StagePlan("frames", iterations=1000, learning_rate=7e-4)
+
+
+def train(folder: Path, recipe: Recipe, seed: int = 0) -> ReferDINO:
+    """Render, then run every stage; what is already there is not done again."""
+    torch.manual_seed(seed)
+    world = RecordedWorld(folder / "world", "train", recipe.clips, WorldSettings())
+    world.render()
+    model = build("nano")
+    tokenizer = WordTokenizer.from_file(vocabulary_file("nano"))
+    learn_attributes(model, world, recipe, folder)
+    run_stage(
+        recipe.frames,
+        model,
+        lambda generator: frame_losses(
+            model,
+            tokenizer,
+            draw_frames(world, recipe.frame_images, recipe.frame_sentences, generator),
+        ),
+        folder,
+    )
+    return model
+
+
+def learn_attributes(
+    model: ReferDINO, world: RecordedWorld, recipe: Recipe, folder: Path
+) -> None:
+    """First stage: the image encoder, with heads that are thrown away after it."""
+    heads = AttributeHeads(model.configuration.width)
+    run_stage(
+        recipe.attributes,
+        nn.ModuleDict({"encoder": model.image_encoder, "heads": heads}),
+        lambda generator: attribute_losses(
+            model.image_encoder,
+            heads,
+            draw_attributes(world, recipe.attribute_images, generator),
+        ),
+        folder,
+    )

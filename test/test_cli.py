@@ -1,0 +1,370 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""The program `referdino`, with the model that comes along, on real files."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+import referdino_core as rd
+from referdino_core.cli import main
+from referdino_core.media import run_lengths
+from referdino_core.media.sources import open_source
+
+HEIGHT, WIDTH, FRAME_COUNT = 120, 160, 7
+PROGRAM = [sys.executable, "-m", "referdino_core.cli"]
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def scene(index: int) -> np.ndarray:
+    """A red ball that rolls to the right in front of a blue box, as BGR."""
+    image = np.full((HEIGHT, WIDTH, 3), 150, np.uint8)
+    cv2.rectangle(image, (95, 40), (135, 85), (200, 60, 30), cv2.FILLED)
+    cv2.circle(image, (40 + 3 * index, 75), 16, (30, 30, 210), cv2.FILLED)
+    return image
+
+
+def write_video(path: Path, frame_count: int = FRAME_COUNT) -> Path:
+    video = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 10.0, (WIDTH, HEIGHT))
+    assert video.isOpened()
+    for index in range(frame_count):
+        video.write(scene(index))
+    video.release()
+    return path
+
+
+@pytest.fixture
+def video(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return write_video(tmp_path / "scene.mp4")
+
+
+def read_records(folder: Path) -> dict:
+    return json.loads((folder / "frames.json").read_text(encoding="utf-8"))
+
+
+def error_line(captured: str) -> str:
+    """The one line that reports an error; nothing else may look like one."""
+    assert "Traceback" not in captured
+    errors = [line for line in captured.splitlines() if "error" in line.lower()]
+    assert len(errors) == 1, captured
+    assert errors[0].startswith("referdino: error: ")
+    return errors[0]
+
+
+class TestSegment:
+    def test_it_writes_the_overlay_and_what_a_session_gives(
+        self, video: Path, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        sentences = ["the red ball", "the green capsule on the left"]
+        assert main(["segment", str(video), *sentences, "--out", "results"]) == 0
+        captured = capfd.readouterr()
+        document = read_records(Path("results"))
+        assert document["source"]["frame_rate"] == pytest.approx(10.0)
+        assert (document["source"]["height"], document["source"]["width"]) == (HEIGHT, WIDTH)
+        assert document["model"] == "nano"
+        assert [command["command"] for command in document["commands"]] == sentences
+        assert document["complete"] is True
+
+        session = rd.Session("nano")
+        session.commands = {
+            command["command_id"]: command["command"] for command in document["commands"]
+        }
+        with open_source(str(video)) as source:
+            frames = list(source)
+        assert [record["index"] for record in document["frames"]] == list(range(FRAME_COUNT))
+        for frame, record in zip(frames, document["frames"], strict=True):
+            assert record["stamp"] == pytest.approx(frame.stamp, abs=1e-6)
+            targets = session.step(frame.image, frame.stamp)
+            for target, entry in zip(targets, record["targets"], strict=True):
+                assert entry["command_id"] == target.command_id
+                assert entry["state"] == target.state.value
+                assert entry["track_id"] == target.track_id
+                assert entry["score"] == pytest.approx(target.score, abs=1e-3)
+                assert entry["frame_score"] == pytest.approx(target.frame_score, abs=1e-3)
+                assert entry["mask"]["size"] == [HEIGHT, WIDTH]
+                mask = run_lengths.decode(entry["mask"]["counts"], HEIGHT, WIDTH)
+                assert (mask != target.mask).mean() < 1e-3
+                assert (entry["box"] is None) == (target.box is None)
+
+        with open_source("results/overlay.mp4") as overlay:
+            drawn = list(overlay)
+        assert len(drawn) == FRAME_COUNT
+        assert drawn[0].image.shape == (360, 480, 3)
+        for sentence in sentences:
+            assert sum(f'"{sentence}": ' in line for line in captured.out.splitlines()) == 1
+        assert re.search(rf"{FRAME_COUNT} frames in .* per second, nano on cpu", captured.out)
+        assert sorted(path.name for path in Path("results").iterdir()) == [
+            "frames.json",
+            "overlay.mp4",
+        ]
+
+    def test_every_nth_frame_up_to_a_number_of_frames(self, video: Path) -> None:
+        assert main(["segment", str(video), "the red ball", "--every", "2", "--frames", "3"]) == 0
+        document = read_records(Path("scene_referdino"))
+        assert [frame["index"] for frame in document["frames"]] == [0, 2, 4]
+        with open_source("scene_referdino/overlay.mp4") as overlay:
+            assert overlay.frame_rate == pytest.approx(5.0)
+            assert len(list(overlay)) == 3
+
+    def test_a_folder_of_images_with_a_broken_one(
+        self, video: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        folder = tmp_path / "images"
+        folder.mkdir()
+        for index in range(4):
+            cv2.imwrite(str(folder / f"{index}.jpg"), scene(index))
+        whole = (folder / "2.jpg").read_bytes()
+        (folder / "2.jpg").write_bytes(whole[: len(whole) // 3])
+        assert main(["segment", str(folder), "the red ball", "--frame-rate", "5"]) == 0
+        assert capfd.readouterr().err.count("2.jpg") == 1
+        document = read_records(Path("images_referdino"))
+        assert [frame["stamp"] for frame in document["frames"]] == [0.0, 0.2, 0.6]
+
+    def test_images_of_changing_size_are_followed(self, video: Path, tmp_path: Path) -> None:
+        folder = tmp_path / "images"
+        folder.mkdir()
+        cv2.imwrite(str(folder / "0.png"), scene(0))
+        cv2.imwrite(str(folder / "1.png"), cv2.resize(scene(1), (200, 90)))
+        assert main(["segment", str(folder), "the red ball"]) == 0
+        sizes = [
+            frame["targets"][0]["mask"]["size"]
+            for frame in read_records(Path("images_referdino"))["frames"]
+        ]
+        assert sizes == [[HEIGHT, WIDTH], [90, 200]]
+
+    def test_earlier_results_stay_when_a_run_fails(self, video: Path) -> None:
+        assert main(["segment", str(video), "the red ball", "--out", "results"]) == 0
+        before = {path.name: path.read_bytes() for path in Path("results").iterdir()}
+        assert main(["segment", str(video), " ", "--out", "results"]) == 1
+        assert {path.name: path.read_bytes() for path in Path("results").iterdir()} == before
+
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+    def test_an_interrupt_closes_the_files_and_says_so(
+        self, video: Path, tmp_path: Path, number: signal.Signals
+    ) -> None:
+        long_video = write_video(tmp_path / "long.mp4", 5000)
+        process = subprocess.Popen(
+            [*PROGRAM, "segment", str(long_video), "the red ball", "--out", "results"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
+        growing = Path("results") / ".frames.partial.json"
+        deadline = time.monotonic() + 120
+        while not (growing.exists() and growing.stat().st_size > 20_000):
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        process.send_signal(number)
+        out, err = process.communicate(timeout=60)
+        assert process.returncode == 130, err
+        assert "stopped early" in err
+        assert "Traceback" not in err
+        document = read_records(Path("results"))
+        done = len(document["frames"])
+        assert 0 < done < 5000
+        assert document["complete"] is False
+        assert f"{done} frames in" in out
+        with open_source("results/overlay.mp4") as overlay:
+            assert len(list(overlay)) == done
+        assert not growing.exists()
+
+
+class TestBadInput:
+    """Each is one line and exit status 1, leaves nothing behind, and the next run works."""
+
+    @staticmethod
+    def refused(arguments: list[str], capfd: pytest.CaptureFixture[str]) -> str:
+        assert main(["segment", *arguments, "--out", "refused"]) == 1
+        assert not Path("refused").exists()
+        return error_line(capfd.readouterr().err)
+
+    @pytest.mark.parametrize(
+        ("content", "name"),
+        [(b"This is text.\n" * 50, "text.mp4"), (b"", "empty.mp4"), (b"\0" * 5000, "zeros.avi")],
+    )
+    def test_a_video_that_is_none(
+        self, video: Path, capfd: pytest.CaptureFixture[str], content: bytes, name: str
+    ) -> None:
+        Path(name).write_bytes(content)
+        assert f"{name} holds no video" in self.refused([name, "the red ball"], capfd)
+        assert main(["segment", str(video), "the red ball", "--frames", "1"]) == 0
+
+    @pytest.mark.parametrize(
+        ("source", "advice"),
+        [
+            ("missing.mp4", "give a video file, a folder of images, or a camera index"),
+            ("folder", "contains no images"),
+            ("97", "check that it is plugged in"),
+        ],
+    )
+    def test_a_source_that_is_not_there(
+        self, video: Path, capfd: pytest.CaptureFixture[str], source: str, advice: str
+    ) -> None:
+        Path("folder").mkdir()
+        assert advice in self.refused([source, "the red ball"], capfd)
+
+    def test_a_folder_with_nothing_but_a_truncated_image(
+        self, video: Path, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        Path("folder").mkdir()
+        data = cv2.imencode(".jpg", scene(0))[1].tobytes()
+        Path("folder/one.jpg").write_bytes(data[: len(data) // 2])
+        assert "one.jpg" in self.refused(["folder", "the red ball"], capfd)
+
+    @pytest.mark.parametrize(
+        "sentence",
+        ["", "  \t\n", "the red ball " * 8000, "a " * 300],
+        ids=["empty", "blank", "100 kB", "300 tokens"],
+    )
+    def test_a_sentence_that_is_none(
+        self, video: Path, capfd: pytest.CaptureFixture[str], sentence: str
+    ) -> None:
+        assert len(self.refused([str(video), sentence], capfd)) < 400
+        assert main(["segment", str(video), "the red ball", "--frames", "1"]) == 0
+
+    def test_a_sentence_that_is_no_text(self, video: Path) -> None:
+        finished = subprocess.run(
+            [*PROGRAM, "segment", str(video), b"\xff\xfe\x00"[:2], "--out", "refused"],
+            capture_output=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUTF8": "1"},
+            timeout=120,
+        )
+        assert finished.returncode == 1
+        error_line(finished.stderr.decode(errors="replace"))
+        assert not Path("refused").exists()
+
+    def test_a_checkpoint_that_is_missing(
+        self, video: Path, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        arguments = [str(video), "the red ball", "--model", "nano", "--checkpoint", "missing.pth"]
+        assert "missing.pth" in self.refused(arguments, capfd)
+
+    def test_a_released_checkpoint_that_was_not_downloaded(
+        self, video: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("REFERDINO_CACHE", str(video.parent / "cache"))
+        arguments = [str(video), "the red ball", "--checkpoint", "ryt_swinb"]
+        assert "referdino download ryt_swinb" in self.refused(arguments, capfd)
+
+    @pytest.mark.parametrize("name", ["cut.pth", "cut.safetensors"])
+    def test_a_checkpoint_that_is_cut_off(
+        self, video: Path, capfd: pytest.CaptureFixture[str], name: str
+    ) -> None:
+        tensors = {"weight": torch.arange(1000.0)}
+        if name.endswith(".pth"):
+            torch.save(tensors, name)
+        else:
+            from safetensors.torch import save_file
+
+            save_file(tensors, name)
+        data = Path(name).read_bytes()
+        Path(name).write_bytes(data[: len(data) // 2])
+        arguments = [str(video), "the red ball", "--model", "nano", "--checkpoint", name]
+        assert name in self.refused(arguments, capfd)
+
+    def test_a_checkpoint_with_code_in_it_is_not_run(
+        self, video: Path, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        Path("evil.pth").write_bytes(pickle.dumps(_CreatesFolderWhenLoaded()))
+        arguments = [str(video), "the red ball", "--model", "nano", "--checkpoint", "evil.pth"]
+        assert "evil.pth" in self.refused(arguments, capfd)
+        assert not Path("code_was_run").exists()
+
+    def test_a_checkpoint_of_another_architecture(
+        self, video: Path, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        torch.save({"model_state_dict": {"some.weight": torch.zeros(3)}}, "other.pth")
+        arguments = [str(video), "the red ball", "--model", "nano", "--checkpoint", "other.pth"]
+        assert "nano" in self.refused(arguments, capfd)
+        assert main(["segment", str(video), "the red ball", "--frames", "1"]) == 0
+
+    def test_a_place_that_cannot_be_written(
+        self, video: Path, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        Path("taken").touch()
+        assert main(["segment", str(video), "the red ball", "--out", "taken"]) == 1
+        assert "cannot be written" in error_line(capfd.readouterr().err)
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            [],
+            ["segment"],
+            ["segment", "video.mp4"],
+            ["segment", "video.mp4", "a ball", "--frames", "0"],
+            ["segment", "video.mp4", "a ball", "--every", "x"],
+            ["segment", "video.mp4", "a ball", "--model", "huge"],
+            ["dance"],
+        ],
+    )
+    def test_a_wrong_command_line_is_status_2(
+        self, capfd: pytest.CaptureFixture[str], arguments: list[str]
+    ) -> None:
+        with pytest.raises(SystemExit) as caught:
+            main(arguments)
+        assert caught.value.code == 2
+        assert "usage: referdino" in capfd.readouterr().err
+
+
+class _CreatesFolderWhenLoaded:
+    def __reduce__(self) -> tuple:
+        return os.mkdir, ("code_was_run",)
+
+
+class TestHelpAndInfo:
+    @pytest.mark.parametrize("command", ["segment", "info", "download"])
+    def test_every_command_explains_itself_with_examples(
+        self, capfd: pytest.CaptureFixture[str], command: str
+    ) -> None:
+        with pytest.raises(SystemExit) as caught:
+            main([command, "--help"])
+        assert caught.value.code == 0
+        told = capfd.readouterr().out
+        assert f"\n  referdino {command}" in told
+        assert max(len(line) for line in told.splitlines()) <= 100
+
+    def test_info_shows_versions_models_and_parameters(
+        self, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        assert main(["info"]) == 0
+        told = capfd.readouterr().out
+        assert re.search(rf"torch +{re.escape(torch.__version__)}", told)
+        assert re.search(r"nano +comes along: .*safetensors", told)
+        parameters = sum(parameter.numel() for parameter in rd.build("nano").parameters())
+        assert re.search(rf"all +{parameters:,}", told)
+        for key in rd.capabilities():
+            assert key in told
+
+    def test_info_checks_a_checkpoint(
+        self, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        torch.save({"some.weight": torch.zeros(3)}, tmp_path / "other.pth")
+        assert main(["info", "--checkpoint", str(tmp_path / "other.pth")]) == 1
+        error_line(capfd.readouterr().err)
+
+    def test_the_module_is_the_program(self) -> None:
+        finished = subprocess.run(
+            [*PROGRAM, "--help"],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            timeout=120,
+        )
+        assert finished.returncode == 0
+        assert "usage: referdino" in finished.stdout

@@ -1,0 +1,358 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""One real node through its life cycle, with cameras that do not fit and checkpoints that fail."""
+
+from __future__ import annotations
+
+import array
+import contextlib
+import pickle
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import pytest
+import torch
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState, GetState
+from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
+from rcl_interfaces.srv import SetParameters
+from referdino.msg import Command, ReferredObjectArray
+from referdino.srv import SetCommands
+from ros_harness import (
+    BEST_EFFORT,
+    RELIABLE,
+    Camera,
+    Client,
+    Collector,
+    NodeProcess,
+    image_message,
+    picture,
+    running_node,
+    wait_until,
+)
+from sensor_msgs.msg import CompressedImage, Image
+
+NODE = "cycle_node"
+DEFAULTS = {"checkpoint": "", "image_qos": "sensor_data", "image_transport": "raw"}
+
+
+@dataclass
+class Stage:
+    """The node under test, and a client that moves it through its life cycle."""
+
+    process: NodeProcess
+    client: Client
+    diagnostics: Collector
+
+    @property
+    def state(self) -> str:
+        return self.client.call(
+            GetState, f"/{NODE}/get_state", GetState.Request()
+        ).current_state.label
+
+    def change(self, transition: int) -> bool:
+        request = ChangeState.Request(transition=Transition(id=transition))
+        return self.client.call(ChangeState, f"/{NODE}/change_state", request).success
+
+    def set(self, name: str, value: Any) -> str:
+        """Why the parameter was refused, or an empty text."""
+        if isinstance(value, str):
+            content = ParameterValue(type=ParameterType.PARAMETER_STRING, string_value=value)
+        else:
+            content = ParameterValue(type=ParameterType.PARAMETER_DOUBLE, double_value=value)
+        request = SetParameters.Request(parameters=[Parameter(name=name, value=content)])
+        response = self.client.call(SetParameters, f"/{NODE}/set_parameters", request)
+        return response.results[0].reason
+
+    def reach(self, wanted: str, **parameters: str) -> None:
+        """Bring the node to that state from any, with these parameters and defaults for others."""
+        if self.state == "active":
+            assert self.change(Transition.TRANSITION_DEACTIVATE)
+        if self.state == "inactive":
+            assert self.change(Transition.TRANSITION_CLEANUP)
+        assert self.state == "unconfigured"
+        for name, value in {**DEFAULTS, **parameters}.items():
+            assert self.set(name, value) == ""
+        if wanted in ("inactive", "active"):
+            assert self.change(Transition.TRANSITION_CONFIGURE)
+        if wanted == "active":
+            assert self.change(Transition.TRANSITION_ACTIVATE)
+        assert self.state == wanted
+
+    def status(self) -> DiagnosticStatus:
+        message = self.diagnostics.wait_for(lambda _: True, start=len(self.diagnostics.messages))
+        assert message is not None
+        return message.status[0]
+
+    def set_commands(self, *texts: str) -> SetCommands.Response:
+        commands = [Command(id=str(number), text=text) for number, text in enumerate(texts)]
+        request = SetCommands.Request(clear=True, set=commands)
+        return self.client.call(SetCommands, f"/{NODE}/set_commands", request)
+
+    @contextlib.contextmanager
+    def camera(self, message_type: Any = Image, qos: Any = RELIABLE) -> Iterator[Camera]:
+        """A camera and a listener to the answers; only while the node is active."""
+        suffix = "/compressed" if message_type is CompressedImage else ""
+        publisher = self.client.publisher(message_type, f"/{NODE}/image_raw{suffix}", qos)
+        objects = self.client.collect(ReferredObjectArray, f"/{NODE}/objects")
+        try:
+            yield Camera(self.client, publisher, objects)
+        finally:
+            self.client.node.destroy_publisher(publisher)
+            self.client.drop(objects)
+
+
+@pytest.fixture(scope="module")
+def stage() -> Iterator[Stage]:
+    parameters = {"autostart": False, "error_log_period": 0.0}
+    with running_node(name=NODE, parameters=parameters) as process:
+        client = Client()
+        yield Stage(process, client, client.collect(DiagnosticArray, "/diagnostics"))
+        client.close()
+
+
+# ---- Transitions ----
+
+
+def test_without_autostart_the_node_waits_to_be_configured(stage: Stage) -> None:
+    stage.reach("unconfigured")
+
+    status = stage.status()
+
+    assert status.level == DiagnosticStatus.WARN
+    assert "unconfigured" in status.message
+    topics = {name for name, _ in stage.client.node.get_topic_names_and_types()}
+    assert f"/{NODE}/command" not in topics
+
+
+def test_a_transition_that_the_state_does_not_allow_is_refused_and_the_node_lives(
+    stage: Stage,
+) -> None:
+    stage.reach("unconfigured")
+    start = len(stage.process.log)
+
+    assert not stage.change(Transition.TRANSITION_ACTIVATE)
+    assert not stage.change(99)
+
+    stage.process.wait_for_log("[ERROR]", "unconfigured", start=start)
+    assert stage.process.running
+    assert stage.state == "unconfigured"
+
+
+def test_images_are_answered_while_active_and_at_no_other_time(stage: Stage) -> None:
+    stage.reach("active")
+    assert stage.set_commands("the red ball").success
+    with stage.camera() as camera:
+        camera.ask(image_message(picture()))
+
+        assert stage.change(Transition.TRANSITION_DEACTIVATE)
+        publisher = stage.client.node.create_publisher(Image, f"/{NODE}/image_raw", RELIABLE)
+        wait_until(lambda: publisher.get_subscription_count() == 0, "the subscription to end")
+        assert stage.state == "inactive"
+        assert "inactive" in stage.status().message
+
+        assert stage.change(Transition.TRANSITION_ACTIVATE)
+        answer = camera.ask(image_message(picture()))
+        assert [one.command for one in answer.objects] == ["the red ball"]  # commands were kept
+        stage.client.node.destroy_publisher(publisher)
+
+
+def test_commands_are_taken_while_inactive_and_forgotten_by_a_clean_up(stage: Stage) -> None:
+    stage.reach("inactive")
+    assert [one.text for one in stage.set_commands("the red ball").commands] == ["the red ball"]
+    assert stage.change(Transition.TRANSITION_CLEANUP)
+    assert stage.change(Transition.TRANSITION_CONFIGURE)
+
+    request = SetCommands.Request()
+    running = stage.client.call(SetCommands, f"/{NODE}/set_commands", request).commands
+
+    assert running == []
+
+
+def test_what_configuring_reads_cannot_change_until_a_clean_up(stage: Stage) -> None:
+    stage.reach("inactive")
+
+    assert "image_qos is read-only while the node is configured" in stage.set(
+        "image_qos", "reliable"
+    )
+    assert stage.set("accept", 0.7) == ""
+
+    assert stage.change(Transition.TRANSITION_CLEANUP)
+    assert stage.set("image_qos", "reliable") == ""
+
+
+# ---- Checkpoints that cannot be loaded ----
+
+
+class RunsCode:
+    """A pickle of it creates a file when it is loaded without care."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return (Path.touch, (self.path,))
+
+
+def write_checkpoint(kind: str, folder: Path) -> Path:
+    path = folder / f"{kind}.pth"
+    if kind == "truncated":
+        torch.save({"weight": torch.zeros(1000)}, path)
+        path.write_bytes(path.read_bytes()[:1500])
+    elif kind == "other":
+        torch.save({"module.some.weight": torch.zeros(3, 3)}, path)
+    elif kind == "code":
+        path.write_bytes(pickle.dumps({"model": RunsCode(folder / "code_was_run")}))
+    return path
+
+
+@pytest.mark.parametrize("kind", ["missing", "truncated", "other", "code"])
+def test_a_checkpoint_that_fails_is_one_clear_line_and_the_node_waits_for_a_better_one(
+    stage: Stage, tmp_path: Path, kind: str
+) -> None:
+    path = write_checkpoint(kind, tmp_path)
+    stage.reach("unconfigured", checkpoint=str(path))
+    start = len(stage.process.log)
+
+    assert not stage.change(Transition.TRANSITION_CONFIGURE)
+
+    line = stage.process.wait_for_log("[ERROR]", "Cannot configure", start=start)
+    assert path.name in line
+    assert f"ros2 lifecycle set /{NODE} configure" in line
+    assert len([one for one in stage.process.log[start:] if "[ERROR]" in one]) == 1
+    assert not [one for one in stage.process.log[start:] if "Traceback" in one]
+    assert stage.state == "unconfigured"
+    status = stage.status()
+    assert (status.level, path.name in status.message) == (DiagnosticStatus.ERROR, True)
+    assert not (tmp_path / "code_was_run").exists()
+
+    assert stage.set("checkpoint", "") == ""
+    assert stage.change(Transition.TRANSITION_CONFIGURE)
+    assert stage.status().level == DiagnosticStatus.WARN  # inactive, no error left
+
+
+# ---- Cameras ----
+
+
+def test_a_camera_whose_qos_does_not_fit_is_named_with_both_sides(stage: Stage) -> None:
+    stage.reach("active", image_qos="reliable")
+    start = len(stage.process.log)
+    unfit = stage.client.node.create_publisher(Image, f"/{NODE}/image_raw", BEST_EFFORT)
+
+    line = stage.process.wait_for_log("[ERROR]", "Incompatible QoS", start=start)
+
+    assert "/test_client" in line
+    assert f"/{NODE}/image_raw" in line
+    offered, asked = line.split("this node asks for")
+    assert "best_effort" in offered
+    assert "reliable" in asked
+    assert "image_qos" in line
+    assert "sensor_data" in line
+    stage.status(), stage.status()  # two more looks
+    assert len([one for one in stage.process.log[start:] if "Incompatible QoS" in one]) == 1
+    stage.client.node.destroy_publisher(unfit)
+    with stage.camera(qos=RELIABLE) as camera:
+        camera.ask(image_message(picture()))
+
+
+@pytest.mark.parametrize("image_qos", ["sensor_data", "reliable", "system_default"])
+def test_a_reliable_camera_fits_every_setting(stage: Stage, image_qos: str) -> None:
+    stage.reach("active", image_qos=image_qos)
+    with stage.camera(qos=RELIABLE) as camera:
+        camera.ask(image_message(picture()))
+
+
+def test_silence_is_a_warning_that_says_what_there_is_instead(stage: Stage) -> None:
+    assert stage.set("no_image_warning", 0.5) == ""
+    other = stage.client.node.create_publisher(Image, "/front/camera/image_raw", RELIABLE)
+    stage.reach("active")
+    start = len(stage.process.log)
+
+    line = stage.process.wait_for_log("[WARN]", f"No image on /{NODE}/image_raw", start=start)
+    assert "Nobody publishes on it" in line
+    assert "/front/camera/image_raw" in line
+    status = stage.status()
+    assert (status.level, "No image" in status.message) == (DiagnosticStatus.WARN, True)
+
+    silent = stage.client.publisher(Image, f"/{NODE}/image_raw")
+    line = stage.process.wait_for_log("[WARN]", "No image", "Publishers: /test_client", start=start)
+    assert "reliability" in line
+    for publisher in (other, silent):
+        stage.client.node.destroy_publisher(publisher)
+    wrong = stage.client.node.create_publisher(CompressedImage, f"/{NODE}/image_raw", RELIABLE)
+    line = stage.process.wait_for_log("[WARN]", "No image", "image_transport", start=start)
+    assert "sensor_msgs/msg/CompressedImage" in line
+    stage.client.node.destroy_publisher(wrong)
+    assert stage.set("no_image_warning", 5.0) == ""
+
+
+def jpeg_message(data: bytes) -> CompressedImage:
+    message = CompressedImage(format="jpeg", data=array.array("B", data))
+    message.header.frame_id = "camera_optical_frame"
+    return message
+
+
+def test_compressed_images_are_answered_also_after_one_that_is_cut_off(stage: Stage) -> None:
+    stage.reach("active", image_transport="compressed")
+    stage.set_commands("the red ball")
+    whole = cv2.imencode(".jpg", picture()[..., ::-1])[1].tobytes()
+    with stage.camera(CompressedImage) as camera:
+        answer = camera.ask(jpeg_message(whole))
+        assert answer.header.frame_id == "camera_optical_frame"
+        assert answer.objects[0].mask.height == 120
+
+        for bad, said in ((whole[: len(whole) // 2], "truncated"), (b"noise", "no picture")):
+            start = len(stage.process.log)
+            for _ in range(30):
+                camera.send(jpeg_message(bad))
+                with contextlib.suppress(AssertionError):
+                    stage.process.wait_for_log("[ERROR]", said, start=start, timeout=3.0)
+                    break
+            stage.process.wait_for_log("[ERROR]", said, start=start, timeout=0.0)
+            camera.ask(jpeg_message(whole))
+
+
+# ---- The end ----
+
+
+def test_shutdown_by_transition_then_by_signal_ends_cleanly() -> None:
+    with running_node(name="ending_node", parameters={"autostart": False}) as process:
+        client = Client()
+        request = ChangeState.Request()
+        request.transition.id = Transition.TRANSITION_UNCONFIGURED_SHUTDOWN
+        assert client.call(ChangeState, "/ending_node/change_state", request).success
+        state = client.call(GetState, "/ending_node/get_state", GetState.Request())
+        client.close()
+
+        assert state.current_state.label == "finalized"
+        assert process.interrupt() == 0
+        assert not process.lines_with("Traceback")
+
+
+def test_an_interrupt_ends_an_active_node_cleanly() -> None:
+    with running_node(name="interrupted_node") as process:
+        process.wait_for_log("Active:")
+
+        assert process.interrupt() == 0
+        assert not process.lines_with("Traceback")
+
+
+def test_an_interrupt_ends_a_node_that_is_still_loading() -> None:
+    with running_node(name="loading_node") as process:
+        process.wait_for_log("Loading the model")
+
+        assert process.interrupt() == 0
+        assert not process.lines_with("Traceback")
+
+
+def test_a_value_that_is_not_allowed_at_the_start_is_one_clear_line() -> None:
+    with running_node(name="refused_node", parameters={"image_qos": "best"}) as process:
+        assert process.wait() == 1
+
+        lines = [line for line in process.log if line]
+        assert len(lines) == 1
+        assert "image_qos is 'best'; it must be one of" in lines[0]
