@@ -23,6 +23,7 @@ Source = str | Path | Mapping[str, Tensor]
 PREFIXES = (
     ("text_encoder.bert.", "bert."),
     ("text_encoder.feature_map.", "feat_map."),
+    ("image_encoder.backbone.norms.", "backbone.0.norm"),
     ("image_encoder.backbone.", "backbone.0."),
     ("image_encoder.input_projections.", "input_proj."),
     ("image_encoder.level_embedding", "transformer.level_embed"),
@@ -102,6 +103,17 @@ def load_checkpoint(model: ReferDINO, source: Source, strict: bool = True) -> No
         logger.warning("Loaded in part: %s.", "; ".join(report))
     fitting = {expected[name]: tensors[name] for name in tensors if name in expected}
     model.load_state_dict(fitting, strict=False)
+
+
+def save_weights(model: ReferDINO, path: Path) -> None:
+    """Write a model's weights under the reference's names, in half precision (.safetensors)."""
+    from safetensors.torch import save_file
+
+    tensors = {
+        reference_name(name): tensor.detach().half().contiguous()
+        for name, tensor in model.state_dict().items()
+    }
+    save_file(tensors, path, metadata={"model": model.configuration.name})
 
 
 def shorten(names: list[str], most: int = 4) -> str:

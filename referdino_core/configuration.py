@@ -153,7 +153,9 @@ def network_configuration(name: str, **overrides: Any) -> NetworkConfiguration:
         ReferDINOError: the name or a setting is unknown, or a value is out of range.
     """
     if name not in CONFIGURATIONS:
-        raise ReferDINOError(f"There is no model {name!r}; choose one of {', '.join(CONFIGURATIONS)}.")
+        raise ReferDINOError(
+            f"There is no model {name!r}; choose one of {', '.join(CONFIGURATIONS)}."
+        )
     known = {entry.name for entry in fields(NetworkConfiguration)} - {"name"}
     unknown = sorted(set(overrides) - known)
     if unknown:

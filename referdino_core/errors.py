@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Errors that a user can act on: each message is one line that says what is wrong and what to do."""
+"""Errors that a user can act on: one line each, on what is wrong and what to do about it."""
 
 
 class ReferDINOError(Exception):

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
@@ -26,18 +25,13 @@ def shown(text: str) -> str:
     return repr(short)
 
 
-def checked_text(text: str) -> str:
+def received_text(text: str) -> str:
     """The text as it came.
 
     Raises:
-        CommandError: it holds control characters or bytes that were no UTF-8: it is no sentence.
+        CommandError: it was sent as bytes that are no UTF-8, which rclpy replaces by U+FFFD.
     """
-    unreadable = any(
-        character == _REPLACEMENT_CHARACTER
-        or (unicodedata.category(character) == "Cc" and not character.isspace())
-        for character in text
-    )
-    if unreadable:
+    if _REPLACEMENT_CHARACTER in text:
         raise CommandError(f"The command {shown(text)} is not text. Send a sentence in UTF-8.")
     return text
 
@@ -56,19 +50,14 @@ def commands_after(
         limit: commands that may run at once.
 
     Raises:
-        CommandError: an identifier is empty, given twice or not running, a text is empty or no
-            text, or there would be too many commands.
+        CommandError: an identifier is no text, given twice or not running, or there would be
+            too many commands. Sentences and empty identifiers are the session's to judge.
     """
     _check_identifiers(running, request)
     stopped = set(running) if request.clear else set(request.remove)
     wanted = {name: text for name, text in running.items() if name not in stopped}
     for command in request.set:
-        if not command.text.strip():
-            raise CommandError(
-                f"The command {shown(command.id)} has no text. Send a sentence, or name the "
-                "command in 'remove' to stop it."
-            )
-        wanted[command.id] = checked_text(command.text)
+        wanted[command.id] = received_text(command.text)
     if len(wanted) > limit:
         raise CommandError(
             f"{len(wanted)} commands would run at once; the parameter max_commands allows {limit}."
@@ -84,14 +73,15 @@ def _check_identifiers(running: Mapping[str, str], request: SetCommands.Request)
                 f"Running are: {_listed(running)}."
             )
     for name, times in Counter(command.id for command in request.set).items():
-        if not name.strip():
-            raise CommandError("A command has an empty identifier. Give each one a name.")
         if times > 1:
             raise CommandError(
                 f"The identifier {shown(name)} is given to {times} commands. "
                 "Give each one a name of its own."
             )
-        checked_text(name)
+        if not received_text(name).isprintable():
+            raise CommandError(
+                f"The identifier {shown(name)} holds control characters. Give each command a name."
+            )
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from referdino_core.errors import ReferDINOError
+
 DISTINCT_PER_PERIOD = 5
 """Different messages of one kind that are logged in one period."""
 
@@ -86,3 +88,9 @@ class ErrorLog:
             return None
         period.logged.add(message)
         return f"{message} ({silenced} more like it were not shown.)" if silenced else message
+
+
+def one_line(error: BaseException) -> str:
+    """The error's message in one line; with its type where it is not one of referdino's own."""
+    text = " ".join(str(error).split())
+    return text if isinstance(error, ReferDINOError) else f"{type(error).__name__}: {text}"

@@ -91,14 +91,15 @@ DECLARATIONS: tuple[Declaration, ...] = (
     Declaration(
         "model",
         "nano",
-        "Size of the network.",
+        "The model, where no checkpoint is given.",
         Change.UNCONFIGURED,
         choices=tuple(sorted(CONFIGURATIONS)),
     ),
     Declaration(
         "checkpoint",
         "",
-        "Path of the weights (.pth or .safetensors); empty for those that come with the model.",
+        "Path of weights (.pth or .safetensors), whose model is recognised; empty for those of "
+        "the parameter model.",
         Change.UNCONFIGURED,
     ),
     Declaration(
@@ -194,7 +195,7 @@ DECLARATIONS: tuple[Declaration, ...] = (
         16,
         "Commands that may run at once; time and memory grow with them.",
         Change.ANY_TIME,
-        range=(1, 255),
+        range=(1, 64),
     ),
     Declaration(
         "overlay_jpeg_quality",

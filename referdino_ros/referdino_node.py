@@ -21,22 +21,19 @@ from rclpy.callback_groups import MutuallyExclusiveCallbackGroup, ReentrantCallb
 from rclpy.lifecycle import LifecycleNodeMixin, LifecycleState, TransitionCallbackReturn
 from rclpy.node import Node
 from rclpy.time import Time
-from referdino.msg import Command
-from referdino.srv import SetCommands
-from std_msgs.msg import String
 
 from referdino_core.errors import ReferDINOError
-from referdino_ros.commands import checked_text, commands_after, shown
+from referdino_ros.command_input import CommandInput
+from referdino_ros.commands import received_text
 from referdino_ros.compressed_images import compressed_image_to_rgb
 from referdino_ros.diagnostics import NodeHealth, diagnostic_array
-from referdino_ros.error_log import ErrorLog
+from referdino_ros.error_log import ErrorLog, one_line
 from referdino_ros.image_conversion import image_to_rgb
 from referdino_ros.image_input import ImageInput
 from referdino_ros.logging_bridge import forward_core_log, stop_forwarding
 from referdino_ros.model_worker import ModelWorker, WorkerStopped
 from referdino_ros.parameters import NodeParameters
 from referdino_ros.result_publishers import ResultPublishers
-from referdino_ros.session_loading import load_session
 from referdino_ros.stream_statistics import StreamStatistics
 
 if TYPE_CHECKING:
@@ -89,7 +86,7 @@ class ReferDINONode(LifecycleNodeMixin, Node):
         self._worker: ModelWorker[Session, ReceivedImage] | None = None
         self._images: ImageInput | None = None
         self._results: ResultPublishers | None = None
-        self._command_entities: list[tuple[Callable[[Any], object], Any]] = []
+        self._commands: CommandInput | None = None
         self._view = SessionView()
         self._loading_since: float | None = None
         self._configure_error = ""
@@ -111,15 +108,23 @@ class ReferDINONode(LifecycleNodeMixin, Node):
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the model, then take commands. Stays unconfigured when that fails."""
         try:
-            self._load()
             self._results = ResultPublishers(self)
-            self._take_commands()
+            self._commands = CommandInput(
+                self,
+                self._load(),
+                self._command_group,
+                limit=lambda: self._settings["max_commands"],
+                on_change=self._show,
+                errors=self._errors,
+            )
         except Exception as error:
             self._release()
+            if not self.context.ok():
+                return TransitionCallbackReturn.FAILURE  # the process is ending
             if not isinstance(error, ReferDINOError):
                 self.get_logger().debug(traceback.format_exc())
             self._configure_error = (
-                f"Cannot configure: {_one_line(error)} Set the parameters right, then run: "
+                f"Cannot configure: {one_line(error)} Set the parameters right, then run: "
                 f"ros2 lifecycle set {self.get_fully_qualified_name()} configure"
             )
             self._errors.report("configure", self._configure_error)
@@ -142,6 +147,9 @@ class ReferDINONode(LifecycleNodeMixin, Node):
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Unsubscribe, and return once nothing more will be published."""
         self._stop_images()
+        if self._worker is not None:
+            self._worker.slot.clear()
+            concurrent.futures.wait([self._worker.call(lambda session: None)])
         return super().on_deactivate(state)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -185,7 +193,7 @@ class ReferDINONode(LifecycleNodeMixin, Node):
                 wanted = request.transition.label or request.transition.id
                 self.get_logger().error(
                     f"The transition {wanted} is not possible while the node is "
-                    f"{self._life_cycle_label()}: {_one_line(error)}"
+                    f"{self._life_cycle_label()}: {one_line(error)}"
                 )
                 response.success = False
                 return response
@@ -194,14 +202,15 @@ class ReferDINONode(LifecycleNodeMixin, Node):
 
     # ---- Model -----------------------------------------------------------------------------
 
-    def _load(self) -> None:
-        model, checkpoint = self._settings["model"], self._settings["checkpoint"]
-        device, settings = self._settings["device"], self._settings.session_settings
-        weights = checkpoint or "the weights that come with it"
-        self.get_logger().info(f"Loading the model {model} ({weights}) on {device}.")
+    def _load(self) -> ModelWorker[Session, ReceivedImage]:
+        """Start the worker, and return it once it has its model."""
+        model = self._settings["checkpoint"] or self._settings["model"]
+        device = self._settings["device"]
+        self.get_logger().info(f"Loading the model {model} on {device}.")
         began = self._loading_since = time.monotonic()
+        self._statistics = StreamStatistics()
         self._worker = ModelWorker(
-            load=lambda: self._session(model, checkpoint, device, settings),
+            load=lambda: self._session(model, device, self._settings.session_settings),
             handle_frame=self._answer,
             on_error=self._report_failure,
         )
@@ -211,6 +220,7 @@ class ReferDINONode(LifecycleNodeMixin, Node):
         finally:
             self._loading_since = None
         self.get_logger().info(f"Model loaded in {time.monotonic() - began:.1f} s.")
+        return self._worker
 
     def _wait_for_model(self, loaded: concurrent.futures.Future[None], began: float) -> None:
         said = began
@@ -222,14 +232,15 @@ class ReferDINONode(LifecycleNodeMixin, Node):
                 self.get_logger().info(f"Still loading the model ({said - began:.0f} s).")
         loaded.result()
 
-    def _session(
-        self, model: str, checkpoint: str, device: str, settings: SessionSettings
-    ) -> Session:
+    def _session(self, model: str, device: str, settings: SessionSettings) -> Session:
         """Runs in the worker's thread."""
-        session = load_session(model, checkpoint, device, settings)
+        # PyTorch is first imported here: the node is on the graph while that takes its seconds.
+        from referdino_core import Session
+
+        session = Session(model, settings=settings, device=device)
         text = self._settings["initial_command"]
         try:
-            session.command(checked_text(text))
+            session.command(received_text(text))
         except ReferDINOError as error:
             self._errors.report("command", f"initial_command: {error}")
         self._show(session)
@@ -255,17 +266,12 @@ class ReferDINONode(LifecycleNodeMixin, Node):
         if self._images is not None:
             self._images.close()
             self._images = None
-        if self._worker is not None and self._worker.loaded.done():
-            self._worker.slot.clear()
-            concurrent.futures.wait([self._worker.call(lambda session: None)])
 
     def _release(self) -> None:
-        if self._images is not None:
-            self._images.close()
-            self._images = None
-        for destroy, entity in self._command_entities:
-            destroy(entity)
-        self._command_entities.clear()
+        self._stop_images()
+        if self._commands is not None:
+            self._commands.close()
+            self._commands = None
         if self._worker is not None:
             self._worker.stop()
             self._worker = None
@@ -298,68 +304,13 @@ class ReferDINONode(LifecycleNodeMixin, Node):
 
     def _report_failure(self, error: Exception) -> None:
         """Runs in the worker's thread."""
+        if not self.context.ok():
+            return  # the process is ending, and nothing can be published any more
         if isinstance(error, ReferDINOError):
             self._errors.report("image", str(error))
             return
         self.get_logger().debug("".join(traceback.format_exception(error)))
-        self._errors.report("internal", f"An image could not be answered: {_one_line(error)}")
-
-    # ---- Commands --------------------------------------------------------------------------
-
-    def _take_commands(self) -> None:
-        subscription = self.create_subscription(
-            String, "~/command", self._on_command, 10, callback_group=self._command_group
-        )
-        service = self.create_service(
-            SetCommands, "~/set_commands", self._on_set_commands, callback_group=self._command_group
-        )
-        self._command_entities = [
-            (self.destroy_subscription, subscription),
-            (self.destroy_service, service),
-        ]
-
-    def _on_command(self, message: String) -> None:
-        def replace(session: Session) -> None:
-            session.command(checked_text(message.data))
-
-        self._change_commands(replace)
-
-    def _on_set_commands(
-        self, request: SetCommands.Request, response: SetCommands.Response
-    ) -> SetCommands.Response:
-        limit = self._settings["max_commands"]
-
-        def change(session: Session) -> None:
-            session.commands = commands_after(session.commands, request, limit)
-
-        response.message = self._change_commands(change)
-        response.success = not response.message
-        response.commands = [
-            Command(id=name, text=text) for name, text in self._view.commands.items()
-        ]
-        return response
-
-    def _change_commands(self, change: Callable[[Session], None]) -> str:
-        """Change the session's commands between two images; returns what is wrong, or ""."""
-
-        def change_and_show(session: Session) -> None:
-            change(session)
-            self._show(session)
-
-        worker = self._worker
-        if worker is None:
-            return "The node has no model. Configure it first."
-        try:
-            worker.call(change_and_show).result()
-        except WorkerStopped as error:
-            return str(error)
-        except Exception as error:
-            problem = _one_line(error)
-            self._errors.report("command", problem)
-            return problem
-        running = ", ".join(shown(text) for text in self._view.commands.values())
-        self.get_logger().info(f"Commands: {running or 'none'}.")
-        return ""
+        self._errors.report("internal", f"An image could not be answered: {one_line(error)}")
 
     # ---- Health ----------------------------------------------------------------------------
 
@@ -405,18 +356,13 @@ def _seconds(stamp: Any) -> float | None:
     return seconds or None
 
 
-def _one_line(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    return text if isinstance(error, ReferDINOError) else f"{type(error).__name__}: {text}"
-
-
 def main(args: list[str] | None = None) -> int:
     """Run the node until SIGINT, SIGTERM or a ROS shutdown; returns the exit status."""
     rclpy.init(args=args)
     try:
         node = ReferDINONode()
     except (ReferDINOError, rclpy.exceptions.ParameterException) as error:
-        rclpy.logging.get_logger("referdino").fatal(f"Cannot start: {_one_line(error)}")
+        rclpy.logging.get_logger("referdino").fatal(f"Cannot start: {one_line(error)}")
         rclpy.try_shutdown()
         return 1
     executor = rclpy.executors.MultiThreadedExecutor(num_threads=4)

@@ -64,6 +64,7 @@ def ros_environment(prefix: Path | None = None) -> dict[str, str]:
         "ROS_DOMAIN_ID": str(domain_id()),
         "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
         "PYTHONUNBUFFERED": "1",
+        "OMP_NUM_THREADS": "1",  # the node shares the machine with the tests
         "PYTHONPATH": _path(python_paths, "PYTHONPATH"),
         "AMENT_PREFIX_PATH": _path([*prefixes, sys.prefix], "AMENT_PREFIX_PATH"),
         "LD_LIBRARY_PATH": _path([f"{one}/lib" for one in prefixes], "LD_LIBRARY_PATH"),

@@ -1,31 +1,25 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Deformable attention: the portable operator, the fused CPU kernel, its build, and the block."""
+"""Deformable attention: the portable operator, the fused CPU kernel, and the block around them."""
 
 from __future__ import annotations
 
 import math
-import os
-import shutil
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 import torch
+from deformable_attention_cases import (
+    CASES,
+    TOLERANCE,
+    assert_agrees,
+    gradient_for,
+    make_inputs,
+    output_and_gradients,
+)
 from torch import Tensor
 
-import referdino_core
-from referdino_core.kernels import (
-    BUILD_COMMAND,
-    LIBRARY_PATH,
-    FusedKernel,
-    fused_kernel,
-    kernel_status,
-)
-from referdino_core.kernels.build import KernelBuildError, build
-from referdino_core.kernels.build import main as build_command
+from referdino_core.kernels import BUILD_COMMAND, fused_kernel, kernel_status
 from referdino_core.network.deformable_attention import (
     DeformableAttention,
     SpatialShapes,
@@ -34,71 +28,13 @@ from referdino_core.network.deformable_attention import (
     portable_deformable_attention,
 )
 
-PACKAGE = Path(referdino_core.__file__).parent
-TOLERANCE = {"rtol": 1e-5, "atol": 1e-5}
-Inputs = tuple[Tensor, SpatialShapes, Tensor, Tensor]
 
-# images, levels, queries, heads, points, channels
-CASES = {
-    "encoder-like": (1, ((23, 40), (12, 20), (6, 10), (3, 5)), 60, 8, 4, 32),
-    "mask decoder-like": (2, ((30, 40),), 15, 8, 16, 32),
-    "nano-like": (5, ((15, 20), (8, 10), (4, 5)), 33, 8, 4, 16),
-    "odd sizes": (3, ((7, 9), (5, 1)), 11, 3, 4, 24),
-    "one cell": (2, ((1, 1),), 4, 2, 4, 32),
-    "any channels": (2, ((6, 5), (1, 7)), 9, 3, 5, 13),
-    "many samples": (1, ((9, 7), (5, 4), (3, 2)), 6, 5, 16, 16),
-}
-
-
-def make_inputs(
-    images: int,
-    shapes: SpatialShapes,
-    queries: int,
-    heads: int,
-    points: int,
-    channels: int,
-    seed: int = 0,
-) -> Inputs:
-    """Random inputs whose locations lie inside, on the border of and well outside the levels."""
-    generator = torch.Generator().manual_seed(seed)
-    cells = sum(height * width for height, width in shapes)
-    value = torch.randn(images, cells, heads, channels, generator=generator)
-    place = (images, queries, heads, len(shapes), points)
-    locations = torch.rand(*place, 2, generator=generator) * 2 - 0.5
-    weights = torch.randn(*place, generator=generator).flatten(-2).softmax(-1).view(place)
-    return value, shapes, locations, weights
-
-
-def output_and_gradients(operator, inputs: Inputs, output_gradient: Tensor, precision=None):
-    value, shapes, locations, weights = inputs
-    leaves = [
-        x.detach().clone().to(precision or x.dtype).requires_grad_()
-        for x in (value, locations, weights)
-    ]
-    output = operator(leaves[0], shapes, leaves[1], leaves[2])
-    output.backward(output_gradient.to(output.dtype))
-    return output.detach(), *(leaf.grad for leaf in leaves)
-
-
-def gradient_for(inputs: Inputs) -> Tensor:
-    value, _, locations, _ = inputs
-    images, queries, heads = locations.shape[:3]
-    generator = torch.Generator().manual_seed(1)
-    return torch.randn(images, queries, heads * value.shape[-1], generator=generator)
-
-
-def assert_agrees(found, judge, shapes: SpatialShapes) -> None:
-    """Output and gradients within 1e-5; those of locations per cell moved, not per whole level."""
-    sizes = torch.tensor([(width, height) for height, width in shapes]).double()[:, None]
-    units = {"output": 1.0, "value": 1.0, "locations": sizes, "weights": 1.0}
-    for (name, unit), one, other in zip(units.items(), found, judge, strict=True):
-        assert one.dtype == torch.float32 and other.dtype == torch.float64
-        torch.testing.assert_close(
-            one.double() / unit,
-            other / unit,
-            **TOLERANCE,
-            msg=lambda text, name=name: f"{name}: {text}",
-        )
+@pytest.fixture
+def two_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
 
 
 def sample_by_hand(level: Tensor, x: float, y: float) -> Tensor:
@@ -111,14 +47,6 @@ def sample_by_hand(level: Tensor, x: float, y: float) -> Tensor:
             if 0 <= r < height and 0 <= c < width:
                 total += (1 - abs(row - r)) * (1 - abs(column - c)) * level[r, c]
     return total
-
-
-@pytest.fixture
-def two_threads():
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
 
 
 def test_the_kernel_is_built_where_the_tests_run():
@@ -406,180 +334,3 @@ def test_exported_block_holds_only_portable_operators():
         torch.jit.trace(fixed, arguments),
     ):
         torch.testing.assert_close(recorded(*arguments), expected, **TOLERANCE)
-
-
-# The loader in processes of its own: a library, once loaded, stays for a process's life.
-
-CALL_TWICE = """
-import logging
-logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s")
-import torch
-from referdino_core.kernels import fused_kernel, kernel_status, __file__ as home
-from referdino_core.network import deformable_attention as attention
-torch.manual_seed(0)
-value, locations = torch.randn(1, 20, 2, 16), torch.rand(1, 3, 2, 1, 4, 2)
-inputs = (value, ((4, 5),), locations, torch.rand(1, 3, 2, 1, 4))
-first = attention.multi_scale_deformable_attention(*inputs)
-second = attention.multi_scale_deformable_attention(*inputs)
-assert torch.equal(first, attention.portable_deformable_attention(*inputs))
-assert torch.equal(first, second)
-try:
-    attention.fused_deformable_attention(*inputs)
-except RuntimeError as error:
-    print(error)
-print(home)
-print(fused_kernel())
-print(kernel_status())
-"""
-
-
-@pytest.fixture
-def package_without_library(tmp_path: Path) -> Path:
-    """The parts of the package that deformable attention needs, copied, without the library."""
-    copy = tmp_path / PACKAGE.name
-    shutil.copytree(
-        PACKAGE / "kernels", copy / "kernels", ignore=shutil.ignore_patterns("*.so", "__pycache__")
-    )
-    (copy / "network").mkdir()
-    for part in ("errors.py", "network/deformable_attention.py"):
-        shutil.copy(PACKAGE / part, copy / part)
-    for folder in (copy, copy / "network"):
-        (folder / "__init__.py").touch()
-    return copy
-
-
-def run_python(arguments: list[str], folder: Path):
-    return subprocess.run(
-        [sys.executable, *arguments],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(folder)},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
-
-
-def assert_falls_back(package: Path, reason: str, status: str) -> None:
-    outcome = run_python(["-c", CALL_TWICE], package.parent)
-    assert outcome.returncode == 0, outcome.stderr
-    refusal, home, kernel, told = outcome.stdout.splitlines()
-    assert refusal.startswith("the fused CPU kernel is not available") and BUILD_COMMAND in refusal
-    assert Path(home).parent == package / "kernels"
-    assert kernel == "None"
-    assert status in told and BUILD_COMMAND in told
-    lines = [line for line in outcome.stderr.splitlines() if "referdino" in line]
-    assert len(lines) == 1, outcome.stderr
-    assert reason in lines[0] and BUILD_COMMAND in lines[0] and "portable" in lines[0]
-
-
-def test_missing_library_falls_back_with_one_line(package_without_library):
-    assert_falls_back(package_without_library, "is not built", "not built")
-
-
-def test_broken_library_falls_back_with_one_line(package_without_library):
-    library = package_without_library / "kernels" / "libreferdino_kernels.so"
-    library.write_bytes(b"\x7fELF" + bytes(500))
-    assert_falls_back(package_without_library, "cannot be loaded", "cannot be loaded")
-
-
-def test_build_command_puts_a_library_that_loads(package_without_library):
-    folder = package_without_library.parent
-    outcome = run_python(["-m", "referdino_core.kernels.build"], folder)
-    assert outcome.returncode == 0, outcome.stderr
-    assert outcome.stderr == ""
-    assert outcome.stdout.splitlines()[-1].startswith("built ")
-    status = "from referdino_core.kernels import kernel_status; print(kernel_status())"
-    assert run_python(["-c", status], folder).stdout.strip() == "fused"
-
-
-@pytest.mark.parametrize(
-    "source, complaint",
-    [
-        ('extern "C" int referdino_kernels_version() { return 77; }\n'
-         'extern "C" void referdino_deformable_attention_forward() {}\n'
-         'extern "C" void referdino_deformable_attention_backward() {}\n', "version 77"),
-        ("int other() { return 0; }\n", "is no library of referdino's kernels"),
-    ],
-    ids=["another version", "another library"],
-)  # fmt: skip
-def test_library_of_other_sources_is_refused(source, complaint, tmp_path):
-    (tmp_path / "other.cpp").write_text(source)
-    library = tmp_path / "other.so"
-    command = [cpp_compiler(), "-shared", "-fPIC", str(tmp_path / "other.cpp"), "-o", str(library)]
-    subprocess.run(command, check=True)
-    with pytest.raises(OSError, match=complaint):
-        FusedKernel(library)
-
-
-def cpp_compiler() -> str:
-    compiler = shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
-    assert compiler is not None, "these tests need a C++ compiler"
-    return compiler
-
-
-def compiler_that_refuses(folder: Path, *flags: str) -> str:
-    """A wrapper of the machine's C++ compiler that refuses some flags, as other compilers would."""
-    wrapper = folder / "picky-compiler"
-    refusals = "|".join(flags)
-    wrapper.write_text(
-        "#!/bin/sh\n"
-        f'for flag in "$@"; do case "$flag" in {refusals}) '
-        'echo "note: first" >&2; echo "error: unknown flag $flag" >&2; exit 1;; esac; done\n'
-        f'exec "{cpp_compiler()}" "$@"\n'
-    )
-    wrapper.chmod(0o755)
-    return str(wrapper)
-
-
-@pytest.mark.parametrize(
-    "refused, tuning",
-    [(("-march=native",), "-fopenmp"), (("-march=native", "-fopenmp"), "")],
-    ids=["any CPU", "no OpenMP"],
-)
-def test_plainer_builds_compute_the_same(refused, tuning, tmp_path, monkeypatch, two_threads):
-    monkeypatch.setenv("CXX", compiler_that_refuses(tmp_path, *refused))
-    folder = tmp_path / "built"
-    folder.mkdir()
-    library, used = build(folder)
-    assert used == tuning and [path.name for path in folder.iterdir()] == [library.name]
-    kernel = FusedKernel(library)
-    for case in ("nano-like", "odd sizes", "any channels"):
-        inputs = make_inputs(*CASES[case])
-        gradient = gradient_for(inputs)
-        found = (
-            kernel.deformable_attention(*inputs),
-            *kernel.deformable_attention_gradients(*inputs, gradient),
-        )
-        judge = output_and_gradients(portable_deformable_attention, inputs, gradient, torch.float64)
-        assert_agrees(found, judge, inputs[1])
-
-
-def assert_build_fails_in_one_line(capsys, *parts: str) -> None:
-    before = LIBRARY_PATH.read_bytes()
-    assert build_command() == 1
-    assert LIBRARY_PATH.read_bytes() == before
-    assert [path.name for path in LIBRARY_PATH.parent.glob(".kernels-*")] == []
-    lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 1, lines
-    assert lines[0].startswith("the fused CPU kernel cannot be built: ")
-    for part in parts:
-        assert part in lines[0]
-
-
-def test_build_without_a_compiler_is_one_line(tmp_path, monkeypatch, capsys):
-    monkeypatch.setenv("CXX", "no-such-compiler")
-    assert_build_fails_in_one_line(capsys, "CXX names 'no-such-compiler', which is not found")
-    monkeypatch.delenv("CXX")
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert_build_fails_in_one_line(capsys, "no C++ compiler found", "g++")
-
-
-def test_build_with_a_compiler_that_fails_is_one_line(tmp_path, monkeypatch, capsys):
-    monkeypatch.setenv("CXX", compiler_that_refuses(tmp_path, "-O3"))
-    assert_build_fails_in_one_line(capsys, "error: unknown flag -O3")
-
-
-def test_build_into_a_folder_that_is_not_there_is_one_line(tmp_path):
-    with pytest.raises(KernelBuildError, match=r"^the fused CPU kernel cannot be built: .*missing"):
-        build(tmp_path / "missing")

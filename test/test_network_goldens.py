@@ -118,9 +118,7 @@ def test_a_stream_whose_window_holds_the_prefix_equals_whole_clip_inference(name
     stream = model.stream(recorded["input_ids"], window=8)
     for number, pixels in enumerate(recorded.pixels, start=1):
         frame = stream.step(pixels)
-        assert_close(
-            frame.scores, recorded[f"prefix{number}_pred_logits"][..., 0], SCORE_TOLERANCE
-        )
+        assert_close(frame.scores, recorded[f"prefix{number}_pred_logits"][..., 0], SCORE_TOLERANCE)
         assert_close(frame.boxes, recorded[f"prefix{number}_pred_boxes"], BOX_TOLERANCE)
         assert_close(frame.masks, recorded[f"prefix{number}_pred_masks"], MASK_TOLERANCE)
 
@@ -131,9 +129,7 @@ def test_training_outputs_and_losses_meet_the_golden() -> None:
     outputs: ClipOutputs = clip_outputs(model, recorded.pixels, recorded["input_ids"])
     names = ["train", *(f"train_aux{layer}" for layer in range(5)), "train_interm"]
     for name, prediction in zip(names, outputs.layers.values(), strict=True):
-        assert_close(
-            prediction.scores, recorded[f"{name}_pred_logits"][..., 0], SCORE_TOLERANCE
-        )
+        assert_close(prediction.scores, recorded[f"{name}_pred_logits"][..., 0], SCORE_TOLERANCE)
         assert_close(prediction.boxes, recorded[f"{name}_pred_boxes"], BOX_TOLERANCE)
     assert_close(outputs.final.masks, recorded["train_pred_masks"], MASK_TOLERANCE)
 

@@ -24,6 +24,7 @@ from ros_harness import REPOSITORY, domain_id
 
 from referdino_core.configuration import SessionSettings
 from referdino_core.errors import ReferDINOError
+from referdino_core.session.session import MOST_COMMANDS
 from referdino_ros.parameters import BY_NAME, DECLARATIONS, Change, NodeParameters
 
 PARAMETERS_FILE = REPOSITORY / "config" / "referdino.yaml"
@@ -59,6 +60,10 @@ def test_parameters_file_explains_every_parameter_and_says_when_it_may_change() 
 def test_session_settings_are_all_parameters() -> None:
     for field in dataclasses.fields(SessionSettings):
         assert BY_NAME[field.name].default == field.default
+
+
+def test_as_many_commands_may_be_allowed_as_a_session_takes() -> None:
+    assert BY_NAME["max_commands"].range == (1, MOST_COMMANDS)
 
 
 # ---- Declarations on a node ----

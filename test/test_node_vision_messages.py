@@ -127,5 +127,8 @@ def test_detections_are_published_where_vision_msgs_is_installed(
         assert detection["id"] == str(sent.track_id)
         assert sent.track_id > 0
         assert 0.0 <= detection["score"][0] <= 1.0
-        assert detection["center"] == [80.0, 60.0]  # the masks are full
-        assert detection["size"] == [160.0, 120.0]
+        # The region is rounded outwards to whole pixels.
+        box = sent.box
+        assert detection["size"] == pytest.approx([box.width, box.height], abs=2.0)
+        center = [box.x_offset + box.width / 2, box.y_offset + box.height / 2]
+        assert detection["center"] == pytest.approx(center, abs=1.0)

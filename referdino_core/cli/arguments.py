@@ -32,7 +32,11 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def positive_integer(text: str) -> int:
-    """An argument that counts something; raises ArgumentTypeError for anything below 1."""
+    """An argument that counts something.
+
+    Raises:
+        ArgumentTypeError: this is no whole number of at least 1.
+    """
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
     return int(text)
@@ -56,11 +60,17 @@ def open_session(arguments: argparse.Namespace) -> rd.Session:
     Raises:
         ReferDINOError: weights or device are not to be had, or the weights are another model's.
     """
-    model: str | Path | rd.ReferDINO = arguments.model or DEFAULT_MODEL
-    _logger.info("Loading %s.", arguments.checkpoint or model)
-    if arguments.checkpoint is not None:
-        model = checkpoint_path(arguments.checkpoint)
-    if arguments.checkpoint is not None and arguments.model is not None:
-        weights, model = model, rd.build(arguments.model)
-        rd.load_checkpoint(model, weights)
-    return rd.Session(model, window=arguments.window, device=arguments.device)
+    _logger.info("Loading %s.", arguments.checkpoint or arguments.model or DEFAULT_MODEL)
+    return rd.Session(_model(arguments), window=arguments.window, device=arguments.device)
+
+
+def _model(arguments: argparse.Namespace) -> rd.ReferDINO | str | Path:
+    """What a session is opened with: a name, a checkpoint, or the one filled with the other."""
+    if arguments.checkpoint is None:
+        return arguments.model or DEFAULT_MODEL
+    weights = checkpoint_path(arguments.checkpoint)
+    if arguments.model is None:
+        return weights
+    model = rd.build(arguments.model)
+    rd.load_checkpoint(model, weights)
+    return model

@@ -30,8 +30,10 @@ def record_path(path: Path) -> Path:
 
 
 def recorded(path: Path) -> str | None:
-    """The sum that was recorded for a file, or None; raises DownloadError where the record is
-    damaged.
+    """The sum that was recorded for a file, or None.
+
+    Raises:
+        DownloadError: the record is damaged.
     """
     record = record_path(path)
     if not record.is_file():

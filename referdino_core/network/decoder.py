@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Cross-modal decoder with confidence-aware query pruning (ReferDINO, section on pruning, eq. 4)."""
+"""Cross-modal decoder with confidence-aware query pruning (ReferDINO, eq. 4)."""
 
 from __future__ import annotations
 

@@ -132,12 +132,8 @@ class FusionEncoder(nn.Module):
         image_tokens, text_tokens = image.tokens, text.tokens
         references = cell_centres(image)
         text_positions = sine_embedding(text.positions * (2 * math.pi), self.width, 10000.0)
-        for fuse, read, look in zip(
-            self.fusion_layers, self.text_layers, self.layers, strict=True
-        ):
-            image_tokens, text_tokens = fuse(
-                image_tokens, text_tokens, image.padding, text.padding
-            )
+        for fuse, read, look in zip(self.fusion_layers, self.text_layers, self.layers, strict=True):
+            image_tokens, text_tokens = fuse(image_tokens, text_tokens, image.padding, text.padding)
             text_tokens = read(text_tokens, text_positions, text.attention)
             image_tokens = look(image_tokens, image, references)
         return image_tokens, text_tokens

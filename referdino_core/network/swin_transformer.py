@@ -55,6 +55,7 @@ class WindowAttention(nn.Module):
         self.heads = heads
         self.relative_position_bias_table = nn.Parameter(torch.zeros((2 * window - 1) ** 2, heads))
         nn.init.trunc_normal_(self.relative_position_bias_table, std=0.02)
+        self.relative_position_index: Tensor
         self.register_buffer(
             "relative_position_index", relative_position_index(window), persistent=False
         )
@@ -122,7 +123,7 @@ class SwinBlock(nn.Module):
 
 
 class PatchMerging(nn.Module):
-    """Halves the grid: four neighbours side by side, normalised, projected to twice the channels."""
+    """Halves the grid: four neighbours side by side become one cell of twice the channels."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -148,14 +149,14 @@ class SwinStage(nn.Module):
         )
         self.downsample = PatchMerging(channels) if merge else None
 
-    def forward(self, grid: Tensor) -> Tensor:
-        """(N, H, W, C) to the same shape; `downsample` is the caller's to apply."""
+    def forward(self, grid: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, H, W, C) features of this resolution, and what the next stage begins with."""
         height = grid.shape[1] + -grid.shape[1] % self.window
         width = grid.shape[2] + -grid.shape[2] % self.window
         mask = shifted_window_mask(height, width, self.window, grid.device)
         for block in self.blocks:
             grid = block(grid, mask)
-        return grid
+        return grid, grid if self.downsample is None else self.downsample(grid)
 
 
 class PatchEmbedding(nn.Module):
@@ -190,17 +191,13 @@ class SwinTransformer(nn.Module):
             )
             for stage in range(len(channels))
         )
-        for stage, count in enumerate(channels):
-            self.add_module(f"norm{stage}", nn.LayerNorm(count))
+        self.norms = nn.ModuleList(nn.LayerNorm(count) for count in channels)
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
         """(N, 3, H, W) normalised pixels to four (N, C, h, w) maps, finest first."""
         grid = self.patch_embed(pixels)
         outputs = []
-        for stage, layer in enumerate(self.layers):
-            grid = layer(grid)
-            normalise = self.get_submodule(f"norm{stage}")
-            outputs.append(normalise(grid).permute(0, 3, 1, 2))
-            if layer.downsample is not None:
-                grid = layer.downsample(grid)
+        for layer, normalise in zip(self.layers, self.norms, strict=True):
+            features, grid = layer(grid)
+            outputs.append(normalise(features).permute(0, 3, 1, 2))
         return tuple(outputs)

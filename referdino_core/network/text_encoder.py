@@ -109,7 +109,6 @@ class TextEncoder(nn.Module):
                 max_position_embeddings=bert.positions,
                 hidden_dropout_prob=0.0,
                 attention_probs_dropout_prob=0.0,
-                attn_implementation="sdpa",
             ),
             add_pooling_layer=False,
         )

@@ -30,7 +30,9 @@ class TokenSimilarity(nn.Module):
 
     def __init__(self, width: int, calibrated: bool) -> None:
         super().__init__()
-        self.log_scale = nn.Parameter(torch.tensor(0.35 * width**-0.5).log()) if calibrated else None
+        self.log_scale = (
+            nn.Parameter(torch.tensor(0.35 * width**-0.5).log()) if calibrated else None
+        )
         self.offset = nn.Parameter(torch.tensor(-4.0)) if calibrated else None
 
     def forward(self, queries: Tensor, text: Tensor, text_padding: Tensor) -> Tensor:

@@ -86,7 +86,9 @@ def draw_frames(
     world: RecordedWorld, images: int, sentences: int, generator: np.random.Generator
 ) -> FrameBatch:
     """Random frames of random clips, mirrored half of the time."""
-    pixels, texts, referents = [], [], []
+    pixels: list[np.ndarray] = []
+    texts: list[str] = []
+    referents: list[list[np.ndarray]] = []
     while len(pixels) < images:
         clip = world[int(generator.integers(len(world)))]
         drawn = [draw_expression(clip, generator) for _ in range(sentences)]

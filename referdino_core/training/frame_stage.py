@@ -28,9 +28,7 @@ def ground(
     return model.grounder(image, text)
 
 
-def frame_losses(
-    model: ReferDINO, tokenizer: Tokenizer, batch: FrameBatch
-) -> dict[str, Tensor]:
+def frame_losses(model: ReferDINO, tokenizer: Tokenizer, batch: FrameBatch) -> dict[str, Tensor]:
     """Losses of one batch by name; their sum is to be minimised."""
     grounding = ground(model, tokenizer, batch.pixels, batch.sentences)
     text, padding = grounding.text, grounding.text_padding

@@ -102,7 +102,9 @@ def run_stage(plan: StagePlan, module: nn.Module, losses: Losses, folder: Path) 
         average(averaged, module, min(plan.averaging, (step + 1) / (step + 10)))
         recent.append({"total": total.item(), **{n: t.item() for n, t in terms.items()}})
         if (step + 1) % 10 == 0:
-            steps.set_postfix(loss=f"{append_curve(folder, plan.name, step + 1, began, recent):.3f}")
+            steps.set_postfix(
+                loss=f"{append_curve(folder, plan.name, step + 1, began, recent):.3f}"
+            )
             recent = []
         if (step + 1) % plan.save_every == 0 or step + 1 == plan.iterations:
             save_state(path, step + 1, module, optimiser, averaged)

@@ -8,13 +8,15 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from referdino_core.building import build
+from referdino_core.checkpoint import save_weights
 from referdino_core.models import vocabulary_file
 from referdino_core.network.referdino import ReferDINO
-from referdino_core.network.tokenizer import WordTokenizer
+from referdino_core.network.tokenizer import Tokenizer, WordTokenizer
 from referdino_core.training.attribute_stage import (
     AttributeHeads,
     attribute_losses,
@@ -22,11 +24,18 @@ from referdino_core.training.attribute_stage import (
 )
 from referdino_core.training.batches import draw_frames
 from referdino_core.training.frame_stage import frame_losses
+from referdino_core.training.grounded_clips import ground_world
 from referdino_core.training.loop import StagePlan, run_stage
 from referdino_core.training.recorded_world import RecordedWorld
+from referdino_core.training.temporal_stage import temporal_losses
 from referdino_core.world import WorldSettings
 
 logger = logging.getLogger("referdino.training")
+
+
+ATTRIBUTES = StagePlan("attributes", iterations=500, learning_rate=1.5e-3)
+FRAMES = StagePlan("frames", iterations=1000, learning_rate=7e-4)
+TEMPORAL = StagePlan("temporal", iterations=1000, learning_rate=5e-4)
 
 
 @dataclass(frozen=True)
@@ -35,10 +44,15 @@ class Recipe:
 
     clips: int = 3000
     attribute_images: int = 32
-    attributes: StagePlan = StagePlan("attributes", iterations=500, learning_rate=1.5e-3)
+    attributes: StagePlan = ATTRIBUTES
     frame_images: int = 12
     frame_sentences: int = 3
-    frames: StagePlan = StagePlan("frames", iterations=1000, learning_rate=7e-4)
+    frames: StagePlan = FRAMES
+    temporal_clips: int = 700
+    temporal_sentences: int = 3
+    temporal_frames: int = 7
+    temporal_items: int = 16
+    temporal: StagePlan = TEMPORAL
 
 
 def train(folder: Path, recipe: Recipe, seed: int = 0) -> ReferDINO:
@@ -59,12 +73,12 @@ def train(folder: Path, recipe: Recipe, seed: int = 0) -> ReferDINO:
         ),
         folder,
     )
+    learn_time(model, world, tokenizer, recipe, folder)
+    save_weights(model, folder / "nano.safetensors")
     return model
 
 
-def learn_attributes(
-    model: ReferDINO, world: RecordedWorld, recipe: Recipe, folder: Path
-) -> None:
+def learn_attributes(model: ReferDINO, world: RecordedWorld, recipe: Recipe, folder: Path) -> None:
     """First stage: the image encoder, with heads that are thrown away after it."""
     heads = AttributeHeads(model.configuration.width)
     run_stage(
@@ -77,3 +91,25 @@ def learn_attributes(
         ),
         folder,
     )
+
+
+def learn_time(
+    model: ReferDINO, world: RecordedWorld, tokenizer: Tokenizer, recipe: Recipe, folder: Path
+) -> None:
+    """Third stage: only the readout learns, from clips that are grounded once."""
+    items = ground_world(
+        model,
+        tokenizer,
+        world,
+        folder / "grounded",
+        recipe.temporal_clips,
+        recipe.temporal_sentences,
+        recipe.temporal_frames,
+    )
+    model.grounder.requires_grad_(False)
+
+    def losses(generator: np.random.Generator) -> dict[str, Tensor]:
+        drawn = generator.integers(len(items), size=recipe.temporal_items)
+        return temporal_losses(model, [items[number] for number in drawn], generator)
+
+    run_stage(recipe.temporal, model.readout, losses, folder)

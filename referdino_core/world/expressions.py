@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from itertools import product
+from itertools import chain, product
 from typing import TypeVar
 
 import numpy as np
@@ -44,13 +44,15 @@ def enumerate_expressions(
     still, and mostly where the static words fit at least two objects.
     """
     finder = _Finder(rng, observation)
-    found = list(finder.attributes())
-    found.extend(finder.locations())
-    found.extend(finder.relations())
-    found.extend(finder.motions())
-    found.extend(finder.directions())
-    found.extend(finder.absences())
-    return tuple({expression.text: expression for expression in reversed(found)}.values())[::-1]
+    found = chain(
+        finder.attributes(),
+        finder.locations(),
+        finder.relations(),
+        finder.motions(),
+        finder.directions(),
+        finder.absences(),
+    )
+    return tuple({expression.text: expression for expression in found}.values())
 
 
 class _Finder:
@@ -72,13 +74,12 @@ class _Finder:
         order = sorted(descriptions, key=lambda d: (d.word_count, str(d)))
         self._members = {d: self._fitting(d, observation.noticed) for d in order}
         faint = observation.in_view & ~observation.noticed
+        # What shows a few pixels is no distractor, but it is not surely absent either.
         self._plain_members = {
             d: members
             for d, members in self._members.items()
             if len(members) and not len(self._fitting(d, faint))
         }
-        """Without the descriptions that fit something of a few pixels, which is never surely
-        absent."""
         self._names: dict[int, list[Description]] = {}
         for description, members in self._members.items():
             if len(members) == 1 and description != _ANY_OBJECT:
@@ -157,9 +158,7 @@ class _Finder:
             yield from self._unmoved()
 
     def _missing_looks(self) -> list[Description]:
-        """Descriptions of two or three words that fit nothing and differ in one word from an
-        object's.
-        """
+        """Descriptions that fit nothing in view and differ in one word from one that does."""
         near = set()
         for item, seen in zip(self._objects, self._observation.in_view, strict=True):
             if not seen:

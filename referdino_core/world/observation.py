@@ -66,8 +66,7 @@ class Observation:
         self._half_widths = np.stack([_half_widths(item) for item in objects]) / settings.width
 
     def superlative(self, word: str, members: np.ndarray) -> int | None:
-        """The member that is `word` ("left", "right", "middle", "closest", "farthest") of
-        `members`.
+        """The one of several objects that is "left", "right", "middle", "closest" or "farthest".
 
         members: indices of at least two objects. The winner is visible in every frame and wins in
         every frame by 12 % of the image width, or by 15 % and 0.35 m of distance. None without such
@@ -101,8 +100,8 @@ class Observation:
         """Which objects are `word` ("left", "right", "behind", "front", "next") of the anchor.
 
         Left and right: by 12 % of the image width in the image. Behind and in front: 0.35 m farther
-        or nearer, in columns that the anchor also takes. Next to: a gap of at most the anchor's own
-        size, at about the same distance. Frames count in which the object or the anchor is visible.
+        or nearer, in columns that the anchor also takes. Next to: centres within 0.95 m on the
+        floor, side by side. Frames count in which the object or the anchor is visible.
         """
         right_by = self._columns - self._columns[anchor]
         beyond = self._distances - self._distances[anchor]
@@ -132,8 +131,9 @@ class Observation:
         return Verdict(moving & (speeds >= MOVING_SPEED), ~moving)
 
     def direction(self, side: str) -> Verdict:
-        """Which objects move to the "left" or "right" in the image, all the time that they are
-        seen.
+        """Which objects move to the "left" or "right" in the image in every frame that shows them.
+
+        The mean speed is at least `DIRECTION_SPEED` and never less than half of it.
         """
         sign = 1.0 if side == "right" else -1.0
         steps = sign * np.diff(self._columns, axis=1) / self._frame_seconds
@@ -164,8 +164,6 @@ class Observation:
 
 
 def _half_widths(item: SceneObject) -> np.ndarray:
-    """Half the width of an object on the image, (T,) pixels, from its largest visible area per
-    distance.
-    """
+    """Half the width of an object in the image, (T,) pixels, from the frame that shows most of it."""
     reach = np.sqrt((item.areas * item.distances**2).max()) / 2
     return reach / np.maximum(item.distances, 0.05)

@@ -46,8 +46,9 @@ class CameraPath:
 
 @dataclass(frozen=True)
 class PathRequest:
-    """A wished motion: "still", "lateral" (side -1 left, +1 right) or "depth" (side -1 near, +1
-    away).
+    """A wished motion.
+
+    kind: "still", "lateral" (side -1 left, +1 right) or "depth" (side -1 nearer, +1 away).
     """
 
     kind: Literal["still", "lateral", "depth"]
@@ -55,9 +56,7 @@ class PathRequest:
 
 
 def focal_length(fovy: float, height: int) -> float:
-    """Focal length in pixels for a vertical field of view in degrees and an image height in
-    pixels.
-    """
+    """Focal length in pixels, from a vertical field of view in degrees and a height in pixels."""
     return height / 2 / math.tan(math.radians(fovy) / 2)
 
 
@@ -143,8 +142,9 @@ def _near(rng: np.random.Generator, neighbours: list[np.ndarray]) -> np.ndarray:
 
 
 def _advance(rng: np.random.Generator, speed: float, stamps: np.ndarray) -> np.ndarray:
-    """Signed distance along the path, (T,) metres, 0 at half time; speed varies by a few per
-    cent.
+    """Signed distance along the path, (T,) metres, about 0 at half time.
+
+    The speed, in metres per second, varies by up to 12 per cent.
     """
     ripple = rng.uniform(0.0, 0.12)
     rate = rng.uniform(2.0, 5.0)
@@ -161,9 +161,7 @@ def _advance(rng: np.random.Generator, speed: float, stamps: np.ndarray) -> np.n
 def _floor_point(
     rng: np.random.Generator, camera: CameraPath, column: float, settings: WorldSettings
 ) -> np.ndarray:
-    """A floor point (2,) seen in the given column (0 left border, 1 right) by the first camera
-    pose.
-    """
+    """A floor point (2,) that the first camera pose sees in a column, 0 left border, 1 right."""
     height = camera.positions[0, 2]
     while True:
         depth = rng.uniform(_NEAR, _FAR)
@@ -176,8 +174,6 @@ def _floor_point(
 
 
 def _distance(camera: CameraPath, point: np.ndarray) -> float:
-    """Distance along the first camera axis, metres, of a floor point raised by an object's half
-    height.
-    """
+    """Distance along the first camera axis, metres, of an object's middle above a floor point."""
     raised = np.array([point[0], point[1], 0.25]) - camera.positions[0]
     return float(-raised @ camera.rotations[0][:, 2])

@@ -82,9 +82,7 @@ class Surface:
 
 @dataclass(frozen=True)
 class Wall:
-    """A wall that stands `distance` metres from the origin; `normal` (2,) points from it into the
-    room.
-    """
+    """A wall, `distance` metres from the origin; `normal` (2,) points from it into the room."""
 
     surface: Surface
     normal: np.ndarray
@@ -93,8 +91,9 @@ class Wall:
 
 @dataclass(frozen=True)
 class Lighting:
-    """A directional light: direction (3,), diffuse (3,) 0 to 1; ambient and frontal fill, 0 to
-    1.
+    """A directional light and its fill.
+
+    direction: (3,) unit vector. diffuse: (3,) 0 to 1. ambient, frontal: 0 to 1.
     """
 
     direction: np.ndarray

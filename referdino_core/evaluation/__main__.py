@@ -1,0 +1,46 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""`python -m referdino_core.evaluation`: stream unseen clips of the world and print a table."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+from referdino_core.configuration import SessionSettings
+from referdino_core.evaluation.world_clips import evaluate_world, table
+from referdino_core.session import Session
+
+
+def main() -> None:
+    """Parse the command line, evaluate, print."""
+    parser = argparse.ArgumentParser(
+        prog="python -m referdino_core.evaluation", description=__doc__
+    )
+    parser.add_argument("--model", default="nano", help="a model's name or a checkpoint's path")
+    parser.add_argument("--split", choices=("validation", "test"), default="test")
+    parser.add_argument("--clips", type=int, default=500, help="how many clips, from the first")
+    parser.add_argument("--accept", type=float, help="score that takes up a target")
+    parser.add_argument("--out", type=Path, help="file that the table is also written to")
+    arguments = parser.parse_args()
+    logging.getLogger("referdino").setLevel(logging.ERROR)
+    settings = SessionSettings()
+    if arguments.accept is not None:
+        keep = min(settings.keep, arguments.accept)
+        settings = replace(settings, accept=arguments.accept, keep=keep)
+    session = Session(arguments.model, settings=settings)
+    scores = evaluate_world(session, arguments.split, range(arguments.clips))
+    report = (
+        f"{arguments.model}, {arguments.clips} clips of the {arguments.split} split "
+        f"(indices 0 to {arguments.clips - 1}), streamed with {session.settings}\n\n"
+        f"{table(scores)}\n"
+    )
+    print(report)
+    if arguments.out:
+        arguments.out.write_text(report)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,113 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""The topic and the service that change the running commands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from rclpy.callback_groups import CallbackGroup
+from rclpy.node import Node
+from referdino.msg import Command
+from referdino.srv import SetCommands
+from std_msgs.msg import String
+
+from referdino_core.errors import ReferDINOError
+from referdino_ros.commands import commands_after, received_text, shown
+from referdino_ros.error_log import ErrorLog, one_line
+from referdino_ros.model_worker import ModelWorker, WorkerStopped
+
+if TYPE_CHECKING:
+    from referdino_core import Session
+
+_DEPTH = 10
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """What is wrong, or an empty text; and the commands that run now, text by identifier."""
+
+    problem: str = ""
+    commands: Mapping[str, str] = field(default_factory=dict)
+
+
+class CommandInput:
+    """Takes `~/command` and `~/set_commands` while it exists.
+
+    Args:
+        node: that subscribes and serves.
+        worker: owns the session; changes run there, between two images.
+        callback_group: a callback waits there until its change was made, so that they stay in
+            order and do not pile up.
+        limit: commands that may run at once, asked at every change.
+        on_change: called in the worker's thread after every change.
+        errors: told of every command that is refused.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        worker: ModelWorker[Session, Any],
+        callback_group: CallbackGroup,
+        limit: Callable[[], int],
+        on_change: Callable[[Session], None],
+        errors: ErrorLog,
+    ) -> None:
+        self._node = node
+        self._worker = worker
+        self._limit = limit
+        self._on_change = on_change
+        self._errors = errors
+        self._subscription = node.create_subscription(
+            String, "~/command", self._replace, _DEPTH, callback_group=callback_group
+        )
+        self._service = node.create_service(
+            SetCommands, "~/set_commands", self._set, callback_group=callback_group
+        )
+
+    def close(self) -> None:
+        """Take no more commands."""
+        self._node.destroy_subscription(self._subscription)
+        self._node.destroy_service(self._service)
+
+    def _replace(self, message: String) -> None:
+        self._change(lambda session: session.command(received_text(message.data)))
+
+    def _set(
+        self, request: SetCommands.Request, response: SetCommands.Response
+    ) -> SetCommands.Response:
+        def change(session: Session) -> None:
+            session.commands = commands_after(session.commands, request, self._limit())
+
+        outcome = self._change(change)
+        response.success = not outcome.problem
+        response.message = outcome.problem
+        response.commands = [Command(id=name, text=text) for name, text in outcome.commands.items()]
+        return response
+
+    def _change(self, change: Callable[[Session], None]) -> _Outcome:
+        """Change the session's commands between two images, and say what came of it."""
+
+        def attempt(session: Session) -> _Outcome:
+            problem = ""
+            try:
+                change(session)
+            except ReferDINOError as error:
+                problem = one_line(error)
+            self._on_change(session)
+            return _Outcome(problem, dict(session.commands))
+
+        try:
+            outcome = self._worker.call(attempt).result()
+        except WorkerStopped as error:
+            outcome = _Outcome(str(error))
+        except Exception as error:
+            outcome = _Outcome(f"The command could not be taken: {one_line(error)}")
+        if outcome.problem:
+            self._errors.report("command", outcome.problem)
+        else:
+            running = ", ".join(shown(text) for text in outcome.commands.values())
+            self._node.get_logger().info(f"Commands: {running or 'none'}.")
+        return outcome
