@@ -1,6 +1,8 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Times deformable attention, portable against fused: ``python benchmarks/deformable_attention.py``.
+"""Times deformable attention, portable against fused.
+
+Run it with ``python benchmarks/deformable_attention.py``.
 
 Both versions run in turns in the same process; each figure is the best of the rounds, which other
 work on the machine disturbs least.

@@ -29,7 +29,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-PATIENCE = 90.0
+PATIENCE = 150.0
 """Seconds that a test waits for something that will come: the machine may be busy."""
 
 RELIABLE = QoSProfile(depth=10)

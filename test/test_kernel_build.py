@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from deformable_attention_cases import (
     CASES,
     assert_agrees,

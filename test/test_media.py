@@ -216,7 +216,7 @@ class TestImageFolders:
         (tmp_path / "a.png").write_bytes(b"broken")
         with (
             open_source(str(tmp_path)) as source,
-            pytest.raises(SourceError, match="none of the images"),
+            pytest.raises(SourceError, match="None of the images"),
         ):
             list(source)
 
