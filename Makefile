@@ -33,16 +33,16 @@ demo: setup  ## camera, node and commander on a live ROS 2 graph; VIDEO=, TEXT=,
 	  $${CHECKPOINT:+--checkpoint "$$CHECKPOINT"} $${OUT:+--out "$$OUT"}
 
 test: lint  ## set up, check the style and the types, and run every test
-	@$(IN_ENVIRONMENT) pytest
+	@$(IN_ENVIRONMENT) python -m pytest
 
 lint: setup  ## check formatting, style and types
-	@$(IN_ENVIRONMENT) ruff format --check
-	@$(IN_ENVIRONMENT) ruff check
-	@$(IN_ENVIRONMENT) mypy
+	@$(IN_ENVIRONMENT) python -m ruff format --check
+	@$(IN_ENVIRONMENT) python -m ruff check
+	@$(IN_ENVIRONMENT) python -m mypy
 
 format: setup  ## format the code
-	@$(IN_ENVIRONMENT) ruff format
-	@$(IN_ENVIRONMENT) ruff check --fix
+	@$(IN_ENVIRONMENT) python -m ruff format
+	@$(IN_ENVIRONMENT) python -m ruff check --fix
 
 clean:  ## remove what tests, demo and colcon leave behind (.venv stays)
 	rm -rf build install log out .mypy_cache .pytest_cache .ruff_cache

@@ -94,10 +94,13 @@ def load_checkpoint(model: ReferDINO, source: Source, strict: bool = True) -> No
         for kind, names in (("missing", missing), ("unknown", unknown), ("misshapen", misshapen))
         if names
     ]
-    if misshapen or (strict and report) or not set(tensors) & set(expected):
+    foreign = not set(tensors) & set(expected)
+    if foreign:
+        report = ["it shares no tensor with it"]
+    if foreign or misshapen or (strict and report):
         raise CheckpointError(
-            f"The checkpoint does not fit {model.configuration.name}: "
-            f"{'; '.join(report) or 'it shares no tensor'}. Choose the model it was trained for."
+            f"The checkpoint does not fit {model.configuration.name}: {'; '.join(report)}. "
+            "Choose the model it was trained for."
         )
     if report:
         logger.warning("Loaded in part: %s.", "; ".join(report))
