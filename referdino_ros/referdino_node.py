@@ -206,7 +206,7 @@ class ReferDINONode(LifecycleNodeMixin, Node):
         """Start the worker, and return it once it has its model."""
         model = self._settings["checkpoint"] or self._settings["model"]
         device = self._settings["device"]
-        self.get_logger().info(f"Loading the model {model} on {device}.")
+        self.get_logger().info(f"Loading PyTorch and the model {model} on {device}.")
         began = self._loading_since = time.monotonic()
         self._statistics = StreamStatistics()
         self._worker = ModelWorker(
@@ -219,7 +219,7 @@ class ReferDINONode(LifecycleNodeMixin, Node):
             self._wait_for_model(self._worker.loaded, began)
         finally:
             self._loading_since = None
-        self.get_logger().info(f"Model loaded in {time.monotonic() - began:.1f} s.")
+        self.get_logger().info(f"The model is ready after {time.monotonic() - began:.1f} s.")
         return self._worker
 
     def _wait_for_model(self, loaded: concurrent.futures.Future[None], began: float) -> None:
@@ -229,7 +229,7 @@ class ReferDINONode(LifecycleNodeMixin, Node):
                 raise WorkerStopped("ROS was shut down while the model was loading.")
             if time.monotonic() - said >= LOADING_LOG_PERIOD:
                 said = time.monotonic()
-                self.get_logger().info(f"Still loading the model ({said - began:.0f} s).")
+                self.get_logger().info(f"Still loading ({said - began:.0f} s).")
         loaded.result()
 
     def _session(self, model: str, device: str, settings: SessionSettings) -> Session:

@@ -302,9 +302,13 @@ def wait_until(condition: Callable[[], Any], what: str, timeout: float = PATIENC
 
 @contextlib.contextmanager
 def running_node(**options: Any) -> Iterator[NodeProcess]:
-    """A node process that is interrupted at the end."""
+    """A node process; at the end Ctrl-C must end it with status 0 if it still runs, and quietly."""
     process = NodeProcess(**options)
+    was_running = True
     try:
         yield process
     finally:
-        process.interrupt()
+        was_running = process.running
+        status = process.interrupt()
+    assert status == 0 or not was_running, "\n".join(process.log)
+    assert not process.lines_with("Traceback"), "\n".join(process.log)

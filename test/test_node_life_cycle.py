@@ -283,10 +283,11 @@ def test_silence_is_a_warning_that_says_what_there_is_instead(stage: Stage) -> N
     assert "reliability" in line
     for publisher in (other, silent):
         stage.client.node.destroy_publisher(publisher)
-    wrong = stage.client.node.create_publisher(CompressedImage, f"/{NODE}/image_raw", RELIABLE)
+    other_process = Client()  # one process cannot publish two types on one topic
+    other_process.node.create_publisher(CompressedImage, f"/{NODE}/image_raw", RELIABLE)
     line = stage.process.wait_for_log("[WARN]", "No image", "image_transport", start=start)
+    other_process.close()
     assert "sensor_msgs/msg/CompressedImage" in line
-    stage.client.node.destroy_publisher(wrong)
     assert stage.set("no_image_warning", 5.0) == ""
 
 
@@ -319,8 +320,8 @@ def test_compressed_images_are_answered_also_after_one_that_is_cut_off(stage: St
 # ---- The end ----
 
 
-def test_shutdown_by_transition_then_by_signal_ends_cleanly() -> None:
-    with running_node(name="ending_node", parameters={"autostart": False}) as process:
+def test_a_node_that_is_shut_down_is_finalized_and_waits_for_its_signal() -> None:
+    with running_node(name="ending_node", parameters={"autostart": False}):
         client = Client()
         request = ChangeState.Request()
         request.transition.id = Transition.TRANSITION_UNCONFIGURED_SHUTDOWN
@@ -329,24 +330,15 @@ def test_shutdown_by_transition_then_by_signal_ends_cleanly() -> None:
         client.close()
 
         assert state.current_state.label == "finalized"
-        assert process.interrupt() == 0
-        assert not process.lines_with("Traceback")
-
-
-def test_an_interrupt_ends_an_active_node_cleanly() -> None:
-    with running_node(name="interrupted_node") as process:
-        process.wait_for_log("Active:")
-
-        assert process.interrupt() == 0
-        assert not process.lines_with("Traceback")
 
 
 def test_an_interrupt_ends_a_node_that_is_still_loading() -> None:
     with running_node(name="loading_node") as process:
-        process.wait_for_log("Loading the model")
+        process.wait_for_log("Loading PyTorch")
 
         assert process.interrupt() == 0
         assert not process.lines_with("Traceback")
+        assert not process.lines_with("[ERROR]")
 
 
 def test_a_value_that_is_not_allowed_at_the_start_is_one_clear_line() -> None:

@@ -164,6 +164,6 @@ class Observation:
 
 
 def _half_widths(item: SceneObject) -> np.ndarray:
-    """Half the width of an object in the image, (T,) pixels, from the frame that shows most of it."""
+    """Half the width of an object in the image, (T,) pixels, from its largest visible area."""
     reach = np.sqrt((item.areas * item.distances**2).max()) / 2
     return reach / np.maximum(item.distances, 0.05)

@@ -1,0 +1,117 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""The demo's camera: a process that publishes the images of a source at its pace, nothing else."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from itertools import takewhile
+from pathlib import Path
+
+import rclpy
+from rclpy.duration import Duration
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.signals import SignalHandlerOptions
+from rclpy.time import Time
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header
+
+from referdino_core.errors import ReferDINOError
+from referdino_core.media.sources import Frame, open_source, quiet_opencv
+from referdino_core.media.writers import VideoWriter
+from referdino_ros.demo.errors import DemoError
+from referdino_ros.demo.private_graph import IMAGE_TOPIC
+from referdino_ros.demo.publications import Publication
+from referdino_ros.image_conversion import image_message
+
+FRAME_ID = "camera_optical_frame"
+SUBSCRIBER_PATIENCE = 120.0
+_GRAPH_POLL = 0.05
+_MOST_LATE = 0.2  # seconds; a source that is slower than its own pace gets a slower pace
+_BILLION = 1_000_000_000
+
+
+class CameraNode(Node):
+    """Publishes frames with the source's stamps, mapped on the clock."""
+
+    def __init__(self) -> None:
+        super().__init__("camera")
+        # Reliable: best effort loses large images where the kernel's receive buffer is small.
+        qos = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
+        self._publisher = self.create_publisher(Image, f"/{IMAGE_TOPIC}", qos)
+
+    def wait_for_subscriber(self) -> None:
+        """Return once the node is active, which shows in the graph: it then takes images.
+
+        Raises:
+            DemoError: nobody does for two minutes.
+        """
+        deadline = time.monotonic() + SUBSCRIBER_PATIENCE
+        while not self._publisher.get_subscription_count():
+            if time.monotonic() > deadline:
+                raise DemoError(f"Nobody subscribed to /{IMAGE_TOPIC}; is the node active?")
+            time.sleep(_GRAPH_POLL)
+
+    def play(self, frames: Iterable[Frame]) -> None:
+        """Publish each frame when its time has come."""
+        start: int | None = None
+        for frame in frames:
+            stamp = round(frame.stamp * _BILLION)
+            now = self.get_clock().now().nanoseconds
+            if start is None or now - (start + stamp) > _MOST_LATE * _BILLION:
+                start = now - stamp
+            time.sleep(max(0, start + stamp - now) / _BILLION)
+            header = Header(frame_id=FRAME_ID)
+            header.stamp = Time(nanoseconds=start + stamp).to_msg()
+            self._publisher.publish(image_message(frame.image, header))
+            Publication("frame", frame.index, start + stamp).announce()
+        self._publisher.wait_for_all_acked(Duration(seconds=5))
+
+
+def recorded(frames: Iterable[Frame], path: Path, frame_rate: float) -> Iterator[Frame]:
+    """The same frames, written to a video as they pass."""
+    with contextlib.ExitStack() as stack:
+        video: VideoWriter | None = None
+        for frame in frames:
+            if video is None:
+                height, width = frame.image.shape[:2]
+                video = stack.enter_context(VideoWriter(path, frame_rate, (width, height)))
+            video.write(frame.image)
+            yield frame
+
+
+def main() -> int:
+    """Run the process; returns its exit status."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("source", help="what `open_source` takes")
+    parser.add_argument("--frame-rate", type=float, help="in place of the source's own")
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="when to stop")
+    parser.add_argument("--record", type=Path, help="video (.mp4) that keeps what was published")
+    arguments = parser.parse_args()
+    quiet_opencv()
+    rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
+    camera = CameraNode()
+    try:
+        camera.wait_for_subscriber()
+        with open_source(arguments.source, arguments.frame_rate) as source:
+            frames: Iterable[Frame] = takewhile(lambda f: f.stamp < arguments.seconds, source)
+            if arguments.record is not None:
+                frames = recorded(frames, arguments.record, source.frame_rate)
+            camera.play(frames)
+    except ReferDINOError as error:
+        camera.get_logger().error(str(error))
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    finally:
+        rclpy.try_shutdown()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

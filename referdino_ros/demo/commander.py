@@ -1,0 +1,85 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""The demo's commander: a process that publishes text commands while the stream runs."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+
+import rclpy
+from rclpy.duration import Duration
+from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
+from rclpy.time import Time
+from referdino.msg import ReferredObjectArray
+from std_msgs.msg import String
+
+from referdino_ros.demo.private_graph import COMMAND_TOPIC, OBJECTS_TOPIC
+from referdino_ros.demo.publications import Publication
+
+_GRAPH_POLL = 0.05
+_BILLION = 1_000_000_000
+
+
+class CommanderNode(Node):
+    """Publishes sentences at given times of the stream, which begins with the first answer."""
+
+    def __init__(self) -> None:
+        super().__init__("commander")
+        self._publisher = self.create_publisher(String, f"/{COMMAND_TOPIC}", 10)
+        self._stream_start: int | None = None
+        self._subscription = self.create_subscription(
+            ReferredObjectArray, f"/{OBJECTS_TOPIC}", self._on_first_answer, 10
+        )
+
+    def send(self, number: int, text: str) -> None:
+        """Publish a command once somebody takes commands."""
+        while not self._publisher.get_subscription_count():
+            time.sleep(_GRAPH_POLL)
+        now = self.get_clock().now().nanoseconds
+        self._publisher.publish(String(data=text))
+        Publication("command", number, now).announce()
+        self._publisher.wait_for_all_acked(Duration(seconds=5))
+
+    def wait_until(self, seconds: float) -> None:
+        """Return that many seconds after the stamp of the first image that was answered."""
+        while self._stream_start is None:
+            rclpy.spin_once(self, timeout_sec=_GRAPH_POLL)
+        due = self._stream_start + round(seconds * _BILLION)
+        time.sleep(max(0, due - self.get_clock().now().nanoseconds) / _BILLION)
+
+    def _on_first_answer(self, answer: ReferredObjectArray) -> None:
+        if self._stream_start is None:
+            self._stream_start = Time.from_msg(answer.header.stamp).nanoseconds
+
+
+def main() -> int:
+    """Run the process; returns its exit status."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--at",
+        nargs=2,
+        action="append",
+        required=True,
+        metavar=("SECONDS", "TEXT"),
+        help="a command and when to give it; 0 is before the stream begins; in order",
+    )
+    schedule = [(float(seconds), text) for seconds, text in parser.parse_args().at]
+    rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
+    commander = CommanderNode()
+    try:
+        for number, (seconds, text) in enumerate(schedule):
+            if seconds > 0:
+                commander.wait_until(seconds)
+            commander.send(number, text)
+    except KeyboardInterrupt:
+        return 130
+    finally:
+        rclpy.try_shutdown()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
