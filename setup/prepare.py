@@ -103,10 +103,10 @@ def create_environment(ros_prefixes: list[str]) -> None:
     if origin_file.exists():
         earlier = json.loads(origin_file.read_text())
         if earlier["ros"] != origin["ros"]:
-            made_for = earlier["ros"][0] if earlier["ros"] else "machines without ROS"
+            now = "source it and run make" if earlier["ros"] else "run make in a shell without ROS"
+            made = f"for the ROS in {earlier['ros'][0]}" if earlier["ros"] else "without ROS"
             raise SetUpError(
-                f"{ENVIRONMENT} was made for {made_for}: run make in a shell where that holds, "
-                f"or start afresh with: rm -r {ENVIRONMENT}"
+                f"{ENVIRONMENT} was made {made}: {now}, or start afresh with: rm -r {ENVIRONMENT}"
             )
         if earlier == origin and PYTHON.exists():
             return

@@ -53,13 +53,21 @@ def domain_id() -> int:
     raise RuntimeError("Every ROS domain from 30 to 100 is in use by other tests.")
 
 
+def node_executable() -> Path:
+    """The node as `ros2 run` and launch files find it: installed in the environment."""
+    for prefix in ros_environment()["AMENT_PREFIX_PATH"].split(os.pathsep):
+        executable = Path(prefix, "lib", "referdino", "referdino_node")
+        if executable.is_file():
+            return executable
+    raise FileNotFoundError("The node is not installed: run `make setup`.")
+
+
 def ros_environment(prefix: Path | None = None) -> dict[str, str]:
     """Environment of a process on this test's domain; `prefix` is a further installed workspace."""
     environment = dict(os.environ)
     prefixes = [str(prefix)] if prefix else []
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
-    python_paths = [str(REPOSITORY)]
-    python_paths += [f"{one}/lib/{version}/site-packages" for one in prefixes]
+    python_paths = [f"{one}/lib/{version}/site-packages" for one in prefixes]
     environment |= {
         "ROS_DOMAIN_ID": str(domain_id()),
         "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
@@ -79,13 +87,20 @@ def _path(first: list[str], variable: str) -> str:
 class NodeProcess:
     """The referdino node in a process of its own; its log is collected line by line.
 
-    Its topics and services are /NAME/..., images come from /NAME/image_raw.
+    Its topics and services are /NAME/..., images come from /NAME/image_raw; in a namespace they
+    are /NAMESPACE/NAME/..., and images come from /NAMESPACE/image_raw.
     """
 
     def __init__(
-        self, *, parameters: dict[str, Any] | None = None, prefix: Path | None = None, name: str
+        self,
+        *,
+        name: str,
+        namespace: str = "",
+        parameters: dict[str, Any] | None = None,
+        prefix: Path | None = None,
     ) -> None:
-        arguments = ["--ros-args", "-r", f"__node:={name}", "-r", f"image_raw:=/{name}/image_raw"]
+        arguments = ["--ros-args", "-r", f"__node:={name}", "-r"]
+        arguments += [f"__ns:=/{namespace}" if namespace else f"image_raw:=/{name}/image_raw"]
         for key, value in (parameters or {}).items():
             shown = str(value).lower() if isinstance(value, bool) else str(value)
             arguments += ["-p", f"{key}:={shown}"]
@@ -93,7 +108,7 @@ class NodeProcess:
         self._lines: list[str] = []
         self._news = threading.Condition()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "referdino_ros.referdino_node", *arguments],
+            [node_executable(), *arguments],
             env=ros_environment(prefix),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

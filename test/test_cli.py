@@ -58,9 +58,9 @@ def read_records(folder: Path) -> dict:
 
 
 def environment() -> dict[str, str]:
-    """The environment of a program that finds this checkout first."""
+    """The environment of a program that finds this checkout first and leaves cores to others."""
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONUTF8": "1"}
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
 
 
 def error_line(captured: str) -> str:
@@ -185,7 +185,7 @@ class TestSegment:
         )
         growing = Path("results") / ".frames.partial.json"
         deadline = time.monotonic() + 240
-        while not (growing.exists() and growing.stat().st_size > 0):
+        while not growing.exists():
             assert process.poll() is None, process.communicate()
             assert time.monotonic() < deadline
             time.sleep(0.05)

@@ -95,25 +95,27 @@ def vision_prefix(pytestconfig: pytest.Config) -> Path | None:
 
 
 @pytest.mark.timeout(900)
-def test_detections_are_published_where_vision_msgs_is_installed(
+def test_detections_of_a_node_in_a_namespace_where_vision_msgs_is_installed(
     vision_prefix: Path | None,
 ) -> None:
     parameters = {"initial_command": "the red ball", "accept": 0.0, "keep": 0.0}
     parameters |= {"mask_threshold": 0.0}
-    with running_node(name="seen_node", parameters=parameters, prefix=vision_prefix) as process:
-        process.wait_for_log("Active:")
+    with running_node(
+        name="eyes", namespace="front", parameters=parameters, prefix=vision_prefix
+    ) as process:
+        process.wait_for_log("Active: answering images of /front/image_raw")
         listener = subprocess.Popen(
-            [sys.executable, "-c", LISTENER, "/seen_node/detections"],
+            [sys.executable, "-c", LISTENER, "/front/eyes/detections"],
             env=ros_environment(vision_prefix),
             stdout=subprocess.PIPE,
             text=True,
         )
         client = Client()
-        objects = client.collect(ReferredObjectArray, "/seen_node/objects")
-        camera = Camera(client, client.publisher(Image, "/seen_node/image_raw"), objects)
+        objects = client.collect(ReferredObjectArray, "/front/eyes/objects")
+        camera = Camera(client, client.publisher(Image, "/front/image_raw"), objects)
         second = Command(id="second", text="the green box")
         request = SetCommands.Request(set=[second])
-        assert client.call(SetCommands, "/seen_node/set_commands", request).success
+        assert client.call(SetCommands, "/front/eyes/set_commands", request).success
         while listener.poll() is None:
             answer = camera.ask(image_message(picture()))
         assert listener.stdout is not None

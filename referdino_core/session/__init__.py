@@ -2,7 +2,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """The stream as a robot uses it: commands in, targets out, frame by frame."""
 
-from referdino_core.session.session import Session
-from referdino_core.session.target import Target, TargetState
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from referdino_core.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from referdino_core.session.session import Session
+    from referdino_core.session.target import Target, TargetState
 
 __all__ = ["Session", "Target", "TargetState"]
+
+__getattr__ = lazy_names(
+    __name__, {"Session": "session", "Target": "target", "TargetState": "target"}
+)

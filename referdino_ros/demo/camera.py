@@ -91,6 +91,7 @@ def main() -> int:
     parser.add_argument("source", help="what `open_source` takes")
     parser.add_argument("--frame-rate", type=float, help="in place of the source's own")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="when to stop")
+    parser.add_argument("--hold", action="store_true", help="begin at a line on standard input")
     parser.add_argument("--record", type=Path, help="video (.mp4) that keeps what was published")
     arguments = parser.parse_args()
     quiet_opencv()
@@ -102,6 +103,8 @@ def main() -> int:
             frames: Iterable[Frame] = takewhile(lambda f: f.stamp < arguments.seconds, source)
             if arguments.record is not None:
                 frames = recorded(frames, arguments.record, source.frame_rate)
+            if arguments.hold:
+                sys.stdin.readline()
             camera.play(frames)
     except ReferDINOError as error:
         camera.get_logger().error(str(error))

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import time
 
@@ -20,6 +21,7 @@ from referdino_ros.demo.private_graph import COMMAND_TOPIC, OBJECTS_TOPIC
 from referdino_ros.demo.publications import Publication
 
 _GRAPH_POLL = 0.05
+_ACKNOWLEDGEMENT_PATIENCE = 5.0
 _BILLION = 1_000_000_000
 
 
@@ -41,7 +43,10 @@ class CommanderNode(Node):
         now = self.get_clock().now().nanoseconds
         self._publisher.publish(String(data=text))
         Publication("command", number, now).announce()
-        self._publisher.wait_for_all_acked(Duration(seconds=5))
+
+    def finish(self) -> None:
+        """Return when everything that was published has arrived."""
+        self._publisher.wait_for_all_acked(Duration(seconds=_ACKNOWLEDGEMENT_PATIENCE))
 
     def wait_until(self, seconds: float) -> None:
         """Return that many seconds after the stamp of the first image that was answered."""
@@ -59,14 +64,11 @@ def main() -> int:
     """Run the process; returns its exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "--at",
-        nargs=2,
-        action="append",
-        required=True,
-        metavar=("SECONDS", "TEXT"),
-        help="a command and when to give it; 0 is before the stream begins; in order",
+        "schedule",
+        type=json.loads,
+        help="JSON: a list of [seconds, sentence] in order; 0 is before the stream begins",
     )
-    schedule = [(float(seconds), text) for seconds, text in parser.parse_args().at]
+    schedule: list[tuple[float, str]] = parser.parse_args().schedule
     rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
     commander = CommanderNode()
     try:
@@ -74,6 +76,7 @@ def main() -> int:
             if seconds > 0:
                 commander.wait_until(seconds)
             commander.send(number, text)
+        commander.finish()
     except KeyboardInterrupt:
         return 130
     finally:

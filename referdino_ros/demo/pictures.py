@@ -1,0 +1,122 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""What the demo leaves to look at: an overlay video and a contact sheet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+from referdino.msg import ReferredObject, ReferredObjectArray
+
+from referdino_core.media import run_lengths
+from referdino_core.media.overlay import draw, enlarge
+from referdino_core.media.sources import open_source
+from referdino_core.media.writers import VideoWriter, contact_sheet, fit, write_image
+from referdino_core.session import Target, TargetState
+from referdino_ros.demo.outcome import CommandRun, Outcome
+from referdino_ros.demo.scoring import overlap_in
+
+SMALLEST_WIDTH = 640
+SHEET_COLUMNS = 4
+_CELL_WIDTH = 480
+_STATES = {
+    ReferredObject.SEARCHING: TargetState.SEARCHING,
+    ReferredObject.TRACKING: TargetState.TRACKING,
+    ReferredObject.OCCLUDED: TargetState.OCCLUDED,
+    ReferredObject.LOST: TargetState.LOST,
+}
+
+
+def write_pictures(outcome: Outcome, video_path: Path, sheet_path: Path) -> None:
+    """Draw the answers over their images.
+
+    The video shows what somebody who watches the results sees: each answered image until the next
+    one is answered. The sheet has a row of answered images per command.
+
+    Raises:
+        ReferDINOError: the source cannot be read again, or a picture cannot be written.
+    """
+    chosen = {number for run in outcome.runs for number in _sheet_numbers(run)}
+    cells: dict[int, np.ndarray] = {}
+    pictures = _live_view(outcome)
+    first = next(pictures)
+    height, width = first[1].shape[:2]
+    with VideoWriter(video_path, outcome.frame_rate, (width, height)) as video:
+        for number, picture in chain((first,), pictures):
+            video.write(picture)
+            if number in chosen:
+                cells[number] = fit(picture, _CELL_WIDTH, round(_CELL_WIDTH * height / width))
+    write_image(sheet_path, _sheet(outcome, cells))
+
+
+def targets_of(message: ReferredObjectArray) -> tuple[Target, ...]:
+    """The targets that a message was made of, with boxes in whole pixels."""
+    return tuple(_target(entry) for entry in message.objects)
+
+
+def _live_view(outcome: Outcome) -> Iterator[tuple[int, np.ndarray]]:
+    """Number and picture of every published frame; the answered image before, if unanswered."""
+    stamps = {frame.number: frame.stamp for frame in outcome.frames}
+    shown: np.ndarray | None = None
+    with open_source(outcome.source) as images:
+        for frame in images:
+            if frame.index not in stamps:
+                continue
+            answer = outcome.answers.get(stamps[frame.index])
+            if answer is not None or shown is None:
+                targets = targets_of(answer.message) if answer else ()
+                shown = draw(*enlarge(frame.image, targets, SMALLEST_WIDTH))
+            yield frame.index, shown
+            if frame.index == outcome.frames[-1].number:
+                return
+
+
+def _sheet_numbers(run: CommandRun) -> list[int]:
+    """Up to four answered frames of a run, evenly spread from near its start to its end."""
+    answered = sorted(run.answers)
+    places = (np.arange(1, SHEET_COLUMNS + 1) / SHEET_COLUMNS * len(answered)).astype(int) - 1
+    return [answered[place] for place in np.unique(places[places >= 0])]
+
+
+def _sheet(outcome: Outcome, cells: dict[int, np.ndarray]) -> np.ndarray:
+    """A row per command; one that has fewer than four answered frames ends in empty cells."""
+    images: list[np.ndarray] = []
+    captions: list[str] = []
+    for run in outcome.runs:
+        numbers = _sheet_numbers(run)
+        missing = -len(numbers) % SHEET_COLUMNS if numbers else 0
+        images += [cells[number] for number in numbers]
+        images += [np.zeros_like(images[0])] * missing
+        captions += [_caption(run, number, outcome) for number in numbers] + [""] * missing
+    return contact_sheet(images, SHEET_COLUMNS, captions)
+
+
+def _caption(run: CommandRun, number: int, outcome: Outcome) -> str:
+    seconds = (run.answers[number].stamp - outcome.frames[0].stamp) * 1e-9
+    entry = run.object_in(number)
+    quality = f"score {entry.score:.2f}"
+    if outcome.scene and run.command.target is not None:
+        overlap = overlap_in(run, number, outcome.scene)
+        quality = "target not in view" if overlap is None else f"IoU {overlap:.2f}"
+    return f'{seconds:.1f} s, "{run.command.text}", {quality}'
+
+
+def _target(entry: ReferredObject) -> Target:
+    mask, region = entry.mask, entry.box
+    box = None
+    if region.width and region.height:
+        left, top = float(region.x_offset), float(region.y_offset)
+        box = (left, top, left + region.width, top + region.height)
+    return Target(
+        entry.command_id,
+        entry.command,
+        entry.track_id,
+        _STATES[entry.state],
+        entry.score,
+        entry.frame_score,
+        box,
+        run_lengths.decode(mask.counts, mask.height, mask.width),
+    )

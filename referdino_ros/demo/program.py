@@ -1,0 +1,239 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""The demo program: starts the processes, listens, and reports.
+
+Exit status: 0 every command was answered; 1 an error, told in one line; 2 the command line itself
+is wrong; 130 stopped by Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import FrameType
+
+from referdino_core.configuration import CONFIGURATIONS
+from referdino_core.errors import ReferDINOError
+from referdino_core.media.sources import quiet_opencv
+from referdino_core.world import WorldUnavailable
+from referdino_ros.demo import scene
+from referdino_ros.demo.errors import DemoError
+from referdino_ros.demo.listener import Listener
+from referdino_ros.demo.material import Material, own_material, scene_material
+from referdino_ros.demo.outcome import Outcome, command_runs
+from referdino_ros.demo.private_graph import IMAGE_TOPIC, NODE, join_private_graph
+from referdino_ros.demo.processes import DemoProcess, Journal, ProcessGroup
+from referdino_ros.demo.streaming import (
+    follow_stream,
+    say,
+    wait_for_first_command,
+    wait_until_active,
+)
+
+DEFAULT_SEED = 512
+SCENE_SECONDS = 8.4
+LOG, RECORDING = "log.txt", "camera.mp4"
+
+_EPILOG = """examples:
+  make demo
+  make demo VIDEO=street.mp4 TEXT="the red car; the man with the dog" CHECKPOINT=swinb.pth
+  python -m referdino_ros.demo --seed 7
+  python -m referdino_ros.demo --video 0 --text "the mug" --seconds 30"""
+
+
+@dataclass(frozen=True)
+class Players:
+    """The processes that feed the node, and where their images can be read again."""
+
+    commander: DemoProcess
+    camera: DemoProcess
+    source: str
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the demo with the given arguments, by default the process's own."""
+    arguments = _parser().parse_args(argv)
+    quiet_opencv()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
+    try:
+        _run(arguments)
+    except ReferDINOError as error:
+        print(f"demo: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("demo: stopped", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    folder: Path = arguments.out
+    own = _own_material(arguments) if arguments.video else None
+    domain = join_private_graph()
+    with ProcessGroup(Journal(folder / LOG)) as processes, Listener() as listener:
+        say(
+            f"starting the node ({arguments.checkpoint or arguments.model}) on ROS domain "
+            f"{domain}, which nobody beyond this machine sees"
+        )
+        node = _start_node(processes, arguments)
+        # What takes time from the node must be over when the stream begins: the scene is
+        # rendered, and PyTorch imported for the report, while the node loads its model.
+        material = own or _scene_material(arguments)
+        players = _start_players(material, processes, folder)
+        from referdino_ros.demo.report import report
+
+        wait_until_active(node, listener)
+        outcome = _play(material, node, players, listener)
+    report(outcome, folder)
+    print(f"log            {folder / LOG}")
+
+
+def _start_players(material: Material, processes: ProcessGroup, folder: Path) -> Players:
+    """Start the commander, which gives its first command to a configured node, and the camera."""
+    schedule = [[command.begins, command.text] for command in material.commands]
+    commander = processes.start("commander", "referdino_ros.demo.commander", json.dumps(schedule))
+    playing = [material.source, f"--frame-rate={material.frame_rate}"]
+    playing += [f"--seconds={material.seconds}", "--hold"]
+    source = material.source
+    if material.endless:
+        source = str(folder / RECORDING)
+        playing.append(f"--record={source}")
+    camera = processes.start("camera", "referdino_ros.demo.camera", *playing)
+    return Players(commander, camera, source)
+
+
+def _play(material: Material, node: DemoProcess, players: Players, listener: Listener) -> Outcome:
+    """Let the camera play; returns once all is answered."""
+    wait_for_first_command(node, players.commander)
+    say(f"the stream runs for {material.seconds:.1f} s with {len(material.commands)} commands")
+    players.camera.say_go()
+    follow_stream(material, node, players.commander, players.camera, listener)
+    frames, answers = tuple(players.camera.publications), listener.answers
+    if not frames:
+        raise DemoError("The camera published nothing; see the log.")
+    sent = players.commander.publications
+    runs = command_runs(material.commands, sent, frames, answers)
+    return Outcome(players.source, material.frame_rate, frames, answers, runs, material.scene)
+
+
+def _start_node(processes: ProcessGroup, arguments: argparse.Namespace) -> DemoProcess:
+    parameters = {
+        "model": arguments.model,
+        "device": arguments.device,
+        "image_qos": "reliable",  # best effort loses large images in small receive buffers
+    }
+    if arguments.checkpoint:
+        path = Path(arguments.checkpoint).expanduser().absolute()
+        if not path.is_file():
+            raise DemoError(f"There is no checkpoint {path}; give a .pth or .safetensors file.")
+        parameters["checkpoint"] = str(path)
+    ros = ["--ros-args", "-r", f"__node:={NODE}", "-r", f"image_raw:=/{IMAGE_TOPIC}"]
+    for name, value in parameters.items():
+        ros += ["-p", f"{name}:={json.dumps(value)}"]
+    return processes.start("node", "referdino_ros.referdino_node", *ros)
+
+
+def _own_material(arguments: argparse.Namespace) -> Material:
+    return own_material(arguments.video, _texts(arguments), arguments.seconds, arguments.frame_rate)
+
+
+def _scene_material(arguments: argparse.Namespace) -> Material:
+    """A scene rendered now; the recording that comes along where that is not possible."""
+    seconds = SCENE_SECONDS if arguments.seconds is None else arguments.seconds
+    say(
+        f"rendering scene {arguments.seed} of the world's test split ({seconds:g} s) while the "
+        "node loads its model"
+    )
+    try:
+        recorded = scene.render(arguments.seed, seconds, arguments.out)
+    except WorldUnavailable as error:
+        say(f"playing the recording that comes along instead: {error}")
+        recorded = scene.load(scene.BUNDLED).cut(seconds)
+    if arguments.frame_rate is not None:
+        recorded = replace(recorded, frame_rate=arguments.frame_rate)
+    material = scene_material(recorded, _texts(arguments))
+    say(f"the scene is ready: {len(recorded.objects)} objects, {len(material.commands)} commands")
+    return material
+
+
+def _texts(arguments: argparse.Namespace) -> list[str]:
+    """The sentences, each given by itself or several in one argument."""
+    texts = [text.strip() for argument in arguments.text for text in argument.split(";")]
+    if arguments.text and not all(texts):
+        raise DemoError("A text is empty; give a sentence such as --text 'the red ball'.")
+    return texts
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m referdino_ros.demo",
+        description="A camera, the ReferDINO node and a commander as three processes on a live "
+        "ROS 2 graph of their own. By default the camera plays a rendered scene whose truth is "
+        "known, and the commander says which object to follow; the demo scores the answers.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--video", metavar="SOURCE", help="your own video file, image folder or camera index"
+    )
+    parser.add_argument(
+        "--text",
+        action="append",
+        default=[],
+        metavar="SENTENCE",
+        help="what to find; several, by repeating this or between semicolons, run in turn",
+    )
+    parser.add_argument("--checkpoint", metavar="FILE", help="weights: .pth or .safetensors")
+    parser.add_argument(
+        "--model", choices=tuple(CONFIGURATIONS), default="nano", help="(default: nano)"
+    )
+    parser.add_argument("--device", default="cpu", help="such as cpu or cuda (default: cpu)")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("out", "demo"),
+        metavar="DIR",
+        help="folder for the results (default: out/demo)",
+    )
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=DEFAULT_SEED,
+        metavar="N",
+        help=f"which scene to render (default: {DEFAULT_SEED})",
+    )
+    parser.add_argument(
+        "--seconds",
+        type=_positive,
+        metavar="S",
+        help=f"how long to play (default: {SCENE_SECONDS:g} of a scene, all of a video, "
+        "20 of a camera)",
+    )
+    parser.add_argument(
+        "--frame-rate",
+        type=_positive,
+        metavar="FPS",
+        help="images per second, in place of the source's own",
+    )
+    return parser
+
+
+def _positive(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return value
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

@@ -1,0 +1,98 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""What each command came to: one line per command."""
+
+from __future__ import annotations
+
+import numpy as np
+from referdino.msg import ReferredObject
+
+from referdino_core.evaluation.measures import region_similarity
+from referdino_ros.demo.outcome import CommandRun, Outcome
+from referdino_ros.demo.scene import Scene
+
+RIGHT_OVERLAP = 0.5
+_TEXT_WIDTH = 40
+_VERDICT_WIDTH = 24
+
+
+def table(outcome: Outcome) -> str:
+    """A heading and one line per command; without a truth, states and scores stand for it."""
+    verdict = "picked object" if outcome.scene else "object seen in"
+    score = "mean IoU" if outcome.scene else "mean score"
+    heading = _row("command", verdict, score, "frames in", "answered", "median", "p95 latency")
+    return "\n".join([heading, *(_line(run, outcome.scene) for run in outcome.runs)])
+
+
+def overlap_in(run: CommandRun, number: int, scene: Scene) -> float | None:
+    """IoU of the mask with the truth in an answered frame; None where nothing is to be seen."""
+    truth = scene.segmentation[number] == run.command.target
+    if np.count_nonzero(truth) < scene.visible_area:
+        return None
+    return region_similarity(run.mask_in(number), truth)
+
+
+def _line(run: CommandRun, scene: Scene | None) -> str:
+    verdict, score = "none", None
+    if run.answers and scene:
+        verdict, score = _judged(run, scene)
+    elif run.answers:
+        verdict, score = _unjudged(run)
+    median = high = "none"
+    if run.answers:
+        median = f"{np.median(run.latencies):.0f} ms"
+        high = f"{np.percentile(run.latencies, 95):.0f} ms"
+    shown_score = "none" if score is None else f"{score:.2f}"
+    return _row(
+        run.command.text,
+        verdict,
+        shown_score,
+        str(len(run.frames)),
+        str(len(run.answers)),
+        median,
+        high,
+    )
+
+
+def _row(text: str, verdict: str, score: str, frames: str, answered: str, *times: str) -> str:
+    left = f"{_shortened(text, _TEXT_WIDTH):{_TEXT_WIDTH}}  {verdict:{_VERDICT_WIDTH}}"
+    median, high = times
+    return f"{left}  {score:>10}  {frames:>9}  {answered:>8}  {median:>8}  {high:>11}"
+
+
+def _judged(run: CommandRun, scene: Scene) -> tuple[str, float | None]:
+    """Whether the right object was picked (mean IoU above 0.5), else which, and the mean IoU."""
+    if run.command.target is None:
+        return "truth not known", None
+    overlaps = [overlap_in(run, number, scene) for number in run.answers]
+    seen = [overlap for overlap in overlaps if overlap is not None]
+    if not seen:
+        return "target not in view", None
+    mean = float(np.mean(seen))
+    return ("right" if mean > RIGHT_OVERLAP else f"wrong: {_picked(run, scene)}"), mean
+
+
+def _picked(run: CommandRun, scene: Scene) -> str:
+    """What the masks of a run cover most of."""
+    covered = np.zeros(len(scene.objects) + 1, int)
+    for number in run.answers:
+        labels = scene.segmentation[number][run.mask_in(number)]
+        covered += np.bincount(labels, minlength=len(covered))
+    if not covered.any():
+        return "nothing"
+    if not covered[1:].any():
+        return "background"
+    picked = int(covered[1:].argmax()) + 1
+    return "poor mask" if picked == run.command.target else scene.objects[picked - 1]
+
+
+def _unjudged(run: CommandRun) -> tuple[str, float | None]:
+    """In how many of the answered frames the object was seen, and its mean score there."""
+    objects = [run.object_in(number) for number in run.answers]
+    scores = [entry.score for entry in objects if entry.state == ReferredObject.TRACKING]
+    mean = float(np.mean(scores)) if scores else None
+    return f"{len(scores)} of {len(objects)} frames", mean
+
+
+def _shortened(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 3] + "..."
