@@ -50,6 +50,7 @@ class NetworkConfiguration:
     and what the paper prints (eq. 4 and the object memory's update). `time_embedding` (the age
     of each frame in the temporal decoder) and `calibrated_scores` (a learned scale and offset on
     token similarities) are referdino's extensions: released weights have no counterpart of them.
+    `initial_fusion_gain` is where the fusion layers' gains start; loaded weights bring their own.
     """
 
     name: str
@@ -79,6 +80,7 @@ class NetworkConfiguration:
     relevance: Literal["released", "paper"] = "released"
     time_embedding: bool = False
     calibrated_scores: bool = False
+    initial_fusion_gain: float = 1e-4
     image_short_side: int = 360
 
     def __post_init__(self) -> None:
@@ -140,6 +142,7 @@ NANO = NetworkConfiguration(
     mask_feed_forward=256,
     time_embedding=True,
     calibrated_scores=True,
+    initial_fusion_gain=0.3,
     image_short_side=120,
 )
 

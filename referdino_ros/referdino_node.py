@@ -169,8 +169,14 @@ class ReferDINONode(LifecycleNodeMixin, Node):
 
     def _start(self) -> None:
         self._start_timer.cancel()
-        if self._is_unconfigured() and self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
-            self.trigger_activate()
+        if not self._is_unconfigured():
+            return  # a life cycle manager was faster
+        try:
+            if self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
+                self.trigger_activate()
+        except Exception:
+            if self.context.ok():  # at the end of the process a transition cannot be announced
+                raise
 
     def _is_unconfigured(self) -> bool:
         return self._life_cycle_label() == "unconfigured"

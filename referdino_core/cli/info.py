@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import importlib.metadata
 import platform
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
@@ -60,7 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _versions() -> list[tuple[str, str]]:
-    versions = [("python", platform.python_version())]
+    versions = [("referdino", _own_version()), ("python", platform.python_version())]
     for module in _MODULES:
         try:
             version = getattr(importlib.import_module(module), "__version__", "installed")
@@ -68,6 +69,13 @@ def _versions() -> list[tuple[str, str]]:
             version = "not installed"
         versions.append(("opencv" if module == "cv2" else module, version))
     return versions
+
+
+def _own_version() -> str:
+    try:
+        return importlib.metadata.version("referdino")
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed, run from its source"
 
 
 def _flat(entries: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
@@ -90,21 +98,19 @@ def _readable(value: Any) -> str:
 
 def _whereabouts(model: str) -> str:
     """Where weights of a model are on this machine, or how to get them."""
+    from referdino_core.building import DEFAULT_CHECKPOINTS
+
     bundled = weights_file(model)
     if bundled.exists():
         return f"comes along: {bundled}"
-    released = [name for name in ASSETS if name.endswith(f"_{model}")]
-    here = [
-        path
-        for name in released
-        for path in ASSETS[name].paths(cache_directory())
-        if path.is_file()
-    ]
+    assets = [asset for name, asset in ASSETS.items() if name.endswith(f"_{model}")]
+    paths = [path for asset in assets for path in asset.paths(cache_directory())]
+    here = [str(path) for path in paths if path.is_file()]
     if here:
-        return f"downloaded: {', '.join(str(path) for path in here)}"
-    if released:
-        return f"no weights here; get some with: referdino download {released[0]}"
-    return "no released weights; give your own with --checkpoint FILE"
+        return f"downloaded: {', '.join(here)}"
+    if model in DEFAULT_CHECKPOINTS:
+        return f"get weights with: referdino download {DEFAULT_CHECKPOINTS[model]} bert"
+    return "no weights are published; give your own with --checkpoint FILE"
 
 
 def _parameter_counts(name: str) -> list[tuple[str, str]]:

@@ -142,7 +142,7 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"{folder / OVERLAY_NAME}\n{folder / RECORDS_NAME}")
     if not stop.requested:
         return ExitStatus.DONE
-    _logger.warning("Stopped early, after %d frames; the files hold what was done.", frame_count)
+    _logger.warning("Stopped early; the files hold the first %d frames.", frame_count)
     return ExitStatus.INTERRUPTED
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 SMALLEST_READABLE_WIDTH = 480  # pixels; captions in narrower images cover too much of them
 
-_TINT = 0.45  # share of the command's colour within the mask
+_TINT = 0.35  # share of the command's colour within the mask
 _LEGEND_OPACITY = 0.72
 _DARK: Colour = (18, 18, 22)
 _LIGHT: Colour = (244, 244, 245)

@@ -54,13 +54,13 @@ class BidirectionalAttention(nn.Module):
 class FusionLayer(nn.Module):
     """Bi-directional attention, added to the normalised features with a learned gain."""
 
-    def __init__(self, width: int, inner_width: int, heads: int) -> None:
+    def __init__(self, width: int, inner_width: int, heads: int, gain: float) -> None:
         super().__init__()
         self.layer_norm_v = nn.LayerNorm(width)
         self.layer_norm_l = nn.LayerNorm(width)
         self.attn = BidirectionalAttention(width, inner_width, heads)
-        self.gamma_v = nn.Parameter(torch.full((width,), 1e-4))
-        self.gamma_l = nn.Parameter(torch.full((width,), 1e-4))
+        self.gamma_v = nn.Parameter(torch.full((width,), gain))
+        self.gamma_l = nn.Parameter(torch.full((width,), gain))
 
     def forward(
         self, image: Tensor, text: Tensor, image_padding: Tensor, text_padding: Tensor
@@ -118,7 +118,7 @@ class FusionEncoder(nn.Module):
         count = range(c.encoder_layers)
         self.width = c.width
         self.fusion_layers = nn.ModuleList(
-            FusionLayer(c.width, c.fusion_width, c.fusion_heads) for _ in count
+            FusionLayer(c.width, c.fusion_width, c.fusion_heads, c.initial_fusion_gain) for _ in count
         )
         self.text_layers = nn.ModuleList(
             TextLayer(c.width, c.text_heads, c.text_feed_forward) for _ in count

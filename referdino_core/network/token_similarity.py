@@ -24,16 +24,16 @@ def token_similarity(queries: Tensor, text: Tensor, text_padding: Tensor) -> Ten
 class TokenSimilarity(nn.Module):
     """`token_similarity`, calibrated by a learned scale and offset where `calibrated`.
 
-    The offset starts at a prior of a few per cent, so that a network that is trained from
+    The offset starts at a prior of a few per mille, so that a network that is trained from
     scratch does not begin by unlearning confident mistakes. Released weights have neither.
     """
 
     def __init__(self, width: int, calibrated: bool) -> None:
         super().__init__()
         self.log_scale = (
-            nn.Parameter(torch.tensor(0.35 * width**-0.5).log()) if calibrated else None
+            nn.Parameter(torch.tensor(width**-0.5).log()) if calibrated else None
         )
-        self.offset = nn.Parameter(torch.tensor(-4.0)) if calibrated else None
+        self.offset = nn.Parameter(torch.tensor(-6.0)) if calibrated else None
 
     def forward(self, queries: Tensor, text: Tensor, text_padding: Tensor) -> Tensor:
         """Logits (..., Q) that the queries fit the sentence."""

@@ -17,9 +17,12 @@ def main() -> None:
     parser.add_argument(
         "--out", type=Path, default=Path("runs/nano"), help="folder of clips, states and curves"
     )
+    parser.add_argument(
+        "--start", type=Path, help="weights to go on from instead of beginning from nothing"
+    )
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    train(arguments.out, Recipe())
+    train(arguments.out, Recipe(), arguments.start)
 
 
 if __name__ == "__main__":

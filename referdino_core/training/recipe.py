@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from referdino_core.building import build
-from referdino_core.checkpoint import save_weights
+from referdino_core.checkpoint import load_checkpoint, save_weights
 from referdino_core.models import vocabulary_file
 from referdino_core.network.referdino import ReferDINO
 from referdino_core.network.tokenizer import Tokenizer, WordTokenizer
@@ -34,7 +34,7 @@ logger = logging.getLogger("referdino.training")
 
 
 ATTRIBUTES = StagePlan("attributes", iterations=500, learning_rate=1.5e-3)
-FRAMES = StagePlan("frames", iterations=1000, learning_rate=7e-4)
+FRAMES = StagePlan("frames", iterations=620, learning_rate=7e-4)
 TEMPORAL = StagePlan("temporal", iterations=1000, learning_rate=5e-4)
 
 
@@ -55,14 +55,23 @@ class Recipe:
     temporal: StagePlan = TEMPORAL
 
 
-def train(folder: Path, recipe: Recipe, seed: int = 0) -> ReferDINO:
-    """Render, then run every stage; what is already there is not done again."""
+def train(folder: Path, recipe: Recipe, start: Path | None = None, seed: int = 0) -> ReferDINO:
+    """Render, then run every stage; what is already there is not done again.
+
+    Args:
+        folder: where clips, states, curves and the weights lie.
+        start: weights to go on from; the first stage, which makes the image encoder see, is
+            skipped then.
+    """
     torch.manual_seed(seed)
     world = RecordedWorld(folder / "world", "train", recipe.clips, WorldSettings())
     world.render()
     model = build("nano")
     tokenizer = WordTokenizer.from_file(vocabulary_file("nano"))
-    learn_attributes(model, world, recipe, folder)
+    if start is None:
+        learn_attributes(model, world, recipe, folder)
+    else:
+        load_checkpoint(model, start)
     run_stage(
         recipe.frames,
         model,

@@ -13,8 +13,8 @@ import json
 import math
 import signal
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
@@ -29,6 +29,7 @@ from referdino_ros.demo.material import Material, own_material, scene_material
 from referdino_ros.demo.outcome import Outcome, command_runs
 from referdino_ros.demo.private_graph import IMAGE_TOPIC, NODE, join_private_graph
 from referdino_ros.demo.processes import DemoProcess, Journal, ProcessGroup
+from referdino_ros.demo.report import report
 from referdino_ros.demo.streaming import (
     follow_stream,
     say,
@@ -75,20 +76,24 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(arguments: argparse.Namespace) -> None:
     folder: Path = arguments.out
+    checkpoint = _checkpoint(arguments)
     own = _own_material(arguments) if arguments.video else None
     domain = join_private_graph()
     with ProcessGroup(Journal(folder / LOG)) as processes, Listener() as listener:
         say(
-            f"starting the node ({arguments.checkpoint or arguments.model}) on ROS domain "
+            f"starting the node ({checkpoint or arguments.model}) on ROS domain "
             f"{domain}, which nobody beyond this machine sees"
         )
-        node = _start_node(processes, arguments)
-        # What takes time from the node must be over when the stream begins: the scene is
-        # rendered, and PyTorch imported for the report, while the node loads its model.
+        parameters = {
+            "model": arguments.model,
+            "checkpoint": checkpoint,
+            "device": arguments.device,
+            "image_qos": "reliable",  # best effort loses large images in small receive buffers
+        }
+        node = _start_node(processes, parameters)
+        # While the node loads its model: rendering takes no time from it when the stream runs.
         material = own or _scene_material(arguments)
         players = _start_players(material, processes, folder)
-        from referdino_ros.demo.report import report
-
         wait_until_active(node, listener)
         outcome = _play(material, node, players, listener)
     report(outcome, folder)
@@ -123,21 +128,21 @@ def _play(material: Material, node: DemoProcess, players: Players, listener: Lis
     return Outcome(players.source, material.frame_rate, frames, answers, runs, material.scene)
 
 
-def _start_node(processes: ProcessGroup, arguments: argparse.Namespace) -> DemoProcess:
-    parameters = {
-        "model": arguments.model,
-        "device": arguments.device,
-        "image_qos": "reliable",  # best effort loses large images in small receive buffers
-    }
-    if arguments.checkpoint:
-        path = Path(arguments.checkpoint).expanduser().absolute()
-        if not path.is_file():
-            raise DemoError(f"There is no checkpoint {path}; give a .pth or .safetensors file.")
-        parameters["checkpoint"] = str(path)
+def _start_node(processes: ProcessGroup, parameters: Mapping[str, str]) -> DemoProcess:
     ros = ["--ros-args", "-r", f"__node:={NODE}", "-r", f"image_raw:=/{IMAGE_TOPIC}"]
     for name, value in parameters.items():
         ros += ["-p", f"{name}:={json.dumps(value)}"]
     return processes.start("node", "referdino_ros.referdino_node", *ros)
+
+
+def _checkpoint(arguments: argparse.Namespace) -> str:
+    """The path of the weights; empty for those that come along."""
+    if arguments.checkpoint is None:
+        return ""
+    path = Path(arguments.checkpoint).expanduser().absolute()
+    if not path.is_file():
+        raise DemoError(f"There is no checkpoint {path}; give a .pth or .safetensors file.")
+    return str(path)
 
 
 def _own_material(arguments: argparse.Namespace) -> Material:
@@ -157,7 +162,7 @@ def _scene_material(arguments: argparse.Namespace) -> Material:
         say(f"playing the recording that comes along instead: {error}")
         recorded = scene.load(scene.BUNDLED).cut(seconds)
     if arguments.frame_rate is not None:
-        recorded = replace(recorded, frame_rate=arguments.frame_rate)
+        recorded = recorded.at_frame_rate(arguments.frame_rate)
     material = scene_material(recorded, _texts(arguments))
     say(f"the scene is ready: {len(recorded.objects)} objects, {len(material.commands)} commands")
     return material

@@ -5,16 +5,18 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from referdino_core.media import run_lengths
 from referdino_core.media.writers import VideoWriter
-from referdino_core.world import Clip, Expression, WorldRenderer, WorldSettings
+from referdino_core.world import Clip, WorldRenderer, WorldSettings
 from referdino_core.world.observation import VISIBLE_AREA
 from referdino_core.world.settings import REFERENCE_WIDTH
+from referdino_ros.demo.commands import TimedCommand, choose_commands
 
 BUNDLED = Path(__file__).parent / "recording"
 """What `Scene.save` left in the output folder of a demo with the default seed, copied."""
@@ -33,14 +35,14 @@ class Scene:
         frame_rate: frames per second.
         objects: what each object is, such as "big red ball".
         segmentation: (T, H, W) uint8, 0 background, k where objects[k - 1] is visible.
-        expressions: sentences that are true of the whole scene.
+        commands: sentences with their targets, each true while it is given.
     """
 
     video: Path
     frame_rate: float
     objects: tuple[str, ...]
     segmentation: np.ndarray
-    expressions: tuple[Expression, ...]
+    commands: tuple[TimedCommand, ...]
 
     @property
     def seconds(self) -> float:
@@ -53,21 +55,22 @@ class Scene:
         scale = self.segmentation.shape[2] / REFERENCE_WIDTH
         return round(VISIBLE_AREA * scale**2)
 
-    def areas(self) -> np.ndarray:
-        """Visible pixels of every object in every frame, (K, T) int."""
-        numbers = range(1, len(self.objects) + 1)
-        return np.stack([np.count_nonzero(self.segmentation == k, axis=(1, 2)) for k in numbers])
-
     def cut(self, seconds: float) -> Scene:
-        """The truth of its beginning; the video stays as it is."""
+        """Its beginning; the video stays as it is."""
         frames = min(len(self.segmentation), max(1, round(seconds * self.frame_rate)))
-        return Scene(
-            self.video,
-            self.frame_rate,
-            self.objects,
-            self.segmentation[:frames],
-            self.expressions,
+        return replace(
+            self,
+            segmentation=self.segmentation[:frames],
+            commands=tuple(command for command in self.commands if command.begins < seconds),
         )
+
+    def at_frame_rate(self, frame_rate: float) -> Scene:
+        """The same frames, faster or slower."""
+        scale = self.frame_rate / frame_rate
+        commands = tuple(
+            replace(command, begins=command.begins * scale) for command in self.commands
+        )
+        return replace(self, frame_rate=frame_rate, commands=commands)
 
 
 def render(seed: int, seconds: float, folder: Path) -> Scene:
@@ -81,7 +84,7 @@ def render(seed: int, seconds: float, folder: Path) -> Scene:
     settings = WorldSettings(WIDTH, HEIGHT, frames, FRAME_RATE)
     with WorldRenderer(settings) as renderer:
         clip = renderer.clip("test", seed)
-    _save(clip, folder)
+    _save(clip, choose_commands(clip, settings), folder)
     return load(folder)
 
 
@@ -98,14 +101,11 @@ def load(folder: Path) -> Scene:
         truth["frame_rate"],
         tuple(truth["objects"]),
         segmentation,
-        tuple(
-            Expression(entry["text"], entry["kind"], entry["target"], tuple(entry["candidates"]))
-            for entry in truth["expressions"]
-        ),
+        tuple(TimedCommand(**command) for command in truth["commands"]),
     )
 
 
-def _save(clip: Clip, folder: Path) -> None:
+def _save(clip: Clip, commands: Sequence[TimedCommand], folder: Path) -> None:
     height, width = clip.segmentation.shape[1:]
     with VideoWriter(folder / _VIDEO, FRAME_RATE, (width, height)) as video:
         for image in clip.frames:
@@ -117,7 +117,7 @@ def _save(clip: Clip, folder: Path) -> None:
         "height": height,
         "width": width,
         "objects": [f"{thing.size} {thing.colour} {thing.shape}" for thing in clip.objects],
-        "expressions": [asdict(expression) for expression in clip.expressions],
+        "commands": [asdict(command) for command in commands],
         "masks": [
             [run_lengths.encode(labels == number) for number in numbers]
             for labels in clip.segmentation

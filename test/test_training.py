@@ -1,0 +1,177 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""The recipe of the small model: supervision, stages, and a loop that resumes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import referdino_core as rd
+from referdino_core.building import tokenizer_of
+from referdino_core.training.attribute_stage import (
+    AttributeHeads,
+    attribute_losses,
+    draw_attributes,
+)
+from referdino_core.training.batches import draw_frames, mirrored, static_referents
+from referdino_core.training.frame_stage import frame_losses
+from referdino_core.training.grounded_clips import ground_clip
+from referdino_core.training.loop import StagePlan, learning_rate, run_stage
+from referdino_core.training.recorded_world import ObjectTruth, RecordedClip
+from referdino_core.training.supervision import assign, box_overlaps, mask_loss, token_loss
+from referdino_core.training.temporal_stage import temporal_losses
+from referdino_core.world import Expression
+
+SIZE = (60, 80)
+EXPRESSIONS = (
+    Expression("the red box", "attribute", 1, (1,)),
+    Expression("the ball on the left", "location", 2, (2,)),
+    Expression("the object moving right", "direction", 1, (1, 2)),
+    Expression("the green capsule", "absent", None, ()),
+)
+
+
+def clip() -> RecordedClip:
+    """A red square that moves right and a blue one that stays, painted rather than rendered."""
+    frames = np.full((8, *SIZE, 3), 90, np.uint8)
+    segmentation = np.zeros((8, *SIZE), np.uint8)
+    for time in range(8):
+        red, blue = np.s_[20:36, 10 + 5 * time : 26 + 5 * time], np.s_[40:52, 4:18]
+        frames[time][red], segmentation[time][red] = (220, 30, 30), 1
+        frames[time][blue], segmentation[time][blue] = (30, 30, 220), 2
+    objects = (ObjectTruth("box", "red", "big"), ObjectTruth("ball", "blue", "small"))
+    return RecordedClip(frames, segmentation, np.arange(8) / 10, objects, EXPRESSIONS)
+
+
+class PaintedWorld:
+    """As many clips as asked for, all of them the same."""
+
+    def __len__(self) -> int:
+        return 5
+
+    def __getitem__(self, index: int) -> RecordedClip:
+        return clip()
+
+
+@pytest.fixture(scope="module")
+def model() -> rd.ReferDINO:
+    torch.manual_seed(0)
+    return rd.build("nano", num_queries=20, image_short_side=SIZE[0])
+
+
+def assert_learns(losses: dict[str, Tensor], module: nn.Module) -> None:
+    total = torch.stack(list(losses.values())).sum()
+    assert torch.isfinite(total) and total > 0
+    module.zero_grad()
+    total.backward()
+    gradients = [p.grad for p in module.parameters() if p.grad is not None]
+    assert gradients and all(torch.isfinite(gradient).all() for gradient in gradients)
+
+
+def test_mirroring_swaps_the_sides_in_a_sentence() -> None:
+    assert mirrored("the leftmost ball left of the box") == "the rightmost ball right of the box"
+
+
+def test_a_single_frame_leaves_motion_open() -> None:
+    assert [static_referents(expression) for expression in EXPRESSIONS] == [(1,), (2,), (1, 2), ()]
+    unmoved = Expression("the ball moving left", "absent", None, (2,))
+    assert static_referents(unmoved) == (2,)
+
+
+def test_overlaps_of_boxes() -> None:
+    boxes = torch.tensor([[[0.5, 0.5, 0.2, 0.2], [0.6, 0.5, 0.2, 0.2], [0.1, 0.1, 0.1, 0.1]]])
+    expected = torch.tensor([1.0, 1 / 3, 0.0])
+    torch.testing.assert_close(box_overlaps(boxes, boxes[:, :1])[0, :, 0], expected)
+
+
+def test_every_object_has_a_positive_and_none_stands_where_nothing_exists() -> None:
+    boxes = torch.rand(3, 10, 4) * 0.4 + 0.2
+    truth = torch.rand(3, 2, 4) * 0.4 + 0.2
+    exists = torch.tensor([[True, True], [True, False], [False, False]])
+    assignment = assign(boxes, truth, exists)
+    assert assignment.positive.any(1).tolist() == [True, True, False]
+    assert (assignment.score[~assignment.positive] == 0).all()
+    assert (assignment.score[assignment.positive] > 0).all()
+    for row in range(2):
+        assert assignment.positive[row, assignment.best[row, 0]]
+
+
+def test_token_loss_is_least_when_only_tokens_inside_score() -> None:
+    masks = torch.zeros(1, 1, 64, 64, dtype=torch.bool)
+    masks[..., 16:32, 16:32] = True
+    shapes = ((8, 8), (4, 4), (2, 2), (1, 1))
+    right = torch.full((1, 85), -8.0)
+    right[0, [18, 19, 26, 27, 64 + 5]] = 8.0
+    assert token_loss(right, masks, shapes) < 0.01 < token_loss(-right, masks, shapes)
+
+
+def test_mask_loss_falls_with_the_right_mask() -> None:
+    truth = torch.zeros(1, 32, 32, dtype=torch.bool)
+    truth[:, 8:24, 8:24] = True
+    logits = torch.where(truth[:, 2::4, 2::4], 8.0, -8.0)
+    assert mask_loss(logits, truth) < 1 < mask_loss(-logits, truth)
+
+
+def test_attribute_stage_learns(model: rd.ReferDINO) -> None:
+    batch = draw_attributes(PaintedWorld(), 2, np.random.default_rng(0))  # type: ignore[arg-type]
+    assert batch.attributes[:, 0].eq(-1).all(), "row 0 is the background"
+    heads = AttributeHeads(model.configuration.width)
+    assert_learns(attribute_losses(model.image_encoder, heads, batch), model.image_encoder)
+
+
+def test_frame_stage_learns(model: rd.ReferDINO) -> None:
+    batch = draw_frames(PaintedWorld(), 2, 3, np.random.default_rng(0))  # type: ignore[arg-type]
+    assert batch.masks.shape[0] == len(batch.sentences) == 6
+    tokenizer = tokenizer_of(model.configuration)
+    assert_learns(frame_losses(model, tokenizer, batch), model)
+
+
+def test_temporal_stage_learns_the_readout_alone(model: rd.ReferDINO) -> None:
+    generator = np.random.default_rng(0)
+    items = ground_clip(model, tokenizer_of(model.configuration), clip(), 3, 5, generator)
+    assert len(items) == 3
+    assert all(item.queries.shape[0] == 5 for item in items)
+    losses = temporal_losses(model, items, generator)
+    assert "score" in losses
+    assert_learns(losses, model.readout)
+
+
+def test_learning_rate_warms_up_and_falls() -> None:
+    plan = StagePlan("x", iterations=100, learning_rate=1.0, warm_up=10)
+    rates = [learning_rate(plan, step) for step in range(100)]
+    assert rates[0] == pytest.approx(0.1) and max(rates) == pytest.approx(1.0)
+    assert rates[9:] == sorted(rates[9:], reverse=True) and rates[-1] < 0.03
+
+
+def test_an_interrupted_stage_ends_where_an_uninterrupted_one_does(tmp_path: Path) -> None:
+    plan = StagePlan("line", iterations=30, learning_rate=0.1, warm_up=2, save_every=10)
+
+    def run(folder: Path, stop_at: int | None) -> Tensor:
+        torch.manual_seed(0)
+        line = nn.Linear(3, 1)
+
+        def losses(generator: np.random.Generator) -> dict[str, Tensor]:
+            if stop_at is not None and len(steps) == stop_at:
+                raise KeyboardInterrupt
+            steps.append(1)
+            inputs = torch.from_numpy(generator.normal(size=(8, 3)).astype(np.float32))
+            return {"square": (line(inputs) - inputs.sum(1, keepdim=True)).square().mean()}
+
+        steps: list[int] = []
+        folder.mkdir(exist_ok=True)
+        run_stage(plan, line, losses, folder)
+        return line.weight.detach()
+
+    whole = run(tmp_path / "whole", None)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "broken", 17)
+    torch.testing.assert_close(run(tmp_path / "broken", None), whole)
+    curve = [json.loads(line) for line in (tmp_path / "whole" / "line.jsonl").open()]
+    assert [row["step"] for row in curve] == [10, 20, 30]
+    assert curve[-1]["square"] < curve[0]["square"]
