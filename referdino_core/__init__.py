@@ -14,7 +14,6 @@ from referdino_core.lazy import lazy_names
 
 if TYPE_CHECKING:
     from referdino_core.building import build
-    from referdino_core.capabilities import capabilities
     from referdino_core.checkpoint import load_checkpoint
     from referdino_core.configuration import NetworkConfiguration, SessionSettings
     from referdino_core.errors import (
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
         ReferDINOError,
         SourceError,
     )
+    from referdino_core.installation import capabilities
     from referdino_core.network.predictions import ClipPrediction, FramePrediction
     from referdino_core.network.referdino import ReferDINO
     from referdino_core.session import Session, Target, TargetState
@@ -43,7 +43,7 @@ _HOMES = {
     "Target": "session",
     "TargetState": "session",
     "build": "building",
-    "capabilities": "capabilities",
+    "capabilities": "installation",
     "load_checkpoint": "checkpoint",
 }
 

@@ -46,7 +46,8 @@ def choose_commands(clip: Clip, settings: WorldSettings) -> tuple[TimedCommand, 
 
     The object is visible in every frame of that part of the clip. Of each sort, sentences with
     plain nouns go first, then objects that were not meant before, then what needs the most
-    looking: where several objects fit the words for colour and shape.
+    looking: where several objects fit the words for colour and shape. A command is given half a
+    frame before the first frame that it is for.
     """
     commands: list[TimedCommand] = []
     for place, frames in enumerate(np.array_split(np.arange(len(clip.frames)), 4)):
@@ -58,8 +59,8 @@ def choose_commands(clip: Clip, settings: WorldSettings) -> tuple[TimedCommand, 
         met = {command.target for command in commands}
         kinds = _KINDS_BY_PART[place]
         best = max(options, key=lambda option: _merit(option, kinds, met, clip))
-        begins = float(clip.stamps[frames[0]]) if commands else 0.0
-        commands.append(TimedCommand(best.text, begins, best.target))
+        begins = (frames[0] - 0.5) / settings.frame_rate if commands else 0.0
+        commands.append(TimedCommand(best.text, float(begins), best.target))
     return tuple(commands)
 
 
