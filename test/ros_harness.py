@@ -319,11 +319,13 @@ def wait_until(condition: Callable[[], Any], what: str, timeout: float = PATIENC
 def running_node(**options: Any) -> Iterator[NodeProcess]:
     """A node process; at the end Ctrl-C must end it with status 0 if it still runs, and quietly."""
     process = NodeProcess(**options)
-    was_running = True
     try:
         yield process
     finally:
         was_running = process.running
         status = process.interrupt()
+        print(
+            f"log of {process.name}, running until the end: {was_running}", *process.log, sep="\n"
+        )
     assert status == 0 or not was_running, "\n".join(process.log)
     assert not process.lines_with("Traceback"), "\n".join(process.log)

@@ -118,7 +118,8 @@ class FusionEncoder(nn.Module):
         count = range(c.encoder_layers)
         self.width = c.width
         self.fusion_layers = nn.ModuleList(
-            FusionLayer(c.width, c.fusion_width, c.fusion_heads, c.initial_fusion_gain) for _ in count
+            FusionLayer(c.width, c.fusion_width, c.fusion_heads, c.initial_fusion_gain)
+            for _ in count
         )
         self.text_layers = nn.ModuleList(
             TextLayer(c.width, c.text_heads, c.text_feed_forward) for _ in count

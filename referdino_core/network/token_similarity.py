@@ -30,9 +30,7 @@ class TokenSimilarity(nn.Module):
 
     def __init__(self, width: int, calibrated: bool) -> None:
         super().__init__()
-        self.log_scale = (
-            nn.Parameter(torch.tensor(width**-0.5).log()) if calibrated else None
-        )
+        self.log_scale = nn.Parameter(torch.tensor(width**-0.5).log()) if calibrated else None
         self.offset = nn.Parameter(torch.tensor(-6.0)) if calibrated else None
 
     def forward(self, queries: Tensor, text: Tensor, text_padding: Tensor) -> Tensor:

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,13 +14,15 @@ from torch import Tensor, nn
 from referdino_core.boxes import boxes_of_masks
 from referdino_core.network.image_encoder import ImageEncoder
 from referdino_core.network.pixels import normalise
+from referdino_core.training.attributes import (
+    ATTRIBUTES,
+    BACKGROUND,
+    attribute_indices,
+    cell_labels,
+)
 from referdino_core.training.batches import augmented
-from referdino_core.training.recorded_world import ObjectTruth, RecordedWorld
+from referdino_core.training.recorded_world import RecordedWorld
 from referdino_core.training.supervision import score_loss
-from referdino_core.world.scene import COLOURS, SHAPES, SIZES
-
-ATTRIBUTES = {"shape": tuple(SHAPES), "colour": tuple(COLOURS), "size": tuple(SIZES)}
-BACKGROUND = -1
 
 
 @dataclass(frozen=True)
@@ -77,28 +78,13 @@ def draw_attributes(
     )
 
 
-def attribute_indices(objects: Sequence[ObjectTruth], most: int) -> Tensor:
-    """(most + 1, 3) int64 indices of shape, colour and size; row 0 is the background."""
-    indices = torch.full((most + 1, len(ATTRIBUTES)), BACKGROUND)
-    for row, item in enumerate(objects, start=1):
-        for column, (name, values) in enumerate(ATTRIBUTES.items()):
-            indices[row, column] = values.index(getattr(item, name))
-    return indices
-
-
 def attribute_losses(
     encoder: ImageEncoder, heads: AttributeHeads, batch: AttributeBatch
 ) -> dict[str, Tensor]:
     """Losses of every image token by name."""
     image = encoder(batch.pixels)
     tokens = image.tokens
-    labels = torch.cat(
-        [
-            F.interpolate(batch.segmentation[:, None].float(), size=shape).flatten(1).long()
-            for shape in image.spatial_shapes
-        ],
-        dim=1,
-    )
+    labels = cell_labels(batch.segmentation, image.spatial_shapes)
     inside = (labels > 0).float()
     losses = {
         "objectness": 2

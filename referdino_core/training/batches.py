@@ -13,7 +13,13 @@ from torch import Tensor
 
 from referdino_core.boxes import boxes_of_masks
 from referdino_core.network.pixels import normalise
-from referdino_core.training.recorded_world import RecordedClip, RecordedWorld, visible
+from referdino_core.training.attributes import attribute_indices
+from referdino_core.training.recorded_world import (
+    ObjectTruth,
+    RecordedClip,
+    RecordedWorld,
+    visible,
+)
 from referdino_core.world import Expression
 
 MOTION_WORDS = frozenset(("moving", "going", "still", "standing"))
@@ -38,6 +44,8 @@ class FrameBatch:
         masks: (N * E, K, H, W) bool of the objects each sentence may mean.
         boxes: (N * E, K, 4) centre x, y, width, height in [0, 1].
         exists: (N * E, K) bool, which of the K are there.
+        segmentation: (N, H, W) int64, 0 background, k for the k-th object of the image.
+        attributes: (N, K + 1, 3) int64 values of the image's objects, see `attribute_indices`.
     """
 
     pixels: Tensor
@@ -45,6 +53,8 @@ class FrameBatch:
     masks: Tensor
     boxes: Tensor
     exists: Tensor
+    segmentation: Tensor
+    attributes: Tensor
 
 
 def mirrored(sentence: str) -> str:
@@ -89,6 +99,8 @@ def draw_frames(
     pixels: list[np.ndarray] = []
     texts: list[str] = []
     referents: list[list[np.ndarray]] = []
+    segmentations: list[np.ndarray] = []
+    objects: list[tuple[ObjectTruth, ...]] = []
     while len(pixels) < images:
         clip = world[int(generator.integers(len(world)))]
         drawn = [draw_expression(clip, generator) for _ in range(sentences)]
@@ -101,6 +113,8 @@ def draw_frames(
         if len(expressions) < sentences:
             continue
         pixels.append(augmented(frame, generator))
+        segmentations.append(segmentation.astype(np.int64))
+        objects.append(clip.objects)
         texts += [mirrored(e.text) if mirror else e.text for e in expressions]
         referents += [
             [segmentation == number for number in visible(segmentation, static_referents(e))]
@@ -113,6 +127,8 @@ def draw_frames(
         masks=masks,
         boxes=boxes_of_masks(masks),
         exists=exists,
+        segmentation=torch.from_numpy(np.stack(segmentations)),
+        attributes=torch.stack([attribute_indices(row, max(map(len, objects))) for row in objects]),
     )
 
 

@@ -4,37 +4,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
 from referdino_core.network.grounder import Grounding
 from referdino_core.network.mask_decoder import decode_masks
 from referdino_core.network.referdino import ReferDINO
-from referdino_core.network.tokenizer import Tokenizer
+from referdino_core.network.tokenizer import WordTokenizer
+from referdino_core.training.attributes import cell_labels
 from referdino_core.training.batches import FrameBatch
 from referdino_core.training.supervision import assign, layer_loss, mask_loss, token_loss
+from referdino_core.training.word_alignment import alignment_loss, word_meanings
 
 MOST_MASKS = 64
 
 
-def ground(
-    model: ReferDINO, tokenizer: Tokenizer, pixels: Tensor, sentences: Sequence[str]
-) -> Grounding:
-    """Ground N * E sentences in N images that are encoded once each."""
-    text = model.text_encoder([tokenizer.encode(sentence) for sentence in sentences])
-    image = model.image_encoder(pixels).repeat_interleave(len(sentences) // len(pixels))
-    return model.grounder(image, text)
-
-
-def frame_losses(model: ReferDINO, tokenizer: Tokenizer, batch: FrameBatch) -> dict[str, Tensor]:
+def frame_losses(
+    model: ReferDINO, tokenizer: WordTokenizer, batch: FrameBatch
+) -> dict[str, Tensor]:
     """Losses of one batch by name; their sum is to be minimised."""
-    grounding = ground(model, tokenizer, batch.pixels, batch.sentences)
+    encoded = model.text_encoder([tokenizer.encode(sentence) for sentence in batch.sentences])
+    image = model.image_encoder(batch.pixels)
+    sentences = len(batch.sentences) // len(batch.pixels)
+    grounding = model.grounder(image.repeat_interleave(sentences), encoded)
     text, padding = grounding.text, grounding.text_padding
     boxes, exists = batch.boxes, batch.exists
     proposals = grounding.proposals
     losses = {
+        "words": 2
+        * alignment_loss(
+            image,
+            encoded,
+            cell_labels(batch.segmentation, image.spatial_shapes),
+            batch.attributes,
+            word_meanings(tokenizer, batch.sentences, encoded.tokens.shape[1]),
+        ),
         "tokens": token_loss(proposals.every_score, batch.masks, grounding.spatial_shapes),
         "proposals": layer_loss(proposals.scores, proposals.boxes, boxes, exists),
     }

@@ -28,13 +28,14 @@ from referdino_core.training.grounded_clips import ground_world
 from referdino_core.training.loop import StagePlan, run_stage
 from referdino_core.training.recorded_world import RecordedWorld
 from referdino_core.training.temporal_stage import temporal_losses
+from referdino_core.training.word_alignment import let_alike_attend
 from referdino_core.world import WorldSettings
 
 logger = logging.getLogger("referdino.training")
 
 
 ATTRIBUTES = StagePlan("attributes", iterations=500, learning_rate=1.5e-3)
-FRAMES = StagePlan("frames", iterations=620, learning_rate=7e-4)
+FRAMES = StagePlan("frames", iterations=680, learning_rate=7e-4)
 TEMPORAL = StagePlan("temporal", iterations=1000, learning_rate=5e-4)
 
 
@@ -70,6 +71,7 @@ def train(folder: Path, recipe: Recipe, start: Path | None = None, seed: int = 0
     tokenizer = WordTokenizer.from_file(vocabulary_file("nano"))
     if start is None:
         learn_attributes(model, world, recipe, folder)
+        let_alike_attend(model)
     else:
         load_checkpoint(model, start)
     run_stage(

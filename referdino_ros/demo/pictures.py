@@ -19,9 +19,9 @@ from referdino_core.session import Target, TargetState
 from referdino_ros.demo.outcome import CommandRun, Outcome
 from referdino_ros.demo.scoring import overlap_in
 
-SMALLEST_WIDTH = 640
-SHEET_COLUMNS = 4
-_CELL_WIDTH = 480
+WIDTH = 640
+"""Pixels that the video is wide at least, and a cell of the sheet exactly."""
+SHEET_COLUMNS = 3
 _STATES = {
     ReferredObject.SEARCHING: TargetState.SEARCHING,
     ReferredObject.TRACKING: TargetState.TRACKING,
@@ -48,7 +48,7 @@ def write_pictures(outcome: Outcome, video_path: Path, sheet_path: Path) -> None
         for number, picture in chain((first,), pictures):
             video.write(picture)
             if number in chosen:
-                cells[number] = fit(picture, _CELL_WIDTH, round(_CELL_WIDTH * height / width))
+                cells[number] = fit(picture, WIDTH, round(WIDTH * height / width))
     write_image(sheet_path, _sheet(outcome, cells))
 
 
@@ -68,21 +68,21 @@ def _live_view(outcome: Outcome) -> Iterator[tuple[int, np.ndarray]]:
             answer = outcome.answers.get(stamps[frame.index])
             if answer is not None or shown is None:
                 targets = targets_of(answer.message) if answer else ()
-                shown = draw(*enlarge(frame.image, targets, SMALLEST_WIDTH))
+                shown = draw(*enlarge(frame.image, targets, WIDTH))
             yield frame.index, shown
             if frame.index == outcome.frames[-1].number:
                 return
 
 
 def _sheet_numbers(run: CommandRun) -> list[int]:
-    """Up to four answered frames of a run, evenly spread from near its start to its end."""
+    """Up to three answered frames of a run, evenly spread from near its start to its end."""
     answered = sorted(run.answers)
     places = (np.arange(1, SHEET_COLUMNS + 1) / SHEET_COLUMNS * len(answered)).astype(int) - 1
     return [answered[place] for place in np.unique(places[places >= 0])]
 
 
 def _sheet(outcome: Outcome, cells: dict[int, np.ndarray]) -> np.ndarray:
-    """A row per command; one that has fewer than four answered frames ends in empty cells."""
+    """A row per command; one that has fewer than three answered frames ends in empty cells."""
     images: list[np.ndarray] = []
     captions: list[str] = []
     for run in outcome.runs:

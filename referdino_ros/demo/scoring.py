@@ -71,16 +71,16 @@ def _judged(run: CommandRun, scene: Scene) -> tuple[str, float | None]:
 
 
 def _picked(run: CommandRun, scene: Scene) -> str:
-    """What the masks of a run cover most of."""
+    """What most of the pixels of a run's masks belong to."""
     covered = np.zeros(len(scene.objects) + 1, int)
     for number in run.answers:
         labels = scene.segmentation[number][run.mask_in(number)]
         covered += np.bincount(labels, minlength=len(covered))
     if not covered.any():
         return "nothing"
-    if not covered[1:].any():
+    picked = int(covered.argmax())
+    if picked == 0:
         return "background"
-    picked = int(covered[1:].argmax()) + 1
     return "poor mask" if picked == run.command.target else scene.objects[picked - 1]
 
 
