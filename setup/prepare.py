@@ -148,6 +148,11 @@ def check_machine(has_ros: bool) -> None:
             f"there are no wheels of ROS 2 for {platform.machine()}: install ROS 2 Humble or "
             "Jazzy, source its setup.bash, and run make again"
         )
+    if len(str(REPOSITORY).split()) > 1:
+        raise SetUpError(
+            f"{REPOSITORY} has a space in its name, which the build tools of ROS cannot handle: "
+            "move the repository"
+        )
     for tool, package in (("cmake", "cmake"), ("make", "make"), ("c++", "g++")):
         if shutil.which(tool) is None:
             raise SetUpError(

@@ -54,7 +54,7 @@ def frame_losses(
     embeddings = model.readout.mask_embeddings(
         queries, grounding.references, text, padding, grounding.masks
     )
-    losses["masks"] = best_mask_loss(embeddings, grounding, final_boxes, batch)
+    losses["masks"] = 0.5 * best_mask_loss(embeddings, grounding, final_boxes, batch)
     return losses
 
 

@@ -35,7 +35,7 @@ logger = logging.getLogger("referdino.training")
 
 
 ATTRIBUTES = StagePlan("attributes", iterations=500, learning_rate=1.5e-3)
-FRAMES = StagePlan("frames", iterations=680, learning_rate=7e-4)
+FRAMES = StagePlan("frames", iterations=560, learning_rate=7e-4)
 TEMPORAL = StagePlan("temporal", iterations=1000, learning_rate=5e-4)
 
 

@@ -72,6 +72,22 @@ def score_loss(logits: Tensor, target: Tensor, normaliser: Tensor) -> Tensor:
     return (weight * entropy).sum() / normaliser
 
 
+def pick_loss(logits: Tensor, positive: Tensor) -> Tensor:
+    """Which of the candidates: cross-entropy of picking any positive one out of them all.
+
+    The score loss weighs uncertain candidates little, and a network that calls everything an
+    object stays there for long; this term is what tells the objects of one image apart.
+
+    Args:
+        logits: (N, Q); positive: (N, Q) bool. Rows without a positive do not count.
+    """
+    counted = positive.any(1)
+    if not counted.any():
+        return logits.sum() * 0
+    shares = logits[counted].log_softmax(1).masked_fill(~positive[counted], -torch.inf)
+    return -shares.logsumexp(1).mean()
+
+
 def box_loss(boxes: Tensor, true_boxes: Tensor, assignment: Assignment) -> Tensor:
     """5 L1 + 2 (1 - GIoU), mean over the positive queries."""
     wanted = true_boxes.gather(1, assignment.target[..., None].expand(-1, -1, 4))
@@ -82,11 +98,13 @@ def box_loss(boxes: Tensor, true_boxes: Tensor, assignment: Assignment) -> Tenso
 
 
 def layer_loss(logits: Tensor, boxes: Tensor, true_boxes: Tensor, exists: Tensor) -> Tensor:
-    """Score and box loss of one layer's (N, Q) logits and (N, Q, 4) boxes."""
+    """Score, pick and box loss of one layer's (N, Q) logits and (N, Q, 4) boxes."""
     assignment = assign(boxes, true_boxes, exists)
     normaliser = assignment.score.sum().clamp(min=1.0)
-    return 4 * score_loss(logits, assignment.score, normaliser) + box_loss(
-        boxes, true_boxes, assignment
+    return (
+        4 * score_loss(logits, assignment.score, normaliser)
+        + pick_loss(logits, assignment.positive)
+        + 0.5 * box_loss(boxes, true_boxes, assignment)
     )
 
 
@@ -127,4 +145,6 @@ def token_loss(
         else:
             targets.append(torch.zeros(len(union), shape[0] * shape[1]))
     target = torch.cat(targets, dim=1)
-    return score_loss(every_score, target, target.sum().clamp(min=1.0))
+    return score_loss(every_score, target, target.sum().clamp(min=1.0)) + pick_loss(
+        every_score, target > 0
+    )

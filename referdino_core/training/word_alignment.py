@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from referdino_core.network.fusion_encoder import BidirectionalAttention
 from referdino_core.network.image_encoder import ImageFeatures
 from referdino_core.network.referdino import ReferDINO
 from referdino_core.network.text_encoder import TextFeatures
@@ -84,5 +85,6 @@ def let_alike_attend(model: ReferDINO) -> None:
     Their product is then a similarity from the first step on: cells attend to words that fit.
     """
     with torch.no_grad():
-        for layer in model.grounder.fusion_encoder.fusion_layers:
-            layer.attn.l_proj.weight.copy_(layer.attn.v_proj.weight)
+        for block in model.grounder.fusion_encoder.modules():
+            if isinstance(block, BidirectionalAttention):
+                block.l_proj.weight.copy_(block.v_proj.weight)

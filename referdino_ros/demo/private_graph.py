@@ -14,8 +14,8 @@ OBJECTS_TOPIC = f"{NODE}/objects"
 
 # Each of these could connect the demo with a graph that the user works on.
 _FOREIGN = ("ROS_DISCOVERY_SERVER", "ROS_LOCALHOST_ONLY", "ROS_STATIC_PEERS", "ROS_NAMESPACE")
-_DOMAINS = 101
-"""Domains 1 to 101 have ports below those that Linux hands out; 0 is everybody's."""
+_DOMAINS = range(60, 102)
+"""Seldom used; from 102 on, a domain's ports are among those that Linux hands out."""
 _FIRST_PORT, _PORTS_OF_A_DOMAIN, _UNICAST = 7400, 250, 10
 """RTPS: the first participant of domain d on a machine listens at 7400 + 250 d + 10."""
 
@@ -38,8 +38,9 @@ def join_private_graph() -> int:
 
 def _free_domain(seed: int) -> int:
     """The first domain from a number derived from `seed` on in which nobody listens."""
-    for step in range(_DOMAINS):
-        domain = 1 + (seed + step) % _DOMAINS
+    first = seed % len(_DOMAINS)
+    candidates = [*_DOMAINS[first:], *_DOMAINS[:first]]
+    for domain in candidates:
         port = _FIRST_PORT + _PORTS_OF_A_DOMAIN * domain + _UNICAST
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
             try:
@@ -47,4 +48,4 @@ def _free_domain(seed: int) -> int:
             except OSError:
                 continue
         return domain
-    return 1 + seed % _DOMAINS
+    return candidates[0]

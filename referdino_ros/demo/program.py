@@ -76,8 +76,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(arguments: argparse.Namespace) -> None:
     folder: Path = arguments.out
-    checkpoint = _checkpoint(arguments)
-    own = _own_material(arguments) if arguments.video else None
+    texts, checkpoint = _texts(arguments), _checkpoint(arguments)
+    own = None
+    if arguments.video:
+        own = own_material(arguments.video, texts, arguments.seconds, arguments.frame_rate)
     domain = join_private_graph()
     with ProcessGroup(Journal(folder / LOG)) as processes, Listener() as listener:
         say(
@@ -92,7 +94,7 @@ def _run(arguments: argparse.Namespace) -> None:
         }
         node = _start_node(processes, parameters)
         # While the node loads its model: rendering takes no time from it when the stream runs.
-        material = own or _scene_material(arguments)
+        material = own or _scene_material(arguments, texts)
         players = _start_players(material, processes, folder)
         wait_until_active(node, listener)
         outcome = _play(material, node, players, listener)
@@ -145,11 +147,7 @@ def _checkpoint(arguments: argparse.Namespace) -> str:
     return str(path)
 
 
-def _own_material(arguments: argparse.Namespace) -> Material:
-    return own_material(arguments.video, _texts(arguments), arguments.seconds, arguments.frame_rate)
-
-
-def _scene_material(arguments: argparse.Namespace) -> Material:
+def _scene_material(arguments: argparse.Namespace, texts: Sequence[str]) -> Material:
     """A scene rendered now; the recording that comes along where that is not possible."""
     seconds = SCENE_SECONDS if arguments.seconds is None else arguments.seconds
     say(
@@ -163,7 +161,7 @@ def _scene_material(arguments: argparse.Namespace) -> Material:
         recorded = scene.load(scene.BUNDLED).cut(seconds)
     if arguments.frame_rate is not None:
         recorded = recorded.at_frame_rate(arguments.frame_rate)
-    material = scene_material(recorded, _texts(arguments))
+    material = scene_material(recorded, texts)
     say(f"the scene is ready: {len(recorded.objects)} objects, {len(material.commands)} commands")
     return material
 
