@@ -215,8 +215,9 @@ def test_checkpoint_that_is_none(tmp_path: Path) -> None:
 
     assert status == 1
     assert output == ""
-    assert "wrong.safetensors" in errors.splitlines()[-1]
-    assert errors.splitlines()[-1].startswith("demo: error: ")
+    complaints = [line for line in errors.splitlines() if "wrong.safetensors is" in line]
+    assert complaints == errors.splitlines()[-1:]
+    assert complaints[0].startswith("demo: error: The node could not load its model: ")
     assert "Traceback" not in errors
 
 

@@ -35,8 +35,8 @@ logger = logging.getLogger("referdino.training")
 
 
 ATTRIBUTES = StagePlan("attributes", iterations=500, learning_rate=1.5e-3)
-FRAMES = StagePlan("frames", iterations=560, learning_rate=7e-4)
-TEMPORAL = StagePlan("temporal", iterations=1000, learning_rate=5e-4)
+FRAMES = StagePlan("frames", iterations=450, learning_rate=3e-4, warm_up=30)
+TEMPORAL = StagePlan("temporal", iterations=300, learning_rate=3e-4, warm_up=30)
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Recipe:
     frame_images: int = 12
     frame_sentences: int = 3
     frames: StagePlan = FRAMES
-    temporal_clips: int = 700
+    temporal_clips: int = 200
     temporal_sentences: int = 3
     temporal_frames: int = 7
     temporal_items: int = 16

@@ -21,23 +21,27 @@ class Material:
 
     Attributes:
         source: as `open_source` takes it.
-        frame_rate: frames per second.
-        seconds: how long it is played.
+        pace: images per second in place of the source's own; None leaves them.
+        limit: seconds after which the camera stops; None for the end of the source.
         endless: whether it cannot be read a second time.
+        frame_rate: images per second.
+        seconds: how long it will play.
         commands: in order; the first begins at 0.
         scene: the truth, where it is known.
     """
 
     source: str
+    pace: float | None
+    limit: float | None
+    endless: bool
     frame_rate: float
     seconds: float
-    endless: bool
     commands: tuple[TimedCommand, ...]
     scene: Scene | None = None
 
 
 def own_material(
-    source: str, texts: Sequence[str], seconds: float | None, frame_rate: float | None
+    source: str, texts: Sequence[str], limit: float | None, pace: float | None
 ) -> Material:
     """The user's video, image folder or camera; each text runs for an equal part of it.
 
@@ -47,13 +51,15 @@ def own_material(
     """
     if not texts:
         raise DemoError("There is nothing to find: give --text (with make: TEXT=) as well.")
-    with open_source(source, frame_rate) as opened:
-        rate, count = opened.frame_rate, opened.frame_count
-    endless = count is None
-    length = SECONDS_OF_A_CAMERA if count is None else count / rate
-    if seconds is not None:
-        length = seconds if endless else min(seconds, length)
-    return Material(source, rate, length, endless, spread_evenly(texts, length))
+    with open_source(source, pace) as opened:
+        frame_rate, count = opened.frame_rate, opened.frame_count
+    if count is None:
+        limit = SECONDS_OF_A_CAMERA if limit is None else limit
+        seconds = limit
+    else:
+        seconds = count / frame_rate if limit is None else min(limit, count / frame_rate)
+    commands = spread_evenly(texts, seconds)
+    return Material(source, pace, limit, count is None, frame_rate, seconds, commands)
 
 
 def scene_material(scene: Scene, texts: Sequence[str]) -> Material:
@@ -65,4 +71,6 @@ def scene_material(scene: Scene, texts: Sequence[str]) -> Material:
     commands = spread_evenly(texts, scene.seconds) if texts else scene.commands
     if not commands:
         raise DemoError("No object of this scene stays in view; choose another --seed.")
-    return Material(str(scene.video), scene.frame_rate, scene.seconds, False, commands, scene)
+    rate, seconds = scene.frame_rate, scene.seconds
+    truth = None if texts else scene
+    return Material(str(scene.video), rate, seconds, False, rate, seconds, commands, truth)

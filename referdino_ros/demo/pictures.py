@@ -98,7 +98,7 @@ def _caption(run: CommandRun, number: int, outcome: Outcome) -> str:
     seconds = (run.answers[number].stamp - outcome.frames[0].stamp) * 1e-9
     entry = run.object_in(number)
     quality = f"score {entry.score:.2f}"
-    if outcome.scene and run.command.target is not None:
+    if outcome.scene:
         overlap = overlap_in(run, number, outcome.scene)
         quality = "target not in view" if overlap is None else f"IoU {overlap:.2f}"
     return f'{seconds:.1f} s, "{run.command.text}", {quality}'

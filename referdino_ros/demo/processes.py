@@ -20,7 +20,11 @@ from referdino_ros.demo.errors import DemoError
 from referdino_ros.demo.publications import Publication
 
 _STOP_PATIENCE = 15.0
-_NOTABLE = re.compile(r"\[(WARN|ERROR|FATAL)\] \[[\d.]+\] \[[^]]*\]: (?P<message>.*)")
+_NOTABLE = re.compile(
+    r"\[(WARN|ERROR|FATAL)\] \[[\d.]+\] \[[^]]*\]: "
+    r"(?!Cannot configure: )"  # that ends the demo, which says it itself
+    r"(?P<message>.*)"
+)
 
 
 class Journal:

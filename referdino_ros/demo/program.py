@@ -37,7 +37,7 @@ from referdino_ros.demo.streaming import (
     wait_until_active,
 )
 
-DEFAULT_SEED = 512
+DEFAULT_SEED = 537
 SCENE_SECONDS = 8.4
 LOG, RECORDING = "log.txt", "camera.mp4"
 
@@ -106,8 +106,9 @@ def _start_players(material: Material, processes: ProcessGroup, folder: Path) ->
     """Start the commander, which gives its first command to a configured node, and the camera."""
     schedule = [[command.begins, command.text] for command in material.commands]
     commander = processes.start("commander", "referdino_ros.demo.commander", json.dumps(schedule))
-    playing = [material.source, f"--frame-rate={material.frame_rate}"]
-    playing += [f"--seconds={material.seconds}", "--hold"]
+    playing = [material.source, "--hold"]
+    playing += [] if material.pace is None else [f"--frame-rate={material.pace}"]
+    playing += [] if material.limit is None else [f"--seconds={material.limit}"]
     source = material.source
     if material.endless:
         source = str(folder / RECORDING)

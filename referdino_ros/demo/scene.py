@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from referdino_core.media import run_lengths
+from referdino_core.media.partial_file import OutputError
 from referdino_core.media.writers import VideoWriter
 from referdino_core.world import Clip, WorldRenderer, WorldSettings
 from referdino_core.world.observation import VISIBLE_AREA
@@ -19,7 +20,7 @@ from referdino_core.world.settings import REFERENCE_WIDTH
 from referdino_ros.demo.commands import TimedCommand, choose_commands
 
 BUNDLED = Path(__file__).parent / "recording"
-"""What `Scene.save` left in the output folder of a demo with the default seed, copied."""
+"""Copied from the output folder of a demo with the default seed, where `render` left it."""
 
 WIDTH, HEIGHT = 320, 240
 FRAME_RATE = 10.0
@@ -123,4 +124,7 @@ def _save(clip: Clip, commands: Sequence[TimedCommand], folder: Path) -> None:
             for labels in clip.segmentation
         ],
     }
-    (folder / _TRUTH).write_text(json.dumps(truth, indent=1) + "\n", encoding="utf-8")
+    try:
+        (folder / _TRUTH).write_text(json.dumps(truth, indent=1) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"{folder / _TRUTH} cannot be written: {error.strerror}.") from error

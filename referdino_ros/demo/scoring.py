@@ -34,7 +34,7 @@ def overlap_in(run: CommandRun, number: int, scene: Scene) -> float | None:
 
 def _line(run: CommandRun, scene: Scene | None) -> str:
     verdict, score = "none", None
-    if run.answers and scene and run.command.target is not None:
+    if run.answers and scene:
         verdict, score = _judged(run, scene)
     elif run.answers:
         verdict, score = _unjudged(run)

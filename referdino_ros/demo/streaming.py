@@ -37,7 +37,7 @@ def wait_until_active(node: DemoProcess, listener: Listener) -> None:
     while listener.status.state != "active":
         _require_running(node)
         if listener.status.failure:
-            raise DemoError(listener.status.failure)
+            raise DemoError(_configure_failure(listener.status.failure))
         now = time.monotonic()
         if now - began > LOADING_PATIENCE:
             raise DemoError(f"The node was not active after {LOADING_PATIENCE:.0f} s; see the log.")
@@ -105,3 +105,9 @@ def follow_stream(
 def _require_running(node: DemoProcess) -> None:
     if node.has_finished():
         raise DemoError("The node ended although nobody asked it to; see the log.")
+
+
+def _configure_failure(message: str) -> str:
+    """The node's message without its advice, which is for those who started it by hand."""
+    reason = message.removeprefix("Cannot configure: ").partition(" Set the parameters right")[0]
+    return f"The node could not load its model: {reason}"
