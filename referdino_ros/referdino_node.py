@@ -362,6 +362,21 @@ def _seconds(stamp: Any) -> float | None:
     return seconds or None
 
 
+def _spin(executor: rclpy.executors.Executor, node: Node) -> None:
+    """Spin until ROS is shut down, also when a callback raises.
+
+    Humble raises where the client of a service is gone before it is answered, for example.
+    """
+    while node.context.ok():
+        try:
+            executor.spin()
+        except rclpy.executors.ExternalShutdownException:
+            raise
+        except Exception as error:
+            node.get_logger().error(f"A callback failed: {one_line(error)}")
+            node.get_logger().debug(traceback.format_exc())
+
+
 def main(args: list[str] | None = None) -> int:
     """Run the node until SIGINT, SIGTERM or a ROS shutdown; returns the exit status."""
     rclpy.init(args=args)
@@ -374,7 +389,7 @@ def main(args: list[str] | None = None) -> int:
     executor = rclpy.executors.MultiThreadedExecutor(num_threads=4)
     executor.add_node(node)
     try:
-        executor.spin()
+        _spin(executor, node)
     except (KeyboardInterrupt, rclpy.executors.ExternalShutdownException):
         pass
     finally:

@@ -32,6 +32,9 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 PATIENCE = 150.0
 """Seconds that a test waits for something that will come: the machine may be busy."""
 
+SETTLING = 1.0
+"""Seconds that two processes which have found each other get for the rest of the discovery."""
+
 RELIABLE = QoSProfile(depth=10)
 BEST_EFFORT = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)
 
@@ -233,7 +236,9 @@ class Client:
         client = self._clients.get(name)
         if client is None:
             client = self._clients[name] = self.node.create_client(service_type, name)
-        assert client.wait_for_service(PATIENCE), f"no service {name}"
+            assert client.wait_for_service(PATIENCE), f"no service {name}"
+            # The service must have found this client too, or rmw_fastrtps drops its response.
+            time.sleep(SETTLING)
         answered = threading.Event()
         future = client.call_async(request)
         future.add_done_callback(lambda _: answered.set())
