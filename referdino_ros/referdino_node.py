@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import os
 import sys
 import time
 import traceback
@@ -14,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 import rclpy
 import rclpy.exceptions
-import rclpy.executors
 import rclpy.logging
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup, ReentrantCallbackGroup
@@ -34,6 +34,7 @@ from referdino_ros.logging_bridge import forward_core_log, stop_forwarding
 from referdino_ros.model_worker import ModelWorker, WorkerStopped
 from referdino_ros.parameters import NodeParameters
 from referdino_ros.result_publishers import ResultPublishers
+from referdino_ros.spinning import spin_until_shutdown
 from referdino_ros.stream_statistics import StreamStatistics
 
 if TYPE_CHECKING:
@@ -362,23 +363,10 @@ def _seconds(stamp: Any) -> float | None:
     return seconds or None
 
 
-def _spin(executor: rclpy.executors.Executor, node: Node) -> None:
-    """Spin until ROS is shut down, also when a callback raises.
-
-    Humble raises where the client of a service is gone before it is answered, for example.
-    """
-    while node.context.ok():
-        try:
-            executor.spin()
-        except rclpy.executors.ExternalShutdownException:
-            raise
-        except Exception as error:
-            node.get_logger().error(f"A callback failed: {one_line(error)}")
-            node.get_logger().debug(traceback.format_exc())
-
-
 def main(args: list[str] | None = None) -> int:
     """Run the node until SIGINT, SIGTERM or a ROS shutdown; returns the exit status."""
+    # PyTorch's threads otherwise spin while they wait, and take the cores that DDS needs.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     rclpy.init(args=args)
     try:
         node = ReferDINONode()
@@ -386,15 +374,10 @@ def main(args: list[str] | None = None) -> int:
         rclpy.logging.get_logger("referdino").fatal(f"Cannot start: {one_line(error)}")
         rclpy.try_shutdown()
         return 1
-    executor = rclpy.executors.MultiThreadedExecutor(num_threads=4)
-    executor.add_node(node)
     try:
-        _spin(executor, node)
-    except (KeyboardInterrupt, rclpy.executors.ExternalShutdownException):
-        pass
+        spin_until_shutdown(node)
     finally:
         node.close()
-        executor.shutdown()
         node.destroy_node()
         rclpy.try_shutdown()
     return 0

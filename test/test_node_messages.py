@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,7 +17,7 @@ from rclpy.context import Context
 from rclpy.lifecycle import LifecycleNode
 from rclpy.node import Node
 from referdino.msg import ReferredObject
-from ros_harness import domain_id, wait_until
+from ros_harness import PATIENCE, domain_id, wait_until
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
@@ -25,6 +26,7 @@ from referdino_core.session import Target, TargetState
 from referdino_ros import result_publishers
 from referdino_ros.result_messages import label_image, objects_message
 from referdino_ros.result_publishers import ResultPublishers
+from referdino_ros.spinning import spin_until_shutdown
 
 HEADER = Header(frame_id="camera", stamp=Time(sec=12, nanosec=345_678_901))
 
@@ -164,3 +166,22 @@ def test_without_vision_msgs_there_is_no_detections_topic(
     assert "/plain/detections" not in topics
     publishers.destroy()
     assert "/plain/objects" not in {publisher.topic_name for publisher in node.publishers}
+
+
+def test_a_callback_that_raises_does_not_end_the_node(context: Context) -> None:
+    node = Node("resilient", context=context)
+    calls: list[int] = []
+
+    def fail_at_first() -> None:
+        calls.append(len(calls))
+        if len(calls) == 1:
+            raise RuntimeError("the client is gone")
+
+    node.create_timer(0.01, fail_at_first)
+    spinning = threading.Thread(target=spin_until_shutdown, args=(node,))
+    spinning.start()
+    wait_until(lambda: len(calls) > 2, "calls after the failed one")
+    context.try_shutdown()
+    spinning.join(PATIENCE)
+
+    assert not spinning.is_alive()

@@ -49,7 +49,7 @@ class Recipe:
     frame_images: int = 12
     frame_sentences: int = 3
     frames: StagePlan = FRAMES
-    temporal_clips: int = 200
+    temporal_clips: int = 150
     temporal_sentences: int = 3
     temporal_frames: int = 7
     temporal_items: int = 16

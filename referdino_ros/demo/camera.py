@@ -25,7 +25,7 @@ from referdino_core.errors import ReferDINOError
 from referdino_core.media.sources import Frame, open_source, quiet_opencv
 from referdino_core.media.writers import VideoWriter
 from referdino_ros.demo.errors import DemoError
-from referdino_ros.demo.private_graph import IMAGE_TOPIC
+from referdino_ros.demo.private_graph import IMAGE_TOPIC, NODE
 from referdino_ros.demo.publications import Publication
 from referdino_ros.image_conversion import image_message
 
@@ -46,15 +46,16 @@ class CameraNode(Node):
         self._publisher = self.create_publisher(Image, f"/{IMAGE_TOPIC}", qos)
 
     def wait_for_subscriber(self) -> None:
-        """Return once the node is active, which shows in the graph: it then takes images.
+        """Return once the node takes images, which it does while it is active.
 
         Raises:
-            DemoError: nobody does for two minutes.
+            DemoError: it does not for two minutes.
         """
         deadline = time.monotonic() + SUBSCRIBER_PATIENCE
-        while not self._publisher.get_subscription_count():
+        topic = self._publisher.topic_name
+        while NODE not in {info.node_name for info in self.get_subscriptions_info_by_topic(topic)}:
             if time.monotonic() > deadline:
-                raise DemoError(f"Nobody subscribed to /{IMAGE_TOPIC}; is the node active?")
+                raise DemoError(f"The node did not subscribe to {topic}; is it active?")
             time.sleep(_GRAPH_POLL)
 
     def play(self, frames: Iterable[Frame]) -> None:

@@ -12,12 +12,13 @@ import time
 import rclpy
 from rclpy.duration import Duration
 from rclpy.node import Node
+from rclpy.qos import QoSProfile
 from rclpy.signals import SignalHandlerOptions
 from rclpy.time import Time
-from referdino.msg import ReferredObjectArray
+from sensor_msgs.msg import Image
 from std_msgs.msg import String
 
-from referdino_ros.demo.private_graph import COMMAND_TOPIC, OBJECTS_TOPIC
+from referdino_ros.demo.private_graph import COMMAND_TOPIC, IMAGE_TOPIC
 from referdino_ros.demo.publications import Publication
 
 _GRAPH_POLL = 0.05
@@ -26,14 +27,14 @@ _BILLION = 1_000_000_000
 
 
 class CommanderNode(Node):
-    """Publishes sentences at given times of the stream, which begins with the first answer."""
+    """Publishes sentences at given times of the stream, which begins with the first image."""
 
     def __init__(self) -> None:
         super().__init__("commander")
         self._publisher = self.create_publisher(String, f"/{COMMAND_TOPIC}", 10)
         self._stream_start: int | None = None
-        self._subscription = self.create_subscription(
-            ReferredObjectArray, f"/{OBJECTS_TOPIC}", self._on_first_answer, 10
+        self._images = self.create_subscription(
+            Image, f"/{IMAGE_TOPIC}", self._on_first_image, QoSProfile(depth=1)
         )
 
     def send(self, number: int, text: str) -> None:
@@ -49,15 +50,17 @@ class CommanderNode(Node):
         self._publisher.wait_for_all_acked(Duration(seconds=_ACKNOWLEDGEMENT_PATIENCE))
 
     def wait_until(self, seconds: float) -> None:
-        """Return that many seconds after the stamp of the first image that was answered."""
+        """Return that many seconds after the stamp of the first image."""
         while self._stream_start is None:
             rclpy.spin_once(self, timeout_sec=_GRAPH_POLL)
+            if self._stream_start is not None:
+                self.destroy_subscription(self._images)
         due = self._stream_start + round(seconds * _BILLION)
         time.sleep(max(0, due - self.get_clock().now().nanoseconds) / _BILLION)
 
-    def _on_first_answer(self, answer: ReferredObjectArray) -> None:
+    def _on_first_image(self, image: Image) -> None:
         if self._stream_start is None:
-            self._stream_start = Time.from_msg(answer.header.stamp).nanoseconds
+            self._stream_start = Time.from_msg(image.header.stamp).nanoseconds
 
 
 def main() -> int:

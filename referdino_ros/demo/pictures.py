@@ -22,6 +22,7 @@ from referdino_ros.demo.scoring import overlap_in
 WIDTH = 640
 """Pixels that the video is wide at least, and a cell of the sheet exactly."""
 SHEET_COLUMNS = 3
+_EMPTY = 24  # grey level, as around the pictures
 _STATES = {
     ReferredObject.SEARCHING: TargetState.SEARCHING,
     ReferredObject.TRACKING: TargetState.TRACKING,
@@ -89,7 +90,7 @@ def _sheet(outcome: Outcome, cells: dict[int, np.ndarray]) -> np.ndarray:
         numbers = _sheet_numbers(run)
         missing = -len(numbers) % SHEET_COLUMNS if numbers else 0
         images += [cells[number] for number in numbers]
-        images += [np.zeros_like(images[0])] * missing
+        images += [np.full_like(images[0], _EMPTY)] * missing
         captions += [_caption(run, number, outcome) for number in numbers] + [""] * missing
     return contact_sheet(images, SHEET_COLUMNS, captions)
 

@@ -12,16 +12,25 @@ from referdino_ros.demo.outcome import CommandRun, Outcome
 from referdino_ros.demo.scene import Scene
 
 RIGHT_OVERLAP = 0.5
-_TEXT_WIDTH = 40
-_VERDICT_WIDTH = 24
+LONGEST_TEXT = 60
+"""Characters of a command that are shown."""
+_WORD_COLUMNS = 2
 
 
 def table(outcome: Outcome) -> str:
     """A heading and one line per command; without a truth, states and scores stand for it."""
     verdict = "picked object" if outcome.scene else "object seen in"
     score = "mean IoU" if outcome.scene else "mean score"
-    heading = _row("command", verdict, score, "frames in", "answered", "median", "p95 latency")
-    return "\n".join([heading, *(_line(run, outcome.scene) for run in outcome.runs)])
+    heading = ("command", verdict, score, "frames in", "answered", "median latency", "p95")
+    rows = [heading, *(_row(run, outcome.scene) for run in outcome.runs)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(heading))]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if column < _WORD_COLUMNS else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    )
 
 
 def overlap_in(run: CommandRun, number: int, scene: Scene) -> float | None:
@@ -32,32 +41,20 @@ def overlap_in(run: CommandRun, number: int, scene: Scene) -> float | None:
     return region_similarity(run.mask_in(number), truth)
 
 
-def _line(run: CommandRun, scene: Scene | None) -> str:
-    verdict, score = "none", None
-    if run.answers and scene:
-        verdict, score = _judged(run, scene)
-    elif run.answers:
-        verdict, score = _unjudged(run)
-    median = high = "none"
-    if run.answers:
-        median = f"{np.median(run.latencies):.0f} ms"
-        high = f"{np.percentile(run.latencies, 95):.0f} ms"
-    shown_score = "none" if score is None else f"{score:.2f}"
-    return _row(
-        run.command.text,
+def _row(run: CommandRun, scene: Scene | None) -> tuple[str, ...]:
+    text, frames, answered = _shortened(run.command.text), len(run.frames), len(run.answers)
+    if not run.answers:
+        return text, "no answer", "", str(frames), str(answered), "", ""
+    verdict, score = _judged(run, scene) if scene else _unjudged(run)
+    return (
+        text,
         verdict,
-        shown_score,
-        str(len(run.frames)),
-        str(len(run.answers)),
-        median,
-        high,
+        "none" if score is None else f"{score:.2f}",
+        str(frames),
+        str(answered),
+        f"{np.median(run.latencies):.0f} ms",
+        f"{np.percentile(run.latencies, 95):.0f} ms",
     )
-
-
-def _row(text: str, verdict: str, score: str, frames: str, answered: str, *times: str) -> str:
-    left = f"{_shortened(text, _TEXT_WIDTH):{_TEXT_WIDTH}}  {verdict:{_VERDICT_WIDTH}}"
-    median, high = times
-    return f"{left}  {score:>10}  {frames:>9}  {answered:>8}  {median:>8}  {high:>11}"
 
 
 def _judged(run: CommandRun, scene: Scene) -> tuple[str, float | None]:
@@ -92,5 +89,5 @@ def _unjudged(run: CommandRun) -> tuple[str, float | None]:
     return f"{len(scores)} of {len(objects)} frames", mean
 
 
-def _shortened(text: str, width: int) -> str:
-    return text if len(text) <= width else text[: width - 3] + "..."
+def _shortened(text: str) -> str:
+    return text if len(text) <= LONGEST_TEXT else text[: LONGEST_TEXT - 3] + "..."
