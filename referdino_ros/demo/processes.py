@@ -55,7 +55,7 @@ class Journal:
                 tqdm.write(f"demo: {name}: {notable['message']}", file=sys.stderr)
 
     def hush(self) -> None:
-        """Show nothing any more: what processes say while they are stopped is for the file."""
+        """Show nothing any more."""
         self._showing = False
 
     def close(self) -> None:
@@ -151,6 +151,12 @@ class ProcessGroup:
         self._processes.append(process)
         return process
 
+    def ask_to_stop(self) -> None:
+        """Press Ctrl-C for all; what they say from now on is for the file alone."""
+        self._journal.hush()
+        for process in reversed(self._processes):
+            process.ask_to_stop()
+
     def __enter__(self) -> ProcessGroup:
         return self
 
@@ -160,9 +166,7 @@ class ProcessGroup:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._journal.hush()
-        for process in reversed(self._processes):
-            process.ask_to_stop()
+        self.ask_to_stop()
         for process in reversed(self._processes):
             process.stop()
         self._journal.close()

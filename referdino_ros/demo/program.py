@@ -101,8 +101,9 @@ def _run(arguments: argparse.Namespace) -> None:
         players = _start_players(material, processes, folder)
         wait_until_active(node, listener)
         outcome = _play(material, node, players, listener)
-    report(outcome, folder)
-    print(f"log            {folder / LOG}")
+        processes.ask_to_stop()  # takes a while, and so do the pictures
+        report(outcome, folder)
+        print(f"log            {folder / LOG}")
 
 
 def _start_players(material: Material, processes: ProcessGroup, folder: Path) -> Players:
