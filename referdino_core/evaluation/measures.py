@@ -6,6 +6,9 @@ from __future__ import annotations
 
 import numpy as np
 
+RIGHT_OVERLAP = 0.5
+"""Mean J above which the right object counts as picked."""
+
 
 def region_similarity(prediction: np.ndarray, truth: np.ndarray) -> float:
     """J: intersection over union of two (H, W) bool masks; 1 where both are empty."""

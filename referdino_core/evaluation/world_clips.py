@@ -10,14 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 from tqdm import tqdm
 
-from referdino_core.evaluation.measures import region_similarity
+from referdino_core.evaluation.measures import RIGHT_OVERLAP, region_similarity
 from referdino_core.session import Session
 from referdino_core.world import Clip, Expression, WorldRenderer
 from referdino_core.world.clip import KINDS, Split
 
 STATIC_KINDS = ("attribute", "location", "relation")
 ABSENT_AREA = 15
-RIGHT_OVERLAP = 0.5
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import signal
 import sys
 from collections.abc import Mapping, Sequence
@@ -82,8 +81,6 @@ def _run(arguments: argparse.Namespace) -> None:
     if arguments.video:
         own = own_material(arguments.video, texts, arguments.seconds, arguments.frame_rate)
     domain = join_private_graph()
-    # Threads that wait actively would take the cores from the camera and the commander.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     with ProcessGroup(Journal(folder / LOG)) as processes, Listener() as listener:
         say(
             f"starting the node ({checkpoint or arguments.model}) on ROS domain "

@@ -7,11 +7,10 @@ from __future__ import annotations
 import numpy as np
 from referdino.msg import ReferredObject
 
-from referdino_core.evaluation.measures import region_similarity
+from referdino_core.evaluation.measures import RIGHT_OVERLAP, region_similarity
 from referdino_ros.demo.outcome import CommandRun, Outcome
 from referdino_ros.demo.scene import Scene
 
-RIGHT_OVERLAP = 0.5
 LONGEST_TEXT = 60
 """Characters of a command that are shown."""
 _WORD_COLUMNS = 2
