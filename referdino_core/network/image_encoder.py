@@ -39,6 +39,8 @@ class ImageFeatures:
 
     def repeat_interleave(self, count: int) -> ImageFeatures:
         """Every image `count` times in a row, one for each command."""
+        if count == 1:
+            return self
         tensors = {
             entry.name: getattr(self, entry.name).repeat_interleave(count, dim=0)
             for entry in fields(self)
