@@ -22,7 +22,7 @@ from referdino_core.training.attribute_stage import (
 from referdino_core.training.batches import draw_frames, mirrored, static_referents
 from referdino_core.training.frame_stage import frame_losses
 from referdino_core.training.grounded_clips import ground_clip
-from referdino_core.training.loop import StagePlan, learning_rate, run_stage
+from referdino_core.training.loop import StagePlan, run_stage, share_of_rate
 from referdino_core.training.recorded_world import ObjectTruth, RecordedClip
 from referdino_core.training.supervision import assign, box_overlaps, mask_loss, token_loss
 from referdino_core.training.temporal_stage import temporal_losses
@@ -134,44 +134,46 @@ def test_frame_stage_learns(model: rd.ReferDINO) -> None:
 
 def test_temporal_stage_learns_the_readout_alone(model: rd.ReferDINO) -> None:
     generator = np.random.default_rng(0)
-    items = ground_clip(model, tokenizer_of(model.configuration), clip(), 3, 5, generator)
+    items = ground_clip(model, tokenizer_of(model.configuration), clip(), 3, generator)
     assert len(items) == 3
-    assert all(item.queries.shape[0] == 5 for item in items)
+    assert all(item.queries.shape[0] == 8 for item in items)
     losses = temporal_losses(model, items, generator)
     assert "score" in losses
     assert_learns(losses, model.readout)
 
 
 def test_learning_rate_warms_up_and_falls() -> None:
-    plan = StagePlan("x", iterations=100, learning_rate=1.0, warm_up=10)
-    rates = [learning_rate(plan, step) for step in range(100)]
-    assert rates[0] == pytest.approx(0.1) and max(rates) == pytest.approx(1.0)
-    assert rates[9:] == sorted(rates[9:], reverse=True) and rates[-1] < 0.03
+    plan = StagePlan("x", 100, learning_rate=1.0, matrix_learning_rate=1.0, warm_up=10)
+    shares = [share_of_rate(plan, step) for step in range(100)]
+    assert shares[0] == pytest.approx(0.1) and max(shares) == pytest.approx(1.0)
+    assert shares[9:] == sorted(shares[9:], reverse=True) and shares[-1] < 0.03
 
 
 def test_an_interrupted_stage_ends_where_an_uninterrupted_one_does(tmp_path: Path) -> None:
-    plan = StagePlan("line", iterations=30, learning_rate=0.1, warm_up=2, save_every=10)
+    plan = StagePlan("sum", 30, learning_rate=0.01, matrix_learning_rate=0.01, save_every=5)
 
     def run(folder: Path, stop_at: int | None) -> Tensor:
         torch.manual_seed(0)
-        line = nn.Linear(3, 1)
+        network = nn.Sequential(nn.Linear(3, 32), nn.Linear(32, 32), nn.Linear(32, 1))
 
         def losses(generator: np.random.Generator) -> dict[str, Tensor]:
             if stop_at is not None and len(steps) == stop_at:
                 raise KeyboardInterrupt
             steps.append(1)
             inputs = torch.from_numpy(generator.normal(size=(8, 3)).astype(np.float32))
-            return {"square": (line(inputs) - inputs.sum(1, keepdim=True)).square().mean()}
+            return {"square": (network(inputs) - inputs.sum(1, keepdim=True)).square().mean()}
 
         steps: list[int] = []
         folder.mkdir(exist_ok=True)
-        run_stage(plan, line, losses, folder)
-        return line.weight.detach()
+        run_stage(plan, network, losses, folder)
+        return torch.cat([parameter.detach().flatten() for parameter in network.parameters()])
 
     whole = run(tmp_path / "whole", None)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "broken", 17)
     torch.testing.assert_close(run(tmp_path / "broken", None), whole)
-    curve = [json.loads(line) for line in (tmp_path / "whole" / "line.jsonl").open()]
+    curve = [json.loads(line) for line in (tmp_path / "whole" / "sum.jsonl").open()]
     assert [row["step"] for row in curve] == [10, 20, 30]
     assert curve[-1]["square"] < curve[0]["square"]
+    resumed = [json.loads(line) for line in (tmp_path / "broken" / "sum.jsonl").open()]
+    assert [row["step"] for row in resumed] == [10, 20, 30]

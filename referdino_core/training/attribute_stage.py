@@ -24,6 +24,9 @@ from referdino_core.training.batches import augmented
 from referdino_core.training.recorded_world import RecordedWorld
 from referdino_core.training.supervision import score_loss
 
+# Colours are seen at once; shapes take most of the stage.
+WEIGHTS = {"shape": 2.0, "colour": 1.0, "size": 1.0}
+
 
 @dataclass(frozen=True)
 class AttributeBatch:
@@ -92,7 +95,7 @@ def attribute_losses(
     }
     truth = batch.attributes.gather(1, labels[..., None].expand(-1, -1, len(ATTRIBUTES)))
     for column, (name, head) in enumerate(heads.attributes.items()):
-        losses[name] = F.cross_entropy(
+        losses[name] = WEIGHTS[name] * F.cross_entropy(
             head(tokens).flatten(0, 1), truth[..., column].flatten(), ignore_index=BACKGROUND
         )
     boxes = batch.boxes.gather(1, labels[..., None].expand(-1, -1, 4))

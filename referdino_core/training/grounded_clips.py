@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,23 +14,29 @@ from torch import Tensor
 from tqdm import tqdm
 
 from referdino_core.boxes import boxes_of_masks
+from referdino_core.network.grounder import Grounding
 from referdino_core.network.pixels import normalise
 from referdino_core.network.referdino import ReferDINO
 from referdino_core.network.text_encoder import TextFeatures
 from referdino_core.network.tokenizer import Tokenizer
 from referdino_core.training.batches import MOTION_WORDS, augmented, mirrored
+from referdino_core.training.precision import mixed_precision
 from referdino_core.training.recorded_world import ABSENT_AREA, RecordedClip, RecordedWorld
+from referdino_core.training.supervision import box_overlaps
 from referdino_core.world import Expression
 
 CHUNK = 25
+KEYFRAMES = 2
+NO_OBJECT = 255
 
 
 @dataclass(frozen=True)
 class GroundedClip:
-    """One sentence over T frames of a clip, as the frozen grounder sees it.
+    """One sentence over T frames of a clip, as the frozen grounder and the object memory see it.
 
     Attributes:
-        queries: (T, Q, d) float16. references, refined: (T, Q, 4) boxes before and after.
+        queries: (T, Q, d) float16 in the order of the slots. references: (T, Q, 4) their boxes.
+        overlaps: (T, Q) of the refined boxes with the target, 0 where it is out of view.
         text: (T, L, d) float16. stamps: (T,) seconds.
         boxes: (T, 4) truth, centre x, y, width, height. valid: (T,) bool, target in view.
         keyframes: (K,) frames whose masks are kept.
@@ -38,7 +45,7 @@ class GroundedClip:
 
     queries: Tensor
     references: Tensor
-    refined: Tensor
+    overlaps: Tensor
     text: Tensor
     stamps: Tensor
     boxes: Tensor
@@ -65,40 +72,65 @@ def ground_clip(
     tokenizer: Tokenizer,
     clip: RecordedClip,
     sentences: int,
-    frames: int,
     generator: np.random.Generator,
 ) -> list[GroundedClip]:
-    """Ground some sentences in a random selection of a clip's frames, mirrored half of the time."""
-    moments = np.sort(generator.permutation(len(clip.frames))[:frames])
+    """Ground some sentences in all frames of a clip, mirrored half of the time."""
+    frames = len(clip.frames)
     step = -1 if generator.random() < 0.5 else 1
-    images = np.stack([augmented(clip.frames[moment][:, ::step], generator) for moment in moments])
-    segmentation = torch.from_numpy(clip.segmentation[moments][:, :, ::step].copy())
-    pixels = normalise(torch.from_numpy(images).permute(0, 3, 1, 2).contiguous())
-    image = model.image_encoder(pixels)
-    keyframes = torch.from_numpy(np.sort(generator.permutation(frames)[:2]))
+    images = np.stack([augmented(frame[:, ::step], generator) for frame in clip.frames])
+    segmentation = torch.from_numpy(clip.segmentation[:, :, ::step].copy())
+    image = model.image_encoder(
+        normalise(torch.from_numpy(images).permute(0, 3, 1, 2).contiguous())
+    )
+    keyframes = torch.from_numpy(np.sort(generator.permutation(frames)[:KEYFRAMES]))
     grounded = []
     for expression in choose_expressions(clip, sentences, generator):
         sentence = mirrored(expression.text) if step < 0 else expression.text
         text: TextFeatures = model.text_encoder([tokenizer.encode(sentence)]).expand(frames)
         grounding = model.grounder(image, text)
-        masks = segmentation == (expression.target or 255)
+        masks = segmentation == (expression.target or NO_OBJECT)
         valid = masks.flatten(1).sum(1) >= ABSENT_AREA
-        survivors = grounding.layers[-1]
+        masks &= valid[:, None, None]
+        boxes = boxes_of_masks(masks)
+        stamps = torch.from_numpy(clip.stamps)
+        queries, references, refined = in_slots(model, grounding, stamps.tolist())
         grounded.append(
             GroundedClip(
-                queries=survivors.queries.half(),
-                references=survivors.references,
-                refined=survivors.refined,
+                queries=queries.half(),
+                references=references,
+                overlaps=box_overlaps(refined, boxes[:, None])[..., 0] * valid[:, None],
                 text=grounding.text.half(),
-                stamps=torch.from_numpy(clip.stamps[moments]),
-                boxes=boxes_of_masks(masks & valid[:, None, None]),
+                stamps=stamps,
+                boxes=boxes,
                 valid=valid,
                 keyframes=keyframes,
                 mask_features=grounding.masks.features[keyframes].half(),
-                masks=masks[keyframes] & valid[keyframes, None, None],
+                masks=masks[keyframes],
             )
         )
     return grounded
+
+
+def in_slots(
+    model: ReferDINO, grounding: Grounding, stamps: Sequence[float]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Survivors of a clip's frames, (T, Q, d) queries, (T, Q, 4) references and refined boxes.
+
+    They stand in the order of the object memory's slots. Refined boxes ride along behind the
+    references, so that they are aligned with them.
+    """
+    memory = model.object_memory(None)
+    survivors = grounding.layers[-1]
+    for frame, stamp in enumerate(stamps):
+        memory.update(
+            survivors.queries[frame].float(),
+            torch.cat((survivors.references[frame], survivors.refined[frame]), dim=-1),
+            grounding.text[frame].float(),
+            stamp,
+        )
+    boxes = torch.stack([frame.references for frame in memory.window])
+    queries = torch.stack([frame.queries for frame in memory.window])
+    return queries, boxes[..., :4], boxes[..., 4:]
 
 
 def ground_world(
@@ -108,7 +140,6 @@ def ground_world(
     folder: Path,
     clips: int,
     sentences: int,
-    frames: int,
 ) -> list[GroundedClip]:
     """Ground the first clips of a world, in chunks on disk that survive an interruption."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -119,9 +150,9 @@ def ground_world(
             rows = []
             for index in range(first, first + CHUNK):
                 generator = np.random.default_rng([index, 7])
-                clip = world[index]
-                for item in ground_clip(model, tokenizer, clip, sentences, frames, generator):
-                    rows.append(vars(item))
+                with mixed_precision():
+                    items = ground_clip(model, tokenizer, world[index], sentences, generator)
+                rows += [vars(item) for item in items]
             partial = path.with_suffix(".part")
             torch.save(rows, partial)
             partial.rename(path)

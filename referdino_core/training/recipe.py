@@ -34,25 +34,24 @@ from referdino_core.world import WorldSettings
 logger = logging.getLogger("referdino.training")
 
 
-ATTRIBUTES = StagePlan("attributes", iterations=500, learning_rate=1.5e-3)
-FRAMES = StagePlan("frames", iterations=450, learning_rate=3e-4, warm_up=30)
-TEMPORAL = StagePlan("temporal", iterations=300, learning_rate=3e-4, warm_up=30)
+ATTRIBUTES = StagePlan("attributes", 1200, learning_rate=1e-3, matrix_learning_rate=6e-3)
+FRAMES = StagePlan("frames", 2400, learning_rate=5e-4, matrix_learning_rate=2.5e-3)
+TEMPORAL = StagePlan("temporal", 2000, learning_rate=3e-4, matrix_learning_rate=1e-3)
 
 
 @dataclass(frozen=True)
 class Recipe:
     """Sizes of the training set, the batches and the stages."""
 
-    clips: int = 3000
-    attribute_images: int = 32
+    clips: int = 6000
+    attribute_images: int = 48
     attributes: StagePlan = ATTRIBUTES
-    frame_images: int = 12
+    frame_images: int = 16
     frame_sentences: int = 3
     frames: StagePlan = FRAMES
-    temporal_clips: int = 150
+    temporal_clips: int = 2000
     temporal_sentences: int = 3
-    temporal_frames: int = 7
-    temporal_items: int = 16
+    temporal_items: int = 48
     temporal: StagePlan = TEMPORAL
 
 
@@ -115,7 +114,6 @@ def learn_time(
         folder / "grounded",
         recipe.temporal_clips,
         recipe.temporal_sentences,
-        recipe.temporal_frames,
     )
     model.grounder.requires_grad_(False)
 

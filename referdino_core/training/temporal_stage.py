@@ -5,131 +5,141 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from referdino_core.network.mask_decoder import MaskFeatures, decode_masks
-from referdino_core.network.object_memory import ObjectMemory, Window, stack_windows
+from referdino_core.network.object_memory import Window
 from referdino_core.network.referdino import ReferDINO
 from referdino_core.training.grounded_clips import GroundedClip
 from referdino_core.training.supervision import (
+    POSITIVE_OVERLAP,
     Assignment,
     assign,
     box_loss,
-    box_overlaps,
     mask_loss,
-    score_loss,
+    pick_loss,
 )
 
 LONGEST_WINDOW = 8
 
 
-def draw_window(item: GroundedClip, generator: np.random.Generator) -> range:
-    """A random run of frames, the longer the likelier; it ends at a keyframe half of the time."""
-    frames = len(item.stamps)
-    if generator.random() < 0.5:
-        last = int(item.keyframes[generator.integers(len(item.keyframes))])
-    else:
-        last = int(generator.integers(frames))
-    longest = min(last + 1, LONGEST_WINDOW)
-    length = int(np.ceil(longest * np.sqrt(generator.random())))
-    return range(last + 1 - max(length, 1), last + 1)
+@dataclass(frozen=True)
+class WindowBatch:
+    """N windows of T frames each, and what is true of them.
 
-
-def remember(model: ReferDINO, item: GroundedClip, frames: range) -> tuple[ObjectMemory, Tensor]:
-    """The object memory after those frames, and the (T, Q, 4) refined boxes in its slots' order.
-
-    Refined boxes ride along behind the references, so that they are aligned with them.
+    Attributes:
+        window: what the readout takes.
+        scores: (N, T, Q) target scores: the overlap of a slot that covers the target, or 0.
+        boxes: (N, 1, 4) truth at the newest frame. valid: (N, 1) bool, target in view.
     """
-    memory = model.object_memory(len(frames))
-    for frame in frames:
-        memory.update(
-            item.queries[frame].float(),
-            torch.cat((item.references[frame], item.refined[frame]), dim=-1),
-            item.text[frame].float(),
-            float(item.stamps[frame]),
-        )
-    return memory, torch.stack([frame.references[:, 4:] for frame in memory.window])
+
+    window: Window
+    scores: Tensor
+    boxes: Tensor
+    valid: Tensor
+
+
+def draw_windows(items: Sequence[GroundedClip], generator: np.random.Generator) -> list[np.ndarray]:
+    """Frames of one window per item, oldest first, all of one length.
+
+    Lengths come as often as in a stream of the clip. A window ends at a keyframe half of the time
+    if it can; half of the windows skip frames.
+    """
+    frames = min(len(item.stamps) for item in items)
+    length = min(int(generator.integers(frames)) + 1, LONGEST_WINDOW)
+    windows = []
+    for item in items:
+        keyframes = [frame for frame in item.keyframes.tolist() if frame >= length - 1]
+        newest = int(generator.integers(length - 1, frames))
+        if keyframes and generator.random() < 0.5:
+            newest = keyframes[generator.integers(len(keyframes))]
+        earlier = np.arange(newest - length + 1, newest)
+        if generator.random() < 0.5:
+            earlier = np.sort(generator.permutation(newest)[: length - 1])
+        windows.append(np.append(earlier, newest))
+    return windows
+
+
+def stack_items(items: Sequence[GroundedClip], windows: Sequence[np.ndarray]) -> WindowBatch:
+    """Cut the windows out of the items and batch them; texts are padded."""
+    longest = max(item.text.shape[1] for item in items)
+    padding = torch.ones(len(items), longest, dtype=torch.bool)
+    texts = []
+    for row, (item, frames) in enumerate(zip(items, windows, strict=True)):
+        padding[row, : item.text.shape[1]] = False
+        texts.append(F.pad(item.text[frames].float(), (0, 0, 0, longest - item.text.shape[1])))
+    pairs = list(zip(items, windows, strict=True))
+    overlaps = torch.stack([item.overlaps[frames] for item, frames in pairs])
+    return WindowBatch(
+        window=Window(
+            queries=torch.stack([item.queries[frames].float() for item, frames in pairs]),
+            references=torch.stack([item.references[frames] for item, frames in pairs]),
+            text=torch.stack(texts),
+            text_padding=padding,
+            ages=torch.stack([i.stamps[f[-1]] - i.stamps[f] for i, f in pairs]).float(),
+        ),
+        scores=torch.where(overlaps > POSITIVE_OVERLAP, overlaps, 0.0),
+        boxes=torch.stack([item.boxes[frames[-1:]] for item, frames in pairs]),
+        valid=torch.stack([item.valid[frames[-1:]] for item, frames in pairs]),
+    )
 
 
 def temporal_losses(
     model: ReferDINO, items: Sequence[GroundedClip], generator: np.random.Generator
 ) -> dict[str, Tensor]:
-    """Losses of windows of equal length, one per item, by name."""
-    windows = [draw_window(item, generator) for item in items]
-    length = min(LONGEST_WINDOW, max(len(window) for window in windows))
-    terms: list[dict[str, Tensor]] = []
-    for size in range(1, length + 1):
-        group = [(i, w) for i, w in zip(items, windows, strict=True) if len(w) == size]
-        if group:
-            terms.append(window_losses(model, group))
-    return {
-        name: torch.stack([term[name] for term in terms if name in term]).sum() / len(items)
-        for name in sorted({name for term in terms for name in term})
-    }
+    """Losses of one window per item, by name.
 
-
-def window_losses(
-    model: ReferDINO, group: Sequence[tuple[GroundedClip, range]]
-) -> dict[str, Tensor]:
-    """Summed losses of windows of one length."""
-    remembered = [remember(model, item, frames) for item, frames in group]
-    window = stack_windows([memory for memory, _ in remembered])
-    window = Window(
-        window.queries, window.references[..., :4], window.text, window.text_padding, window.ages
-    )
-    refined = torch.stack([boxes for _, boxes in remembered])
-    truth = torch.stack([item.boxes[frames.start : frames.stop] for item, frames in group])
-    valid = torch.stack([item.valid[frames.start : frames.stop] for item, frames in group])
-
+    Scores are learnt with plain cross-entropy: a score is then the chance of a slot to be right,
+    which thresholds in the stream can rely on.
+    """
+    windows = draw_windows(items, generator)
+    batch = stack_items(items, windows)
+    window = batch.window
     history = model.readout.temporal_decoder(window.queries, window.text[:, :, 0], window.ages)
-    scores = model.readout.similarity(history, window.text, window.text_padding[:, None])
-    overlaps = box_overlaps(refined.flatten(0, 1), truth.flatten(0, 1)[:, None])[..., 0]
-    overlaps = overlaps.view(scores.shape) * valid[..., None]
-    target = torch.where(overlaps > 0.5, overlaps, 0.0)
+    scores = model.readout.similarity(history, window.text, window.text_padding[:, None]).float()
+    entropy = F.binary_cross_entropy_with_logits(scores, batch.scores, reduction="none")
     # The newest frame is the one that is answered: it weighs as much as all others together.
     importance = torch.ones(scores.shape[1])
     importance[-1] = max(1, scores.shape[1] - 1)
     importance = importance / importance.sum()
-    per_frame = torch.stack(
-        [
-            score_loss(scores[:, t], target[:, t], torch.tensor(1.0)) * importance[t]
-            for t in range(scores.shape[1])
-        ]
-    )
-    losses = {"score": 2 * per_frame.sum()}
-
-    newest = history[:, -1]
-    references = window.references[:, -1]
+    newest, references = history[:, -1], window.references[:, -1]
+    positive = batch.scores[:, -1] > 0
     boxes = model.readout.boxes(newest, references)
-    assignment = assign(boxes, truth[:, -1:], valid[:, -1:])
-    positive = assignment.positive & (target[:, -1] > 0)
-    if positive.any():
-        chosen = Assignment(assignment.best, positive, assignment.target, assignment.score)
-        losses["box"] = box_loss(boxes, truth[:, -1:], chosen) * float(positive.any(1).sum())
-    losses |= keyframe_mask_loss(model, group, window, newest, target[:, -1])
-    return losses
+    assignment = assign(boxes, batch.boxes, batch.valid)
+    chosen = Assignment(
+        assignment.best, assignment.positive & positive, assignment.target, assignment.score
+    )
+    return {
+        "score": (entropy.sum((0, 2)) * importance).sum() / len(items),
+        "pick": 0.5 * pick_loss(scores[:, -1], positive),
+        "box": 0.5 * box_loss(boxes, batch.boxes, chosen),
+        "masks": 0.5 * keyframe_mask_loss(model, items, windows, batch, newest),
+    }
 
 
 def keyframe_mask_loss(
     model: ReferDINO,
-    group: Sequence[tuple[GroundedClip, range]],
-    window: Window,
+    items: Sequence[GroundedClip],
+    windows: Sequence[np.ndarray],
+    batch: WindowBatch,
     newest: Tensor,
-    target: Tensor,
-) -> dict[str, Tensor]:
-    """Summed mask loss of the windows that end at a keyframe with the target in view."""
+) -> Tensor:
+    """Mask loss of the windows that end at a keyframe with the target in view."""
+    target, window = batch.scores[:, -1], batch.window
     rows, features, truths = [], [], []
-    for row, (item, frames) in enumerate(group):
+    for row, (item, frames) in enumerate(zip(items, windows, strict=True)):
         places = (item.keyframes == frames[-1]).nonzero().flatten().tolist()
         if places and target[row].max() > 0:
             rows.append(row)
             features.append(item.mask_features[places[0]].float())
             truths.append(item.masks[places[0]])
     if not rows:
-        return {}
+        return newest.sum() * 0
     stacked = torch.stack(features)
     masks = MaskFeatures(
         stacked,
@@ -145,5 +155,4 @@ def keyframe_mask_loss(
     )
     best = target[rows].argmax(1)
     chosen = embeddings[torch.arange(len(rows)), best]
-    logits = decode_masks(chosen[:, None], stacked)[:, 0]
-    return {"masks": mask_loss(logits, torch.stack(truths)) * len(rows)}
+    return mask_loss(decode_masks(chosen[:, None], stacked)[:, 0], torch.stack(truths))
