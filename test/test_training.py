@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ from referdino_core.training.grounded_clips import ground_clip
 from referdino_core.training.loop import StagePlan, run_stage, share_of_rate
 from referdino_core.training.recorded_world import ObjectTruth, RecordedClip
 from referdino_core.training.supervision import assign, box_overlaps, mask_loss, token_loss
-from referdino_core.training.temporal_stage import temporal_losses
+from referdino_core.training.temporal_stage import draw_windows, stack_items, temporal_losses
 from referdino_core.world import Expression
 
 SIZE = (60, 80)
@@ -140,6 +141,31 @@ def test_temporal_stage_learns_the_readout_alone(model: rd.ReferDINO) -> None:
     losses = temporal_losses(model, items, generator)
     assert "score" in losses
     assert_learns(losses, model.readout)
+
+
+def test_windows_are_of_one_length_and_cut_in_the_order_of_time(model: rd.ReferDINO) -> None:
+    generator = np.random.default_rng(0)
+    items = ground_clip(model, tokenizer_of(model.configuration), clip(), 4, generator)
+    lengths = set()
+    for _ in range(40):
+        windows = draw_windows(items, generator)
+        assert len({len(window) for window in windows}) == 1
+        assert all((np.diff(window) > 0).all() and window[0] >= 0 for window in windows)
+        lengths.add(len(windows[0]))
+    assert lengths == set(range(1, 9))
+    batch = stack_items(items, [np.array([1, 4, 7])] * len(items))
+    torch.testing.assert_close(batch.window.ages, torch.tensor([[0.6, 0.3, 0.0]] * len(items)))
+    for row, item in enumerate(items):
+        torch.testing.assert_close(batch.window.queries[row, 1], item.queries[4].float())
+        assert (batch.scores[row] <= item.overlaps[[1, 4, 7]]).all()
+        assert batch.window.text_padding[row].logical_not().sum() == item.text.shape[1]
+
+
+def test_a_sentence_that_is_true_of_nothing_has_no_score_to_reach(model: rd.ReferDINO) -> None:
+    generator = np.random.default_rng(1)
+    nothing = replace(clip(), expressions=(EXPRESSIONS[-1],))
+    (item,) = ground_clip(model, tokenizer_of(model.configuration), nothing, 2, generator)
+    assert not item.valid.any() and not item.overlaps.any() and not item.masks.any()
 
 
 def test_learning_rate_warms_up_and_falls() -> None:

@@ -58,12 +58,19 @@ class GroundedClip:
 def choose_expressions(
     clip: RecordedClip, count: int, generator: np.random.Generator
 ) -> list[Expression]:
-    """Sentences of a clip, two thirds of them about motion where there are such."""
+    """Sentences of a clip, half of them about motion where there are such.
+
+    Kinds come first, then sentences, so that few but hard kinds are not drowned by many easy ones.
+    """
     about_motion = [e for e in clip.expressions if MOTION_WORDS & set(e.text.split())]
     static = [e for e in clip.expressions if not MOTION_WORDS & set(e.text.split())]
-    wanted = min(len(about_motion), round(count * 2 / 3))
-    chosen = [about_motion[i] for i in generator.permutation(len(about_motion))[:wanted]]
-    return chosen + [static[i] for i in generator.permutation(len(static))[: count - wanted]]
+    chosen: list[Expression] = []
+    for options, wanted in ((about_motion, count // 2), (static, count - count // 2)):
+        kinds = sorted({expression.kind for expression in options})
+        for kind in [kinds[i] for i in generator.permutation(len(kinds))[:wanted]]:
+            alike = [expression for expression in options if expression.kind == kind]
+            chosen.append(alike[generator.integers(len(alike))])
+    return chosen
 
 
 @torch.no_grad()

@@ -49,8 +49,8 @@ class Recipe:
     frame_images: int = 16
     frame_sentences: int = 3
     frames: StagePlan = FRAMES
-    temporal_clips: int = 2000
-    temporal_sentences: int = 3
+    temporal_clips: int = 1500
+    temporal_sentences: int = 4
     temporal_items: int = 48
     temporal: StagePlan = TEMPORAL
 
