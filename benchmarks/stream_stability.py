@@ -4,19 +4,23 @@
 
     python benchmarks/stream_stability.py --frames 10000
 
-Prints a row per tenth of the stream: median milliseconds per frame, their ratio to the first
-tenth, and the resident memory of the process.
+Plays the demo's recording back and forth. Prints a row per tenth of the stream: median milliseconds
+per frame, their ratio to the first tenth, the share of frames answered with a mask, and the
+resident memory of the process.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import time
 
 import numpy as np
 from tqdm import tqdm
 
 import referdino_core as rd
+from referdino_core.media.sources import open_source
+from referdino_ros.demo.scene import BUNDLED, load
 
 
 def resident_megabytes() -> float:
@@ -26,32 +30,38 @@ def resident_megabytes() -> float:
 
 
 def main() -> None:
-    """Stream noise that changes slowly and print the table."""
+    """Stream the recording and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="nano")
     parser.add_argument("--frames", type=int, default=10_000)
     parser.add_argument("--commands", type=int, default=1)
     arguments = parser.parse_args()
+    scene = load(BUNDLED)
+    with open_source(str(scene.video)) as source:
+        images = [frame.image for frame in source]
     session = rd.Session(arguments.model)
-    session.commands = {str(n): "the red ball" for n in range(arguments.commands)}
-    generator = np.random.default_rng(0)
-    texture = generator.integers(0, 256, (120, 320, 3), dtype=np.uint8)
+    sentence = scene.commands[0].text
+    session.commands = {str(number): sentence for number in range(arguments.commands)}
     part = max(1, arguments.frames // 10)
     milliseconds: list[float] = []
-    first = 0.0
-    print("| frames | ms per frame, median | ratio to the first | resident MB |")
-    print("|---|---|---|---|")
+    answered, first = 0, 0.0
+    print("| frames | ms per frame, median | ratio to the first | with a mask | resident MB |")
+    print("|---|---|---|---|---|")
+    forth_and_back = itertools.cycle(images + images[-2:0:-1])
     for frame in tqdm(range(1, arguments.frames + 1), unit="frame"):
-        image = texture[:, frame % 160 : frame % 160 + 160]
+        image = next(forth_and_back)
         began = time.perf_counter()
-        session.step(image)
+        targets = session.step(image)
         milliseconds.append(1000 * (time.perf_counter() - began))
+        answered += bool(targets[0].mask.any())
         if frame % part == 0:
             median = float(np.median(milliseconds))
             first = first or median
             tqdm.write(
-                f"| {frame} | {median:.1f} | {median / first:.2f} | {resident_megabytes():.0f} |"
+                f"| {frame} | {median:.1f} | {median / first:.2f} | {answered / part:.0%} "
+                f"| {resident_megabytes():.0f} |"
             )
+            answered = 0
             milliseconds = []
 
 
