@@ -15,11 +15,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from referdino_core.media import run_lengths
-from referdino_core.media.partial_file import OutputError, PartialFile
+from referdino_core.media.partial_file import Output, OutputError, PartialFile
 from referdino_core.media.sources import Frame
 
 if TYPE_CHECKING:
@@ -30,11 +29,8 @@ _PIXEL_DIGITS = 2
 _STAMP_DIGITS = 6
 
 
-class FrameRecordWriter:
+class FrameRecordWriter(Output):
     """A JSON document that grows by a line per frame and appears under its name when it is closed.
-
-    As a context manager it keeps the document on success and discards it when an error passes
-    through.
 
     Attributes:
         complete: to be set to False where a run is interrupted.
@@ -87,20 +83,6 @@ class FrameRecordWriter:
         """Give the document up and remove what was written of it."""
         self._document.close()
         self._file.discard()
-
-    def __enter__(self) -> FrameRecordWriter:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if error is None:
-            self.close()
-        else:
-            self.discard()
 
     def _write(self, text: str) -> None:
         try:

@@ -4,9 +4,14 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from pathlib import Path
+from types import TracebackType
+from typing import TypeVar
 
 from referdino_core.errors import ReferDINOError
+
+AnyOutput = TypeVar("AnyOutput", bound="Output")
 
 
 class OutputError(ReferDINOError):
@@ -50,3 +55,37 @@ class PartialFile:
     def discard(self) -> None:
         """Remove what was written; an earlier file of the same name stays as it is."""
         self.growing_path.unlink(missing_ok=True)
+
+
+class Output(ABC):
+    """Something that is written bit by bit.
+
+    As a context manager it keeps what was written on success and discards it when an error passes
+    through.
+    """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Finish the file and give it its name.
+
+        Raises:
+            OutputError: the file cannot be finished.
+        """
+
+    @abstractmethod
+    def discard(self) -> None:
+        """Give the file up and remove what was written of it."""
+
+    def __enter__(self: AnyOutput) -> AnyOutput:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if error is None:
+            self.close()
+        else:
+            self.discard()

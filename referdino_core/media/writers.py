@@ -6,24 +6,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 
 import cv2
 import numpy as np
 
 from referdino_core.errors import ImageError
 from referdino_core.media import lettering
-from referdino_core.media.partial_file import OutputError, PartialFile
+from referdino_core.media.partial_file import Output, OutputError, PartialFile
 
 _CODEC = "mp4v"
 _SHEET_BACKGROUND = (24, 24, 27)
 _SHEET_TEXT = (228, 228, 231)
 
 
-class VideoWriter:
+class VideoWriter(Output):
     """An MPEG-4 video file that appears under its name when it is closed.
 
-    As a context manager it keeps the video on success and discards it when an error passes through.
     Images of another size than announced are scaled to fit, with black bars. MPEG-4 wants even
     sides: an odd one is extended by repeating its last row or column.
     """
@@ -86,20 +84,6 @@ class VideoWriter:
         """Give the video up and remove what was written of it."""
         self._video.release()
         self._file.discard()
-
-    def __enter__(self) -> VideoWriter:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if error is None:
-            self.close()
-        else:
-            self.discard()
 
 
 def write_image(path: Path, image: np.ndarray) -> None:
