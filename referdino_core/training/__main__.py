@@ -8,6 +8,9 @@ import argparse
 import logging
 from pathlib import Path
 
+import torch
+
+from referdino_core.errors import ReferDINOError
 from referdino_core.training.recipe import Recipe, train
 
 
@@ -22,7 +25,12 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    train(arguments.out, Recipe(), arguments.start)
+    if not hasattr(torch.optim, "Muon"):
+        parser.error(f"training needs PyTorch 2.9 or later for Muon; this is {torch.__version__}")
+    try:
+        train(arguments.out, Recipe(), arguments.start)
+    except ReferDINOError as error:
+        parser.exit(1, f"training: error: {error}\n")
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ logger = logging.getLogger("referdino.training")
 
 ATTRIBUTES = StagePlan("attributes", 1200, learning_rate=1e-3, matrix_learning_rate=6e-3)
 FRAMES = StagePlan("frames", 2400, learning_rate=5e-4, matrix_learning_rate=2.5e-3)
-TEMPORAL = StagePlan("temporal", 2000, learning_rate=3e-4, matrix_learning_rate=1e-3)
+TEMPORAL = StagePlan("temporal", 1500, learning_rate=3e-4, matrix_learning_rate=1e-3)
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Recipe:
     frame_images: int = 16
     frame_sentences: int = 3
     frames: StagePlan = FRAMES
-    temporal_clips: int = 1500
+    temporal_clips: int = 1000
     temporal_sentences: int = 4
     temporal_items: int = 48
     temporal: StagePlan = TEMPORAL
