@@ -5,7 +5,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -140,28 +142,47 @@ def in_slots(
     return queries, boxes[..., :4], boxes[..., 4:]
 
 
+@dataclass(frozen=True)
+class GroundingPlan:
+    """What a process that grounds clips has to know."""
+
+    model: ReferDINO
+    tokenizer: Tokenizer
+    world: RecordedWorld
+    sentences: int
+
+
 def ground_world(
-    model: ReferDINO,
-    tokenizer: Tokenizer,
-    world: RecordedWorld,
-    folder: Path,
-    clips: int,
-    sentences: int,
+    plan: GroundingPlan, folder: Path, clips: int, workers: int = 2
 ) -> list[GroundedClip]:
     """Ground the first clips of a world, in chunks on disk that survive an interruption."""
     folder.mkdir(parents=True, exist_ok=True)
-    grounded: list[GroundedClip] = []
-    for first in tqdm(range(0, clips, CHUNK), desc="grounding clips", unit="chunk"):
-        path = folder / f"{first:05d}.pt"
-        if not path.exists():
-            rows = []
-            for index in range(first, first + CHUNK):
-                generator = np.random.default_rng([index, 7])
-                with mixed_precision():
-                    items = ground_clip(model, tokenizer, world[index], sentences, generator)
-                rows += [vars(item) for item in items]
-            partial = path.with_suffix(".part")
-            torch.save(rows, partial)
-            partial.rename(path)
-        grounded += [GroundedClip(**row) for row in torch.load(path, weights_only=True)]
-    return grounded
+    paths = {first: folder / f"{first:05d}.pt" for first in range(0, clips, CHUNK)}
+    missing = [first for first, path in paths.items() if not path.exists()]
+    if missing:
+        # One thread each: operators on a clip are too small to be worth sharing.
+        with ProcessPoolExecutor(
+            workers, get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
+        ) as pool:
+            chunks = [pool.submit(ground_chunk, plan, first, paths[first]) for first in missing]
+            for chunk in tqdm(as_completed(chunks), "grounding", len(chunks), unit="chunk"):
+                chunk.result()
+    return [
+        GroundedClip(**row)
+        for path in paths.values()
+        for row in torch.load(path, weights_only=True)
+    ]
+
+
+def ground_chunk(plan: GroundingPlan, first: int, path: Path) -> None:
+    """Ground the clips from `first` on; the file takes its name when it is whole."""
+    rows = []
+    for index in range(first, first + CHUNK):
+        generator = np.random.default_rng([index, 7])
+        clip = plan.world[index]
+        with mixed_precision():
+            items = ground_clip(plan.model, plan.tokenizer, clip, plan.sentences, generator)
+        rows += [vars(item) for item in items]
+    unfinished = path.with_suffix(".part")
+    torch.save(rows, unfinished)
+    unfinished.rename(path)

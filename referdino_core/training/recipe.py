@@ -24,7 +24,7 @@ from referdino_core.training.attribute_stage import (
 )
 from referdino_core.training.batches import draw_frames
 from referdino_core.training.frame_stage import frame_losses
-from referdino_core.training.grounded_clips import ground_world
+from referdino_core.training.grounded_clips import GroundingPlan, ground_world
 from referdino_core.training.loop import StagePlan, run_stage
 from referdino_core.training.recorded_world import RecordedWorld
 from referdino_core.training.temporal_stage import temporal_losses
@@ -107,14 +107,8 @@ def learn_time(
     model: ReferDINO, world: RecordedWorld, tokenizer: Tokenizer, recipe: Recipe, folder: Path
 ) -> None:
     """Third stage: only the readout learns, from clips that are grounded once."""
-    items = ground_world(
-        model,
-        tokenizer,
-        world,
-        folder / "grounded",
-        recipe.temporal_clips,
-        recipe.temporal_sentences,
-    )
+    plan = GroundingPlan(model, tokenizer, world, recipe.temporal_sentences)
+    items = ground_world(plan, folder / "grounded", recipe.temporal_clips)
     model.grounder.requires_grad_(False)
 
     def losses(generator: np.random.Generator) -> dict[str, Tensor]:

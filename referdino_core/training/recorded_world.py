@@ -60,6 +60,10 @@ class RecordedWorld:
     def __len__(self) -> int:
         return self.shards * SHARD
 
+    def __getstate__(self) -> dict[str, object]:
+        """Another process opens the files itself: mapped arrays would be copied whole."""
+        return {**vars(self), "opened": {}}
+
     def render(self, workers: int = 2) -> None:
         """Render the shards that are not there yet, with a progress bar."""
         self.folder.mkdir(parents=True, exist_ok=True)
