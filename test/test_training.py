@@ -169,14 +169,14 @@ def test_a_sentence_that_is_true_of_nothing_has_no_score_to_reach(model: rd.Refe
 
 
 def test_learning_rate_warms_up_and_falls() -> None:
-    plan = StagePlan("x", 100, learning_rate=1.0, matrix_learning_rate=1.0, warm_up=10)
+    plan = StagePlan("x", 100, 1.0, 1.0, 1.0, warm_up=10)
     shares = [share_of_rate(plan, step) for step in range(100)]
     assert shares[0] == pytest.approx(0.1) and max(shares) == pytest.approx(1.0)
     assert shares[9:] == sorted(shares[9:], reverse=True) and shares[-1] < 0.03
 
 
 def test_an_interrupted_stage_ends_where_an_uninterrupted_one_does(tmp_path: Path) -> None:
-    plan = StagePlan("sum", 30, learning_rate=0.01, matrix_learning_rate=0.01, save_every=5)
+    plan = StagePlan("sum", 30, 0.01, 0.01, 0.01, save_every=5)
 
     def run(folder: Path, stop_at: int | None) -> Tensor:
         torch.manual_seed(0)

@@ -32,6 +32,7 @@ class StagePlan:
         name: of the stage; names its files.
         iterations: optimiser steps.
         learning_rate: AdamW's highest, after the warm-up. matrix_learning_rate: Muon's.
+        scalar_learning_rate: AdamW's for single numbers, which have far to go.
         warm_up: steps of linear warm-up; a cosine down to 2 % follows.
         averaging: decay per step of the averaged weights that are kept.
     """
@@ -40,6 +41,7 @@ class StagePlan:
     iterations: int
     learning_rate: float
     matrix_learning_rate: float
+    scalar_learning_rate: float
     warm_up: int = 80
     weight_decay: float = 0.02
     clip: float = 1.0
@@ -72,6 +74,7 @@ def make_optimisers(plan: StagePlan, module: nn.Module) -> tuple[torch.optim.Opt
     others = [parameter for parameter in parameters if id(parameter) not in chosen]
     decay = {"weight_decay": plan.weight_decay}
     rest = {"highest": plan.learning_rate}
+    scalars = {"highest": plan.scalar_learning_rate, "weight_decay": 0.0}
     return (
         torch.optim.Muon(
             [{"params": matrices, "highest": plan.matrix_learning_rate, **decay}],
@@ -80,7 +83,8 @@ def make_optimisers(plan: StagePlan, module: nn.Module) -> tuple[torch.optim.Opt
         torch.optim.AdamW(
             [
                 {"params": [p for p in others if p.ndim >= 2], **rest, **decay},
-                {"params": [p for p in others if p.ndim < 2], **rest, "weight_decay": 0.0},
+                {"params": [p for p in others if p.ndim == 1], **rest, "weight_decay": 0.0},
+                {"params": [p for p in others if p.ndim == 0], **scalars},
             ]
         ),
     )

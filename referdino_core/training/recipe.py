@@ -34,9 +34,10 @@ from referdino_core.world import WorldSettings
 logger = logging.getLogger("referdino.training")
 
 
-ATTRIBUTES = StagePlan("attributes", 1200, learning_rate=1e-3, matrix_learning_rate=6e-3)
-FRAMES = StagePlan("frames", 2400, learning_rate=5e-4, matrix_learning_rate=2.5e-3)
-TEMPORAL = StagePlan("temporal", 1500, learning_rate=3e-4, matrix_learning_rate=1e-3)
+ATTRIBUTES = StagePlan("attributes", 1200, 1e-3, 6e-3, 1e-3)
+FRAMES = StagePlan("frames", 2400, 5e-4, 2.5e-3, 5e-4)
+# Scores change from focal to plain cross-entropy: their scale and offset have to move far.
+TEMPORAL = StagePlan("temporal", 1500, 3e-4, 2e-3, 1e-2)
 
 
 @dataclass(frozen=True)
