@@ -183,7 +183,7 @@ class SessionSettings:
 
     window: int = 8
     accept: float = 0.35
-    keep: float = 0.2
+    keep: float = 0.1
     hold_frames: int = 30
     switch_margin: float = 0.1
     switch_frames: int = 4

@@ -26,7 +26,12 @@ from referdino_core.training.grounded_clips import ground_clip
 from referdino_core.training.loop import StagePlan, run_stage, share_of_rate
 from referdino_core.training.recorded_world import ObjectTruth, RecordedClip
 from referdino_core.training.supervision import assign, box_overlaps, mask_loss, token_loss
-from referdino_core.training.temporal_stage import draw_windows, stack_items, temporal_losses
+from referdino_core.training.temporal_stage import (
+    displacement_loss,
+    draw_windows,
+    stack_items,
+    temporal_losses,
+)
 from referdino_core.world import Expression
 
 SIZE = (60, 80)
@@ -138,7 +143,7 @@ def test_temporal_stage_learns_the_readout_alone(model: rd.ReferDINO) -> None:
     items = ground_clip(model, tokenizer_of(model.configuration), clip(), 3, generator)
     assert len(items) == 3
     assert all(item.queries.shape[0] == 8 for item in items)
-    losses = temporal_losses(model, items, generator)
+    losses = temporal_losses(model, nn.Linear(model.configuration.width, 2), items, generator)
     assert "score" in losses
     assert_learns(losses, model.readout)
 
@@ -159,6 +164,18 @@ def test_windows_are_of_one_length_and_cut_in_the_order_of_time(model: rd.ReferD
         torch.testing.assert_close(batch.window.queries[row, 1], item.queries[4].float())
         assert (batch.scores[row] <= item.overlaps[[1, 4, 7]]).all()
         assert batch.window.text_padding[row].logical_not().sum() == item.text.shape[1]
+
+
+def test_displacement_is_asked_of_slots_that_do_not_hop() -> None:
+    head = nn.Linear(2, 2)
+    nn.init.eye_(head.weight), nn.init.zeros_(head.bias)
+    references = torch.full((1, 3, 2, 4), 0.5)
+    references[0, :, 0, 0] = torch.tensor([0.3, 0.35, 0.4])
+    references[0, :, 1, 0] = torch.tensor([0.1, 0.9, 0.1])
+    known = torch.tensor([[[0.8, 0.0], [5.0, 5.0]]])
+    assert displacement_loss(head, known, references) < 1e-6
+    assert displacement_loss(head, -known, references) > 0.1
+    assert displacement_loss(head, known, references[:, :1]) == 0
 
 
 def test_a_sentence_that_is_true_of_nothing_has_no_score_to_reach(model: rd.ReferDINO) -> None:

@@ -37,7 +37,7 @@ logger = logging.getLogger("referdino.training")
 ATTRIBUTES = StagePlan("attributes", 1200, 1e-3, 6e-3, 1e-3)
 FRAMES = StagePlan("frames", 2400, 5e-4, 2.5e-3, 5e-4)
 # Scores change from focal to plain cross-entropy: their scale and offset have to move far.
-TEMPORAL = StagePlan("temporal", 1500, 3e-4, 2e-3, 1e-2)
+TEMPORAL = StagePlan("temporal", 1900, 3e-4, 3e-3, 1e-2)
 
 
 @dataclass(frozen=True)
@@ -111,9 +111,15 @@ def learn_time(
     plan = GroundingPlan(model, tokenizer, world, recipe.temporal_sentences)
     items = ground_world(plan, folder / "grounded", recipe.temporal_clips)
     model.grounder.requires_grad_(False)
+    head = nn.Linear(model.configuration.width, 2)
 
     def losses(generator: np.random.Generator) -> dict[str, Tensor]:
         drawn = generator.integers(len(items), size=recipe.temporal_items)
-        return temporal_losses(model, [items[number] for number in drawn], generator)
+        return temporal_losses(model, head, [items[number] for number in drawn], generator)
 
-    run_stage(recipe.temporal, model.readout, losses, folder)
+    run_stage(
+        recipe.temporal,
+        nn.ModuleDict({"readout": model.readout, "displacement": head}),
+        losses,
+        folder,
+    )

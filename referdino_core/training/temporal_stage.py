@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from referdino_core.network.mask_decoder import MaskFeatures, decode_masks
 from referdino_core.network.object_memory import Window
@@ -26,6 +26,8 @@ from referdino_core.training.supervision import (
 )
 
 LONGEST_WINDOW = 8
+HOP = 0.12
+"""Share of the image that no slot's box moves between frames unless it hops to another object."""
 
 
 @dataclass(frozen=True)
@@ -89,10 +91,32 @@ def stack_items(items: Sequence[GroundedClip], windows: Sequence[np.ndarray]) ->
     )
 
 
+def displacement_loss(head: nn.Linear, newest: Tensor, references: Tensor) -> Tensor:
+    """How far every slot has come in its window, read from what is left of it at the newest frame.
+
+    Few sentences are about motion, and from them alone the temporal decoder learns the clips by
+    heart. This asks the same of every slot, whatever the sentence.
+
+    Args:
+        head: (d) to x and y; thrown away after the stage.
+        newest: (N, Q, d) history at the newest frame. references: (N, T, Q, 4) boxes.
+    """
+    centres = references[..., :2]
+    steady = (centres.diff(dim=1).abs().amax(-1) < HOP).all(1)
+    if references.shape[1] == 1 or not steady.any():
+        return newest.sum() * 0
+    # Objects cross about an eighth of the image in a window.
+    wanted = 8 * (centres[:, -1] - centres[:, 0])[steady]
+    return F.smooth_l1_loss(head(newest).float()[steady], wanted, beta=0.2)
+
+
 def temporal_losses(
-    model: ReferDINO, items: Sequence[GroundedClip], generator: np.random.Generator
+    model: ReferDINO,
+    head: nn.Linear,
+    items: Sequence[GroundedClip],
+    generator: np.random.Generator,
 ) -> dict[str, Tensor]:
-    """Losses of one window per item, by name.
+    """Losses of one window per item, by name; for `head` see `displacement_loss`.
 
     Scores are learnt with plain cross-entropy: a score is then the chance of a slot to be right,
     which thresholds in the stream can rely on.
@@ -116,7 +140,8 @@ def temporal_losses(
     )
     return {
         "score": (entropy.sum((0, 2)) * importance).sum() / len(items),
-        "pick": 0.5 * pick_loss(scores[:, -1], positive),
+        "pick": pick_loss(scores[:, -1], positive),
+        "displacement": 4 * displacement_loss(head, newest, window.references),
         "box": 0.5 * box_loss(boxes, batch.boxes, chosen),
         "masks": 0.5 * keyframe_mask_loss(model, items, windows, batch, newest),
     }
