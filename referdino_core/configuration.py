@@ -182,8 +182,8 @@ class SessionSettings:
     """
 
     window: int = 8
-    accept: float = 0.35
-    keep: float = 0.1
+    accept: float = 0.45
+    keep: float = 0.2
     hold_frames: int = 30
     switch_margin: float = 0.1
     switch_frames: int = 4
