@@ -176,23 +176,28 @@ def test_after_a_change_no_answer_bears_a_command_of_before(stage: Stage) -> Non
     ]
     start = len(stage.objects.messages)
     stop = threading.Event()
+    sending = threading.Lock()
     sent: list[int] = []
 
-    def film() -> None:
-        while not stop.is_set():
+    def send() -> None:
+        with sending:
             sent.append(stage.camera.send(image_message(picture())).stamp.sec)
-            time.sleep(0.03)
 
+    def film() -> None:
+        while not stop.wait(0.03):
+            send()
+
+    send()
     filming = threading.Thread(target=film)
     filming.start()
     boundaries = []
     try:
         for commands in sets:
             assert stage.set_commands(*commands, clear=True).success
-            boundaries.append(sent[-1])
-            boundary = boundaries[-1]
+            with sending:
+                boundaries.append(sent[-1])
             answer = stage.objects.wait_for(
-                lambda one, boundary=boundary: one.header.stamp.sec > boundary, start=start
+                lambda one, boundary=boundaries[-1]: one.header.stamp.sec > boundary, start=start
             )
             assert answer is not None
     finally:
@@ -200,8 +205,7 @@ def test_after_a_change_no_answer_bears_a_command_of_before(stage: Stage) -> Non
         filming.join()
 
     for first, last, commands in zip(boundaries, [*boundaries[1:], sent[-1]], sets, strict=True):
-        turn = sets.index(commands)
-        allowed = [commands, *sets[turn + 1 : turn + 2]]
+        allowed = sets[sets.index(commands) :][:2]
         answers = [
             described(one)
             for one in stage.objects.messages[start:]
