@@ -4,13 +4,18 @@
 
 from __future__ import annotations
 
+import os
 from importlib.util import find_spec
 
 import torch
+from torch import nn
 
 from referdino_core.configuration import CONFIGURATIONS
 from referdino_core.kernels import kernel_status
 from referdino_core.models import weights_file
+
+SHARED_FROM = 20_000_000
+"""Parameters from which a network's operators are large enough to share among CPU threads."""
 
 
 def capabilities() -> dict[str, str | bool | int | tuple[str, ...]]:
@@ -25,3 +30,15 @@ def capabilities() -> dict[str, str | bool | int | tuple[str, ...]]:
         "world (MuJoCo)": find_spec("mujoco") is not None,
         "ROS 2 (rclpy)": find_spec("rclpy") is not None,
     }
+
+
+def choose_threads(model: nn.Module) -> int:
+    """Give a small network one CPU thread in the calling thread, and say how many there are.
+
+    Operators of `nano` take microseconds: a second thread costs more than it brings, and on a busy
+    machine much more. `OMP_NUM_THREADS`, where it is set, is left as it is.
+    """
+    small = sum(parameter.numel() for parameter in model.parameters()) < SHARED_FROM
+    if small and "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(1)
+    return torch.get_num_threads()

@@ -243,8 +243,11 @@ class ReferDINONode(LifecycleNodeMixin, Node):
         """Runs in the worker's thread."""
         # PyTorch is first imported here: the node is on the graph while that takes its seconds.
         from referdino_core import Session
+        from referdino_core.installation import choose_threads
 
         session = Session(model, settings=settings, device=device)
+        threads = choose_threads(session.model)
+        self.get_logger().info(f"CPU threads of the model: {threads}.")
         text = self._settings["initial_command"]
         try:
             session.command(received_text(text))
