@@ -5,6 +5,11 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
+
+import pytest
+
+from referdino_core.world import WorldRenderer, WorldUnavailable
 
 
 def pytest_configure() -> None:
@@ -14,3 +19,14 @@ def pytest_configure() -> None:
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="module")
+def renderer() -> Iterator[WorldRenderer]:
+    """A renderer of the world, where there is OpenGL."""
+    try:
+        world = WorldRenderer()
+    except WorldUnavailable as error:
+        pytest.skip(str(error))
+    with world:
+        yield world

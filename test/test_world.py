@@ -23,22 +23,11 @@ from referdino_core.world import (
     SceneObject,
     WorldRenderer,
     WorldSettings,
-    WorldUnavailable,
 )
 from referdino_core.world.renderer import clip_generator
 from referdino_core.world.scene import COLOURS, SHAPES, sample_scene
 
 CLIP_COUNT = 40
-
-
-@pytest.fixture(scope="module")
-def renderer() -> Iterator[WorldRenderer]:
-    try:
-        world = WorldRenderer()
-    except WorldUnavailable as error:
-        pytest.skip(str(error))
-    with world:
-        yield world
 
 
 @pytest.fixture(scope="module")

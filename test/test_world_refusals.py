@@ -7,22 +7,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 
 import pytest
 
 from referdino_core.errors import ReferDINOError
 from referdino_core.world import WorldRenderer, WorldSettings, WorldUnavailable
-
-
-@pytest.fixture(scope="module")
-def renderer() -> Iterator[WorldRenderer]:
-    try:
-        world = WorldRenderer()
-    except WorldUnavailable as error:
-        pytest.skip(str(error))
-    with world:
-        yield world
 
 
 @pytest.mark.parametrize(

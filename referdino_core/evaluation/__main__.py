@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from referdino_core.configuration import SessionSettings
+from referdino_core.errors import ReferDINOError
 from referdino_core.evaluation.world_clips import evaluate_world, table
 from referdino_core.session import Session
 
@@ -23,13 +24,17 @@ def main() -> None:
     parser.add_argument("--split", choices=("validation", "test"), default="test")
     parser.add_argument("--clips", type=int, default=500, help="how many clips, from the first")
     parser.add_argument("--accept", type=float, help="score that takes up a target")
+    parser.add_argument("--keep", type=float, help="score below which a target is not seen")
     parser.add_argument("--out", type=Path, help="file that the table is also written to")
     arguments = parser.parse_args()
     logging.getLogger("referdino").setLevel(logging.ERROR)
-    settings = SessionSettings()
-    if arguments.accept is not None:
-        keep = min(settings.keep, arguments.accept)
-        settings = replace(settings, accept=arguments.accept, keep=keep)
+    defaults = SessionSettings()
+    accept = defaults.accept if arguments.accept is None else arguments.accept
+    keep = min(defaults.keep, accept) if arguments.keep is None else arguments.keep
+    try:
+        settings = replace(defaults, accept=accept, keep=keep)
+    except ReferDINOError as error:
+        parser.error(str(error))
     session = Session(arguments.model, settings=settings)
     scores = evaluate_world(session, arguments.split, range(arguments.clips))
     report = (

@@ -34,10 +34,28 @@ from referdino_core.world import WorldSettings
 logger = logging.getLogger("referdino.training")
 
 
-ATTRIBUTES = StagePlan("attributes", 1200, 1e-3, 6e-3, 1e-3)
-FRAMES = StagePlan("frames", 2400, 5e-4, 2.5e-3, 5e-4)
+ATTRIBUTES = StagePlan(
+    "attributes",
+    iterations=1200,
+    learning_rate=1e-3,
+    matrix_learning_rate=6e-3,
+    scalar_learning_rate=1e-3,
+)
+FRAMES = StagePlan(
+    "frames",
+    iterations=2400,
+    learning_rate=5e-4,
+    matrix_learning_rate=2.5e-3,
+    scalar_learning_rate=5e-4,
+)
 # Scores change from focal to plain cross-entropy: their scale and offset have to move far.
-TEMPORAL = StagePlan("temporal", 1900, 3e-4, 3e-3, 1e-2)
+TEMPORAL = StagePlan(
+    "temporal",
+    iterations=1900,
+    learning_rate=3e-4,
+    matrix_learning_rate=3e-3,
+    scalar_learning_rate=1e-2,
+)
 
 
 @dataclass(frozen=True)
