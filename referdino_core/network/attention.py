@@ -85,7 +85,7 @@ class DecoderLayer(nn.Module):
         text: Tensor,
         text_padding: Tensor,
         memory: Tensor,
-        memory_padding: Tensor,
+        memory_padding: Tensor | None,
         spatial_shapes: tuple[tuple[int, int], ...],
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Refine queries.
@@ -94,7 +94,7 @@ class DecoderLayer(nn.Module):
             queries: (N, Q, d) content; positions: (N, Q, d) query positions.
             references: (N, Q, levels, 4) boxes, scaled by the levels' valid ratios.
             text: (N, L, d); text_padding: (N, L) bool.
-            memory: (N, S, d) image features; memory_padding: (N, S) bool.
+            memory: (N, S, d) image features; memory_padding: (N, S) bool, or None.
             spatial_shapes: (height, width) of every level in `memory`.
 
         Returns:

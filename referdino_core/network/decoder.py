@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from referdino_core.configuration import NetworkConfiguration
 from referdino_core.network.attention import DecoderLayer
-from referdino_core.network.image_encoder import ImageFeatures
+from referdino_core.network.image_geometry import ImageGeometry
 from referdino_core.network.layers import MultilayerPerceptron
 from referdino_core.network.position_encoding import box_position_embedding, inverse_sigmoid
 from referdino_core.network.query_selection import Proposals, take
@@ -56,7 +56,7 @@ class Decoder(nn.Module):
         self,
         proposals: Proposals,
         tokens: Tensor,
-        image: ImageFeatures,
+        geometry: ImageGeometry,
         text: Tensor,
         text_padding: Tensor,
     ) -> tuple[DecodedQueries, ...]:
@@ -67,14 +67,14 @@ class Decoder(nn.Module):
             tokens: (N, S, d) fused image tokens; text: (N, L, d) fused text.
         """
         queries, references = proposals.contents, proposals.boxes.detach()
-        ratios = image.valid_ratios.repeat(1, 1, 2)[:, None]
+        ratios = geometry.valid_ratios.repeat(1, 1, 2)[:, None]
         outputs = []
         for layer, survivors in zip(self.layers, self.surviving_queries, strict=True):
             scaled = references[:, :, None] * ratios
-            positions = self.query_positions(scaled[:, :, 0])
+            positions = self.query_positions(scaled[:, :, 0]).to(queries.dtype)
             queries, query_weights, text_weights = layer(
                 queries, positions, scaled, text, text_padding,
-                tokens, image.padding, image.spatial_shapes,
+                tokens, geometry.padding, geometry.spatial_shapes,
             )  # fmt: skip
             score = self.confidence(queries, text, text_padding, query_weights, text_weights)
             kept = score.topk(min(survivors, score.shape[1]), dim=1).indices
@@ -90,7 +90,7 @@ class Decoder(nn.Module):
 
     def refine(self, queries: Tensor, references: Tensor) -> Tensor:
         """Boxes (..., 4) in [0, 1] that the queries make of their references."""
-        return (self.box_head(queries) + inverse_sigmoid(references)).sigmoid()
+        return (self.box_head(queries.float()) + inverse_sigmoid(references)).sigmoid()
 
     def confidence(
         self,
@@ -106,8 +106,8 @@ class Decoder(nn.Module):
         two distributions over the queries.
         """
         others = query_weights - torch.diag_embed(query_weights.diagonal(dim1=1, dim2=2))
-        received = others.sum(1)
+        received = others.float().sum(1)
         if self.pruning_score == "paper":
             return received / max(queries.shape[1] - 1, 1) + text_weights.amax(-1)
-        fit = self.similarity(queries, text, text_padding)
+        fit = self.similarity(queries.float(), text.float(), text_padding)
         return 0.5 * fit.softmax(-1) + 0.5 * received.softmax(-1)

@@ -14,6 +14,7 @@ from referdino_core.configuration import NetworkConfiguration
 from referdino_core.network.attention import MultiHeadAttention
 from referdino_core.network.deformable_attention import DeformableAttention
 from referdino_core.network.image_encoder import ImageFeatures
+from referdino_core.network.image_geometry import ImageGeometry
 from referdino_core.network.position_encoding import sine_embedding
 from referdino_core.network.text_encoder import TextFeatures
 
@@ -36,13 +37,15 @@ class BidirectionalAttention(nn.Module):
         return tokens.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
     def forward(
-        self, image: Tensor, text: Tensor, image_padding: Tensor, text_padding: Tensor
+        self, image: Tensor, text: Tensor, image_padding: Tensor | None, text_padding: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Updates for (N, S, d) image and (N, L, d) text tokens."""
         image_query, text_query = self.split(self.v_proj(image)), self.split(self.l_proj(text))
         logits = (image_query * image_query.shape[-1] ** -0.5) @ text_query.transpose(-1, -2)
         to_text = logits.masked_fill(text_padding[:, None, None, :], -torch.inf).softmax(-1)
-        to_image = logits.masked_fill(image_padding[:, None, :, None], -torch.inf).softmax(-2)
+        if image_padding is not None:
+            logits = logits.masked_fill(image_padding[:, None, :, None], -torch.inf)
+        to_image = logits.softmax(-2)
         image_update = to_text @ self.split(self.values_l_proj(text))
         text_update = to_image.transpose(-1, -2) @ self.split(self.values_v_proj(image))
         return (
@@ -63,7 +66,7 @@ class FusionLayer(nn.Module):
         self.gamma_l = nn.Parameter(torch.full((width,), gain))
 
     def forward(
-        self, image: Tensor, text: Tensor, image_padding: Tensor, text_padding: Tensor
+        self, image: Tensor, text: Tensor, image_padding: Tensor | None, text_padding: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Fused (N, S, d) image and (N, L, d) text tokens."""
         image, text = self.layer_norm_v(image), self.layer_norm_l(text)
@@ -100,10 +103,14 @@ class ImageLayer(nn.Module):
         self.linear2 = nn.Linear(feed_forward, width)
         self.norm2 = nn.LayerNorm(width)
 
-    def forward(self, tokens: Tensor, image: ImageFeatures, references: Tensor) -> Tensor:
-        """(N, S, d) to the same shape; `references` are (N, S, levels, 2) cell centres."""
+    def forward(self, tokens: Tensor, geometry: ImageGeometry) -> Tensor:
+        """(N, S, d) to the same shape."""
         attended = self.self_attn(
-            tokens + image.positions, references, tokens, image.spatial_shapes, image.padding
+            tokens + geometry.positions.to(tokens.dtype),
+            geometry.centres,
+            tokens,
+            geometry.spatial_shapes,
+            geometry.padding,
         )
         tokens = self.norm1(tokens + attended)
         return self.norm2(tokens + self.linear2(F.relu(self.linear1(tokens))))
@@ -129,25 +136,15 @@ class FusionEncoder(nn.Module):
         )
 
     def forward(self, image: ImageFeatures, text: TextFeatures) -> tuple[Tensor, Tensor]:
-        """Fused image tokens (N, S, d) and text tokens (N, L, d)."""
+        """Fused image tokens (N, S, d) and text tokens (N, L, d); one image serves N texts."""
         image_tokens, text_tokens = image.tokens, text.tokens
-        references = cell_centres(image)
+        geometry = image.geometry
         text_positions = sine_embedding(text.positions * (2 * math.pi), self.width, 10000.0)
+        text_positions = text_positions.to(text_tokens.dtype)
         for fuse, read, look in zip(self.fusion_layers, self.text_layers, self.layers, strict=True):
-            image_tokens, text_tokens = fuse(image_tokens, text_tokens, image.padding, text.padding)
+            image_tokens, text_tokens = fuse(
+                image_tokens, text_tokens, geometry.padding, text.padding
+            )
             text_tokens = read(text_tokens, text_positions, text.attention)
-            image_tokens = look(image_tokens, image, references)
+            image_tokens = look(image_tokens, geometry)
         return image_tokens, text_tokens
-
-
-def cell_centres(image: ImageFeatures) -> Tensor:
-    """(N, S, levels, 2) centre of every cell, in [0, 1] of each level's padded extent."""
-    ratios = image.valid_ratios
-    centres = []
-    for level, (height, width) in enumerate(image.spatial_shapes):
-        rows = (torch.arange(height, device=ratios.device) + 0.5) / height
-        columns = (torch.arange(width, device=ratios.device) + 0.5) / width
-        y, x = torch.meshgrid(rows, columns, indexing="ij")
-        xy = torch.stack((x, y), dim=-1).view(1, -1, 2)
-        centres.append(xy / ratios[:, level, None])
-    return torch.cat(centres, dim=1)[:, :, None] * ratios[:, None]

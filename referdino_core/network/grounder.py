@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from referdino_core.configuration import NetworkConfiguration
 from referdino_core.network.decoder import DecodedQueries, Decoder
 from referdino_core.network.fusion_encoder import FusionEncoder
-from referdino_core.network.image_encoder import ImageFeatures, valid_ratio
+from referdino_core.network.image_encoder import ImageFeatures
 from referdino_core.network.mask_decoder import MaskFeatures
 from referdino_core.network.pixel_decoder import PixelDecoder
 from referdino_core.network.query_selection import Proposals, QuerySelection
@@ -60,29 +60,30 @@ class Grounder(nn.Module):
         self.pixel_decoder = PixelDecoder(configuration.width, configuration.swin.channels[0])
 
     def forward(self, image: ImageFeatures, text: TextFeatures) -> Grounding:
-        """Ground N sentences in N images (repeat or expand the shorter side first)."""
+        """Ground N sentences in one image, or each in an image of its own."""
         tokens, fused_text = self.fusion_encoder(image, text)
-        proposals = self.query_selection(tokens, image, fused_text, text.padding)
+        proposals = self.query_selection(tokens, image.geometry, fused_text, text.padding)
         return Grounding(
             text=fused_text,
             text_padding=text.padding,
             tokens=tokens,
-            spatial_shapes=image.spatial_shapes,
+            spatial_shapes=image.geometry.spatial_shapes,
             masks=self.mask_features(tokens, image),
             proposals=proposals,
-            layers=self.decoder(proposals, tokens, image, fused_text, text.padding),
+            layers=self.decoder(proposals, tokens, image.geometry, fused_text, text.padding),
         )
 
     def mask_features(self, tokens: Tensor, image: ImageFeatures) -> MaskFeatures:
         """Mask features of fused tokens (N, S, d)."""
-        sizes = [height * width for height, width in image.spatial_shapes]
+        geometry = image.geometry
+        sizes = [height * width for height, width in geometry.spatial_shapes]
         levels = torch.split(tokens, sizes, dim=1)[:3]
         stride8, stride16, stride32 = (
             level.transpose(1, 2).unflatten(-1, shape)
-            for level, shape in zip(levels, image.spatial_shapes, strict=False)
+            for level, shape in zip(levels, geometry.spatial_shapes, strict=False)
         )
         return MaskFeatures(
             self.pixel_decoder((stride8, stride16, stride32), image.finest),
-            image.finest_padding,
-            valid_ratio(image.finest_padding),
+            geometry.finest_padding,
+            geometry.finest_valid_ratio,
         )

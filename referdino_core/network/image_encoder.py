@@ -4,14 +4,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from referdino_core.configuration import NetworkConfiguration
-from referdino_core.network.position_encoding import image_position_embedding
+from referdino_core.network.image_geometry import ImageGeometry, Shape, image_geometry
 from referdino_core.network.swin_transformer import SwinTransformer
 
 
@@ -21,32 +21,23 @@ class ImageFeatures:
 
     Attributes:
         tokens: (N, S, d) projected backbone features, finest level first.
-        positions: (N, S, d) position plus level embedding.
-        padding: (N, S) bool, True on padding.
-        valid_ratios: (N, levels, 2) non-padded share of width and height.
         finest: (N, C, h, w) backbone map at stride 4.
-        finest_padding: (N, h, w) bool.
-        spatial_shapes: (height, width) of every level, finest first.
+        geometry: where the tokens lie.
     """
 
     tokens: Tensor
-    positions: Tensor
-    padding: Tensor
-    valid_ratios: Tensor
     finest: Tensor
-    finest_padding: Tensor
-    spatial_shapes: tuple[tuple[int, int], ...]
+    geometry: ImageGeometry
 
     def repeat_interleave(self, count: int) -> ImageFeatures:
         """Every image `count` times in a row, one for each command."""
         if count == 1:
             return self
-        tensors = {
-            entry.name: getattr(self, entry.name).repeat_interleave(count, dim=0)
-            for entry in fields(self)
-            if entry.name != "spatial_shapes"
-        }
-        return ImageFeatures(**tensors, spatial_shapes=self.spatial_shapes)
+        return ImageFeatures(
+            self.tokens.repeat_interleave(count, dim=0),
+            self.finest.repeat_interleave(count, dim=0),
+            self.geometry.repeat_interleave(count),
+        )
 
 
 class ImageEncoder(nn.Module):
@@ -56,7 +47,6 @@ class ImageEncoder(nn.Module):
         super().__init__()
         width = configuration.width
         channels = configuration.swin.channels
-        self.width = width
         self.backbone = SwinTransformer(configuration.swin)
         projected = [nn.Conv2d(count, width, kernel_size=1) for count in channels[1:]]
         projected += [
@@ -75,37 +65,29 @@ class ImageEncoder(nn.Module):
             pixels: (N, 3, H, W) float, normalised with ImageNet's mean and deviation.
             padding: (N, H, W) bool, True on padding; None where there is none.
         """
-        if padding is None:
-            padding = torch.zeros(
-                pixels.shape[0], *pixels.shape[2:], dtype=torch.bool, device=pixels.device
-            )
+        tokens, finest, spatial_shapes = self.encode(pixels)
+        size = (pixels.shape[2], pixels.shape[3])
+        finest_shape = (finest.shape[2], finest.shape[3])
+        return ImageFeatures(
+            tokens, finest, self.geometry(size, spatial_shapes, finest_shape, padding)
+        )
+
+    def encode(self, pixels: Tensor) -> tuple[Tensor, Tensor, tuple[Shape, ...]]:
+        """Tokens (N, S, d), the finest map (N, C, h, w), and the shape of every level."""
         finest, *coarser = self.backbone(pixels)
         maps = [
             projection(coarser[min(level, len(coarser) - 1)])
             for level, projection in enumerate(self.input_projections)
         ]
-        paddings = [resize_padding(padding, features.shape[-2:]) for features in maps]
-        positions = [
-            image_position_embedding(mask, self.width) + self.level_embedding[level]
-            for level, mask in enumerate(paddings)
-        ]
-        return ImageFeatures(
-            tokens=torch.cat([features.flatten(2).transpose(1, 2) for features in maps], dim=1),
-            positions=torch.cat([position.flatten(1, 2) for position in positions], dim=1),
-            padding=torch.cat([mask.flatten(1) for mask in paddings], dim=1),
-            valid_ratios=torch.stack([valid_ratio(mask) for mask in paddings], dim=1),
-            finest=finest,
-            finest_padding=resize_padding(padding, finest.shape[-2:]),
-            spatial_shapes=tuple((m.shape[-2], m.shape[-1]) for m in maps),
-        )
+        tokens = torch.cat([features.flatten(2).transpose(1, 2) for features in maps], dim=1)
+        return tokens, finest, tuple((m.shape[2], m.shape[3]) for m in maps)
 
-
-def resize_padding(padding: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:
-    """Nearest-neighbour resampling of an (N, H, W) bool padding mask to `size`."""
-    return F.interpolate(padding[:, None].float(), size=tuple(size))[:, 0].bool()
-
-
-def valid_ratio(padding: Tensor) -> Tensor:
-    """(N, 2) share of the width and of the height that (N, h, w) `padding` leaves."""
-    inside = (~padding).float()
-    return torch.stack([inside[:, 0, :].mean(1), inside[:, :, 0].mean(1)], dim=-1)
+    def geometry(
+        self,
+        size: Shape,
+        spatial_shapes: Sequence[Shape],
+        finest_shape: Shape,
+        padding: Tensor | None = None,
+    ) -> ImageGeometry:
+        """Geometry of images of `size`; see `image_geometry`."""
+        return image_geometry(size, spatial_shapes, finest_shape, self.level_embedding, padding)

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -17,17 +18,22 @@ class MaskFeatures:
     """What the masks of N sentences are decoded from, at stride 4.
 
     Attributes:
-        features: (N, d, h, w). padding: (N, h, w) bool, True on padding.
-        valid_ratio: (N, 2) non-padded share of width and height.
+        features: (N, d, h, w).
+        padding: (N, h, w) bool, True on padding; None where there is none.
+        valid_ratio: (N, 2) non-padded share of width and height, or (1, 2) for all.
     """
 
     features: Tensor
-    padding: Tensor
+    padding: Tensor | None
     valid_ratio: Tensor
 
-    def select(self, rows: Tensor) -> MaskFeatures:
-        """Those of some sentences; `rows` is (M,) int64."""
-        return MaskFeatures(self.features[rows], self.padding[rows], self.valid_ratio[rows])
+    def select(self, rows: Sequence[int]) -> MaskFeatures:
+        """Those of some sentences, by ascending row; all of them are not copied."""
+        if len(rows) == len(self.features):
+            return self
+        padding = None if self.padding is None else self.padding[rows]
+        ratio = self.valid_ratio if len(self.valid_ratio) == 1 else self.valid_ratio[rows]
+        return MaskFeatures(self.features[rows], padding, ratio)
 
 
 class MaskDecoder(nn.Module):
@@ -62,10 +68,11 @@ class MaskDecoder(nn.Module):
         """
         height, width = masks.features.shape[-2:]
         memory = masks.features.flatten(2).transpose(1, 2)
+        padding = None if masks.padding is None else masks.padding.flatten(1)
         for layer in self.layers:
             queries, _, _ = layer(
                 queries, positions, references[:, :, None], text, text_padding,
-                memory, masks.padding.flatten(1), ((height, width),),
+                memory, padding, ((height, width),),
             )  # fmt: skip
         return queries
 

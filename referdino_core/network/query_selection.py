@@ -6,11 +6,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
 from referdino_core.configuration import NetworkConfiguration
-from referdino_core.network.image_encoder import ImageFeatures
+from referdino_core.network.image_geometry import ImageGeometry
 from referdino_core.network.layers import MultilayerPerceptron
 from referdino_core.network.token_similarity import TokenSimilarity
 
@@ -48,16 +47,15 @@ class QuerySelection(nn.Module):
         self.similarity = TokenSimilarity(width, configuration.calibrated_scores)
 
     def forward(
-        self, tokens: Tensor, image: ImageFeatures, text: Tensor, text_padding: Tensor
+        self, tokens: Tensor, geometry: ImageGeometry, text: Tensor, text_padding: Tensor
     ) -> Proposals:
         """Select from fused image tokens (N, S, d) under fused text (N, L, d)."""
-        logits, usable = proposal_logits(image)
-        features = self.output_norm(self.output(tokens * usable[..., None]))
-        every_score = self.similarity(features, text, text_padding)
+        features = self.output_norm(self.output(tokens * geometry.usable[..., None])).float()
+        every_score = self.similarity(features, text.float(), text_padding)
         count = min(self.contents.num_embeddings, tokens.shape[1])
         scores, best = every_score.topk(count, dim=1)
         features = take(features, best)
-        anchors = take(logits, best)
+        anchors = take(geometry.proposals.expand(len(tokens), -1, -1), best)
         boxes = (self.box_head(features) + anchors).sigmoid()
         contents = self.contents.weight[:count].expand(len(tokens), -1, -1)
         return Proposals(scores, boxes, anchors.sigmoid(), features, contents, every_score)
@@ -66,25 +64,3 @@ class QuerySelection(nn.Module):
 def take(tokens: Tensor, indices: Tensor) -> Tensor:
     """Rows (N, K, ...) of (N, S, ...) `tokens` at (N, K) `indices`."""
     return tokens.gather(1, indices[..., None].expand(-1, -1, tokens.shape[-1]))
-
-
-def proposal_logits(image: ImageFeatures) -> tuple[Tensor, Tensor]:
-    """Logits (N, S, 4) of each token's proposal box and (N, S) bool whether it may be used.
-
-    A proposal is its cell's centre over the non-padded size with sides of 0.05 x 2^level.
-    Proposals near the border or on padding get infinite logits.
-    """
-    proposals = []
-    device = image.tokens.device
-    for level, (height, width) in enumerate(image.spatial_shapes):
-        size = torch.tensor([width, height], device=device) * image.valid_ratios[:, level]
-        y, x = torch.meshgrid(
-            torch.arange(height, device=device), torch.arange(width, device=device), indexing="ij"
-        )
-        centres = (torch.stack((x, y), -1).view(1, -1, 2) + 0.5) / size[:, None]
-        sides = torch.full_like(centres, 0.05 * 2**level)
-        proposals.append(torch.cat((centres, sides), dim=-1))
-    boxes = torch.cat(proposals, dim=1)
-    usable = ((boxes > 0.01) & (boxes < 0.99)).all(-1) & ~image.padding
-    logits = torch.log(boxes / (1 - boxes)).masked_fill(~usable[..., None], torch.inf)
-    return logits, usable

@@ -51,7 +51,9 @@ class Readout(nn.Module):
         references = window.references[:, -1]
         text = window.text[:, -1]
         return SlotReadings(
-            scores=self.similarity(history, window.text, window.text_padding[:, None]),
+            scores=self.similarity(
+                history.float(), window.text.float(), window.text_padding[:, None]
+            ),
             boxes=self.boxes(history[:, -1], references),
             mask_embeddings=self.mask_embeddings(
                 history[:, -1], references, text, window.text_padding, masks
@@ -68,6 +70,5 @@ class Readout(nn.Module):
     ) -> Tensor:
         """Mask embeddings (N, Q, d) of queries (N, Q, d) over the frames' mask features."""
         scaled = references * masks.valid_ratio.repeat(1, 2)[:, None]
-        return self.mask_decoder(
-            queries, self.query_positions(scaled), scaled, text, text_padding, masks
-        )
+        positions = self.query_positions(scaled).to(queries.dtype)
+        return self.mask_decoder(queries, positions, scaled, text, text_padding, masks)

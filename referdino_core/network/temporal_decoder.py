@@ -91,7 +91,8 @@ class TemporalDecoder(nn.Module):
         """
         count, frames, slots, width = queries.shape
         if self.time_embedding is not None:
-            queries = queries + self.time_embedding(ages)[:, :, None]
+            age = self.time_embedding(ages).to(queries.dtype)
+            queries = queries + age[:, :, None]
         history = queries.transpose(1, 2).reshape(count * slots, frames, width)
         sentence = sentence[:, None].expand(-1, slots, -1, -1).reshape(history.shape)
         for layer, norm in zip(self.layer, self.norm, strict=True):

@@ -175,14 +175,14 @@ class Session:
             return ()
         model, commands = self.model, list(self.running.values())
         pixels = to_pixels(image, model.configuration.image_short_side, model.device)
-        features = model.image_encoder(pixels).repeat_interleave(len(commands))
+        features = model.image_encoder(pixels)
         grounding = model.grounder(features, stack_texts([c.text for c in commands]))
         for row, command in enumerate(commands):
             tokens = grounding.text[row, : command.text.tokens.shape[1]]
             command.memory.update(grounding.queries[row], grounding.references[row], tokens, stamp)
         targets: dict[int, Target] = {}
         for rows in same_window(commands):
-            masks = grounding.masks.select(torch.tensor(rows, device=model.device))
+            masks = grounding.masks.select(rows)
             readings = model.readout(stack_windows([commands[row].memory for row in rows]), masks)
             for place, row in enumerate(rows):
                 targets[row] = self.answer(row, readings, place, masks, image.shape[:2], pixels)

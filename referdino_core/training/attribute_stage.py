@@ -87,7 +87,7 @@ def attribute_losses(
     """Losses of every image token by name."""
     image = encoder(batch.pixels)
     tokens = image.tokens
-    labels = cell_labels(batch.segmentation, image.spatial_shapes)
+    labels = cell_labels(batch.segmentation, image.geometry.spatial_shapes)
     inside = (labels > 0).float()
     losses = {
         "objectness": 2

@@ -35,7 +35,7 @@ def frame_losses(
         * alignment_loss(
             image,
             encoded,
-            cell_labels(batch.segmentation, image.spatial_shapes),
+            cell_labels(batch.segmentation, image.geometry.spatial_shapes),
             batch.attributes,
             word_meanings(tokenizer, batch.sentences, encoded.tokens.shape[1]),
         ),
