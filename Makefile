@@ -8,9 +8,11 @@ VIDEO ?=
 TEXT ?=
 CHECKPOINT ?=
 OUT ?=
+RUNTIME ?=
+PRECISION ?=
 # The address of a further package index for pip to find PyTorch in, for example that of its CPU builds.
 TORCH_INDEX ?=
-export TORCH_INDEX VIDEO TEXT CHECKPOINT OUT
+export TORCH_INDEX VIDEO TEXT CHECKPOINT OUT RUNTIME PRECISION
 
 ENVIRONMENT := $(CURDIR)/.venv
 # What a sourced workspace sets.
@@ -27,10 +29,11 @@ help:  ## show this list
 setup:  ## set everything up in .venv (the other targets do this by themselves)
 	@"$(PYTHON)" setup/prepare.py
 
-demo: setup  ## camera, node and commander on a live ROS 2 graph; VIDEO=, TEXT=, CHECKPOINT=, OUT= to change it
+demo: setup  ## camera, node and commander on a live ROS 2 graph; VIDEO=, TEXT=, CHECKPOINT=, RUNTIME=, PRECISION=, OUT= to change it
 	@$(IN_ENVIRONMENT) python -m referdino_ros.demo \
 	  $${VIDEO:+--video "$$VIDEO"} $${TEXT:+--text "$$TEXT"} \
-	  $${CHECKPOINT:+--checkpoint "$$CHECKPOINT"} $${OUT:+--out "$$OUT"}
+	  $${CHECKPOINT:+--checkpoint "$$CHECKPOINT"} $${OUT:+--out "$$OUT"} \
+	  $${RUNTIME:+--runtime "$$RUNTIME"} $${PRECISION:+--precision "$$PRECISION"}
 
 test: lint  ## set up, check the style and the types, and run every test
 	@$(IN_ENVIRONMENT) python -m pytest

@@ -40,7 +40,12 @@ setup(
     ext_modules=[
         Extension(
             "referdino_core.kernels.libreferdino_kernels",
-            ["referdino_core/kernels/deformable_attention.cpp"],
+            [
+                "referdino_core/kernels/deformable_attention.cpp",
+                "referdino_core/kernels/deformable_inference.cpp",
+                "referdino_core/kernels/window_attention.cpp",
+            ],
+            depends=["referdino_core/kernels/numbers.h"],
             optional=True,
         )
     ],

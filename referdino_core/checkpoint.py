@@ -55,6 +55,8 @@ LORA_RANK = 32
 
 def reference_name(name: str) -> str:
     """The reference's name of one of our tensors."""
+    # The reference keeps a layer's two feed-forward matrices beside its attention.
+    name = name.replace(".feed_forward.linear", ".linear")
     for ours, theirs in PREFIXES:
         if name.startswith(ours):
             rest = name[len(ours) :]

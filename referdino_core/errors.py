@@ -21,3 +21,7 @@ class ImageError(ReferDINOError):
 
 class SourceError(ReferDINOError):
     """A video, image folder or camera cannot be read."""
+
+
+class RuntimeUnavailable(ReferDINOError):
+    """A runtime or precision is unknown, or cannot be had on this machine."""

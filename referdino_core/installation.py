@@ -13,17 +13,19 @@ from torch import nn
 from referdino_core.configuration import CONFIGURATIONS
 from referdino_core.kernels import kernel_status
 from referdino_core.models import weights_file
+from referdino_core.runtime.choice import runtimes_here
 
 SHARED_FROM = 20_000_000
 """Parameters from which a network's operators are large enough to share among CPU threads."""
 
 
-def capabilities() -> dict[str, str | bool | int | tuple[str, ...]]:
+def capabilities() -> dict[str, str | bool | int | tuple[str, ...] | dict[str, str]]:
     """Kernels, devices, models and optional parts by name."""
     cuda = torch.cuda.is_available()
     return {
         "fused CPU kernel": kernel_status(),
         "CPU threads": torch.get_num_threads(),
+        "runtimes": runtimes_here(),
         "CUDA": torch.cuda.get_device_name() if cuda else False,
         "models": tuple(CONFIGURATIONS),
         "bundled weights": tuple(name for name in CONFIGURATIONS if weights_file(name).exists()),

@@ -25,7 +25,8 @@ class NodeHealth:
         life_cycle: label of the life cycle's state, such as "active".
         configure_error: why the last attempt to configure failed, or empty.
         loading: seconds since loading of the model began, or None.
-        model, device: of the session; empty while there is none.
+        model, device, runtime: of the session; empty while there is none.
+        preparing: what a runtime that is getting ready does, and how far it is; or empty.
         commands: running, text by identifier.
         topic: of the images; empty while there is no subscription.
         publishers: of images on it, that are known.
@@ -46,6 +47,8 @@ class NodeHealth:
     loading: float | None
     model: str
     device: str
+    runtime: str
+    preparing: str
     commands: Mapping[str, str]
     topic: str
     publishers: int
@@ -77,6 +80,8 @@ def diagnostic_array(node_name: str, stamp: Any, health: NodeHealth) -> Diagnost
 
 
 def _verdict(health: NodeHealth) -> tuple[bytes, str]:
+    if health.preparing:
+        return DiagnosticStatus.WARN, f"Getting ready: {health.preparing}."
     if health.loading is not None:
         return DiagnosticStatus.WARN, f"Loading the model for {health.loading:.0f} s."
     if health.life_cycle != "active":
@@ -101,6 +106,8 @@ def _values(health: NodeHealth) -> dict[str, str]:
         "state": health.life_cycle,
         "model": health.model or "none",
         "device": health.device or "none",
+        "runtime": health.runtime or "none",
+        "getting ready": health.preparing or "no",
         "commands": "; ".join(
             f"{shown(name)}: {shown(text)}" for name, text in health.commands.items()
         )

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import enum
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from types import MappingProxyType
@@ -19,7 +20,7 @@ from rcl_interfaces.msg import (
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from referdino_core.configuration import CONFIGURATIONS, SessionSettings
+from referdino_core.configuration import CONFIGURATIONS, PRECISIONS, RUNTIMES, SessionSettings
 from referdino_core.errors import ReferDINOError
 
 Value: TypeAlias = bool | int | float | str
@@ -44,6 +45,7 @@ class Declaration:
         change: when the value may change.
         range: lowest and highest value of a number, both allowed.
         choices: the allowed texts; empty where any is.
+        pattern: regular expression of the allowed texts; empty where any is.
         unit: of a number, where it has one.
     """
 
@@ -53,6 +55,7 @@ class Declaration:
     change: Change
     range: tuple[float, float] | None = None
     choices: tuple[str, ...] = ()
+    pattern: str = ""
     unit: str = ""
 
     def descriptor(self) -> ParameterDescriptor:
@@ -75,6 +78,8 @@ class Declaration:
         """What is wrong with a value of the right type, or None; ranges are ROS's own check."""
         if self.choices and value not in self.choices:
             return f"{self.name} is {value!r}; it must be one of {', '.join(self.choices)}."
+        if self.pattern and not re.fullmatch(self.pattern, str(value)):
+            return f"{self.name} is {value!r}; {self.description}"
         return None
 
 
@@ -107,6 +112,35 @@ DECLARATIONS: tuple[Declaration, ...] = (
         "cpu",
         "Where the network runs: cpu, cuda or cuda:N.",
         Change.UNCONFIGURED,
+    ),
+    Declaration(
+        "runtime",
+        "auto",
+        "What computes the network; auto is the fastest that is installed.",
+        Change.UNCONFIGURED,
+        choices=RUNTIMES,
+    ),
+    Declaration(
+        "precision",
+        "fp32",
+        "What the network computes in: fp32, bf16 or fp16.",
+        Change.UNCONFIGURED,
+        choices=PRECISIONS,
+    ),
+    Declaration(
+        "exports",
+        "",
+        "Folder that `referdino export` wrote, for onnxruntime and tensorrt; empty: the node makes "
+        "and keeps its own.",
+        Change.UNCONFIGURED,
+    ),
+    Declaration(
+        "image_size",
+        "",
+        "Size of the camera's images, such as 640x480 (width x height): a runtime that takes long "
+        "to get ready then does so while the node is configured; empty: at the first image.",
+        Change.UNCONFIGURED,
+        pattern="([1-9][0-9]*x[1-9][0-9]*)?",
     ),
     Declaration(
         "initial_command",
@@ -258,6 +292,15 @@ class NodeParameters:
     def __getitem__(self, name: str) -> Any:
         """Value of a declared parameter."""
         return self._values[name]
+
+    @property
+    def image_size(self) -> tuple[int, int] | None:
+        """(width, height) of the camera's images, where it was given."""
+        text = str(self._values["image_size"])
+        if not text:
+            return None
+        width, height = text.split("x")
+        return int(width), int(height)
 
     @property
     def session_settings(self) -> SessionSettings:

@@ -7,9 +7,10 @@ from __future__ import annotations
 import concurrent.futures
 import os
 import sys
+import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,7 @@ from referdino_ros.parameters import NodeParameters
 from referdino_ros.result_publishers import ResultPublishers
 from referdino_ros.spinning import spin_until_shutdown
 from referdino_ros.stream_statistics import StreamStatistics
+from referdino_ros.transitions import refuse_impossible_transitions
 
 if TYPE_CHECKING:
     from referdino_core import Session, SessionSettings
@@ -58,6 +60,7 @@ class SessionView:
 
     model: str = ""
     device: str = ""
+    runtime: str = ""
     commands: Mapping[str, str] = field(default_factory=dict)
     last_reset: str = ""
 
@@ -90,11 +93,13 @@ class ReferDINONode(LifecycleNodeMixin, Node):
         self._commands: CommandInput | None = None
         self._view = SessionView()
         self._loading_since: float | None = None
+        self._preparing = ""
+        self._cancelled = threading.Event()
         self._configure_error = ""
         self._configured_since: float | None = None
         self._convert = image_to_rgb
-        self._service_change_state.callback = self._refuse_impossible_transitions(
-            self._service_change_state.callback
+        self._service_change_state.callback = refuse_impossible_transitions(
+            self._service_change_state.callback, self._life_cycle_label, self.get_logger()
         )
         self._core_log = forward_core_log(self.get_logger())
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
@@ -148,7 +153,8 @@ class ReferDINONode(LifecycleNodeMixin, Node):
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Unsubscribe, and return once nothing more will be published."""
         self._stop_images()
-        if self._worker is not None:
+        # What a runtime that is still getting ready comes to then is not published.
+        if self._worker is not None and not self._preparing:
             self._worker.slot.clear()
             concurrent.futures.wait([self._worker.call(lambda session: None)])
         return super().on_deactivate(state)
@@ -185,28 +191,6 @@ class ReferDINONode(LifecycleNodeMixin, Node):
     def _life_cycle_label(self) -> str:
         return self._state_machine.current_state[1]
 
-    def _refuse_impossible_transitions(
-        self, change_state: Callable[..., Any]
-    ) -> Callable[..., Any]:
-        """Answer a transition that the state does not allow with success=False.
-
-        rclpy lets its exception end the process instead (ros2/rclpy issue 1209).
-        """
-
-        def answer(request: Any, response: Any) -> Any:
-            try:
-                return change_state(request, response)
-            except Exception as error:
-                wanted = request.transition.label or request.transition.id
-                self.get_logger().error(
-                    f"The transition {wanted} is not possible while the node is "
-                    f"{self._life_cycle_label()}: {one_line(error)}"
-                )
-                response.success = False
-                return response
-
-        return answer
-
     # ---- Model -----------------------------------------------------------------------------
 
     def _load(self) -> ModelWorker[Session, ReceivedImage]:
@@ -216,6 +200,7 @@ class ReferDINONode(LifecycleNodeMixin, Node):
         self.get_logger().info(f"Loading PyTorch and the model {model} on {device}.")
         began = self._loading_since = time.monotonic()
         self._statistics = StreamStatistics()
+        self._cancelled = threading.Event()
         self._worker = ModelWorker(
             load=lambda: self._session(model, device, self._settings.session_settings),
             handle_frame=self._answer,
@@ -236,7 +221,8 @@ class ReferDINONode(LifecycleNodeMixin, Node):
                 raise WorkerStopped("ROS was shut down while the model was loading.")
             if time.monotonic() - said >= LOADING_LOG_PERIOD:
                 said = time.monotonic()
-                self.get_logger().info(f"Still loading ({said - began:.0f} s).")
+                doing = self._preparing or "loading"
+                self.get_logger().info(f"Still {doing} ({said - began:.0f} s).")
         loaded.result()
 
     def _session(self, model: str, device: str, settings: SessionSettings) -> Session:
@@ -244,10 +230,23 @@ class ReferDINONode(LifecycleNodeMixin, Node):
         # PyTorch is first imported here: the node is on the graph while that takes its seconds.
         from referdino_core import Session
         from referdino_core.installation import choose_threads
+        from referdino_core.runtime.stages import Watch
 
-        session = Session(model, settings=settings, device=device)
+        session = Session(
+            model,
+            settings=settings,
+            device=device,
+            runtime=self._settings["runtime"],
+            precision=self._settings["precision"],
+            exports=self._settings["exports"] or None,
+            watch=Watch(self._note_progress, self._cancelled),
+        )
         threads = choose_threads(session.model)
         self.get_logger().info(f"CPU threads of the model: {threads}.")
+        size = self._settings.image_size
+        if size is not None:
+            width, height = size
+            session.prepare(height, width)
         text = self._settings["initial_command"]
         try:
             session.command(received_text(text))
@@ -256,11 +255,16 @@ class ReferDINONode(LifecycleNodeMixin, Node):
         self._show(session)
         return session
 
+    def _note_progress(self, fraction: float, phase: str) -> None:
+        """Hear how far a runtime is with getting ready; from any thread."""
+        self._preparing = "" if fraction >= 1.0 else f"{phase}, {fraction:.0%}"
+
     def _show(self, session: Session) -> None:
         """Runs in the worker's thread."""
         self._view = SessionView(
             model=session.model_name,
             device=session.device,
+            runtime=session.runtime,
             commands=dict(session.commands),
             last_reset=session.last_reset or "",
         )
@@ -283,12 +287,14 @@ class ReferDINONode(LifecycleNodeMixin, Node):
             self._commands.close()
             self._commands = None
         if self._worker is not None:
+            self._cancelled.set()
             self._worker.stop()
             self._worker = None
         if self._results is not None:
             self._results.destroy()
             self._results = None
         self._view = SessionView()
+        self._preparing = ""
         self._configured_since = None
 
     # ---- Images ----------------------------------------------------------------------------
@@ -305,7 +311,7 @@ class ReferDINONode(LifecycleNodeMixin, Node):
         began = time.monotonic()
         targets = session.step(pixels, stamp=_seconds(header.stamp))
         inference = time.monotonic() - began
-        if self._results is None:
+        if self._results is None or self._images is None:
             return
         self._results.publish(header, pixels, targets, self._settings["overlay_jpeg_quality"])
         age = (self.get_clock().now() - Time.from_msg(header.stamp)).nanoseconds * 1e-9
@@ -344,6 +350,8 @@ class ReferDINONode(LifecycleNodeMixin, Node):
             loading=None if self._loading_since is None else now - self._loading_since,
             model=view.model,
             device=view.device,
+            runtime=view.runtime,
+            preparing=self._preparing,
             commands=view.commands,
             topic=images.topic if images else "",
             publishers=len(images.publishers()) if images else 0,

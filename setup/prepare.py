@@ -34,6 +34,8 @@ REQUIREMENTS = REPOSITORY / "requirements"
 # The releases of CPython for which there are wheels of ROS 2.
 OLDEST_PYTHON, NEWEST_PYTHON = (3, 10), (3, 13)
 EXTRAS = ("world", "test")
+# Where the wheels of TensorRT's bindings run.
+TENSORRT_MACHINES = ("aarch64", "x86_64")
 INSTALLED_FOLDERS = ("config", "launch", "msg", "referdino_core", "referdino_ros", "srv")
 
 
@@ -53,6 +55,7 @@ def main() -> int:
             ros_prefixes = find_ros()
             create_environment(ros_prefixes)
             install_dependencies(ros_prefixes)
+            install_tensorrt_bindings()
             install_package(ros_prefixes)
     except SetUpError as error:
         print(f"set-up: {error}", file=sys.stderr)
@@ -210,6 +213,26 @@ def warn_of_large_download() -> None:
     )
 
 
+def install_tensorrt_bindings() -> None:
+    """Put each pinned release of TensorRT's bindings where only the tests find it."""
+    if sys.platform != "linux" or platform.machine() not in TENSORRT_MACHINES:
+        return
+    requirements = (REQUIREMENTS / "tensorrt.txt").read_text()
+    folder = ENVIRONMENT / "tensorrt"
+    if is_current("tensorrt", requirements) and folder.is_dir():
+        return
+    say("installing TensorRT's Python bindings for the tests ...")
+    shutil.rmtree(folder, ignore_errors=True)
+    for line in requirements.splitlines():
+        if not line or line.startswith("#"):
+            continue
+        release = ".".join(line.split("==")[1].split(".")[:2])
+        command = [PYTHON, "-m", "pip", "install", "--disable-pip-version-check", "--quiet"]
+        command += ["--no-deps", "--only-binary", ":all:", "--target", folder / release, line]
+        run(command, f"pip could not install {line}: see its message above")
+    stamp("tensorrt", requirements)
+
+
 def install_package(ros_prefixes: list[str]) -> None:
     """Build this ROS package with CMake and install it into `.venv`, as links to the sources."""
     inputs = [(STAMPS / "dependencies").read_text(), *package_inputs()]
@@ -242,14 +265,16 @@ def install_package(ros_prefixes: list[str]) -> None:
 
 def package_inputs() -> Iterator[str]:
     """The contents of what is built, and the names of what is only linked."""
-    for name in ("CMakeLists.txt", "package.xml", "setup/executable.py.in"):
+    names = ["CMakeLists.txt", "package.xml", "setup/executable.py.in"]
+    names += sorted(f"trt_plugins/{path.name}" for path in (REPOSITORY / "trt_plugins").glob("*.*"))
+    for name in names:
         yield (REPOSITORY / name).read_text()
     for folder in INSTALLED_FOLDERS:
         for path in sorted((REPOSITORY / folder).rglob("*")):
             if path.is_dir() or path.suffix in (".pyc", ".so"):
                 continue
             yield str(path.relative_to(REPOSITORY))
-            if path.suffix in (".cpp", ".msg", ".srv"):
+            if path.suffix in (".cpp", ".cu", ".h", ".msg", ".srv"):
                 yield path.read_text()
 
 

@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""The build of the fused CPU kernel, its loader, and what happens where it is not to be had."""
+"""The build of the fused kernels, the CPU's loader, and what happens where it is not to be had."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ from deformable_attention_cases import (
 
 import referdino_core
 from referdino_core.kernels import BUILD_COMMAND, LIBRARY_PATH, FusedKernel
-from referdino_core.kernels.build import KernelBuildError, build
+from referdino_core.kernels import build as kernel_build
+from referdino_core.kernels.build import KernelBuildError, build, build_cuda
 from referdino_core.kernels.build import main as build_command
 from referdino_core.network.deformable_attention import portable_deformable_attention
 
@@ -118,7 +119,9 @@ def test_build_command_puts_a_library_that_loads(package_without_library):
     [
         ('extern "C" int referdino_kernels_version() { return 77; }\n'
          'extern "C" void referdino_deformable_attention_forward() {}\n'
-         'extern "C" void referdino_deformable_attention_backward() {}\n', "version 77"),
+         'extern "C" void referdino_deformable_attention_backward() {}\n'
+         'extern "C" void referdino_deformable_inference() {}\n'
+         'extern "C" void referdino_window_attention() {}\n', "version 77"),
         ("int other() { return 0; }\n", "is no library of referdino's kernels"),
     ],
     ids=["another version", "another library"],
@@ -203,3 +206,69 @@ def test_build_with_a_compiler_that_fails_is_one_line(tmp_path, monkeypatch, cap
 def test_build_into_a_folder_that_is_not_there_is_one_line(tmp_path):
     with pytest.raises(KernelBuildError, match=r"^the fused CPU kernel cannot be built: .*missing"):
         build(tmp_path / "missing")
+
+
+# The CUDA kernel's build. test_cuda_deformable_attention.py compiles it with the real nvcc.
+
+
+@pytest.fixture
+def pretended_nvcc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A script instead of nvcc: like one without a GPU that does not know every GPU's name."""
+    script = tmp_path / "cuda" / "bin" / "nvcc"
+    script.parent.mkdir(parents=True)
+    script.write_text(
+        "#!/bin/sh\n"
+        'for word in "$@"; do case "$word" in\n'
+        "  -arch=native) echo \"nvcc warning : no GPU for '-arch=native'\" >&2;;\n"
+        '  -gencode=*sm_90) echo "nvcc fatal : error: unknown GPU sm_90" >&2; exit 1;;\n'
+        'esac; last="$word"; done\n'
+        'echo "$@" > "$last"\n'
+    )
+    script.chmod(0o755)
+    for variable in ("NVCC", "CUDA_HOME"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr(kernel_build, "_NVCC_PLACES", ())
+    return script
+
+
+@pytest.mark.parametrize("found_by", ["NVCC", "CUDA_HOME", "places"])
+def test_cuda_build_with_pretended_nvcc_finds_it_and_flags_that_it_takes(
+    found_by, pretended_nvcc, tmp_path, monkeypatch
+):
+    if found_by == "NVCC":
+        monkeypatch.setenv("NVCC", f"{pretended_nvcc} -ccbin g++-12")
+    elif found_by == "CUDA_HOME":
+        monkeypatch.setenv("CUDA_HOME", str(tmp_path / "cuda"))
+    else:
+        monkeypatch.setattr(kernel_build, "_NVCC_PLACES", ("no-such-nvcc", str(pretended_nvcc)))
+    monkeypatch.setattr(kernel_build, "_GPU_DEVICES", (str(tmp_path),))
+    folder = tmp_path / "built"
+    folder.mkdir()
+    library, used = build_cuda(folder)
+    assert used == "-arch=all-major"
+    assert [path.name for path in folder.iterdir()] == ["libreferdino_cuda_kernels.so"]
+    command = library.read_text()
+    assert "deformable_attention.cu" in command and "-fvisibility=hidden" in command
+    assert ("-ccbin g++-12" in command) == (found_by == "NVCC")
+
+
+def test_cuda_build_without_nvcc_is_one_line(pretended_nvcc, monkeypatch, capsys):
+    assert build_command(["--cuda"]) == 1
+    assert capsys.readouterr().err.splitlines() == [
+        "the fused CUDA kernel cannot be built: nvcc is not found "
+        "(install the CUDA toolkit; or set CUDA_HOME to where it is)"
+    ]
+    monkeypatch.setenv("NVCC", "no-such-nvcc")
+    assert build_command(["--cuda"]) == 1
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.endswith("NVCC names 'no-such-nvcc', which is not found")
+
+
+def test_cuda_build_with_pretended_nvcc_that_fails_is_one_line(
+    pretended_nvcc, tmp_path, monkeypatch
+):
+    pretended_nvcc.write_text('#!/bin/sh\necho "a.h: error: unsupported compiler" >&2\nexit 1\n')
+    monkeypatch.setenv("CUDA_HOME", str(tmp_path / "cuda"))
+    with pytest.raises(KernelBuildError, match=r"^the fused CUDA kernel .*unsupported compiler$"):
+        build_cuda(tmp_path)
+    assert list(tmp_path.glob("*.so")) == list(tmp_path.glob(".kernels-*")) == []

@@ -164,7 +164,8 @@ def test_what_configuring_reads_is_read_only_until_the_node_is_unconfigured(
     context: Context, name: str
 ) -> None:
     entry = BY_NAME[name]
-    other = entry.choices[-1] if entry.choices else 4 if name == "window" else "other"
+    others = {"window": 4, "image_size": "640x480"}
+    other = entry.choices[-1] if entry.choices else others.get(name, "other")
     assert other != entry.default
     harness = Harness(context)
     harness.unconfigured = False
@@ -183,6 +184,8 @@ def test_what_configuring_reads_is_read_only_until_the_node_is_unconfigured(
     ("overrides", "error"),
     [
         ({"image_transport": "theora"}, ReferDINOError),
+        ({"image_size": "640"}, ReferDINOError),
+        ({"runtime": "abacus"}, ReferDINOError),
         ({"keep": 0.9}, ReferDINOError),
         ({"accept": 2.0}, InvalidParameterValueException),
         ({"window": "long"}, InvalidParameterTypeException),

@@ -9,7 +9,7 @@ import logging
 from pathlib import Path
 
 import referdino_core as rd
-from referdino_core.configuration import CONFIGURATIONS
+from referdino_core.configuration import CONFIGURATIONS, PRECISIONS, RUNTIMES
 from referdino_core.download import ASSETS, locate
 
 DEFAULT_MODEL = "nano"
@@ -28,6 +28,30 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         "--checkpoint",
         metavar="FILE",
         help="weights: a .pth or .safetensors file, or a downloaded one by name, as ryt_swinb",
+    )
+
+
+def add_runtime_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add --device, --runtime, --precision and --exports."""
+    parser.add_argument(
+        "--device", default="cpu", help="where to compute, such as cpu or cuda (default: cpu)"
+    )
+    parser.add_argument(
+        "--runtime",
+        choices=RUNTIMES,
+        default="auto",
+        help="what computes (default: auto, the fastest that is installed)",
+    )
+    parser.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        default="fp32",
+        help="what it computes in (default: fp32; bf16 pays where the processor has it)",
+    )
+    parser.add_argument(
+        "--exports",
+        metavar="DIR",
+        help="what `referdino export` wrote, for onnxruntime and tensorrt",
     )
 
 
@@ -61,7 +85,14 @@ def open_session(arguments: argparse.Namespace) -> rd.Session:
         ReferDINOError: weights or device are not to be had, or the weights are another model's.
     """
     _logger.info("Loading %s.", arguments.checkpoint or arguments.model or DEFAULT_MODEL)
-    return rd.Session(_model(arguments), window=arguments.window, device=arguments.device)
+    return rd.Session(
+        _model(arguments),
+        window=arguments.window,
+        device=arguments.device,
+        runtime=arguments.runtime,
+        precision=arguments.precision,
+        exports=arguments.exports,
+    )
 
 
 def _model(arguments: argparse.Namespace) -> rd.ReferDINO | str | Path:

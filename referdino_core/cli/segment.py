@@ -14,7 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import referdino_core as rd
-from referdino_core.cli.arguments import add_model_arguments, open_session, positive_integer
+from referdino_core.cli.arguments import (
+    add_model_arguments,
+    add_runtime_arguments,
+    open_session,
+    positive_integer,
+)
 from referdino_core.cli.exit_status import ExitStatus
 from referdino_core.cli.orderly_stop import OrderlyStop
 from referdino_core.cli.progress import progress_bar
@@ -94,9 +99,7 @@ def add_command(commands: argparse._SubParsersAction, common: argparse.ArgumentP
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="folder for the results (default: NAME_referdino)"
     )
-    parser.add_argument(
-        "--device", default="cpu", help="where to compute, such as cpu or cuda (default: cpu)"
-    )
+    add_runtime_arguments(parser)
     parser.add_argument(
         "--window",
         type=positive_integer,
@@ -137,7 +140,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(tally.line(frame_count))
     print(
         f"{frame_count} frames in {seconds:.1f} s ({frame_count / seconds:.1f} per second, "
-        f"{session.model_name} on {session.device})"
+        f"{session.model_name} on {session.device}, {session.runtime})"
     )
     print(f"{folder / OVERLAY_NAME}\n{folder / RECORDS_NAME}")
     if not stop.requested:

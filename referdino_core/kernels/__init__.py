@@ -21,7 +21,7 @@ __all__ = ["BUILD_COMMAND", "LIBRARY_PATH", "FusedKernel", "fused_kernel", "kern
 
 LIBRARY_PATH = Path(__file__).with_name("libreferdino_kernels.so")
 BUILD_COMMAND = "python -m referdino_core.kernels.build"
-_VERSION = 1
+_VERSION = 2
 
 _log = logging.getLogger("referdino.kernels")
 
@@ -29,8 +29,9 @@ _log = logging.getLogger("referdino.kernels")
 class FusedKernel:
     """The loaded library of fused CPU kernels.
 
-    Tensors that are handed over are float32, contiguous and on the CPU; callers see to that. The
-    number of threads is PyTorch's (``torch.get_num_threads()``), read at each call.
+    Tensors that are handed over are contiguous and on the CPU, and float32 where nothing else is
+    said; callers see to that. The number of threads is PyTorch's (``torch.get_num_threads()``), read
+    at each call.
     """
 
     def __init__(self, path: Path) -> None:
@@ -40,6 +41,8 @@ class FusedKernel:
             version = library.referdino_kernels_version()
             self._forward = library.referdino_deformable_attention_forward
             self._backward = library.referdino_deformable_attention_backward
+            self._inference = library.referdino_deformable_inference
+            self._windows = library.referdino_window_attention
         except AttributeError as error:
             raise OSError(f"{path.name} is no library of referdino's kernels") from error
         if version != _VERSION:
@@ -48,6 +51,17 @@ class FusedKernel:
         self._forward.argtypes = (*[ctypes.c_void_p] * 5, *sizes)
         self._backward.argtypes = (*[ctypes.c_void_p] * 8, *sizes)
         self._forward.restype = self._backward.restype = None
+        self._inference.argtypes = (
+            *[ctypes.c_void_p] * 5,
+            *[ctypes.c_int64] * 8,
+            *[ctypes.c_int] * 2,
+        )
+        self._windows.argtypes = (
+            *[ctypes.c_void_p] * 6,
+            *[ctypes.c_int64] * 6,
+            *[ctypes.c_int] * 2,
+        )
+        self._windows.restype = None
         self.path = path
 
     def deformable_attention(
@@ -109,6 +123,87 @@ class FusedKernel:
             torch.get_num_threads(),
         )
         return value_gradient, location_gradient, weight_gradient
+
+    def deformable_inference(
+        self,
+        value: torch.Tensor,
+        spatial_shapes: tuple[tuple[int, int], ...],
+        references: torch.Tensor,
+        projections: torch.Tensor,
+        points: int,
+    ) -> torch.Tensor:
+        """Multi-scale deformable attention from what the linear layers give; no gradients.
+
+        Args:
+            value: (N, S, M, D) float32 or bfloat16.
+            spatial_shapes: height and width per level, S cells together.
+            references: (N, Q, L, 2) points or (N, Q, L, 4) boxes in 0..1; (1, ...) serves all.
+            projections: (N, Q, M * L * points * 3) like value: offsets x, y by head, level and
+                point, then logits by head, level and point.
+            points: per head and level.
+
+        Returns:
+            (N, Q, M * D) like value.
+        """
+        value, references, projections = (
+            tensor.contiguous() for tensor in (value, references.float(), projections)
+        )
+        batch, _, heads, channels = value.shape
+        queries = projections.shape[1]
+        output = value.new_empty(batch, queries, heads * channels)
+        too_many = self._inference(
+            value.data_ptr(),
+            _level_sizes(spatial_shapes),
+            references.data_ptr(),
+            projections.data_ptr(),
+            output.data_ptr(),
+            *(batch, len(references), queries, heads, channels, len(spatial_shapes), points),
+            references.shape[-1],
+            value.dtype == torch.bfloat16,
+            torch.get_num_threads(),
+        )
+        if too_many:
+            raise ValueError(
+                f"{len(spatial_shapes)} levels of {points} points are too many samples"
+            )
+        return output
+
+    def window_attention(
+        self,
+        projections: torch.Tensor,
+        padding: torch.Tensor,
+        window_cells: torch.Tensor,
+        regions: torch.Tensor | None,
+        bias: torch.Tensor,
+    ) -> torch.Tensor:
+        """Swin's window attention of whole images; no gradients.
+
+        Args:
+            projections: (N, cells, 3 C) queries, keys and values, float32 or bfloat16.
+            padding: (3 C,) what a cell beyond the border projects to.
+            window_cells: (windows, size) int32 cell of every place in every window, -1 beyond.
+            regions: (windows, size) uint8, cells of different regions do not see each other.
+            bias: (heads, size, size) added to the logits.
+
+        Returns:
+            (N, cells, C) like the projections; C / heads is a multiple of 8.
+        """
+        projections = projections.contiguous()
+        images, cells, width = projections.shape
+        windows, size = window_cells.shape
+        output = projections.new_empty(images, cells, width // 3)
+        self._windows(
+            projections.data_ptr(),
+            padding.data_ptr(),
+            window_cells.data_ptr(),
+            None if regions is None else regions.data_ptr(),
+            bias.data_ptr(),
+            output.data_ptr(),
+            *(images, cells, windows, size, len(bias), width // 3 // len(bias)),
+            projections.dtype == torch.bfloat16,
+            torch.get_num_threads(),
+        )
+        return output
 
 
 def _level_sizes(spatial_shapes: tuple[tuple[int, int], ...]) -> ctypes.Array[ctypes.c_int64]:

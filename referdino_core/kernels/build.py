@@ -1,39 +1,91 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Builds the fused CPU kernels beside their source: ``python -m referdino_core.kernels.build``.
+"""Builds the fused kernels beside their sources: ``python -m referdino_core.kernels.build``.
 
-The compiler is ``$CXX`` or else the first of c++, g++ and clang++. The library is tuned for the CPU
-of the machine that builds it, and stays there.
+Without options that is the CPU's. The compiler is ``$CXX`` or else the first of c++, g++ and
+clang++. The library is tuned for the CPU of the machine that builds it, and stays there.
+
+With ``--cuda`` it is the kernel for NVIDIA GPUs. The compiler is ``$NVCC``, options included, or
+else nvcc of ``$CUDA_HOME``, of the PATH or of /usr/local/cuda. It builds for the machine's GPU, or
+where there is none for the common ones.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from referdino_core.errors import ReferDINOError
 
-__all__ = ["KernelBuildError", "build", "main"]
+__all__ = ["KernelBuildError", "build", "build_cuda", "main"]
 
-_SOURCE = Path(__file__).with_name("deformable_attention.cpp")
-_LIBRARY_NAME = "libreferdino_kernels.so"
+_FOLDER = Path(__file__).parent
 _COMPILERS = ("c++", "g++", "clang++")
-_FLAGS = ("-std=c++17", "-O3", "-fPIC", "-shared", "-fvisibility=hidden")
-# Tried in this order: not every compiler knows the machine's CPU or brings OpenMP.
-_TUNINGS = (("-fopenmp", "-march=native"), ("-fopenmp",), ())
+
+_NATIVE_GPU = ("-arch=native",)
+# Machine code for Ampere, Orin and Hopper, which serves their relatives too; any other GPU since
+# Turing translates the last, abstract one when it loads the library.
+_COMMON_GPUS = (
+    "-gencode=arch=compute_80,code=sm_80",
+    "-gencode=arch=compute_87,code=sm_87",
+    "-gencode=arch=compute_90,code=sm_90",
+    "-gencode=arch=compute_75,code=compute_75",
+)
+# For an nvcc so old or new that it does not know all of these.
+_ALL_GPUS = ("-arch=all-major",)
+_NVCC_PLACES = ("nvcc", "/usr/local/cuda/bin/nvcc")
+_GPU_DEVICES = ("/dev/nvidiactl", "/dev/nvhost-gpu", "/dev/nvhost-ctrl-gpu", "/dev/dxg")
 
 
 class KernelBuildError(ReferDINOError):
-    """The fused CPU kernels cannot be built here; the portable version stays in use."""
+    """The fused kernels cannot be built here; the portable version stays in use."""
 
 
-def build(folder: Path = _SOURCE.parent) -> tuple[Path, str]:
-    """Compile the kernels into ``folder``.
+@dataclass(frozen=True)
+class _Target:
+    """A library to build; the tunings are tried in their order until the compiler takes one."""
+
+    name: str
+    sources: tuple[Path, ...]
+    library_name: str
+    flags: tuple[str, ...]
+    tunings: tuple[tuple[str, ...], ...]
+
+    def failure(self, reason: object) -> KernelBuildError:
+        return KernelBuildError(f"{self.name} cannot be built: {reason}")
+
+
+_CPU = _Target(
+    name="the fused CPU kernel",
+    sources=tuple(sorted(_FOLDER.glob("*.cpp"))),
+    library_name="libreferdino_kernels.so",
+    flags=("-std=c++17", "-O3", "-fPIC", "-shared", "-fvisibility=hidden"),
+    # Not every compiler knows the machine's CPU or brings OpenMP.
+    tunings=(("-fopenmp", "-march=native"), ("-fopenmp",), ()),
+)
+
+
+def _cuda_target() -> _Target:
+    has_gpu = any(Path(device).exists() for device in _GPU_DEVICES)
+    return _Target(
+        name="the fused CUDA kernel",
+        sources=(_FOLDER / "deformable_attention.cu",),
+        library_name="libreferdino_cuda_kernels.so",
+        flags=("-std=c++17", "-O3", "-shared", "-Xcompiler=-fPIC,-fvisibility=hidden"),
+        tunings=(*([_NATIVE_GPU] if has_gpu else []), _COMMON_GPUS, _ALL_GPUS),
+    )
+
+
+def build(folder: Path = _FOLDER) -> tuple[Path, str]:
+    """Compile the CPU's kernels into ``folder``.
 
     A library that running processes have loaded is replaced, not overwritten: they keep theirs.
 
@@ -43,55 +95,93 @@ def build(folder: Path = _SOURCE.parent) -> tuple[Path, str]:
     Raises:
         KernelBuildError: no C++ compiler, one that fails, or a folder that cannot be written.
     """
-    compiler = _find_compiler()
-    library = folder / _LIBRARY_NAME
+    return _build(_CPU, _find_compiler(), folder)
+
+
+def build_cuda(folder: Path = _FOLDER) -> tuple[Path, str]:
+    """Compile the kernel for NVIDIA GPUs into ``folder``; takes some seconds per GPU generation.
+
+    Returns:
+        The library's path and the GPU flags that nvcc accepted.
+
+    Raises:
+        KernelBuildError: no nvcc, one that fails, or a folder that cannot be written.
+    """
+    target = _cuda_target()
+    return _build(target, _find_nvcc(target), folder)
+
+
+def _build(target: _Target, compiler: list[str], folder: Path) -> tuple[Path, str]:
+    library = folder / target.library_name
     try:
         with tempfile.TemporaryDirectory(prefix=".kernels-", dir=folder) as workspace:
-            fresh = Path(workspace) / _LIBRARY_NAME
-            tuning = _compile(compiler, fresh)
+            fresh = Path(workspace) / target.library_name
+            tuning = _compile(target, compiler, fresh)
             os.replace(fresh, library)
     except OSError as error:
-        raise KernelBuildError(f"the fused CPU kernel cannot be built: {error}") from error
+        raise target.failure(error) from error
     return library, " ".join(tuning)
 
 
 def _find_compiler() -> list[str]:
-    chosen = shlex.split(os.environ.get("CXX", ""))
+    chosen = _chosen_compiler(_CPU, "CXX")
     if chosen:
-        if shutil.which(chosen[0]) is None:
-            raise KernelBuildError(
-                f"the fused CPU kernel cannot be built: CXX names {chosen[0]!r}, which is not found"
-            )
         return chosen
     for name in _COMPILERS:
         if shutil.which(name) is not None:
             return [name]
-    raise KernelBuildError(
-        "the fused CPU kernel cannot be built: no C++ compiler found "
-        "(install one, for example with: sudo apt install g++; or set CXX)"
+    raise _CPU.failure(
+        "no C++ compiler found (install one, for example with: sudo apt install g++; or set CXX)"
     )
 
 
-def _compile(compiler: list[str], target: Path) -> tuple[str, ...]:
+def _find_nvcc(target: _Target) -> list[str]:
+    chosen = _chosen_compiler(target, "NVCC")
+    if chosen:
+        return chosen
+    home = os.environ.get("CUDA_HOME")
+    for place in (*([f"{home}/bin/nvcc"] if home else []), *_NVCC_PLACES):
+        if shutil.which(place) is not None:
+            return [place]
+    raise target.failure(
+        "nvcc is not found (install the CUDA toolkit; or set CUDA_HOME to where it is)"
+    )
+
+
+def _chosen_compiler(target: _Target, variable: str) -> list[str]:
+    chosen = shlex.split(os.environ.get(variable, ""))
+    if chosen and shutil.which(chosen[0]) is None:
+        raise target.failure(f"{variable} names {chosen[0]!r}, which is not found")
+    return chosen
+
+
+def _compile(target: _Target, compiler: list[str], library: Path) -> tuple[str, ...]:
     complaint = ""
-    for tuning in _TUNINGS:
-        command = [*compiler, *_FLAGS, *tuning, str(_SOURCE), "-o", str(target)]
+    for tuning in target.tunings:
+        command = [*compiler, *target.flags, *tuning, *map(str, target.sources), "-o", str(library)]
         outcome = subprocess.run(command, capture_output=True, text=True, check=False)
-        if outcome.returncode == 0:
+        # nvcc only warns where it finds no GPU, and then builds for one that may be another.
+        is_native = tuning != _NATIVE_GPU or "native" not in outcome.stderr
+        if outcome.returncode == 0 and is_native:
             return tuning
         lines = [line.strip() for line in outcome.stderr.splitlines() if line.strip()]
         errors = [line for line in lines if "error" in line]
         complaint = (errors or lines or [f"exit status {outcome.returncode}"])[0]
-    raise KernelBuildError(
-        f"the fused CPU kernel cannot be built: {shlex.join(compiler)} failed: {complaint}"
-    )
+    raise target.failure(f"{shlex.join(compiler)} failed: {complaint}")
 
 
-def main() -> int:
+def main(arguments: Sequence[str] = ()) -> int:
     """Build in place and say so; where that fails, one line on stderr and exit status 1."""
-    print("building the fused CPU kernel ...", flush=True)
+    parser = argparse.ArgumentParser(
+        prog="python -m referdino_core.kernels.build", description="Build the fused kernels."
+    )
+    parser.add_argument(
+        "--cuda", action="store_true", help="build the kernel for NVIDIA GPUs, not the CPU's"
+    )
+    cuda = parser.parse_args(list(arguments)).cuda
+    print(f"building the fused {'CUDA' if cuda else 'CPU'} kernel ...", flush=True)
     try:
-        library, tuning = build()
+        library, tuning = build_cuda() if cuda else build()
     except KernelBuildError as error:
         print(error, file=sys.stderr)
         return 1
@@ -100,4 +190,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from referdino_core.network.deformable_attention import DeformableAttention
+from referdino_core.network.layers import FeedForward
 
 
 class MultiHeadAttention(nn.Module):
@@ -73,8 +74,7 @@ class DecoderLayer(nn.Module):
         self.catext_norm = nn.LayerNorm(width)
         self.cross_attn = DeformableAttention(width, heads, levels, points)
         self.norm1 = nn.LayerNorm(width)
-        self.linear1 = nn.Linear(width, feed_forward)
-        self.linear2 = nn.Linear(feed_forward, width)
+        self.feed_forward = FeedForward(width, feed_forward)
         self.norm3 = nn.LayerNorm(width)
 
     def forward(
@@ -112,5 +112,5 @@ class DecoderLayer(nn.Module):
             queries + positions, references, memory, spatial_shapes, memory_padding
         )
         queries = self.norm1(queries + attended)
-        queries = self.norm3(queries + self.linear2(F.relu(self.linear1(queries))))
+        queries = self.norm3(queries + self.feed_forward(queries))
         return queries, query_weights, text_weights

@@ -105,8 +105,9 @@ class Decoder(nn.Module):
         The paper (eq. 4) takes attention weights for both; the released code takes the mean of
         two distributions over the queries.
         """
-        others = query_weights - torch.diag_embed(query_weights.diagonal(dim1=1, dim2=2))
-        received = others.float().sum(1)
+        places = torch.arange(query_weights.shape[1], device=query_weights.device)
+        own = places[:, None] == places
+        received = query_weights.masked_fill(own, 0.0).float().sum(1)
         if self.pruning_score == "paper":
             return received / max(queries.shape[1] - 1, 1) + text_weights.amax(-1)
         fit = self.similarity(queries.float(), text.float(), text_padding)

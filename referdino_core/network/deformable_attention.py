@@ -173,6 +173,11 @@ def _shapes(*tensors: Tensor) -> str:
     return ", ".join(str(tuple(tensor.shape)) for tensor in tensors)
 
 
+def level_sizes(like: Tensor, spatial_shapes: SpatialShapes) -> Tensor:
+    """(L, 2) width and height of every level, in the precision and on the device of `like`."""
+    return like.new_tensor([(width, height) for height, width in spatial_shapes])
+
+
 class DeformableAttention(nn.Module):
     """Attention of each query to a few learned sampling points around its reference.
 
@@ -243,19 +248,22 @@ class DeformableAttention(nn.Module):
         sampled = multi_scale_deformable_attention(
             projected.unflatten(-1, (self.heads, -1)),
             spatial_shapes,
-            self._locations(query, references, spatial_shapes),
+            self.sampling_locations(query, references, level_sizes(query, spatial_shapes)),
             weights.unflatten(-1, (self.levels, self.points)),
         )
         return self.output_proj(sampled)
 
-    def _locations(
-        self, query: Tensor, references: Tensor, spatial_shapes: SpatialShapes
-    ) -> Tensor:
+    def sampling_locations(self, query: Tensor, references: Tensor, sizes: Tensor) -> Tensor:
+        """(N, Q, M, L, P, 2) places that each query looks at.
+
+        Args:
+            query, references: as `forward` takes them.
+            sizes: (L, 2) float, width and height of every level in cells.
+        """
         offsets = self.sampling_offsets(query)
         offsets = offsets.unflatten(-1, (self.heads, self.levels, self.points, 2))
         references = references[:, :, None, :, None]
         if references.shape[-1] == 2:
-            sizes = offsets.new_tensor([(width, height) for height, width in spatial_shapes])
             return references + offsets / sizes[:, None]
         if references.shape[-1] == 4:
             return references[..., :2] + offsets / self.points * references[..., 2:] * 0.5

@@ -7,7 +7,6 @@ from __future__ import annotations
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from referdino_core.configuration import NetworkConfiguration
@@ -15,6 +14,7 @@ from referdino_core.network.attention import MultiHeadAttention
 from referdino_core.network.deformable_attention import DeformableAttention
 from referdino_core.network.image_encoder import ImageFeatures
 from referdino_core.network.image_geometry import ImageGeometry
+from referdino_core.network.layers import FeedForward
 from referdino_core.network.position_encoding import sine_embedding
 from referdino_core.network.text_encoder import TextFeatures
 
@@ -81,15 +81,14 @@ class TextLayer(nn.Module):
         super().__init__()
         self.self_attn = MultiHeadAttention(width, heads)
         self.norm1 = nn.LayerNorm(width)
-        self.linear1 = nn.Linear(width, feed_forward)
-        self.linear2 = nn.Linear(feed_forward, width)
+        self.feed_forward = FeedForward(width, feed_forward)
         self.norm2 = nn.LayerNorm(width)
 
     def forward(self, text: Tensor, positions: Tensor, visible: Tensor) -> Tensor:
         """(N, L, d) to the same shape; `visible` is (N, L, L) bool."""
         located = text + positions
         text = self.norm1(text + self.self_attn(located, located, text, visible[:, None]))
-        return self.norm2(text + self.linear2(F.relu(self.linear1(text))))
+        return self.norm2(text + self.feed_forward(text))
 
 
 class ImageLayer(nn.Module):
@@ -99,8 +98,7 @@ class ImageLayer(nn.Module):
         super().__init__()
         self.self_attn = DeformableAttention(width, heads, levels, points)
         self.norm1 = nn.LayerNorm(width)
-        self.linear1 = nn.Linear(width, feed_forward)
-        self.linear2 = nn.Linear(feed_forward, width)
+        self.feed_forward = FeedForward(width, feed_forward)
         self.norm2 = nn.LayerNorm(width)
 
     def forward(self, tokens: Tensor, geometry: ImageGeometry) -> Tensor:
@@ -113,7 +111,7 @@ class ImageLayer(nn.Module):
             geometry.padding,
         )
         tokens = self.norm1(tokens + attended)
-        return self.norm2(tokens + self.linear2(F.relu(self.linear1(tokens))))
+        return self.norm2(tokens + self.feed_forward(tokens))
 
 
 class FusionEncoder(nn.Module):

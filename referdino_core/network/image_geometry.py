@@ -53,6 +53,16 @@ class ImageGeometry:
         return ImageGeometry(**entries)
 
 
+def level_shapes(size: Shape, levels: int) -> tuple[tuple[Shape, ...], Shape]:
+    """Cells of every level and of the finest map (stride 4) for images of `size` in pixels."""
+    finest = (-(-size[0] // 4), -(-size[1] // 4))
+    shapes = [finest]
+    for _ in range(levels):
+        height, width = shapes[-1]
+        shapes.append((-(-height // 2), -(-width // 2)))
+    return tuple(shapes[1:]), finest
+
+
 def image_geometry(
     size: Shape,
     spatial_shapes: Sequence[Shape],

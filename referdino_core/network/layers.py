@@ -25,6 +25,19 @@ class MultilayerPerceptron(nn.Module):
         return self.layers[-1](features)
 
 
+class FeedForward(nn.Module):
+    """A transformer's two linear layers with ReLU between them."""
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.linear1 = nn.Linear(width, hidden)
+        self.linear2 = nn.Linear(hidden, width)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(..., width) to (..., width)."""
+        return self.linear2(F.relu(self.linear1(features)))
+
+
 def group_count(channels: int, most: int = 8) -> int:
     """Groups of a GroupNorm: `most`, unless a group would hold fewer than two channels."""
     return max(1, min(most, channels // 2))

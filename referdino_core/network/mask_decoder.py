@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -26,14 +25,6 @@ class MaskFeatures:
     features: Tensor
     padding: Tensor | None
     valid_ratio: Tensor
-
-    def select(self, rows: Sequence[int]) -> MaskFeatures:
-        """Those of some sentences, by ascending row; all of them are not copied."""
-        if len(rows) == len(self.features):
-            return self
-        padding = None if self.padding is None else self.padding[rows]
-        ratio = self.valid_ratio if len(self.valid_ratio) == 1 else self.valid_ratio[rows]
-        return MaskFeatures(self.features[rows], padding, ratio)
 
 
 class MaskDecoder(nn.Module):

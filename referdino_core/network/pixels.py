@@ -20,6 +20,12 @@ def normalise(images: Tensor) -> Tensor:
     return (images - mean) / deviation
 
 
+def network_size(height: int, width: int, short_side: int) -> tuple[int, int]:
+    """(height, width) in pixels that an image is resized to."""
+    scale = short_side / min(height, width)
+    return round(height * scale), round(width * scale)
+
+
 def to_pixels(image: np.ndarray, short_side: int, device: torch.device | str = "cpu") -> Tensor:
     """An RGB image as the network takes it.
 
@@ -33,8 +39,7 @@ def to_pixels(image: np.ndarray, short_side: int, device: torch.device | str = "
     pixels = torch.from_numpy(np.ascontiguousarray(image)).to(device).permute(2, 0, 1)[None]
     pixels = pixels.float() / 255
     height, width = image.shape[:2]
-    scale = short_side / min(height, width)
-    size = (round(height * scale), round(width * scale))
+    size = network_size(height, width, short_side)
     if size != (height, width):
         pixels = F.interpolate(pixels, size=size, mode="bilinear", antialias=True)
     return normalise(pixels)

@@ -55,7 +55,8 @@ def box_position_embedding(boxes: Tensor, width: int) -> Tensor:
     Returns:
         (..., 2 d) float32.
     """
-    coordinates = boxes[..., [1, 0, 2, 3]] * (2 * math.pi)
+    x, y, size = boxes.split([1, 1, 2], dim=-1)
+    coordinates = torch.cat((y, x, size), dim=-1) * (2 * math.pi)
     return sine_embedding(coordinates, width // 2, 10000.0).flatten(-2)
 
 

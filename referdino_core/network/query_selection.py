@@ -55,9 +55,9 @@ class QuerySelection(nn.Module):
         count = min(self.contents.num_embeddings, tokens.shape[1])
         scores, best = every_score.topk(count, dim=1)
         features = take(features, best)
-        anchors = take(geometry.proposals.expand(len(tokens), -1, -1), best)
+        anchors = take(geometry.proposals.expand(tokens.shape[0], -1, -1), best)
         boxes = (self.box_head(features) + anchors).sigmoid()
-        contents = self.contents.weight[:count].expand(len(tokens), -1, -1)
+        contents = self.contents.weight[:count].expand(tokens.shape[0], -1, -1)
         return Proposals(scores, boxes, anchors.sigmoid(), features, contents, every_score)
 
 

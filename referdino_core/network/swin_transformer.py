@@ -33,8 +33,8 @@ def merge_windows(windows: Tensor, window: int, height: int, width: int) -> Tens
     return tiles.transpose(2, 3).reshape(-1, height, width, channels)
 
 
-def shifted_window_mask(height: int, width: int, window: int, device: torch.device) -> Tensor:
-    """(windows, window^2, window^2) float: -100 between cells that the shift brought together."""
+def window_regions(height: int, width: int, window: int, device: torch.device) -> Tensor:
+    """(windows, window^2) int64: cells of a shifted grid see those of their own region only."""
     shift = window // 2
 
     def regions(length: int) -> Tensor:
@@ -42,7 +42,12 @@ def shifted_window_mask(height: int, width: int, window: int, device: torch.devi
         return (position >= length - window).long() + (position >= length - shift).long()
 
     labels = regions(height)[:, None] * 3 + regions(width)[None, :]
-    labels = partition_windows(labels[None, :, :, None], window).squeeze(-1)
+    return partition_windows(labels[None, :, :, None], window).squeeze(-1)
+
+
+def shifted_window_mask(height: int, width: int, window: int, device: torch.device) -> Tensor:
+    """(windows, window^2, window^2) float: -100 between cells that the shift brought together."""
+    labels = window_regions(height, width, window, device)
     differ = labels[:, :, None] != labels[:, None, :]
     return torch.zeros(differ.shape, device=device).masked_fill(differ, -100.0)
 
@@ -70,13 +75,19 @@ class WindowAttention(nn.Module):
             .view(batch, cells, 3, self.heads, channels // self.heads)
             .permute(2, 0, 3, 1, 4)
         )
-        bias = self.relative_position_bias_table[self.relative_position_index].permute(2, 0, 1)
-        bias = bias[None].to(query.dtype)
-        if mask is not None:
-            repeats = batch // mask.shape[0]
-            bias = (bias + mask[:, None].to(query.dtype)).repeat(repeats, 1, 1, 1)
+        bias = self.logit_bias(mask, batch).to(query.dtype)
         attended = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
         return self.proj(attended.transpose(1, 2).reshape(batch, cells, channels))
+
+    def bias(self) -> Tensor:
+        """(heads, cells, cells) learned bias of every pair of cells."""
+        return self.relative_position_bias_table[self.relative_position_index].permute(2, 0, 1)
+
+    def logit_bias(self, mask: Tensor | None, batch: int) -> Tensor:
+        """(batch or 1, heads, cells, cells) bias, with the mask where there is one."""
+        if mask is None:
+            return self.bias()[None]
+        return (self.bias() + mask[:, None]).repeat(batch // len(mask), 1, 1, 1)
 
 
 class FeedForward(nn.Module):
@@ -103,12 +114,12 @@ class SwinBlock(nn.Module):
         self.norm2 = nn.LayerNorm(channels)
         self.mlp = FeedForward(channels)
 
-    def forward(self, grid: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, grid: Tensor, mask: Tensor | None) -> Tensor:
         """(N, H, W, C) to the same shape; `mask` serves blocks that shift."""
         grid = grid + self.attend(self.norm1(grid), mask)
         return grid + self.mlp(self.norm2(grid))
 
-    def attend(self, grid: Tensor, mask: Tensor) -> Tensor:
+    def attend(self, grid: Tensor, mask: Tensor | None) -> Tensor:
         """Window attention over a grid that is padded to whole windows with zeros."""
         _, height, width, _ = grid.shape
         grid = F.pad(grid, (0, 0, 0, -width % self.window, 0, -height % self.window))

@@ -6,11 +6,11 @@ from __future__ import annotations
 
 import math
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from referdino_core.configuration import NetworkConfiguration
 from referdino_core.network.attention import MultiHeadAttention
+from referdino_core.network.layers import FeedForward
 from referdino_core.network.position_encoding import sine_embedding
 
 
@@ -40,15 +40,14 @@ class SentenceDecoderLayer(nn.Module):
         self.norm1 = nn.LayerNorm(width)
         self.multihead_attn = MultiHeadAttention(width, heads)
         self.norm2 = nn.LayerNorm(width)
-        self.linear1 = nn.Linear(width, feed_forward)
-        self.linear2 = nn.Linear(feed_forward, width)
+        self.feed_forward = FeedForward(width, feed_forward)
         self.norm3 = nn.LayerNorm(width)
 
     def forward(self, sentence: Tensor, history: Tensor) -> Tensor:
         """(B, T, d) sentence features over (B, T, d) slot history to (B, T, d)."""
         sentence = self.norm1(sentence + self.self_attn(sentence, sentence, sentence))
         sentence = self.norm2(sentence + self.multihead_attn(sentence, history, history))
-        return self.norm3(sentence + self.linear2(F.relu(self.linear1(sentence))))
+        return self.norm3(sentence + self.feed_forward(sentence))
 
 
 class TemporalLayer(nn.Module):

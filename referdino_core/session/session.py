@@ -18,13 +18,15 @@ from referdino_core.boxes import centre_to_corners
 from referdino_core.building import load_model, tokenizer_of
 from referdino_core.configuration import SessionSettings
 from referdino_core.errors import CommandError, ImageError
-from referdino_core.network.mask_decoder import MaskFeatures, decode_masks
+from referdino_core.network.mask_decoder import decode_masks
 from referdino_core.network.object_memory import ObjectMemory, stack_windows
-from referdino_core.network.pixels import to_pixels
+from referdino_core.network.pixels import network_size, to_pixels
 from referdino_core.network.readout import SlotReadings
 from referdino_core.network.referdino import ReferDINO
 from referdino_core.network.text_encoder import TextFeatures, stack_texts
 from referdino_core.network.tokenizer import Tokenizer, caption
+from referdino_core.runtime.choice import open_stages
+from referdino_core.runtime.stages import Watch
 from referdino_core.session.target import Target, TargetState
 from referdino_core.session.target_tracker import TargetTracker
 
@@ -59,6 +61,10 @@ class Session:
         window: int | None = None,
         settings: SessionSettings | None = None,
         device: str = "cpu",
+        runtime: str = "auto",
+        precision: str = "fp32",
+        exports: str | Path | None = None,
+        watch: Watch | None = None,
     ) -> None:
         """Open a session.
 
@@ -68,13 +74,18 @@ class Session:
             window: frames that are averaged and remembered; overrides the settings'.
             settings: thresholds of the target states.
             device: where the model runs, e.g. "cpu" or "cuda".
+            runtime: "torch", "onnxruntime", "tensorrt", or "auto" for the fastest that is here.
+            precision: "fp32", "bf16" or "fp16".
+            exports: folder that `referdino export` wrote, for ONNX Runtime and TensorRT.
+            watch: hears of progress where a runtime takes long to get ready for an image size.
 
         Raises:
-            ReferDINOError: the model, its weights or the device is not to be had.
+            ReferDINOError: the model, its weights, the device or the runtime is not to be had.
         """
         settings = settings or SessionSettings()
         self.settings = settings if window is None else replace(settings, window=window)
         self.model = load_model(model, device)
+        self.stages = open_stages(self.model, runtime, precision, exports, watch)
         self.tokenizer: Tokenizer = tokenizer_of(self.model.configuration)
         self.last_reset: str | None = None
         self.running: dict[str, Command] = {}
@@ -91,6 +102,11 @@ class Session:
     def device(self) -> str:
         """Where the model runs."""
         return str(self.model.device)
+
+    @property
+    def runtime(self) -> str:
+        """What computes the network, and in which precision."""
+        return f"{self.stages.name} {self.stages.precision}"
 
     @property
     def commands(self) -> dict[str, str]:
@@ -137,7 +153,7 @@ class Session:
                 ", ".join(dict.fromkeys(unknown)),
             )
         with torch.inference_mode():
-            text = self.model.text_encoder([ids])
+            text = self.stages.encode_text([ids])
         return Command(sentence, text, self.new_memory(), self.new_tracker())
 
     def new_memory(self) -> ObjectMemory:
@@ -154,6 +170,15 @@ class Session:
         logger.warning("Memories were reset: %s.", reason)
         for command in self.running.values():
             command.memory, command.tracker = self.new_memory(), self.new_tracker()
+
+    def prepare(self, height: int, width: int) -> None:
+        """Get ready for images of this size ahead of the first, where that takes long.
+
+        Raises:
+            ReferDINOError: the runtime cannot serve this size.
+        """
+        short_side = self.model.configuration.image_short_side
+        self.stages.fit(network_size(height, width, short_side))
 
     @torch.inference_mode()
     def step(self, image: np.ndarray, stamp: float | None = None) -> tuple[Target, ...]:
@@ -173,17 +198,19 @@ class Session:
         stamp = self.follow_stream(image.shape[:2], stamp)
         if not self.running:
             return ()
-        model, commands = self.model, list(self.running.values())
-        pixels = to_pixels(image, model.configuration.image_short_side, model.device)
-        features = model.image_encoder(pixels)
-        grounding = model.grounder(features, stack_texts([c.text for c in commands]))
+        stages, commands = self.stages, list(self.running.values())
+        short_side = self.model.configuration.image_short_side
+        self.prepare(*image.shape[:2])
+        pixels = to_pixels(image, short_side, self.model.device)
+        encoded = stages.encode_image(pixels)
+        grounding = stages.ground(encoded, stack_texts([c.text for c in commands]))
         for row, command in enumerate(commands):
             tokens = grounding.text[row, : command.text.tokens.shape[1]]
             command.memory.update(grounding.queries[row], grounding.references[row], tokens, stamp)
         targets: dict[int, Target] = {}
         for rows in same_window(commands):
-            masks = grounding.masks.select(rows)
-            readings = model.readout(stack_windows([commands[row].memory for row in rows]), masks)
+            masks = select_rows(grounding.mask_features, rows)
+            readings = stages.read(stack_windows([commands[row].memory for row in rows]), masks)
             for place, row in enumerate(rows):
                 targets[row] = self.answer(row, readings, place, masks, image.shape[:2], pixels)
         return tuple(targets[row] for row in range(len(commands)))
@@ -212,7 +239,7 @@ class Session:
         row: int,
         readings: SlotReadings,
         place: int,
-        masks: MaskFeatures,
+        masks: torch.Tensor,
         size: tuple[int, int],
         pixels: torch.Tensor,
     ) -> Target:
@@ -229,10 +256,12 @@ class Session:
         box = None
         if choice.state is TargetState.TRACKING:
             logits = decode_masks(
-                readings.mask_embeddings[place, choice.slot][None, None],
-                masks.features[place : place + 1],
+                readings.mask_embeddings[place, choice.slot][None, None].to(masks.dtype),
+                masks[place : place + 1],
             )
-            mask = enlarge_mask(logits, pixels.shape[-2:], size, self.settings.mask_threshold)
+            mask = enlarge_mask(
+                logits.float(), pixels.shape[-2:], size, self.settings.mask_threshold
+            )
             left, top, right, bottom = (float(value) for value in corners[choice.slot])
             box = (left, top, right, bottom)
         return Target(
@@ -257,6 +286,11 @@ def check_image(image: np.ndarray) -> None:
         )
     if not image.shape[0] or not image.shape[1]:
         raise ImageError(f"The image has no pixels: {image.shape[1]}x{image.shape[0]}.")
+
+
+def select_rows(tensor: torch.Tensor, rows: list[int]) -> torch.Tensor:
+    """Some rows of a tensor, ascending; all of them are not copied."""
+    return tensor if len(rows) == len(tensor) else tensor[rows]
 
 
 def same_window(commands: list[Command]) -> list[list[int]]:

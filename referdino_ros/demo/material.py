@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from referdino_core.media.sources import open_source
 from referdino_ros.demo.commands import TimedCommand, spread_evenly
 from referdino_ros.demo.errors import DemoError
-from referdino_ros.demo.scene import Scene
+from referdino_ros.demo.scene import IMAGE_SIZE, Scene
 
 SECONDS_OF_A_CAMERA = 20.0
 
@@ -27,6 +27,7 @@ class Material:
         frame_rate: images per second.
         seconds: how long it will play.
         commands: in order; the first begins at 0.
+        image_size: width x height in pixels, such as "640x480".
         scene: the truth, where it is known.
     """
 
@@ -37,6 +38,7 @@ class Material:
     frame_rate: float
     seconds: float
     commands: tuple[TimedCommand, ...]
+    image_size: str
     scene: Scene | None = None
 
 
@@ -53,13 +55,16 @@ def own_material(
         raise DemoError("There is nothing to find: give --text (with make: TEXT=) as well.")
     with open_source(source, pace) as opened:
         frame_rate, count = opened.frame_rate, opened.frame_count
+        height, width = next(iter(opened)).image.shape[:2]
     if count is None:
         limit = SECONDS_OF_A_CAMERA if limit is None else limit
         seconds = limit
     else:
         seconds = count / frame_rate if limit is None else min(limit, count / frame_rate)
     commands = spread_evenly(texts, seconds)
-    return Material(source, pace, limit, count is None, frame_rate, seconds, commands)
+    return Material(
+        source, pace, limit, count is None, frame_rate, seconds, commands, f"{width}x{height}"
+    )
 
 
 def scene_material(scene: Scene, texts: Sequence[str]) -> Material:
@@ -73,4 +78,6 @@ def scene_material(scene: Scene, texts: Sequence[str]) -> Material:
         raise DemoError("No object of this scene stays in view; choose another --seed.")
     rate, seconds = scene.frame_rate, scene.seconds
     truth = None if texts else scene
-    return Material(str(scene.video), rate, seconds, False, rate, seconds, commands, truth)
+    return Material(
+        str(scene.video), rate, seconds, False, rate, seconds, commands, IMAGE_SIZE, truth
+    )

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from referdino_core.configuration import CONFIGURATIONS
+from referdino_core.configuration import CONFIGURATIONS, PRECISIONS, RUNTIMES
 from referdino_core.errors import ReferDINOError
 from referdino_core.media.sources import quiet_opencv
 from referdino_core.world import WorldUnavailable
@@ -90,6 +90,9 @@ def _run(arguments: argparse.Namespace) -> None:
             "model": arguments.model,
             "checkpoint": checkpoint,
             "device": arguments.device,
+            "runtime": arguments.runtime,
+            "precision": arguments.precision,
+            "image_size": own.image_size if own else scene.IMAGE_SIZE,
             "image_qos": "reliable",  # best effort loses large images in small receive buffers
         }
         node = _start_node(processes, parameters)
@@ -200,6 +203,12 @@ def _parser() -> argparse.ArgumentParser:
         "--model", choices=tuple(CONFIGURATIONS), default="nano", help="(default: nano)"
     )
     parser.add_argument("--device", default="cpu", help="such as cpu or cuda (default: cpu)")
+    parser.add_argument(
+        "--runtime", choices=RUNTIMES, default="auto", help="what computes (default: auto)"
+    )
+    parser.add_argument(
+        "--precision", choices=PRECISIONS, default="fp32", help="what it computes in"
+    )
     parser.add_argument(
         "--out",
         type=Path,

@@ -23,6 +23,7 @@ BUNDLED = Path(__file__).parent / "recording"
 """Copied from the output folder of a demo with the default seed, where `render` left it."""
 
 WIDTH, HEIGHT = 320, 240
+IMAGE_SIZE = f"{WIDTH}x{HEIGHT}"
 FRAME_RATE = 10.0
 _VIDEO, _TRUTH = "scene.mp4", "truth.json"
 

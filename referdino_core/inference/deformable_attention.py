@@ -1,0 +1,118 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""Deformable attention through referdino's fused kernels for inference."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from referdino_core.inference.fusion_attention import constant
+from referdino_core.kernels import FusedKernel
+from referdino_core.kernels.cuda import cuda_deformable_attention
+from referdino_core.network.deformable_attention import (
+    DeformableAttention,
+    SpatialShapes,
+    level_sizes,
+)
+
+CORNERS = 4
+
+
+class KernelDeformableAttention(nn.Module):
+    """`DeformableAttention` in three steps: project, one pass of the kernel, project.
+
+    Where a few queries look at many cells, sampling comes before the projection of the values:
+    both are linear, so that only what was sampled needs to be projected.
+    """
+
+    def __init__(self, attention: DeformableAttention, kernel: FusedKernel) -> None:
+        super().__init__()
+        self.kernel = kernel
+        self.heads, self.points = attention.heads, attention.points
+        self.samples = attention.levels * attention.points
+        self.value_proj = attention.value_proj
+        self.output_proj = attention.output_proj
+        offsets, weights = attention.sampling_offsets, attention.attention_weights
+        self.query_proj = side_by_side(offsets, weights)
+
+    def forward(
+        self,
+        query: Tensor,
+        references: Tensor,
+        value: Tensor,
+        spatial_shapes: SpatialShapes,
+        padding: Tensor | None = None,
+    ) -> Tensor:
+        """As `DeformableAttention.forward`, without padding; references (1, ...) serve all."""
+        projections = self.query_proj(query)
+        reads = query.shape[1] * self.heads * self.samples * CORNERS
+        if reads < value.shape[1]:
+            sampled = self.sample_first(projections, references, value, spatial_shapes)
+        else:
+            projected = self.value_proj(value).unflatten(-1, (self.heads, -1))
+            sampled = self.kernel.deformable_inference(
+                projected, spatial_shapes, references, projections, self.points
+            )
+        return self.output_proj(sampled)
+
+    def sample_first(
+        self, projections: Tensor, references: Tensor, value: Tensor, spatial_shapes: SpatialShapes
+    ) -> Tensor:
+        """(N, Q, width) sampled from values that are projected afterwards, head by head."""
+        batch, queries, _ = projections.shape
+        offsets, logits = projections.split(
+            [2 * self.heads * self.samples, self.heads * self.samples], dim=-1
+        )
+        # Every head becomes a query of its own that looks at all channels.
+        rows = [part.unflatten(-1, (self.heads, -1)) for part in (offsets, logits)]
+        rows_of_heads = torch.cat(rows, dim=-1).flatten(1, 2)
+        references = references.repeat_interleave(self.heads, dim=1)
+        arguments = (spatial_shapes, references, rows_of_heads, self.points)
+        sampled = self.kernel.deformable_inference(value.unsqueeze(2), *arguments)
+        ones = value.new_ones(len(value), value.shape[1], 1, 1)
+        inside = self.kernel.deformable_inference(ones, *arguments)
+        # (heads, N * Q, width) times (heads, width, channels); the bias counts where cells are.
+        sampled = sampled.view(batch * queries, self.heads, -1).transpose(0, 1)
+        weight = self.value_proj.weight.unflatten(0, (self.heads, -1)).transpose(1, 2)
+        bias = self.value_proj.bias.unflatten(0, (self.heads, 1, -1))
+        projected = sampled @ weight + inside.view(-1, self.heads, 1).transpose(0, 1) * bias
+        return projected.transpose(0, 1).reshape(batch, queries, -1)
+
+
+class CudaDeformableAttention(nn.Module):
+    """`DeformableAttention` through the fused CUDA kernel."""
+
+    def __init__(self, attention: DeformableAttention) -> None:
+        super().__init__()
+        self.attention = attention
+        # A CUDA graph cannot record the way of a constant from the host to the GPU.
+        self.level_sizes: dict[SpatialShapes, Tensor] = {}
+
+    def forward(
+        self,
+        query: Tensor,
+        references: Tensor,
+        value: Tensor,
+        spatial_shapes: SpatialShapes,
+        padding: Tensor | None = None,
+    ) -> Tensor:
+        """As `DeformableAttention.forward`, without padding; references (1, ...) serve all."""
+        attention = self.attention
+        projected = attention.value_proj(value).unflatten(-1, (attention.heads, -1))
+        logits = attention.attention_weights(query).unflatten(-1, (attention.heads, -1))
+        if spatial_shapes not in self.level_sizes:
+            self.level_sizes[spatial_shapes] = level_sizes(references, spatial_shapes)
+        sizes = self.level_sizes[spatial_shapes]
+        locations = attention.sampling_locations(query, references, sizes)
+        locations = locations.flatten(3, 4).float().contiguous()
+        sampled = cuda_deformable_attention(projected, spatial_shapes, locations, logits)
+        return attention.output_proj(sampled)
+
+
+def side_by_side(first: nn.Linear, second: nn.Linear) -> nn.Linear:
+    """One linear layer whose outputs are those of the first, then those of the second."""
+    joint = nn.Linear(first.in_features, first.out_features + second.out_features)
+    joint.weight = constant(torch.cat([first.weight, second.weight]))
+    joint.bias = constant(torch.cat([first.bias, second.bias]))
+    return joint

@@ -1,0 +1,167 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""Exchanges blocks of the network for faster equivalents, in the precision that is asked for."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar, cast
+
+import torch
+from torch import nn
+
+from referdino_core.inference.deformable_attention import (
+    CudaDeformableAttention,
+    KernelDeformableAttention,
+)
+from referdino_core.inference.fusion_attention import FoldedBidirectionalAttention
+from referdino_core.inference.linear import (
+    PackedLinear,
+    can_pack,
+    pack_feed_forward,
+    pack_swin_feed_forward,
+)
+from referdino_core.inference.stages import GroundingStage, ImageStage, ReadoutStage
+from referdino_core.inference.swin_stage import CachedSwinStage, KernelSwinStage
+from referdino_core.kernels import fused_kernel
+from referdino_core.kernels.cuda import cuda_kernel
+from referdino_core.network.deformable_attention import DeformableAttention
+from referdino_core.network.fusion_encoder import BidirectionalAttention
+from referdino_core.network.image_geometry import Shape
+from referdino_core.network.layers import FeedForward
+from referdino_core.network.referdino import ReferDINO
+from referdino_core.network.swin_transformer import FeedForward as SwinFeedForward
+from referdino_core.network.swin_transformer import SwinStage, SwinTransformer
+
+Block = TypeVar("Block", bound=nn.Module)
+Exchanges = Mapping[type[nn.Module], Callable[[Any], nn.Module]]
+
+FULL_PRECISION = (
+    "box_head",
+    "level_embedding",
+    "reference_point_head",
+    "relative_position_bias_table",
+    "similarity",
+    "time_embedding",
+)
+"""Parts that stay in float32: coordinates, scores and what they follow from."""
+
+
+@dataclass(frozen=True)
+class PreparedStages:
+    """The tensor stages of one model at one image size, in one precision."""
+
+    image: ImageStage
+    grounding: GroundingStage
+    readout: ReadoutStage
+
+
+def copy_stages(model: ReferDINO, size: Shape, precision: torch.dtype) -> PreparedStages:
+    """The stages with blocks of their own over the model's weights, in a precision."""
+    encoder = share_weights(model.image_encoder, precision)
+    grounder = share_weights(model.grounder, precision)
+    readout = share_weights(model.readout, precision)
+    readout.query_positions = grounder.decoder.query_positions
+    readout.boxes = grounder.decoder.refine
+    return PreparedStages(
+        ImageStage(encoder, precision),
+        GroundingStage(grounder, model.image_encoder, size, precision),
+        ReadoutStage(readout, precision, model.device),
+    )
+
+
+def prepare(model: ReferDINO, size: Shape, precision: torch.dtype) -> PreparedStages:
+    """The stages at their fastest on the model's device, for images of (height, width) pixels."""
+    device = model.device
+    # What is made in inference mode could not be used outside of it.
+    with torch.inference_mode(False), torch.no_grad():
+        stages = copy_stages(model, size, precision)
+        prepare_backbone(stages.image.encoder.backbone, size, device)
+        for stage in (stages.image, stages.grounding, stages.readout):
+            prepare_blocks(stage, precision, device)
+    return stages
+
+
+def share_weights(block: Block, precision: torch.dtype) -> Block:
+    """A copy of a block that may be changed; over the same weights where they are float32."""
+    kept: dict[int, Any] = {id(weight): weight for weight in block.parameters()}
+    twin = copy.deepcopy(block, kept).eval()
+    if precision is not torch.float32:
+        lower_precision(twin, precision)
+    return twin
+
+
+def lower_precision(block: nn.Module, precision: torch.dtype) -> None:
+    """Convert a block's weights, but for those of `FULL_PRECISION`."""
+    for name, child in block.named_children():
+        if name not in FULL_PRECISION:
+            lower_precision(child, precision)
+    for name, weight in block.named_parameters(recurse=False):
+        if name not in FULL_PRECISION:
+            lowered = nn.Parameter(weight.detach().to(precision), requires_grad=False)
+            setattr(block, name, lowered)
+
+
+def exchange(block: nn.Module, exchanges: Exchanges) -> None:
+    """Replace every descendant of a type in `exchanges` by what its function makes of it."""
+    for name, child in block.named_children():
+        make = exchanges.get(type(child))
+        if make is None:
+            exchange(child, exchanges)
+        else:
+            setattr(block, name, make(child))
+
+
+def exchange_swin_stages(
+    backbone: SwinTransformer, size: Shape, make: Callable[[SwinStage, int, int], nn.Module]
+) -> None:
+    """Replace every stage of a backbone by one that is made for images of `size` in pixels."""
+    height, width = (-(-side // 4) for side in size)
+    for place, stage in enumerate(backbone.layers):
+        backbone.layers[place] = make(cast(SwinStage, stage), height, width)
+        height, width = -(-height // 2), -(-width // 2)
+
+
+def prepare_backbone(backbone: SwinTransformer, size: Shape, device: torch.device) -> None:
+    """Fix a backbone to images of `size`, with the CPU kernel where there is one."""
+    kernel = fused_kernel() if device.type == "cpu" else None
+    if kernel is None:
+        exchange_swin_stages(backbone, size, CachedSwinStage)
+    else:
+        exchange_swin_stages(
+            backbone, size, lambda stage, h, w: KernelSwinStage(stage, h, w, kernel)
+        )
+
+
+def prepare_blocks(block: nn.Module, precision: torch.dtype, device: torch.device) -> None:
+    """Exchange whatever has a faster equivalent on this device, in this precision."""
+    exchanges: dict[type[nn.Module], Callable[[Any], nn.Module]] = {
+        BidirectionalAttention: FoldedBidirectionalAttention
+    }
+    kernel = fused_kernel() if device.type == "cpu" else None
+    if kernel is not None:
+        exchanges[DeformableAttention] = lambda found: KernelDeformableAttention(found, kernel)
+    if device.type == "cuda" and cuda_kernel() is not None:
+        exchanges[DeformableAttention] = CudaDeformableAttention
+    exchange(block, exchanges)
+    if device.type == "cpu" and precision is torch.bfloat16 and can_pack():
+        exchange(
+            block,
+            {FeedForward: pack_feed_forward, SwinFeedForward: pack_swin_feed_forward},
+        )
+        pack_linear_layers(block)
+
+
+def pack_linear_layers(block: nn.Module) -> None:
+    """Replace the bfloat16 linear layers of a block, whose weights nobody else reads."""
+    for name, child in block.named_children():
+        if isinstance(child, KernelDeformableAttention):
+            # The values' projection stays: its weight is also read apart from the layer.
+            for part in ("query_proj", "output_proj"):
+                setattr(child, part, PackedLinear(getattr(child, part)))
+        elif isinstance(child, nn.Linear) and child.weight.dtype is torch.bfloat16:
+            setattr(block, name, PackedLinear(child))
+        else:
+            pack_linear_layers(child)

@@ -1,0 +1,266 @@
+// Copyright 2026 The referdino authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// Multi-scale deformable attention on the CPU, for inference: softmax, sampling places and the weighted
+// sum in one pass over the queries, from what the linear layers give.
+//
+//   value       (batch, cells, heads, channels)        float32 or bfloat16
+//   offsets     (batch, queries, heads, levels, points, 2), then in the same row
+//               (batch, queries, heads, levels, points) logits: one row of both per query, like value
+//   references  (batches, queries, levels, 2 or 4) float32: points x, y or boxes cx, cy, w, h in 0..1;
+//               one batch serves all
+//   output      (batch, queries, heads, channels)      like value
+//
+// Places and sums are float32 throughout.
+
+#include "numbers.h"
+
+#include <algorithm>
+#include <vector>
+
+#define REFERDINO_EXPORT extern "C" __attribute__((visibility("default")))
+
+namespace {
+
+using namespace referdino;
+
+constexpr Index kMostSamples = 64;  // levels * points; the caller sees to it
+
+struct Attention {
+  Index batch;
+  Index reference_batch;
+  Index queries;
+  Index heads;
+  Index channels;
+  Index levels;
+  Index points;
+  Index reference_size;
+  Index cells;
+  const Index* level_sizes;  // height, width of each level
+  const float* references;
+
+  Index samples() const { return levels * points; }
+  const float* reference(Index image, Index query) const {
+    const Index row = (reference_batch == 1 ? 0 : image) * queries + query;
+    return references + row * levels * reference_size;
+  }
+};
+
+// The constants of each sample's level, spelled out so that several samples are worked on at once.
+struct Levels {
+  float width[kMostSamples];
+  float height[kMostSamples];
+  std::int32_t columns[kMostSamples];
+  std::int32_t rows[kMostSamples];
+  std::int32_t first_cell[kMostSamples];
+
+  explicit Levels(const Attention& a) {
+    Index sample = 0;
+    std::int32_t cells = 0;
+    for (Index level = 0; level < a.levels; ++level) {
+      const auto tall = static_cast<std::int32_t>(a.level_sizes[2 * level]);
+      const auto wide = static_cast<std::int32_t>(a.level_sizes[2 * level + 1]);
+      for (Index point = 0; point < a.points; ++point, ++sample) {
+        width[sample] = static_cast<float>(wide);
+        height[sample] = static_cast<float>(tall);
+        columns[sample] = wide;
+        rows[sample] = tall;
+        first_cell[sample] = cells;
+      }
+      cells += tall * wide;
+    }
+  }
+};
+
+// A query's references in cells, per sample: place = centre + offset * reach.
+struct Reference {
+  float x[kMostSamples];
+  float y[kMostSamples];
+  float reach_x[kMostSamples];
+  float reach_y[kMostSamples];
+
+  Reference(const Attention& a, const Levels& levels, Index image, Index query) {
+    const float* entry = a.reference(image, query);
+    const float share = 0.5f / static_cast<float>(a.points);
+    for (Index s = 0; s < a.samples(); ++s) {
+      const float* level = entry + s / a.points * a.reference_size;
+      x[s] = level[0] * levels.width[s] - 0.5f;
+      y[s] = level[1] * levels.height[s] - 0.5f;
+      reach_x[s] = a.reference_size == 2 ? 1.0f : share * level[2] * levels.width[s];
+      reach_y[s] = a.reference_size == 2 ? 1.0f : share * level[3] * levels.height[s];
+    }
+  }
+};
+
+// The four cells around each sample of one head, and the weight of each.
+struct Corners {
+  std::int32_t cell[4][kMostSamples];
+  float weight[4][kMostSamples];
+};
+
+struct Side {
+  std::int32_t before;
+  std::int32_t after;
+  float share_before;
+  float share_after;
+};
+
+// Free of branches, so that compilers make vector code of it.
+inline Side find_side(float place, std::int32_t cells) {
+  // Beyond -1 and `cells` nothing is reached; what is not a number goes there too.
+  const float last = static_cast<float>(cells);
+  const float low = place > -2.0f ? place : -2.0f;
+  const float bounded = low < last ? low : last;
+  const std::int32_t truncated = static_cast<std::int32_t>(bounded);
+  const std::int32_t before = truncated - (bounded < static_cast<float>(truncated));
+  const std::int32_t after = before + 1;
+  const float fraction = bounded - static_cast<float>(before);
+  Side side;
+  side.share_before = static_cast<float>((before >= 0) & (before < cells)) * (1.0f - fraction);
+  side.share_after = static_cast<float>((after >= 0) & (after < cells)) * fraction;
+  side.before = std::min(std::max(before, 0), cells - 1);
+  side.after = std::min(std::max(after, 0), cells - 1);
+  return side;
+}
+
+// Turns logits into weights that sum to one.
+inline void softmax(float* logits, Index count) {
+  Index padded = count;
+  while (padded % kLanes != 0) logits[padded++] = -1e30f;
+  Lanes largest = load_lanes(logits);
+  for (Index s = kLanes; s < padded; s += kLanes) {
+    largest = larger_of(largest, load_lanes(logits + s));
+  }
+  const float most = largest_of(largest);
+  Lanes sum = {};
+  for (Index s = 0; s < padded; s += kLanes) {
+    const Lanes share = exponential(load_lanes(logits + s) - most);
+    store_lanes(share, logits + s);
+    sum += share;
+  }
+  const float scale = 1.0f / sum_of(sum);
+  for (Index s = 0; s < padded; s += kLanes) store_lanes(load_lanes(logits + s) * scale, logits + s);
+}
+
+template <typename Number>
+inline void read(const Number* source, Index count, float* target) {
+  Index i = 0;
+  for (; i + kLanes <= count; i += kLanes) store_lanes(load_lanes(source + i), target + i);
+  for (; i < count; ++i) target[i] = load(source + i);
+}
+
+template <typename Number>
+void find_corners(const Attention& a, const Levels& levels, const Reference& reference,
+                  const Number* offsets, const Number* logits, Corners& corners) {
+  alignas(32) float weights[kMostSamples + kLanes] = {};
+  alignas(32) float moves[2 * kMostSamples];
+  const Index samples = a.samples();
+  read(logits, samples, weights);
+  read(offsets, 2 * samples, moves);
+  softmax(weights, samples);
+#pragma omp simd
+  for (Index s = 0; s < samples; ++s) {
+    const Side x = find_side(reference.x[s] + moves[2 * s] * reference.reach_x[s], levels.columns[s]);
+    const Side y = find_side(reference.y[s] + moves[2 * s + 1] * reference.reach_y[s], levels.rows[s]);
+    const std::int32_t upper = levels.first_cell[s] + y.before * levels.columns[s];
+    const std::int32_t lower = levels.first_cell[s] + y.after * levels.columns[s];
+    corners.cell[0][s] = upper + x.before;
+    corners.cell[1][s] = upper + x.after;
+    corners.cell[2][s] = lower + x.before;
+    corners.cell[3][s] = lower + x.after;
+    corners.weight[0][s] = weights[s] * y.share_before * x.share_before;
+    corners.weight[1][s] = weights[s] * y.share_before * x.share_after;
+    corners.weight[2][s] = weights[s] * y.share_after * x.share_before;
+    corners.weight[3][s] = weights[s] * y.share_after * x.share_after;
+  }
+}
+
+template <typename Number, Index Blocks>
+inline void add_up(const Corners& corners, Index samples, const Number* value, Index stride,
+                   Number* output) {
+  Lanes sum[Blocks] = {};
+  for (Index s = 0; s < samples; ++s) {
+    for (int corner = 0; corner < 4; ++corner) {
+      const Number* cell = value + corners.cell[corner][s] * stride;
+      const float weight = corners.weight[corner][s];
+      for (Index b = 0; b < Blocks; ++b) sum[b] += weight * load_lanes(cell + b * kLanes);
+    }
+  }
+  for (Index b = 0; b < Blocks; ++b) store_lanes(sum[b], output + b * kLanes);
+}
+
+template <typename Number>
+void add_up_any(const Corners& corners, Index samples, Index channels, const Number* value,
+                Index stride, Number* output) {
+  Index c = 0;
+  for (; c + 4 * kLanes <= channels; c += 4 * kLanes) {
+    add_up<Number, 4>(corners, samples, value + c, stride, output + c);
+  }
+  for (; c + kLanes <= channels; c += kLanes) {
+    add_up<Number, 1>(corners, samples, value + c, stride, output + c);
+  }
+  for (; c < channels; ++c) {
+    float sum = 0.0f;
+    for (Index s = 0; s < samples; ++s) {
+      for (int corner = 0; corner < 4; ++corner) {
+        sum += corners.weight[corner][s] * load(value + corners.cell[corner][s] * stride + c);
+      }
+    }
+    store(sum, output + c);
+  }
+}
+
+template <typename Number>
+void attend(const Attention& a, const void* value, const void* projections, void* output,
+            int threads) {
+  const auto* source = static_cast<const Number*>(value);
+  const auto* rows = static_cast<const Number*>(projections);
+  auto* target = static_cast<Number*>(output);
+  const Index samples = a.samples();
+  const Index stride = a.heads * a.channels;
+  const Index row_size = a.heads * samples * 3;
+  const Levels levels(a);
+#pragma omp parallel for collapse(2) schedule(static) num_threads(threads)
+  for (Index image = 0; image < a.batch; ++image) {
+    for (Index query = 0; query < a.queries; ++query) {
+      const Reference reference(a, levels, image, query);
+      const Number* row = rows + (image * a.queries + query) * row_size;
+      Corners corners;
+      for (Index head = 0; head < a.heads; ++head) {
+        find_corners(a, levels, reference, row + head * samples * 2,
+                     row + (2 * a.heads + head) * samples, corners);
+        const Number* origin = source + image * a.cells * stride + head * a.channels;
+        Number* sum = target + (image * a.queries + query) * stride + head * a.channels;
+        if (a.channels == 4 * kLanes) {
+          add_up<Number, 4>(corners, samples, origin, stride, sum);
+        } else if (a.channels == 2 * kLanes) {
+          add_up<Number, 2>(corners, samples, origin, stride, sum);
+        } else {
+          add_up_any(corners, samples, a.channels, origin, stride, sum);
+        }
+      }
+    }
+  }
+}
+
+}  // namespace
+
+// 0, or 1 where there are more samples than the kernel has room for.
+REFERDINO_EXPORT int referdino_deformable_inference(
+    const void* value, const Index* level_sizes, const float* references, const void* projections,
+    void* output, Index batch, Index reference_batch, Index queries, Index heads, Index channels,
+    Index levels, Index points, Index reference_size, int is_bfloat16, int threads) {
+  if (levels * points > kMostSamples) return 1;
+  Index cells = 0;
+  for (Index level = 0; level < levels; ++level) {
+    cells += level_sizes[2 * level] * level_sizes[2 * level + 1];
+  }
+  const Attention a{batch,  reference_batch, queries, heads,       channels,  levels,
+                    points, reference_size,  cells,   level_sizes, references};
+  if (is_bfloat16 != 0) {
+    attend<BFloat16>(a, value, projections, output, threads);
+  } else {
+    attend<float>(a, value, projections, output, threads);
+  }
+  return 0;
+}

@@ -1,0 +1,113 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""The interface between a session and whatever computes the network."""
+
+from __future__ import annotations
+
+import abc
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from referdino_core.network.image_geometry import Shape
+from referdino_core.network.object_memory import Window
+from referdino_core.network.readout import SlotReadings
+from referdino_core.network.referdino import ReferDINO
+from referdino_core.network.text_encoder import TextFeatures
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+"""The precisions of the tensor stages, by name."""
+
+
+def nothing(fraction: float, phase: str) -> None:
+    """Hear of progress and do nothing about it."""
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Whoever waits for a runtime to get ready.
+
+    Attributes:
+        on_progress: told, from any thread, how much is done (0 to 1) and of what.
+        cancelled: set to give up; what was under way then raises.
+    """
+
+    on_progress: Callable[[float, str], None] = nothing
+    cancelled: threading.Event = field(default_factory=threading.Event)
+
+
+@dataclass(frozen=True)
+class EncodedImage:
+    """One image as the image encoder leaves it, in the runtime's precision and on its device.
+
+    Attributes:
+        tokens: (1, S, d). finest: (1, C, h, w) backbone map at stride 4.
+    """
+
+    tokens: Tensor
+    finest: Tensor
+
+
+@dataclass(frozen=True)
+class FrameGrounding:
+    """What one frame says about N commands; float32 but for the mask features.
+
+    Attributes:
+        queries: (N, Q, d) surviving queries. references: (N, Q, 4) their boxes, in [0, 1].
+        text: (N, L, d) fused text; where L is padded, rows beyond a sentence mean nothing.
+        mask_features: (N, d, h, w) at stride 4, in the runtime's precision.
+    """
+
+    queries: Tensor
+    references: Tensor
+    text: Tensor
+    mask_features: Tensor
+
+
+class Stages(abc.ABC):
+    """The text encoder and the three tensor stages of one model on one runtime.
+
+    The text encoder, which runs once per command, is PyTorch's in float32 everywhere.
+
+    Attributes:
+        name: of the runtime. precision: of the tensor stages, a key of `DTYPES`.
+        device: where the stages' tensors live.
+    """
+
+    name: str
+
+    def __init__(self, model: ReferDINO, precision: str) -> None:
+        self.model = model
+        self.precision = precision
+        self.device = model.device
+
+    def encode_text(self, sentences: Sequence[Tensor]) -> TextFeatures:
+        """Encode sentences of (L_i,) int64 token ids each, special tokens included.
+
+        Raises:
+            CommandError: a sentence is longer than the runtime takes.
+        """
+        return self.model.text_encoder(sentences)
+
+    @abc.abstractmethod
+    def fit(self, size: Shape) -> None:
+        """Get ready for images of (height, width) pixels; may take long, and then says so.
+
+        Raises:
+            ReferDINOError: the runtime cannot be had, or not for this size.
+        """
+
+    @abc.abstractmethod
+    def encode_image(self, pixels: Tensor) -> EncodedImage:
+        """Encode (1, 3, H, W) float32 pixels of the size that was fitted."""
+
+    @abc.abstractmethod
+    def ground(self, image: EncodedImage, text: TextFeatures) -> FrameGrounding:
+        """Ground N sentences in one image."""
+
+    @abc.abstractmethod
+    def read(self, window: Window, mask_features: Tensor) -> SlotReadings:
+        """Read N windows; `mask_features` (N, d, h, w) are those of the newest frame."""

@@ -1,0 +1,96 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""The plugin library that brings deformable attention to TensorRT."""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+import os
+from pathlib import Path
+
+import referdino_core
+from referdino_core.runtime.tensorrt.errors import TensorRTUnavailable
+from referdino_core.runtime.tensorrt.library import trt
+
+PLUGIN_NAME = "ReferdinoDeformableAttention"
+PLUGIN_VERSION = "1"
+PLUGIN_NAMESPACE = "referdino"
+LIBRARY_NAME = "libreferdino_trt_plugins.so"
+PATH_VARIABLE = "REFERDINO_TRT_PLUGINS"
+
+
+def find_library() -> Path | None:
+    """The plugin library: what $REFERDINO_TRT_PLUGINS names, a file or its folder, else the one
+    beside the kernels; None where there is none.
+
+    Raises:
+        TensorRTUnavailable: the variable is set and names nothing that is there.
+    """
+    named = os.environ.get(PATH_VARIABLE)
+    if named:
+        path = Path(named).expanduser()
+        path = path / LIBRARY_NAME if path.is_dir() else path
+        if not path.is_file():
+            raise TensorRTUnavailable(
+                f"{path} is missing, where {PATH_VARIABLE} says that the TensorRT plugin is."
+            )
+        return path
+    path = Path(referdino_core.__file__).parent / "kernels" / LIBRARY_NAME
+    return path if path.is_file() else None
+
+
+def required_library() -> Path:
+    """The plugin library.
+
+    Raises:
+        TensorRTUnavailable: there is none.
+    """
+    path = find_library()
+    if path is None:
+        raise TensorRTUnavailable(
+            f"the exported network contains {PLUGIN_NAME}, but {LIBRARY_NAME} is missing: build it "
+            f"with CMake in trt_plugins/ and point {PATH_VARIABLE} at it, or export the network "
+            "again with the gather-based deformable attention."
+        )
+    return path
+
+
+def contains_plugin(onnx: Path) -> bool:
+    """Whether a network needs the plugin: an ONNX file spells its operators out."""
+    if onnx.stat().st_size == 0:
+        return False
+    with onnx.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return content.find(PLUGIN_NAME.encode()) >= 0
+
+
+def library_checksum(path: Path) -> str:
+    """The SHA-256 sum of a plugin library as 64 hexadecimal digits."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def load_library(path: Path) -> None:
+    """Register the plugin with TensorRT; once is enough, a second time does no harm.
+
+    Raises:
+        TensorRTUnavailable: the library cannot be loaded, or brings another plugin.
+    """
+    registry: trt.IPluginRegistry = trt.get_plugin_registry()
+    if _is_registered(registry):
+        return
+    handle = registry.load_library(str(path))
+    if not _is_registered(registry):
+        state = "cannot be loaded" if handle is None else "was loaded without effect"
+        raise TensorRTUnavailable(
+            f"{path} {state}: it does not bring {PLUGIN_NAME} {PLUGIN_VERSION} to TensorRT "
+            f"{trt.__version__}; build it again against this release."
+        )
+
+
+def _is_registered(registry: trt.IPluginRegistry) -> bool:
+    wanted = (PLUGIN_NAME, PLUGIN_VERSION, PLUGIN_NAMESPACE)
+    return any(
+        isinstance(creator, trt.IPluginCreatorV3One)
+        and (creator.name, creator.plugin_version, creator.plugin_namespace) == wanted
+        for creator in registry.all_creators
+    )

@@ -1,0 +1,80 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""The stages in PyTorch: prepared for one image size, on a CPU or an NVIDIA GPU."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from referdino_core.inference.preparation import prepare
+from referdino_core.network.image_geometry import Shape
+from referdino_core.network.object_memory import Window
+from referdino_core.network.readout import SlotReadings
+from referdino_core.network.referdino import ReferDINO
+from referdino_core.network.text_encoder import TextFeatures
+from referdino_core.runtime.graphed_stage import GraphedStage, Stage
+from referdino_core.runtime.stages import (
+    DTYPES,
+    EncodedImage,
+    FrameGrounding,
+    Stages,
+)
+
+
+class TorchStages(Stages):
+    """PyTorch's operators and referdino's kernels; always there."""
+
+    name = "torch"
+
+    def __init__(self, model: ReferDINO, precision: str) -> None:
+        super().__init__(model, precision)
+        self.size: Shape | None = None
+        self.image: Stage
+        self.grounding: Stage
+        self.readout: Stage
+
+    def fit(self, size: Shape) -> None:
+        """Prepare for images of that size; takes well under a second."""
+        if size == self.size:
+            return
+        stages = prepare(self.model, size, DTYPES[self.precision])
+        self.image, self.grounding, self.readout = stages.image, stages.grounding, stages.readout
+        if self.device.type == "cuda":
+            self.image = GraphedStage(stages.image)
+            self.grounding = GraphedStage(stages.grounding, in_place=frozenset((0, 1)))
+            self.readout = GraphedStage(stages.readout)
+        self.size = size
+
+    def encode_image(self, pixels: Tensor) -> EncodedImage:
+        """Encode pixels of the size that was fitted."""
+        return EncodedImage(*self.image(pixels))
+
+    def ground(self, image: EncodedImage, text: TextFeatures) -> FrameGrounding:
+        """Ground N sentences in one image."""
+        queries, references, fused_text, mask_features = self.grounding(
+            image.tokens,
+            image.finest,
+            text.tokens,
+            text.padding,
+            text.attention,
+            text.positions,
+        )
+        if self.device.type == "cuda":
+            # The next replay overwrites what the object memory remembers.
+            queries, references, fused_text = (
+                tensor.clone() for tensor in (queries, references, fused_text)
+            )
+        return FrameGrounding(queries, references, fused_text, mask_features)
+
+    def read(self, window: Window, mask_features: Tensor) -> SlotReadings:
+        """Read N windows."""
+        return SlotReadings(
+            *self.readout(
+                window.queries,
+                window.references[:, -1],
+                window.text,
+                window.text_padding,
+                window.ages,
+                mask_features,
+            )
+        )
