@@ -33,6 +33,7 @@ from sensor_msgs.msg import Image
 from tqdm import tqdm
 
 from referdino_ros.image_conversion import image_message
+from referdino_ros.transport import use_roomy_shared_memory
 
 NODE = "latency_node"
 SLACK = 0.050  # seconds beyond two inference times
@@ -153,6 +154,7 @@ def main() -> None:
         return
     os.environ["ROS_DOMAIN_ID"] = str(options.domain)
     os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+    use_roomy_shared_memory()
     processes = [start_node(options), start_camera(options)]
     try:
         report(options, listen(options))

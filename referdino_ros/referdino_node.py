@@ -320,8 +320,9 @@ class ReferDINONode(LifecycleNodeMixin, Node):
 
     def _report_failure(self, error: Exception) -> None:
         """Runs in the worker's thread."""
-        if not self.context.ok():
-            return  # the process is ending, and nothing can be published any more
+        if not self.context.ok() or self._cancelled.is_set():
+            return  # the process is ending, or the model is being freed: nobody waits any more
+        self._preparing = ""
         if isinstance(error, ReferDINOError):
             self._errors.report("image", str(error))
             return

@@ -32,6 +32,8 @@ class KernelDeformableAttention(nn.Module):
         self.heads, self.points = attention.heads, attention.points
         self.samples = attention.levels * attention.points
         self.value_proj = attention.value_proj
+        self.value_weight = constant(attention.value_proj.weight)
+        self.value_bias = constant(attention.value_proj.bias)
         self.output_proj = attention.output_proj
         offsets, weights = attention.sampling_offsets, attention.attention_weights
         self.query_proj = side_by_side(offsets, weights)
@@ -74,8 +76,8 @@ class KernelDeformableAttention(nn.Module):
         inside = self.kernel.deformable_inference(ones, *arguments)
         # (heads, N * Q, width) times (heads, width, channels); the bias counts where cells are.
         sampled = sampled.view(batch * queries, self.heads, -1).transpose(0, 1)
-        weight = self.value_proj.weight.unflatten(0, (self.heads, -1)).transpose(1, 2)
-        bias = self.value_proj.bias.unflatten(0, (self.heads, 1, -1))
+        weight = self.value_weight.unflatten(0, (self.heads, -1)).transpose(1, 2)
+        bias = self.value_bias.unflatten(0, (self.heads, 1, -1))
         projected = sampled @ weight + inside.view(-1, self.heads, 1).transpose(0, 1) * bias
         return projected.transpose(0, 1).reshape(batch, queries, -1)
 

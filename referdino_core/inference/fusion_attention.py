@@ -53,14 +53,16 @@ class FoldedBidirectionalAttention(nn.Module):
         length = text.shape[1]
         keys = self.split(self.l_proj(text))
         offsets = (keys @ self.key_bias).flatten(1)[:, None]
-        logits = image @ (keys @ self.key_weight).flatten(1, 2).transpose(1, 2) + offsets
+        keys = (keys @ self.key_weight).flatten(1, 2)
 
-        per_head = logits.unflatten(-1, (self.heads, length))
+        per_head = (image @ keys.transpose(1, 2) + offsets).unflatten(-1, (self.heads, length))
         to_text = per_head.masked_fill(text_padding[:, None, None], -torch.inf).softmax(-1)
         values = (self.split(self.values_l_proj(text)) @ self.image_output).flatten(1, 2)
         image_update = to_text.flatten(-2) @ values + self.image_output_bias
 
-        to_image = logits.softmax(1).transpose(1, 2)
+        # Computed anew, transposed: cheaper than a softmax down the columns. What a text token adds
+        # to all its logits, the softmax takes away.
+        to_image = (keys @ image.transpose(1, 2)).softmax(-1)
         seen = (to_image @ image).unflatten(1, (self.heads, length))
         text_update = seen @ self.image_value + self.image_value_bias
         return image_update, self.out_l_proj(text_update.transpose(1, 2).flatten(-2))

@@ -1,9 +1,11 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Linear layers in bfloat16 with weights laid out once for the CPU's matrix instructions."""
+"""Linear layers and feed-forward networks for CPUs: weights laid out once, work sized to caches."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Literal
 
 import torch
@@ -13,6 +15,15 @@ from referdino_core.network.layers import FeedForward
 from referdino_core.network.swin_transformer import FeedForward as SwinFeedForward
 
 Activation = Literal["none", "relu", "gelu"]
+
+HIDDEN_AT_ONCE = 2**20
+"""Numbers between the layers of a feed-forward network that are worked on together."""
+
+_ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "none": nn.Identity,
+    "relu": partial(nn.ReLU, inplace=True),
+    "gelu": nn.GELU,
+}
 
 
 def can_pack() -> bool:
@@ -44,24 +55,42 @@ class PackedLinear(nn.Module):
         )
 
 
-class PackedFeedForward(nn.Module):
-    """A feed-forward network of two packed layers, the activation inside the first."""
+class BlockwiseFeedForward(nn.Module):
+    """A feed-forward network, some tokens at a time, so that what is between its layers stays in
+    the processor's cache.
 
-    def __init__(self, first: nn.Linear, second: nn.Linear, activation: Activation) -> None:
+    Args:
+        first, second: the layers. activation: between them.
+        precision: bfloat16 packs the layers.
+    """
+
+    def __init__(
+        self, first: nn.Linear, second: nn.Linear, activation: Activation, precision: torch.dtype
+    ) -> None:
         super().__init__()
-        self.first = PackedLinear(first, activation)
-        self.second = PackedLinear(second)
+        self.tokens_at_once = max(1, HIDDEN_AT_ONCE // first.out_features)
+        self.first: nn.Module
+        self.second: nn.Module
+        if precision is torch.bfloat16 and can_pack():
+            self.first, self.second = PackedLinear(first, activation), PackedLinear(second)
+        else:
+            self.first = nn.Sequential(first, _ACTIVATIONS[activation]())
+            self.second = second
 
     def forward(self, features: Tensor) -> Tensor:
-        """(..., width) bfloat16 to (..., width)."""
-        return self.second(self.first(features))
+        """(..., width) to (..., width)."""
+        tokens = features.flatten(0, -2)
+        if len(tokens) <= self.tokens_at_once:
+            return self.second(self.first(features))
+        parts = [self.second(self.first(part)) for part in tokens.split(self.tokens_at_once)]
+        return torch.cat(parts).view(features.shape)
 
 
-def pack_feed_forward(block: FeedForward) -> PackedFeedForward:
+def blockwise(block: FeedForward, precision: torch.dtype) -> BlockwiseFeedForward:
     """A transformer's feed-forward network."""
-    return PackedFeedForward(block.linear1, block.linear2, "relu")
+    return BlockwiseFeedForward(block.linear1, block.linear2, "relu", precision)
 
 
-def pack_swin_feed_forward(block: SwinFeedForward) -> PackedFeedForward:
+def blockwise_swin(block: SwinFeedForward, precision: torch.dtype) -> BlockwiseFeedForward:
     """Swin's feed-forward network."""
-    return PackedFeedForward(block.fc1, block.fc2, "gelu")
+    return BlockwiseFeedForward(block.fc1, block.fc2, "gelu", precision)

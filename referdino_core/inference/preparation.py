@@ -19,9 +19,9 @@ from referdino_core.inference.deformable_attention import (
 from referdino_core.inference.fusion_attention import FoldedBidirectionalAttention
 from referdino_core.inference.linear import (
     PackedLinear,
+    blockwise,
+    blockwise_swin,
     can_pack,
-    pack_feed_forward,
-    pack_swin_feed_forward,
 )
 from referdino_core.inference.stages import GroundingStage, ImageStage, ReadoutStage
 from referdino_core.inference.swin_stage import CachedSwinStage, KernelSwinStage
@@ -146,22 +146,22 @@ def prepare_blocks(block: nn.Module, precision: torch.dtype, device: torch.devic
     if device.type == "cuda" and cuda_kernel() is not None:
         exchanges[DeformableAttention] = CudaDeformableAttention
     exchange(block, exchanges)
-    if device.type == "cpu" and precision is torch.bfloat16 and can_pack():
+    if device.type == "cpu":
         exchange(
             block,
-            {FeedForward: pack_feed_forward, SwinFeedForward: pack_swin_feed_forward},
+            {
+                FeedForward: lambda found: blockwise(found, precision),
+                SwinFeedForward: lambda found: blockwise_swin(found, precision),
+            },
         )
-        pack_linear_layers(block)
+        if precision is torch.bfloat16 and can_pack():
+            pack_linear_layers(block)
 
 
 def pack_linear_layers(block: nn.Module) -> None:
-    """Replace the bfloat16 linear layers of a block, whose weights nobody else reads."""
+    """Replace the bfloat16 linear layers of a block."""
     for name, child in block.named_children():
-        if isinstance(child, KernelDeformableAttention):
-            # The values' projection stays: its weight is also read apart from the layer.
-            for part in ("query_proj", "output_proj"):
-                setattr(child, part, PackedLinear(getattr(child, part)))
-        elif isinstance(child, nn.Linear) and child.weight.dtype is torch.bfloat16:
+        if isinstance(child, nn.Linear) and child.weight.dtype is torch.bfloat16:
             setattr(block, name, PackedLinear(child))
         else:
             pack_linear_layers(child)

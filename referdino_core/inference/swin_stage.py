@@ -38,7 +38,9 @@ class KernelSwinBlock(nn.Module):
         self.qkv, self.proj = attention.qkv, attention.proj
         # What a cell beyond the border, a zero, is projected to.
         self.padding = constant(attention.qkv.bias)
-        self.bias = constant(attention.bias().float())
+        # By key, then by query, whose number the kernel wants in eights.
+        bias = attention.bias().float().transpose(1, 2)
+        self.bias = constant(F.pad(bias, (0, -bias.shape[-1] % 8)))
         cells = torch.arange(height * width, dtype=torch.int32).view(1, height, width, 1)
         cells = F.pad(cells, (0, 0, 0, -width % window, 0, -height % window), value=BEYOND)
         regions = None
@@ -105,7 +107,8 @@ class CachedSwinStage(nn.Module):
         self.blocks = stage.blocks
         self.downsample = stage.downsample
         height, width = height + -height % stage.window, width + -width % stage.window
-        mask = shifted_window_mask(height, width, stage.window, torch.device("cpu"))
+        device = next(stage.parameters()).device
+        mask = shifted_window_mask(height, width, stage.window, device)
         for block in cast(Iterable[SwinBlock], stage.blocks):
             block.attn = CachedWindowAttention(block.attn, mask if block.shift else None)
 

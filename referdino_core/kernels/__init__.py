@@ -183,7 +183,8 @@ class FusedKernel:
             padding: (3 C,) what a cell beyond the border projects to.
             window_cells: (windows, size) int32 cell of every place in every window, -1 beyond.
             regions: (windows, size) uint8, cells of different regions do not see each other.
-            bias: (heads, size, size) added to the logits.
+            bias: (heads, size, padded) added to the logits of every key and query, the number of
+                queries padded to a multiple of 8.
 
         Returns:
             (N, cells, C) like the projections; C / heads is a multiple of 8.

@@ -178,25 +178,25 @@ void find_corners(const Attention& a, const Levels& levels, const Reference& ref
 template <typename Number, Index Blocks>
 inline void add_up(const Corners& corners, Index samples, const Number* value, Index stride,
                    Number* output) {
-  Lanes sum[Blocks] = {};
+  WideLanes sum[Blocks] = {};
   for (Index s = 0; s < samples; ++s) {
     for (int corner = 0; corner < 4; ++corner) {
       const Number* cell = value + corners.cell[corner][s] * stride;
       const float weight = corners.weight[corner][s];
-      for (Index b = 0; b < Blocks; ++b) sum[b] += weight * load_lanes(cell + b * kLanes);
+      for (Index b = 0; b < Blocks; ++b) sum[b] += weight * load_wide(cell + b * kWide);
     }
   }
-  for (Index b = 0; b < Blocks; ++b) store_lanes(sum[b], output + b * kLanes);
+  for (Index b = 0; b < Blocks; ++b) store_wide(sum[b], output + b * kWide);
 }
 
 template <typename Number>
 void add_up_any(const Corners& corners, Index samples, Index channels, const Number* value,
                 Index stride, Number* output) {
   Index c = 0;
-  for (; c + 4 * kLanes <= channels; c += 4 * kLanes) {
-    add_up<Number, 4>(corners, samples, value + c, stride, output + c);
+  for (; c + 2 * kWide <= channels; c += 2 * kWide) {
+    add_up<Number, 2>(corners, samples, value + c, stride, output + c);
   }
-  for (; c + kLanes <= channels; c += kLanes) {
+  for (; c + kWide <= channels; c += kWide) {
     add_up<Number, 1>(corners, samples, value + c, stride, output + c);
   }
   for (; c < channels; ++c) {
@@ -231,10 +231,10 @@ void attend(const Attention& a, const void* value, const void* projections, void
                      row + (2 * a.heads + head) * samples, corners);
         const Number* origin = source + image * a.cells * stride + head * a.channels;
         Number* sum = target + (image * a.queries + query) * stride + head * a.channels;
-        if (a.channels == 4 * kLanes) {
-          add_up<Number, 4>(corners, samples, origin, stride, sum);
-        } else if (a.channels == 2 * kLanes) {
+        if (a.channels == 2 * kWide) {
           add_up<Number, 2>(corners, samples, origin, stride, sum);
+        } else if (a.channels == kWide) {
+          add_up<Number, 1>(corners, samples, origin, stride, sum);
         } else {
           add_up_any(corners, samples, a.channels, origin, stride, sum);
         }

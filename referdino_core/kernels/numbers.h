@@ -24,6 +24,12 @@ typedef std::int32_t IntLanes __attribute__((vector_size(4 * kLanes), aligned(4)
 typedef std::uint32_t BitLanes __attribute__((vector_size(4 * kLanes), aligned(4), may_alias));
 typedef std::uint16_t HalfLanes __attribute__((vector_size(2 * kLanes), aligned(2), may_alias));
 
+// Sixteen at a time, for what streams through memory.
+constexpr Index kWide = 16;
+typedef float WideLanes __attribute__((vector_size(4 * kWide), aligned(4), may_alias));
+typedef std::uint32_t WideBits __attribute__((vector_size(4 * kWide), aligned(4), may_alias));
+typedef std::uint16_t WideHalves __attribute__((vector_size(2 * kWide), aligned(2), may_alias));
+
 inline float load(const float* number) { return *number; }
 inline float load(const BFloat16* number) {
   const std::uint32_t bits = static_cast<std::uint32_t>(number->bits) << 16;
@@ -36,6 +42,14 @@ inline Lanes load_lanes(const float* numbers) { return *reinterpret_cast<const L
 inline Lanes load_lanes(const BFloat16* numbers) {
   const HalfLanes halves = *reinterpret_cast<const HalfLanes*>(numbers);
   return (Lanes)(__builtin_convertvector(halves, BitLanes) << 16);
+}
+
+inline WideLanes load_wide(const float* numbers) {
+  return *reinterpret_cast<const WideLanes*>(numbers);
+}
+inline WideLanes load_wide(const BFloat16* numbers) {
+  const WideHalves halves = *reinterpret_cast<const WideHalves*>(numbers);
+  return (WideLanes)(__builtin_convertvector(halves, WideBits) << 16);
 }
 
 inline void store(float value, float* target) { *target = value; }
@@ -57,6 +71,16 @@ inline void store_lanes(Lanes values, BFloat16* target) {
   const BitLanes kept = (BitLanes)(values == values);
   const BitLanes result = ((rounded & kept) | ((bits | 0x400000u) & ~kept)) >> 16;
   *reinterpret_cast<HalfLanes*>(target) = __builtin_convertvector(result, HalfLanes);
+}
+
+inline void store_wide(WideLanes values, float* target) {
+  *reinterpret_cast<WideLanes*>(target) = values;
+}
+inline void store_wide(WideLanes values, BFloat16* target) {
+  float spread[kWide];
+  *reinterpret_cast<WideLanes*>(spread) = values;
+  store_lanes(load_lanes(spread), target);
+  store_lanes(load_lanes(spread + kLanes), target + kLanes);
 }
 
 // e^x for x <= 0, to 2e-7 of its value; 0 below -87.

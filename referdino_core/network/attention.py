@@ -53,14 +53,14 @@ class MultiHeadAttention(nn.Module):
     def with_weights(
         self, query: Tensor, key: Tensor, value: Tensor, visible: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """The same, and the attention weights (N, Q, K) averaged over heads."""
+        """The same, and the attention weights (N, heads, Q, K)."""
         query, key, value = self.project(query, key, value)
         logits = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
         if visible is not None:
             logits = logits.masked_fill(~visible, -torch.inf)
         weights = logits.softmax(-1)
         attended = (weights @ value).transpose(1, 2).flatten(-2)
-        return self.out_proj(attended), weights.mean(1)
+        return self.out_proj(attended), weights
 
 
 class DecoderLayer(nn.Module):
@@ -98,8 +98,8 @@ class DecoderLayer(nn.Module):
             spatial_shapes: (height, width) of every level in `memory`.
 
         Returns:
-            The queries (N, Q, d), the self-attention weights (N, Q, Q) and the text
-            cross-attention weights (N, Q, L), both averaged over heads.
+            The queries (N, Q, d), the self-attention weights (N, heads, Q, Q) and the text
+            cross-attention weights (N, heads, Q, L).
         """
         located = queries + positions
         attended, query_weights = self.self_attn.with_weights(located, located, queries)

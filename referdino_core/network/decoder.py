@@ -105,10 +105,9 @@ class Decoder(nn.Module):
         The paper (eq. 4) takes attention weights for both; the released code takes the mean of
         two distributions over the queries.
         """
-        places = torch.arange(query_weights.shape[1], device=query_weights.device)
-        own = places[:, None] == places
-        received = query_weights.masked_fill(own, 0.0).float().sum(1)
+        own = query_weights.flatten(2)[..., :: query_weights.shape[-1] + 1]
+        received = (query_weights.sum(2) - own).float().mean(1)
         if self.pruning_score == "paper":
-            return received / max(queries.shape[1] - 1, 1) + text_weights.amax(-1)
+            return received / max(queries.shape[1] - 1, 1) + text_weights.mean(1).amax(-1)
         fit = self.similarity(queries.float(), text.float(), text_padding)
         return 0.5 * fit.softmax(-1) + 0.5 * received.softmax(-1)

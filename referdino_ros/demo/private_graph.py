@@ -7,6 +7,8 @@ from __future__ import annotations
 import os
 import socket
 
+from referdino_ros.transport import use_roomy_shared_memory
+
 NODE = "referdino"
 IMAGE_TOPIC = "camera/image_raw"
 COMMAND_TOPIC = f"{NODE}/command"
@@ -33,6 +35,7 @@ def join_private_graph() -> int:
     os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
     if os.environ.get("ROS_DISTRO") == "humble":  # knows only the older variable
         os.environ["ROS_LOCALHOST_ONLY"] = "1"
+    use_roomy_shared_memory()
     return domain
 
 

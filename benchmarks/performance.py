@@ -1,0 +1,268 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""Time per frame of a steady stream: stages, runtimes, precisions and numbers of commands.
+
+    python benchmarks/performance.py                                    # everything that is here
+    python benchmarks/performance.py --models swint --commands 1 8 --runtimes portable torch-bf16
+
+Every row streams the same images through a session, in turns with the other rows of its model and
+number of commands, so that what else the machine does falls on all of them. Swin-T and Swin-B have
+random weights, which changes no shape. Masks are decoded for every command in every frame.
+
+"portable" is the network as it reads in the paper, in PyTorch's float32 operators with grid_sample.
+"GFLOP" counts the matrix products and convolutions that a frame takes in that row; "share" is how
+much of the machine's measured rate of matrix products, in the row's precision, that comes to.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import itertools
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from matrix_work import MatrixWork
+from portable_stages import PortableStages
+from timed_stages import STAGES, TimedStages
+from tqdm import tqdm
+
+import referdino_core as rd
+from referdino_core.building import load_model
+from referdino_core.configuration import CONFIGURATIONS
+from referdino_core.errors import ReferDINOError
+from referdino_core.runtime.stages import DTYPES
+
+SENTENCE = "the small red box to the left of the big green ball"
+MATRIX = (4820, 2048, 2048)
+WARM_UP = 10
+"""Frames before the first that counts: the window is full, and graphs are recorded."""
+
+ROWS = ("portable", "torch-fp32", "torch-bf16", "torch-fp16", "onnxruntime-fp32")
+ROWS_ON_REQUEST = ("tensorrt-fp32", "tensorrt-fp16")
+
+
+@dataclass
+class Row:
+    """One line of the table: a session under way and what was measured of it."""
+
+    name: str
+    session: rd.Session
+    stages: TimedStages
+    frames: list[float] = field(default_factory=list)
+    gigaflops: float | None = None
+
+    @property
+    def precision(self) -> str:
+        """The last part of the name; the portable row is in float32."""
+        return self.name.partition("-")[2] or "fp32"
+
+    def step(self, image: np.ndarray, counts: bool) -> None:
+        """Answer an image, and note how long that took."""
+        synchronise(self.session.model.device)
+        began = time.perf_counter()
+        self.session.step(image)
+        synchronise(self.session.model.device)
+        if counts:
+            self.frames.append(time.perf_counter() - began)
+
+
+def synchronise(device: torch.device) -> None:
+    """Wait for a GPU; a CPU has nothing to wait for."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def matrix_rate(dtype: torch.dtype, device: str, rounds: int = 8) -> float:
+    """GFLOP/s of one large matrix product, the best of some rounds."""
+    rows, inner, columns = MATRIX
+    left = torch.randn(rows, inner, device=device).to(dtype)
+    right = torch.randn(inner, columns, device=device).to(dtype)
+    spans = []
+    for _ in range(rounds):
+        synchronise(left.device)
+        began = time.perf_counter()
+        left @ right
+        synchronise(left.device)
+        spans.append(time.perf_counter() - began)
+    return 2e-9 * rows * inner * columns / min(spans)
+
+
+def images_of(model: rd.ReferDINO, count: int = 16) -> list[np.ndarray]:
+    """A texture that drifts, in the size that the model works at."""
+    short_side = model.configuration.image_short_side
+    height, width = short_side, short_side * 4 // 3 if short_side < 360 else 640
+    generator = np.random.default_rng(0)
+    coarse = generator.integers(0, 256, (height // 8 + 8, width // 8 + 8, 3), dtype=np.uint8)
+    texture = coarse.repeat(8, axis=0).repeat(8, axis=1)
+    return [texture[n : n + height, 2 * n : 2 * n + width].copy() for n in range(count)]
+
+
+def model_of(name: str, device: str) -> rd.ReferDINO:
+    """The model with its own weights, or with random ones where none come along."""
+    if name == "nano":
+        return load_model(name, device)
+    torch.manual_seed(0)
+    return load_model(rd.build(name), device)
+
+
+class WordsOnly:
+    """Stands in for BERT's tokenizer, whose vocabulary is a download: one token per word."""
+
+    def encode(self, sentence: str) -> torch.Tensor:
+        """Token ids; which ones they are makes no difference to the time."""
+        return torch.tensor([101, *range(2000, 2000 + len(sentence.split())), 1012, 102])
+
+    def unknown_words(self, sentence: str) -> list[str]:
+        """None: every word is known."""
+        return []
+
+
+def open_row(name: str, model: rd.ReferDINO, commands: int) -> Row | None:
+    """A row of the table, or None, with a line why, where its runtime is not to be had."""
+    runtime, _, precision = name.partition("-")
+    settings = rd.SessionSettings(accept=0.0, keep=0.0)
+    with contextlib.ExitStack() as stack:
+        if model.configuration.tokenizer == "wordpiece":
+            stack.enter_context(without_vocabulary())
+        try:
+            session = rd.Session(
+                model,
+                settings=settings,
+                device=str(model.device),
+                runtime="torch" if runtime == "portable" else runtime,
+                precision=precision or "fp32",
+            )
+        except ReferDINOError as error:
+            print(f"{name}: {error}", file=sys.stderr)
+            return None
+    stages = PortableStages(model) if runtime == "portable" else session.stages
+    timed = TimedStages(stages)
+    session.stages = timed
+    session.commands = {str(number): SENTENCE for number in range(commands)}
+    return Row(name, session, timed)
+
+
+@contextlib.contextmanager
+def without_vocabulary() -> Iterator[None]:
+    """Sessions that are opened meanwhile need no vocabulary of BERT."""
+    from referdino_core.session import session as module
+
+    original = module.tokenizer_of
+    module.tokenizer_of = lambda configuration: WordsOnly()  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        module.tokenizer_of = original
+
+
+def count_gigaflops(row: Row, image: np.ndarray) -> float:
+    """GFLOP of the matrix products and convolutions of one frame."""
+    with MatrixWork() as work:
+        row.session.step(image)
+    return work.operations * 1e-9
+
+
+def measure(
+    rows: Sequence[Row], images: Sequence[np.ndarray], arguments: argparse.Namespace
+) -> None:
+    """Stream the images through all rows in turns."""
+    frames = itertools.cycle(images)
+    for row in tqdm(rows, desc="warming up", leave=False):
+        for image in itertools.islice(frames, WARM_UP):
+            row.step(image, counts=False)
+        if row.name in ("portable", "torch-fp32") and row.session.device == "cpu":
+            row.gigaflops = count_gigaflops(row, images[0])
+        row.stages.clear()
+    for _ in tqdm(range(arguments.rounds), desc="rounds", leave=False):
+        for row in rows:
+            for image in itertools.islice(frames, arguments.frames):
+                row.step(image, counts=True)
+    prepared = next((row.gigaflops for row in rows if row.name == "torch-fp32"), None)
+    for row in rows:
+        row.gigaflops = row.gigaflops if row.name == "portable" else prepared
+
+
+def table_lines(
+    model: str, commands: int, rows: Sequence[Row], rates: dict[str, float]
+) -> Iterator[str]:
+    """Lines of the Markdown table."""
+    portable = next((statistics.median(r.frames) for r in rows if r.name == "portable"), None)
+    for row in rows:
+        frame = statistics.median(row.frames)
+        slowest = float(np.percentile(row.frames, 99))
+        parts = [1000 * row.stages.per_frame(stage) for stage in STAGES]
+        cells = [f"{model}", f"{commands}", row.name]
+        cells += [f"{part:.1f}" for part in parts]
+        cells += [f"{1000 * frame:.1f}", f"{1000 * slowest:.1f}", f"{1 / frame:.2f}"]
+        cells.append("" if portable is None else f"{portable / frame:.2f}")
+        if row.gigaflops is None:
+            cells += ["", ""]
+        else:
+            share = row.gigaflops / frame / rates[row.precision]
+            cells += [f"{row.gigaflops:.1f}", f"{share:.0%}"]
+        yield "| " + " | ".join(cells) + " |"
+
+
+HEAD = (
+    "| model | commands | runtime | image encoder | grounder | readout | frame | p99 | frames/s "
+    "| ratio | GFLOP | share |",
+    "|---|---|---|---|---|---|---|---|---|---|---|---|",
+)
+
+
+def machine(arguments: argparse.Namespace, rates: dict[str, float]) -> str:
+    """One line on what was measured with what."""
+    name = platform.machine()
+    cpu_facts = Path("/proc/cpuinfo")
+    if cpu_facts.exists():
+        lines = cpu_facts.read_text().splitlines()
+        name = next((line.split(":")[1].strip() for line in lines if "model name" in line), name)
+    if arguments.device.startswith("cuda"):
+        name = torch.cuda.get_device_name(arguments.device)
+    speeds = ", ".join(f"{precision} {rate:.0f}" for precision, rate in rates.items())
+    return (
+        f"{name}, {torch.get_num_threads()} CPU threads, PyTorch {torch.__version__}; matrix "
+        f"products of {'x'.join(map(str, MATRIX))}: {speeds} GFLOP/s. Times are milliseconds."
+    )
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--models", nargs="+", choices=tuple(CONFIGURATIONS))
+    parser.add_argument("--commands", nargs="+", type=int, default=[1, 2, 4, 8])
+    parser.add_argument("--runtimes", nargs="+", choices=ROWS + ROWS_ON_REQUEST)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--frames", type=int, default=4, help="per row and round (default: 4)")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    names = arguments.runtimes or [
+        name for name in ROWS if arguments.device != "cpu" or name != "torch-fp16"
+    ]
+    precisions = dict.fromkeys(name.partition("-")[2] or "fp32" for name in names)
+    rates = {name: matrix_rate(DTYPES[name], arguments.device) for name in precisions}
+    print(machine(arguments, rates), "", *HEAD, sep="\n", flush=True)
+    for name in arguments.models or ("nano", "swint", "swinb"):
+        model = model_of(name, arguments.device)
+        images = images_of(model)
+        for commands in arguments.commands:
+            opened = (open_row(row, model, commands) for row in names)
+            rows = [row for row in opened if row is not None]
+            measure(rows, images, arguments)
+            print(*table_lines(name, commands, rows, rates), sep="\n", flush=True)
+
+
+if __name__ == "__main__":
+    main()

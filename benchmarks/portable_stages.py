@@ -1,0 +1,66 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""The network as it reads in the paper, for comparison: nothing prepared, no kernel of our own."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from torch import Tensor
+
+from referdino_core.network import deformable_attention
+from referdino_core.network.image_encoder import ImageFeatures
+from referdino_core.network.image_geometry import Shape
+from referdino_core.network.mask_decoder import MaskFeatures
+from referdino_core.network.object_memory import Window
+from referdino_core.network.readout import SlotReadings
+from referdino_core.network.referdino import ReferDINO
+from referdino_core.network.text_encoder import TextFeatures
+from referdino_core.runtime.stages import EncodedImage, FrameGrounding, Stages
+
+
+@contextlib.contextmanager
+def grid_sample_only() -> Iterator[None]:
+    """Deformable attention goes through `grid_sample` meanwhile."""
+    original = deformable_attention.fused_kernel
+    deformable_attention.fused_kernel = lambda: None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        deformable_attention.fused_kernel = original
+
+
+class PortableStages(Stages):
+    """PyTorch's own operators in float32, called just as training calls them."""
+
+    name = "portable"
+
+    def __init__(self, model: ReferDINO) -> None:
+        super().__init__(model, "fp32")
+        self.features: ImageFeatures
+        self.masks: MaskFeatures
+
+    def fit(self, size: Shape) -> None:
+        """Nothing is prepared."""
+
+    def encode_image(self, pixels: Tensor) -> EncodedImage:
+        """Encode pixels of any size."""
+        self.features = self.model.image_encoder(pixels)
+        return EncodedImage(self.features.tokens, self.features.finest)
+
+    def ground(self, image: EncodedImage, text: TextFeatures) -> FrameGrounding:
+        """Ground N sentences in the image that was encoded last."""
+        features = self.features.repeat_interleave(len(text.tokens))
+        with grid_sample_only():
+            grounding = self.model.grounder(features, text)
+        self.masks = grounding.masks
+        return FrameGrounding(
+            grounding.queries, grounding.references, grounding.text, grounding.masks.features
+        )
+
+    def read(self, window: Window, mask_features: Tensor) -> SlotReadings:
+        """Read N windows."""
+        masks = MaskFeatures(mask_features, None, self.masks.valid_ratio)
+        with grid_sample_only():
+            return self.model.readout(window, masks)
