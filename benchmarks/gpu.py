@@ -5,8 +5,8 @@
     python benchmarks/gpu.py
 
 Needs nvcc and referdino's Python dependencies, but neither ROS nor TensorRT. Builds the fused CUDA
-kernel, compares it with the portable version, compares whole sessions on the GPU with the CPU's, and
-prints the tables. Takes less than ten minutes.
+kernel, compares it with the portable version, compares sessions on the GPU with those on the CPU,
+and prints the tables. Takes less than ten minutes.
 """
 
 from __future__ import annotations

@@ -25,3 +25,11 @@ class SourceError(ReferDINOError):
 
 class RuntimeUnavailable(ReferDINOError):
     """A runtime or precision is unknown, or cannot be had on this machine."""
+
+
+class ExportError(ReferDINOError):
+    """A network cannot be exported, or an export does not compute what the network does."""
+
+
+class ExportedSetError(ReferDINOError):
+    """A folder holds no exported network, or one that is damaged or does not fit."""

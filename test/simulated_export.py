@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from simulated_tensorrt import SIZES, WINDOW
 
-from referdino_core.runtime.tensorrt.exported_set import PRECISIONS
+from referdino_core.export.exported_set import PRECISIONS
 from referdino_core.runtime.tensorrt.stage_tensors import LOW, STAGES
 
 

@@ -18,10 +18,10 @@ from simulated_tensorrt import (
     simulate,
 )
 
+from referdino_core.errors import ExportedSetError
 from referdino_core.runtime.tensorrt.errors import (
     BuildCancelled,
     EngineError,
-    ExportedSetError,
     TensorRTUnavailable,
 )
 from referdino_core.runtime.tensorrt.progress import BuildProgress

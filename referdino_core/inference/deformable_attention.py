@@ -88,8 +88,6 @@ class CudaDeformableAttention(nn.Module):
     def __init__(self, attention: DeformableAttention) -> None:
         super().__init__()
         self.attention = attention
-        # A CUDA graph cannot record the way of a constant from the host to the GPU.
-        self.level_sizes: dict[SpatialShapes, Tensor] = {}
 
     def forward(
         self,
@@ -103,9 +101,7 @@ class CudaDeformableAttention(nn.Module):
         attention = self.attention
         projected = attention.value_proj(value).unflatten(-1, (attention.heads, -1))
         logits = attention.attention_weights(query).unflatten(-1, (attention.heads, -1))
-        if spatial_shapes not in self.level_sizes:
-            self.level_sizes[spatial_shapes] = level_sizes(references, spatial_shapes)
-        sizes = self.level_sizes[spatial_shapes]
+        sizes = level_sizes(references, spatial_shapes)
         locations = attention.sampling_locations(query, references, sizes)
         locations = locations.flatten(3, 4).float().contiguous()
         sampled = cuda_deformable_attention(projected, spatial_shapes, locations, logits)

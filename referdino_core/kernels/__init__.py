@@ -21,7 +21,7 @@ __all__ = ["BUILD_COMMAND", "LIBRARY_PATH", "FusedKernel", "fused_kernel", "kern
 
 LIBRARY_PATH = Path(__file__).with_name("libreferdino_kernels.so")
 BUILD_COMMAND = "python -m referdino_core.kernels.build"
-_VERSION = 2
+_VERSION = 3
 
 _log = logging.getLogger("referdino.kernels")
 

@@ -85,7 +85,7 @@ inline void store_wide(WideLanes values, BFloat16* target) {
 
 // e^x for x <= 0, to 2e-7 of its value; 0 below -87.
 inline Lanes exponential(Lanes x) {
-  const Lanes lowest = x * 0.0f - 87.0f;
+  const Lanes lowest = Lanes{} - 87.0f;
   const IntLanes too_low = x < lowest;
   const Lanes bounded = (Lanes)(((IntLanes)x & ~too_low) | ((IntLanes)lowest & too_low));
   // x = n ln 2 + r with |r| <= ln 2 / 2; the constant rounds to the nearest integer.

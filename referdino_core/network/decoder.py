@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
 from referdino_core.configuration import NetworkConfiguration
@@ -106,7 +105,7 @@ class Decoder(nn.Module):
         two distributions over the queries.
         """
         own = query_weights.flatten(2)[..., :: query_weights.shape[-1] + 1]
-        received = (query_weights.sum(2) - own).float().mean(1)
+        received = (query_weights.float().sum(2) - own).mean(1)
         if self.pruning_score == "paper":
             return received / max(queries.shape[1] - 1, 1) + text_weights.mean(1).amax(-1)
         fit = self.similarity(queries.float(), text.float(), text_padding)

@@ -175,7 +175,11 @@ def _shapes(*tensors: Tensor) -> str:
 
 def level_sizes(like: Tensor, spatial_shapes: SpatialShapes) -> Tensor:
     """(L, 2) width and height of every level, in the precision and on the device of `like`."""
-    return like.new_tensor([(width, height) for height, width in spatial_shapes])
+    # Filled where they are needed: a CUDA graph cannot record a constant's way from the host.
+    sides = [
+        like.new_full((1,), side) for height, width in spatial_shapes for side in (width, height)
+    ]
+    return torch.cat(sides).view(-1, 2)
 
 
 class DeformableAttention(nn.Module):

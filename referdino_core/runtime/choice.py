@@ -62,15 +62,19 @@ def open_stages(
 
 def fastest(device: torch.device, precision: str) -> tuple[str, str]:
     """Name of the runtime that "auto" stands for, and why."""
-    if device.type == "cuda" and find_spec("tensorrt") is not None and precision != "bf16":
-        return "tensorrt", "TensorRT is installed"
-    if device.type == "cuda":
+    if device.type == "cuda" and find_spec("tensorrt") is None:
         return "torch", "TensorRT is not installed"
+    if device.type == "cuda" and precision == "bf16":
+        return "torch", "TensorRT is used for fp32 and fp16"
+    if device.type == "cuda":
+        return "tensorrt", "TensorRT is installed"
     if fused_kernel() is not None:
         return "torch", "with the fused CPU kernels it is the fastest on a CPU"
-    if precision == "fp32" and find_spec("onnxruntime") is not None:
-        return "onnxruntime", "the fused CPU kernels are not built"
-    return "torch", "neither the fused CPU kernels nor another runtime is here"
+    if find_spec("onnxruntime") is None:
+        return "torch", "neither the fused CPU kernels nor another runtime is here"
+    if precision != "fp32":
+        return "torch", "ONNX Runtime is used for fp32 on a CPU"
+    return "onnxruntime", "the fused CPU kernels are not built"
 
 
 def runtimes_here() -> dict[str, str]:

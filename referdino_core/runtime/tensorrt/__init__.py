@@ -20,7 +20,6 @@ if TYPE_CHECKING:
         BuildCancelled,
         BuildError,
         EngineError,
-        ExportedSetError,
         TensorRTUnavailable,
     )
     from referdino_core.runtime.tensorrt.progress import BuildProgress
@@ -35,7 +34,6 @@ _HOMES = {
     "EngineCacheError": "engine_cache",
     "EngineError": "errors",
     "EngineProvider": "provider",
-    "ExportedSetError": "errors",
     "TensorRTEngine": "engine",
     "TensorRTStages": "stages",
     "TensorRTUnavailable": "errors",
@@ -51,7 +49,6 @@ __all__ = [
     "EngineCacheError",
     "EngineError",
     "EngineProvider",
-    "ExportedSetError",
     "TensorRTEngine",
     "TensorRTStages",
     "TensorRTUnavailable",

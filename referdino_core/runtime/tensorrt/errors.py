@@ -9,10 +9,6 @@ class TensorRTUnavailable(RuntimeUnavailable):
     """TensorRT, its plugin or a GPU is missing, or TensorRT is too old."""
 
 
-class ExportedSetError(ReferDINOError):
-    """A folder holds no exported network, or one that is damaged."""
-
-
 class BuildError(ReferDINOError):
     """TensorRT cannot build an engine from an exported network."""
 

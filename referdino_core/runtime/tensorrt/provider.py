@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from referdino_core.export.exported_set import ExportedSet, read_exported_set
 from referdino_core.runtime.tensorrt import plugin
 from referdino_core.runtime.tensorrt.builder import BuilderOptions, OnPhase, build_engine
 from referdino_core.runtime.tensorrt.engine_cache import (
@@ -22,7 +23,6 @@ from referdino_core.runtime.tensorrt.engine_cache import (
     network_checksum,
 )
 from referdino_core.runtime.tensorrt.errors import TensorRTUnavailable
-from referdino_core.runtime.tensorrt.exported_set import ExportedSet, read_exported_set
 from referdino_core.runtime.tensorrt.library import forwarding_logger, load_tensorrt, trt
 from referdino_core.runtime.tensorrt.progress import BuildProgress, OnProgress
 from referdino_core.runtime.tensorrt.stage_tensors import COMMANDS, FRAMES, STAGES, AxisRange

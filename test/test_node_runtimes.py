@@ -1,0 +1,213 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""Real nodes on a runtime and in a precision of their parameters, and while one gets ready."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import ros_harness
+import slow_runtime
+from answering_node import values_of
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState, GetState
+from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
+from rcl_interfaces.srv import SetParameters
+from referdino.msg import ReferredObjectArray
+from ros_harness import (
+    Camera,
+    Client,
+    Collector,
+    NodeProcess,
+    image_message,
+    picture,
+    running_node,
+    wait_until,
+)
+from sensor_msgs.msg import Image
+
+GETTING_READY = "Getting ready: building the engine, 42%."
+
+
+@dataclass
+class Stage:
+    """The node under test, and a client that moves and watches it."""
+
+    process: NodeProcess
+    client: Client
+    diagnostics: Collector
+
+    @property
+    def state(self) -> str:
+        name = f"/{self.process.name}/get_state"
+        return self.client.call(GetState, name, GetState.Request()).current_state.label
+
+    def change(self, transition: int) -> bool:
+        request = ChangeState.Request(transition=Transition(id=transition))
+        name = f"/{self.process.name}/change_state"
+        return self.client.call(ChangeState, name, request).success
+
+    def set(self, name: str, text: str) -> str:
+        """Why the parameter was refused, or an empty text."""
+        value = ParameterValue(type=ParameterType.PARAMETER_STRING, string_value=text)
+        request = SetParameters.Request(parameters=[Parameter(name=name, value=value)])
+        service = f"/{self.process.name}/set_parameters"
+        return self.client.call(SetParameters, service, request).results[0].reason
+
+    def status(self, part: str = "") -> DiagnosticStatus:
+        """The next diagnostic status whose message holds that part."""
+        start = len(self.diagnostics.messages)
+        found = self.diagnostics.wait_for(lambda one: part in one.status[0].message, start=start)
+        assert found is not None, f"{part!r} is not in the diagnostics"
+        return found.status[0]
+
+    def status_after(self, send: Callable[[], object], part: str) -> DiagnosticStatus:
+        """The same, once sending brings it about; best effort may lose a message."""
+        for _ in range(30):
+            start = len(self.diagnostics.messages)
+            send()
+            found = self.diagnostics.wait_for(
+                lambda one: part in one.status[0].message, timeout=3.0, start=start
+            )
+            if found is not None:
+                return found.status[0]
+        raise AssertionError(f"{part!r} is not in the diagnostics")
+
+    @contextlib.contextmanager
+    def camera(self) -> Iterator[Camera]:
+        """A camera and a listener to the answers; only while the node is active."""
+        publisher = self.client.publisher(Image, f"/{self.process.name}/image_raw")
+        objects = self.client.collect(ReferredObjectArray, f"/{self.process.name}/objects")
+        try:
+            yield Camera(self.client, publisher, objects)
+        finally:
+            self.client.node.destroy_publisher(publisher)
+            self.client.drop(objects)
+
+
+@contextlib.contextmanager
+def on_stage(name: str, **parameters: str) -> Iterator[Stage]:
+    with running_node(name=name, parameters=parameters) as process:
+        client = Client()
+        try:
+            yield Stage(process, client, client.collect(DiagnosticArray, "/diagnostics"))
+        finally:
+            client.close()
+
+
+@pytest.fixture
+def door(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Nodes are those of `slow_runtime`; the folder of the files that it looks for."""
+    program = tmp_path / "slow_node"
+    program.write_text(
+        f'#!/bin/sh\nexec "{sys.executable}" "{slow_runtime.__file__}" "$@"\n', encoding="utf-8"
+    )
+    program.chmod(0o755)
+    folder = tmp_path / "door"
+    folder.mkdir()
+    monkeypatch.setattr(ros_harness, "node_executable", lambda: program)
+    monkeypatch.setenv(slow_runtime.DOOR, str(folder))
+    return folder
+
+
+def test_a_precision_that_cannot_be_is_told_and_the_node_answers_once_it_is_set_right() -> None:
+    parameters = {"runtime": "torch", "precision": "fp16", "image_size": "160x120"}
+    with on_stage("low_node", initial_command="the red ball", **parameters) as stage:
+        status = stage.status("Cannot configure")
+        assert status.level == DiagnosticStatus.ERROR
+        assert "fp16 on GPUs only; on a CPU choose the precision bf16 or fp32" in status.message
+        assert "ros2 lifecycle set /low_node configure" in status.message
+        assert len(stage.process.lines_with("[ERROR]")) == 1
+        assert stage.state == "unconfigured"
+
+        assert "precision is 'int8'; it must be one of" in stage.set("precision", "int8")
+        assert "runtime is 'openvino'; it must be one of" in stage.set("runtime", "openvino")
+        assert "image_size is '160'" in stage.set("image_size", "160")
+        assert stage.set("precision", "bf16") == ""
+        assert stage.change(Transition.TRANSITION_CONFIGURE)
+        assert stage.change(Transition.TRANSITION_ACTIVATE)
+        assert "read-only while the node is configured" in stage.set("precision", "fp32")
+        stage.process.wait_for_log("Runtime: torch, bf16, on cpu (as asked).")
+        with stage.camera() as camera:
+            answer = camera.ask(image_message(picture()))
+        (one,) = answer.objects
+        assert one.command == "the red ball"
+        assert (one.mask.height, one.mask.width) == (120, 160)
+        status = stage.status("Running")
+        assert status.level == DiagnosticStatus.OK
+        values = values_of(status)
+        assert (values["runtime"], values["getting ready"]) == ("torch bf16", "no")
+
+
+def test_with_the_image_size_a_simulated_slow_runtime_gets_ready_while_configuring(
+    door: Path,
+) -> None:
+    with on_stage("ready_node", runtime="tensorrt", image_size="160x120") as stage:
+        status = stage.status("Getting ready")
+        assert (status.level, status.message) == (DiagnosticStatus.WARN, GETTING_READY)
+        values = values_of(status)
+        assert values["state"] == "configuring"
+        assert values["getting ready"] == "building the engine, 42%"
+        assert stage.state == "configuring"
+        stage.process.wait_for_log("Still building the engine, 42% (")
+        assert not stage.process.lines_with("Active")
+
+        (door / "open").touch()
+        stage.process.wait_for_log("Active: answering images")
+        status = stage.status("Running")
+        assert values_of(status)["getting ready"] == "no"
+        with stage.camera() as camera:
+            camera.ask(image_message(picture()))
+        assert not (door / "cancelled").exists()
+
+
+def test_an_interrupt_ends_a_node_whose_simulated_slow_runtime_gets_ready(door: Path) -> None:
+    with on_stage("ended_node", runtime="tensorrt", image_size="160x120") as stage:
+        stage.status("Getting ready")
+
+        assert stage.process.interrupt() == 0
+        assert (door / "cancelled").exists()
+        assert not stage.process.lines_with("[ERROR]")
+
+
+def test_a_simulated_slow_runtime_that_gets_ready_at_the_first_image_leaves_the_node_free(
+    door: Path,
+) -> None:
+    message = image_message(picture())
+    with on_stage("free_node", runtime="tensorrt", initial_command="the red ball") as stage:
+        stage.process.wait_for_log("Active: answering images")
+        with stage.camera() as camera:
+            status = stage.status_after(lambda: camera.send(message), "Getting ready")
+            assert (status.level, status.message) == (DiagnosticStatus.WARN, GETTING_READY)
+            assert values_of(status)["state"] == stage.state == "active"
+
+        assert stage.change(Transition.TRANSITION_DEACTIVATE)
+        assert stage.status().message == GETTING_READY
+        assert not (door / "cancelled").exists()
+        assert stage.change(Transition.TRANSITION_CLEANUP)
+        assert (door / "cancelled").exists()
+        stage.status("The node is unconfigured")
+        assert not stage.process.lines_with("[ERROR]")
+
+        # The next attempt is not cancelled, and a failure is told rather than the progress.
+        assert stage.change(Transition.TRANSITION_CONFIGURE)
+        assert stage.change(Transition.TRANSITION_ACTIVATE)
+        with stage.camera() as camera:
+            stage.status_after(lambda: camera.send(message), "Getting ready")
+            (door / "fail").touch()
+            status = stage.status("The stand-in failed, as it was told.")
+            assert status.level == DiagnosticStatus.ERROR
+            assert values_of(status)["getting ready"] == "no"
+
+            (door / "open").touch()
+            answer = camera.ask(message)
+            assert [one.command for one in answer.objects] == ["the red ball"]
+        assert stage.change(Transition.TRANSITION_DEACTIVATE)
+        assert stage.change(Transition.TRANSITION_CLEANUP)
+        wait_until(lambda: stage.state == "unconfigured", "the clean-up")
