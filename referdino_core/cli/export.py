@@ -1,0 +1,210 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""`referdino export`: the network as ONNX files, checked and linted."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from referdino_core.cli.arguments import add_model_arguments, checkpoint_path, positive_integer
+from referdino_core.cli.exit_status import ExitStatus
+from referdino_core.cli.progress import progress_bar
+from referdino_core.errors import ReferDINOError
+from referdino_core.export.exported_set import FORMS, PRECISIONS, ExportedSet
+
+if TYPE_CHECKING:
+    from referdino_core.network.referdino import ReferDINO
+
+_DESCRIPTION = """Writes the network as three ONNX files (image encoder, grounder, readout) and a
+description, for images of one size. The files are then run with ONNX Runtime and compared with
+PyTorch, and examined for what TensorRT does not accept."""
+
+_EPILOG = """examples:
+  referdino export --size 120x160 --out nano_onnx
+  referdino export --model swint --checkpoint weights.pth --size 360x640 --tokens 32 --out swint
+  referdino export --model swinb --size 360x640 --precision fp16 \\
+                   --deformable-attention plugin --out swinb
+  referdino build-engine swinb
+
+forms of deformable attention:
+  plugin       one node, for TensorRT with referdino's plugin
+  gather       ONNX's own operators, for TensorRT without it and for other runtimes
+  grid_sample  GridSample, the fastest for ONNX Runtime on a CPU; not for TensorRT"""
+
+_PERCENT = 100.0
+
+_logger = logging.getLogger("referdino.export")
+
+
+def add_command(commands: argparse._SubParsersAction, common: argparse.ArgumentParser) -> None:
+    """Add `export` to the commands of the program."""
+    parser = commands.add_parser(
+        "export",
+        parents=[common],
+        help="write the network as ONNX files",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_model_arguments(parser)
+    parser.add_argument(
+        "--random-weights",
+        action="store_true",
+        help="export the architecture with weights that mean nothing, e.g. to measure its speed",
+    )
+    parser.add_argument(
+        "--size",
+        type=_size,
+        required=True,
+        metavar="HxW",
+        help="height and width of the images in pixels, after scaling; e.g. 360x640",
+    )
+    parser.add_argument(
+        "--tokens",
+        type=positive_integer,
+        default=32,
+        metavar="L",
+        help="length that texts are padded to: 16, 32 or 64 (default: 32)",
+    )
+    parser.add_argument(
+        "--precision", choices=tuple(PRECISIONS), default="fp32", help="(default: fp32)"
+    )
+    parser.add_argument(
+        "--deformable-attention", choices=FORMS, default="gather", help="(default: gather)"
+    )
+    parser.add_argument(
+        "--window",
+        type=positive_integer,
+        default=8,
+        metavar="T",
+        help="most frames that are read out together (default: 8)",
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="write here")
+    parser.add_argument("--no-check", action="store_true", help="neither compare nor examine")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Export, check, print what was found and where the files are; return the exit status.
+
+    Raises:
+        ReferDINOError: weights or a package are missing, or the folder cannot be written.
+    """
+    from referdino_core.export.exporting import export
+
+    model = _model(arguments)
+    with progress_bar(
+        total=_PERCENT, bar_format="{desc}: {percentage:3.0f}%|{bar}| {elapsed}", leave=False
+    ) as bar:
+
+        def show(fraction: float, phase: str) -> None:
+            bar.set_description_str(phase, refresh=False)
+            bar.update(_PERCENT * fraction - bar.n)
+
+        exported = export(
+            model,
+            arguments.out,
+            arguments.size,
+            arguments.tokens,
+            arguments.precision,
+            arguments.deformable_attention,
+            arguments.window,
+            show,
+        )
+    good = arguments.no_check or (_compare(model, exported) & _examine(exported))
+    for path in exported.files.values():
+        print(f"{path}: {path.stat().st_size / 2**20:.1f} MiB")
+    return ExitStatus.DONE if good else ExitStatus.ERROR
+
+
+def _compare(model: ReferDINO, exported: ExportedSet) -> bool:
+    """Print how far the export is from the network, and whether that is near enough."""
+    from referdino_core.export.checking import check_export
+
+    _logger.info("Comparing with the network.")
+    report = check_export(exported, model)
+    print(f"{report.table()}\n")
+    if not report.passed:
+        _logger.error("The export does not compute what the network computes: see the table.")
+        return False
+    if exported.precision == "fp32" or model.configuration.tokenizer != "words":
+        return True
+    return _compare_answers(model, exported)
+
+
+def _compare_answers(model: ReferDINO, exported: ExportedSet) -> bool:
+    """Print how well answers agree on clips of the world, which this model understands."""
+    from referdino_core.export.agreement import world_agreement
+    from referdino_core.export.checking import open_for_check
+    from referdino_core.world import WorldSettings, WorldUnavailable
+
+    settings = WorldSettings()
+    if (exported.height, exported.width) != (settings.height, settings.width):
+        return True
+    _logger.info("Comparing answers on clips of the world.")
+    try:
+        with open_for_check(model, exported) as stages:
+            agreement = world_agreement(model, stages)
+    except WorldUnavailable as error:
+        _logger.warning("Answers were not compared: %s", error)
+        return True
+    print(f"Clips of the world: {agreement}.\n")
+    if not agreement.passed:
+        _logger.error("The export's answers differ too much from the network's.")
+    return agreement.passed
+
+
+def _examine(exported: ExportedSet) -> bool:
+    """Print what TensorRT would not accept of an export that is meant for it."""
+    import onnx
+
+    from referdino_core.export.lint import RELEASES, lint
+
+    if exported.deformable_attention == "grid_sample":
+        return True
+    findings = {
+        f"TensorRT {release}: {name}: {finding}"
+        for name, path in exported.files.items()
+        for release in RELEASES
+        for finding in lint(onnx.load(path), release)
+    }
+    for finding in sorted(findings):
+        _logger.error(finding)
+    if not findings:
+        print(f"Nothing that TensorRT {' or '.join(map(str, RELEASES))} would not accept.\n")
+    return not findings
+
+
+def _model(arguments: argparse.Namespace) -> ReferDINO:
+    """The model to export, on the CPU."""
+    import torch
+
+    import referdino_core as rd
+    from referdino_core.building import load_model
+    from referdino_core.cli.arguments import DEFAULT_MODEL
+
+    name = arguments.model or DEFAULT_MODEL
+    if arguments.random_weights and arguments.checkpoint:
+        raise ReferDINOError("Give --checkpoint or --random-weights, not both.")
+    if arguments.random_weights:
+        torch.manual_seed(0)
+        return rd.build(name)
+    if arguments.checkpoint is None:
+        return load_model(name, "cpu")
+    weights = checkpoint_path(arguments.checkpoint)
+    if arguments.model is None:
+        return load_model(weights, "cpu")
+    model = rd.build(name)
+    rd.load_checkpoint(model, weights)
+    return model
+
+
+def _size(text: str) -> tuple[int, int]:
+    found = re.fullmatch(r"(\d+)x(\d+)", text)
+    if not found:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a height and a width, as 360x640")
+    return int(found[1]), int(found[2])

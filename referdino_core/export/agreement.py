@@ -1,0 +1,109 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""How well an export's answers agree with the network's, on clips that a model understands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from referdino_core.evaluation.measures import region_similarity
+from referdino_core.evaluation.world_clips import choose_sentences
+from referdino_core.network.referdino import ReferDINO
+from referdino_core.runtime.stages import Stages
+from referdino_core.runtime.torch_stages import TorchStages
+from referdino_core.session import Session, Target
+from referdino_core.world import Clip, WorldRenderer
+
+LEAST_OVERLAP = 0.98
+LARGEST_BOX_ERROR = 1.0
+"""Pixels."""
+CLIPS = range(4)
+"""Of the world's test split."""
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Two streams' answers to the same sentences on the same frames.
+
+    Attributes:
+        answers: with a target in both streams. disagreements: with a target in one alone.
+        overlap: mean intersection over union of the masks; least: of the worst answer.
+        box_error: mean of the boxes' largest side error in pixels; largest: of the worst answer.
+    """
+
+    answers: int
+    disagreements: int
+    overlap: float
+    least: float
+    box_error: float
+    largest: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether masks and boxes agree within the limits, on average."""
+        return self.overlap >= LEAST_OVERLAP and self.box_error <= LARGEST_BOX_ERROR
+
+    def __str__(self) -> str:
+        return (
+            f"{self.answers} answers ({self.disagreements} of one stream alone): mask IoU "
+            f"{self.overlap:.4f} (worst {self.least:.3f}), box error {self.box_error:.3f} px "
+            f"(worst {self.largest:.2f})"
+        )
+
+
+def world_agreement(model: ReferDINO, stages: Stages, indices: Iterable[int] = CLIPS) -> Agreement:
+    """Stream test clips of the world through stages, and through the network in float32.
+
+    Args:
+        model: that understands the world's sentences. stages: of that model, on the CPU.
+
+    Raises:
+        WorldUnavailable: the world cannot be rendered here.
+    """
+    network = TorchStages(model, "fp32")
+    session = Session(model, runtime="torch")
+    pairs: list[tuple[Target, Target]] = []
+    with WorldRenderer() as renderer:
+        for index in indices:
+            clip = renderer.clip("test", index)
+            sentences = [sentence.text for sentence in choose_sentences(clip, index)]
+            expected = answers(session, network, clip, sentences)
+            pairs += zip(expected, answers(session, stages, clip, sentences), strict=True)
+    return compare(pairs)
+
+
+def answers(session: Session, stages: Stages, clip: Clip, sentences: list[str]) -> list[Target]:
+    """The targets of every frame and sentence of a clip, computed by `stages`."""
+    session.stages, session.stamp = stages, None
+    session.commands = {}
+    session.commands = {str(place): text for place, text in enumerate(sentences)}
+    targets: list[Target] = []
+    for frame, stamp in zip(clip.frames, clip.stamps.tolist(), strict=True):
+        targets += session.step(frame, stamp)
+    return targets
+
+
+def compare(pairs: Iterable[tuple[Target, Target]]) -> Agreement:
+    """Put pairs of targets, the expected one first, into figures."""
+    overlaps: list[float] = []
+    errors: list[float] = []
+    disagreements = 0
+    for expected, actual in pairs:
+        if expected.box is None or actual.box is None:
+            disagreements += expected.box is not actual.box
+            continue
+        overlaps.append(region_similarity(actual.mask, expected.mask))
+        errors.append(float(np.abs(np.subtract(actual.box, expected.box)).max()))
+    if not overlaps:
+        return Agreement(0, disagreements, 0.0, 0.0, 0.0, 0.0)
+    return Agreement(
+        answers=len(overlaps),
+        disagreements=disagreements,
+        overlap=float(np.mean(overlaps)),
+        least=min(overlaps),
+        box_error=float(np.mean(errors)),
+        largest=max(errors),
+    )

@@ -1,0 +1,97 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""Deformable attention as it is recorded: one node of referdino's own.
+
+The node is what the TensorRT plugin computes. For runtimes without the plugin `lowering` replaces
+it by ONNX's own operators. Shapes are written as in `network.deformable_attention`, K = levels x
+points.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from referdino_core.kernels import fused_kernel
+from referdino_core.network.deformable_attention import (
+    DeformableAttention,
+    SpatialShapes,
+    fused_deformable_attention,
+    portable_deformable_attention,
+)
+
+DOMAIN = "referdino"
+OPERATOR = "ReferdinoDeformableAttention"
+PLUGIN_VERSION = "1"
+
+
+class ExportedDeformableAttention(nn.Module):
+    """`DeformableAttention` whose places are computed in float32, whatever the precision."""
+
+    def __init__(self, attention: DeformableAttention) -> None:
+        super().__init__()
+        self.heads, self.levels, self.points = attention.heads, attention.levels, attention.points
+        self.sampling_offsets = attention.sampling_offsets
+        self.attention_weights = attention.attention_weights
+        self.value_proj, self.output_proj = attention.value_proj, attention.output_proj
+
+    def forward(
+        self,
+        query: Tensor,
+        references: Tensor,
+        value: Tensor,
+        spatial_shapes: SpatialShapes,
+        padding: Tensor | None = None,
+    ) -> Tensor:
+        """As `DeformableAttention.forward`, without padding; references (1, ...) serve all."""
+        # What follows from a tensor's shape is recorded as a tensor itself, unless it is an int.
+        spatial_shapes = tuple((int(height), int(width)) for height, width in spatial_shapes)
+        projected = self.value_proj(value).unflatten(-1, (self.heads, -1))
+        logits = self.attention_weights(query).unflatten(-1, (self.heads, -1))
+        locations = self.locations(query, references, spatial_shapes)
+        sampled = _DeformableAttentionNode.apply(projected, locations, logits, spatial_shapes)
+        return self.output_proj(cast(Tensor, sampled))
+
+    def locations(self, query: Tensor, references: Tensor, spatial_shapes: SpatialShapes) -> Tensor:
+        """(N, Q, M, K, 2) float32 places; 0..1 spans a level."""
+        offsets = self.sampling_offsets(query).float()
+        offsets = offsets.unflatten(-1, (self.heads, self.levels, self.points, 2))
+        references = references.float()[:, :, None, :, None]
+        if int(references.shape[-1]) == 2:
+            sizes = offsets.new_tensor([(width, height) for height, width in spatial_shapes])
+            places = references + offsets / sizes[:, None]
+        else:
+            places = references[..., :2] + offsets / self.points * references[..., 2:] * 0.5
+        return places.flatten(3, 4)
+
+
+class _DeformableAttentionNode(torch.autograd.Function):
+    """Recorded as one node, softmax included."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, value: Tensor, locations: Tensor, logits: Tensor, spatial_shapes: SpatialShapes
+    ) -> Tensor:
+        """Value (N, S, M, D), locations (N, Q, M, K, 2) and logits (N, Q, M, K) to (N, Q, M D)."""
+        split = (len(spatial_shapes), logits.shape[-1] // len(spatial_shapes))
+        weights = logits.float().softmax(-1).unflatten(-1, split)
+        compute = fused_deformable_attention if fused_kernel() else portable_deformable_attention
+        return compute(value, spatial_shapes, locations.unflatten(3, split), weights)
+
+    @staticmethod
+    def symbolic(
+        graph: Any, value: Any, locations: Any, logits: Any, spatial_shapes: SpatialShapes
+    ) -> Any:
+        """Tell PyTorch's exporter what to write."""
+        output = graph.op(
+            f"{DOMAIN}::{OPERATOR}",
+            value,
+            locations,
+            logits,
+            spatial_shapes_i=[side for shape in spatial_shapes for side in shape],
+            plugin_version_s=PLUGIN_VERSION,
+            plugin_namespace_s=DOMAIN,
+        )
+        return output.setType(value.type().with_sizes([None, None, None]))

@@ -1,0 +1,121 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""A folder that `referdino export` wrote: one ONNX file for each stage, and what they are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from referdino_core.download.checksums import compute
+from referdino_core.errors import ExportedSetError
+
+DESCRIPTION = "export.json"
+FORMAT = 1
+PRECISIONS = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
+"""The type of an export's large tensors, by precision."""
+FORMS = ("plugin", "gather", "grid_sample")
+"""In which deformable attention is written."""
+STAGE_NAMES = ("image_encoder", "grounder", "readout")
+
+
+@dataclass(frozen=True)
+class ExportedSet:
+    """An exported network.
+
+    checkpoint: SHA-256 sum of its weights and settings. height, width: of its images, pixels.
+    tokens: of a text. window: most frames that are read out together. files, checksums: ONNX file
+    and its SHA-256 sum, by stage. release: of referdino, that wrote it.
+    """
+
+    folder: Path
+    model: str
+    checkpoint: str
+    precision: str
+    deformable_attention: str
+    height: int
+    width: int
+    tokens: int
+    window: int
+    files: Mapping[str, Path]
+    checksums: Mapping[str, str]
+    release: str = ""
+
+    def description(self) -> dict[str, Any]:
+        """What `export.json` holds."""
+        return {
+            "format": FORMAT,
+            "referdino": self.release,
+            "model": self.model,
+            "checkpoint": self.checkpoint,
+            "height": self.height,
+            "width": self.width,
+            "tokens": self.tokens,
+            "precision": self.precision,
+            "deformable_attention": self.deformable_attention,
+            "window": self.window,
+            "stages": {
+                name: {"file": path.name, "sha256": self.checksums[name]}
+                for name, path in self.files.items()
+            },
+        }
+
+
+def read_exported_set(folder: Path) -> ExportedSet:
+    """Read what a folder holds, and check that its networks are the ones that were described.
+
+    Raises:
+        ExportedSetError: it is no exported set, of another format, incomplete or changed.
+    """
+    description = folder / DESCRIPTION
+    if not description.is_file():
+        raise ExportedSetError(
+            f"{folder} holds no exported network ({DESCRIPTION} is missing): write one with "
+            "`referdino export`."
+        )
+    try:
+        exported = _parse(folder, json.loads(description.read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ExportedSetError(
+            f"{description} cannot be understood ({type(error).__name__}: {error}): export the "
+            "network again."
+        ) from error
+    for stage, path in exported.files.items():
+        if not path.is_file():
+            raise ExportedSetError(f"{path} is missing: export the network again.")
+        if compute(path) != exported.checksums[stage]:
+            raise ExportedSetError(
+                f"{path} is not the file that {DESCRIPTION} describes (its checksum differs): "
+                "export the network again."
+            )
+    return exported
+
+
+def _parse(folder: Path, content: Mapping[str, Any]) -> ExportedSet:
+    if content["format"] != FORMAT:
+        raise ExportedSetError(
+            f"{folder / DESCRIPTION} has format {content['format']}, this is {FORMAT}: export the "
+            "network again."
+        )
+    if content["precision"] not in PRECISIONS:
+        raise ValueError(f"precision {content['precision']!r}")
+    if content["deformable_attention"] not in FORMS:
+        raise ValueError(f"deformable_attention {content['deformable_attention']!r}")
+    stages = {name: content["stages"][name] for name in STAGE_NAMES}
+    return ExportedSet(
+        folder=folder,
+        model=str(content["model"]),
+        checkpoint=str(content["checkpoint"]),
+        precision=content["precision"],
+        deformable_attention=content["deformable_attention"],
+        height=int(content["height"]),
+        width=int(content["width"]),
+        tokens=int(content["tokens"]),
+        window=int(content["window"]),
+        files={name: folder / Path(stage["file"]).name for name, stage in stages.items()},
+        checksums={name: str(stage["sha256"]) for name, stage in stages.items()},
+        release=str(content["referdino"]),
+    )
