@@ -145,6 +145,21 @@ def test_a_precision_that_cannot_be_is_told_and_the_node_answers_once_it_is_set_
         assert (values["runtime"], values["getting ready"]) == ("torch bf16", "no")
 
 
+def test_a_node_on_onnx_runtime_exports_its_model_while_it_configures_and_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REFERDINO_CACHE", str(tmp_path))
+    parameters = {"runtime": "onnxruntime", "image_size": "160x120"}
+    with on_stage("onnx_node", initial_command="the red ball", **parameters) as stage:
+        stage.process.wait_for_log("Exporting nano to ONNX for images of 160x120")
+        stage.process.wait_for_log("Active: answering images")
+        assert list(tmp_path.glob("onnx/*/export.json"))
+        with stage.camera() as camera:
+            (one,) = camera.ask(image_message(picture())).objects
+        assert one.command == "the red ball"
+        assert values_of(stage.status("Running"))["runtime"] == "onnxruntime fp32"
+
+
 def test_with_the_image_size_a_simulated_slow_runtime_gets_ready_while_configuring(
     door: Path,
 ) -> None:
