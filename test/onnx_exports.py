@@ -1,0 +1,69 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""Exports that several tests look at, each made once."""
+
+from __future__ import annotations
+
+import tempfile
+from functools import cache, lru_cache
+from pathlib import Path
+
+import golden
+
+import referdino_core as rd
+from referdino_core.building import load_model
+from referdino_core.export.checking import without_plugin
+from referdino_core.export.exported_set import ExportedSet
+from referdino_core.export.exporting import export
+
+SIZE = (120, 160)
+TOKENS = 16
+
+
+@lru_cache(maxsize=1)
+def workplace() -> tempfile.TemporaryDirectory:
+    """A folder that goes when the tests are done."""
+    return tempfile.TemporaryDirectory(prefix="referdino-exports-")
+
+
+def fresh_folder() -> Path:
+    """A new folder in the workplace."""
+    return Path(tempfile.mkdtemp(dir=workplace().name))
+
+
+@lru_cache(maxsize=1)
+def nano() -> rd.ReferDINO:
+    """The bundled model."""
+    return load_model("nano", "cpu")
+
+
+@cache
+def nano_export(
+    precision: str = "fp32", form: str = "grid_sample", tokens: int = TOKENS
+) -> ExportedSet:
+    """The bundled model as `referdino export` writes it."""
+    return export(nano(), fresh_folder(), SIZE, tokens, precision, form)
+
+
+@lru_cache(maxsize=1)
+def golden_model(name: str) -> rd.ReferDINO:
+    """The model that a golden was recorded from."""
+    settings = golden.load(name).metadata
+    config = settings["config"].removeprefix("ytvos_")
+    model = rd.build(config, num_queries=settings["num_queries"], keep_ratio=settings["keep_ratio"])
+    weights = golden.state_dict(config, settings["weight_seed"], settings["num_queries"])
+    rd.load_checkpoint(model, weights)
+    return model
+
+
+@lru_cache(maxsize=1)
+def golden_export(name: str) -> ExportedSet:
+    """The export of a golden's model, deformable attention in one node."""
+    settings = golden.load(name).metadata
+    size = (settings["height"], settings["width"])
+    return export(golden_model(name), fresh_folder(), size, TOKENS, "fp32", "plugin")
+
+
+def in_form(exported: ExportedSet, form: str) -> ExportedSet:
+    """The same export in another form of deformable attention."""
+    return exported if form == "plugin" else without_plugin(exported, form, fresh_folder())
