@@ -30,8 +30,8 @@ class FusedKernel:
     """The loaded library of fused CPU kernels.
 
     Tensors that are handed over are contiguous and on the CPU, and float32 where nothing else is
-    said; callers see to that. The number of threads is PyTorch's (``torch.get_num_threads()``), read
-    at each call.
+    said; callers see to that. The number of threads is PyTorch's (``torch.get_num_threads()``), as
+    it is at each call.
     """
 
     def __init__(self, path: Path) -> None:
