@@ -79,6 +79,7 @@ def test_answers_in_low_precision_are_those_of_the_network(precision: str) -> No
     assert agreement.answers > 40
     assert agreement.overlap >= LEAST_OVERLAP
     assert agreement.box_error <= LARGEST_BOX_ERROR
+    assert agreement.passed
 
 
 @pytest.mark.parametrize("form", FORMS)
