@@ -19,5 +19,5 @@ def require(*packages: str) -> None:
     if missing:
         raise ExportError(
             f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed; "
-            'install with: pip install "referdino[onnx]"'
+            "install with: pip install onnx onnxruntime"
         )

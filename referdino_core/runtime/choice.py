@@ -19,7 +19,7 @@ from referdino_core.runtime.stages import Stages, Watch
 
 logger = logging.getLogger("referdino.runtime")
 
-GET_ONNXRUNTIME = 'install it with: pip install "referdino[onnx]"'
+GET_ONNXRUNTIME = "install it with: pip install onnx onnxruntime"
 
 
 def open_stages(
