@@ -221,7 +221,7 @@ def test_what_cannot_be_exported_is_said(tmp_path: Path, settings: dict, complai
 
 def test_without_onnx_the_way_to_get_it_is_said(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(requirements, "find_spec", lambda name: None)
-    with pytest.raises(ExportError, match="onnx is not installed; .*pip install onnx onnxruntime"):
+    with pytest.raises(ExportError, match=r"onnx is not installed; .*pip install onnx onnxruntime"):
         export(nano(), tmp_path / "export", (64, 64))
 
 

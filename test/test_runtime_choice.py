@@ -134,7 +134,7 @@ def test_an_onnxruntime_that_is_simulated_to_be_missing_is_named_with_how_to_get
     model: rd.ReferDINO, install: Callable[..., None]
 ) -> None:
     install()
-    with pytest.raises(RuntimeUnavailable, match="not installed; .*pip install onnx onnxruntime"):
+    with pytest.raises(RuntimeUnavailable, match=r"not installed; .*pip install onnx onnxruntime"):
         open_stages(model, "onnxruntime")
 
 
