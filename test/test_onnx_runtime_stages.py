@@ -21,7 +21,7 @@ import referdino_core as rd
 from referdino_core.errors import CommandError, ExportedSetError, RuntimeUnavailable
 from referdino_core.export.cache import ExportCache
 from referdino_core.export.exported_set import ExportedSet
-from referdino_core.export.exporting import checkpoint_sum, export
+from referdino_core.export.exporting import export
 from referdino_core.network.object_memory import Window
 from referdino_core.network.text_encoder import TextFeatures, stack_texts
 from referdino_core.runtime.onnx_stages import OnnxRuntimeStages, providers_for
@@ -210,7 +210,7 @@ def test_a_damaged_export_is_made_again(
 ) -> None:
     caplog.set_level(logging.INFO)
     exports = ExportCache.of(nano(), "fp32", "grid_sample")
-    place = cache / exports.name(SMALL, 16, checkpoint_sum(nano()))
+    place = cache / exports.name(SMALL, 16)
     shutil.copytree(small_export().folder, place)
     first = exports.provide(SMALL, 16)
     assert "Exporting" not in caplog.text

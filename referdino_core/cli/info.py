@@ -19,7 +19,7 @@ from referdino_core.configuration import CONFIGURATIONS
 from referdino_core.download import ASSETS, cache_directory
 from referdino_core.models import weights_file
 
-_MODULES = ("torch", "transformers", "numpy", "cv2", "rclpy")
+_MODULES = ("torch", "transformers", "numpy", "cv2", "onnx", "onnxruntime", "tensorrt", "rclpy")
 _DESCRIPTION = "Shows versions, capabilities, models with their weights, and sizes of the network."
 _EPILOG = """examples:
   referdino info

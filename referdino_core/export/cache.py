@@ -12,18 +12,19 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from referdino_core.download import cache_directory
 from referdino_core.errors import ExportedSetError, ExportError
 from referdino_core.export.exported_set import ExportedSet, read_exported_set
-from referdino_core.export.exporting import checkpoint_sum, export, release
+from referdino_core.export.exporting import OnProgress, checkpoint_sum, export, release
 from referdino_core.network.image_geometry import Shape
 from referdino_core.network.referdino import ReferDINO
 
 logger = logging.getLogger("referdino.export")
 
-REVISION = 1
+REVISION = 2
 """Changes when the same weights are exported as another graph."""
 
 
@@ -45,39 +46,52 @@ class ExportCache:
         """In the folder `onnx` of referdino's cache."""
         return cls(model, precision, deformable_attention, cache_directory() / "onnx")
 
-    def provide(self, size: Shape, tokens: int) -> ExportedSet:
+    @cached_property
+    def checkpoint(self) -> str:
+        """Of the weights, which stay as they are while they are in use."""
+        return checkpoint_sum(self.model)
+
+    def provide(
+        self, size: Shape, tokens: int, on_progress: OnProgress | None = None
+    ) -> ExportedSet:
         """The export for an image size and a number of tokens; made, or made again, if need be.
 
         Raises:
             ExportError: it cannot be made.
         """
-        checkpoint = checkpoint_sum(self.model)
-        place = self.folder / self.name(size, tokens, checkpoint)
+        place = self.folder / self.name(size, tokens)
         with self.locked(place):
             reason = "there is none yet"
             if place.exists():
                 try:
                     exported = read_exported_set(place)
-                    self.check(exported, size, tokens, checkpoint)
+                    self.check(exported, size, tokens)
                     return exported
                 except ExportedSetError as error:
                     reason = str(error)
-            return self.make(place, size, tokens, reason)
+            return self.make(place, size, tokens, reason, on_progress)
 
-    def name(self, size: Shape, tokens: int, checkpoint: str) -> str:
+    def name(self, size: Shape, tokens: int) -> str:
         """A folder's name that differs where anything that matters differs."""
-        key = hashlib.sha256(f"{checkpoint} {release()} {REVISION}".encode()).hexdigest()[:16]
+        key = hashlib.sha256(f"{self.checkpoint} {release()} {REVISION}".encode()).hexdigest()[:16]
         height, width = size
         name = f"{self.model.configuration.name}-{height}x{width}-{tokens}tokens"
         return f"{name}-{self.precision}-{self.deformable_attention}-{key}"
 
-    def check(self, exported: ExportedSet, size: Shape, tokens: int, checkpoint: str) -> None:
+    def check(self, exported: ExportedSet, size: Shape, tokens: int) -> None:
         """Raise ExportedSetError unless an export is what its folder's name says."""
         found = (exported.checkpoint, (exported.height, exported.width), exported.tokens)
-        if found != (checkpoint, size, tokens):
+        if found != (self.checkpoint, size, tokens):
             raise ExportedSetError(f"{exported.folder} is of another network, size or length.")
 
-    def make(self, place: Path, size: Shape, tokens: int, reason: str) -> ExportedSet:
+    def make(
+        self,
+        place: Path,
+        size: Shape,
+        tokens: int,
+        reason: str,
+        on_progress: OnProgress | None,
+    ) -> ExportedSet:
         """Export, and tell so."""
         height, width = size
         logger.info(
@@ -88,7 +102,13 @@ class ExportCache:
         # Whatever a crash or a stray hand left in the cache is in the way.
         shutil.rmtree(place, ignore_errors=True)
         exported = export(
-            self.model, place, size, tokens, self.precision, self.deformable_attention
+            self.model,
+            place,
+            size,
+            tokens,
+            self.precision,
+            self.deformable_attention,
+            progress=on_progress,
         )
         logger.info("Exported in %.1f s to %s.", time.monotonic() - began, place)
         return exported

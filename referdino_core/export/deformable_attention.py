@@ -28,14 +28,11 @@ PLUGIN_VERSION = "1"
 
 
 class ExportedDeformableAttention(nn.Module):
-    """`DeformableAttention` whose places are computed in float32, whatever the precision."""
+    """`DeformableAttention` around the node."""
 
     def __init__(self, attention: DeformableAttention) -> None:
         super().__init__()
-        self.heads, self.levels, self.points = attention.heads, attention.levels, attention.points
-        self.sampling_offsets = attention.sampling_offsets
-        self.attention_weights = attention.attention_weights
-        self.value_proj, self.output_proj = attention.value_proj, attention.output_proj
+        self.attention = attention
 
     def forward(
         self,
@@ -46,25 +43,15 @@ class ExportedDeformableAttention(nn.Module):
         padding: Tensor | None = None,
     ) -> Tensor:
         """As `DeformableAttention.forward`, without padding; references (1, ...) serve all."""
+        attention = self.attention
         # What follows from a tensor's shape is recorded as a tensor itself, unless it is an int.
         spatial_shapes = tuple((int(height), int(width)) for height, width in spatial_shapes)
-        projected = self.value_proj(value).unflatten(-1, (self.heads, -1))
-        logits = self.attention_weights(query).unflatten(-1, (self.heads, -1))
-        locations = self.locations(query, references, spatial_shapes)
+        sizes = torch.tensor([(width, height) for height, width in spatial_shapes])
+        projected = attention.value_proj(value).unflatten(-1, (attention.heads, -1))
+        logits = attention.attention_weights(query).unflatten(-1, (attention.heads, -1))
+        locations = attention.sampling_locations(query, references, sizes.float()).flatten(3, 4)
         sampled = _DeformableAttentionNode.apply(projected, locations, logits, spatial_shapes)
-        return self.output_proj(cast(Tensor, sampled))
-
-    def locations(self, query: Tensor, references: Tensor, spatial_shapes: SpatialShapes) -> Tensor:
-        """(N, Q, M, K, 2) float32 places; 0..1 spans a level."""
-        offsets = self.sampling_offsets(query).float()
-        offsets = offsets.unflatten(-1, (self.heads, self.levels, self.points, 2))
-        references = references.float()[:, :, None, :, None]
-        if int(references.shape[-1]) == 2:
-            sizes = offsets.new_tensor([(width, height) for height, width in spatial_shapes])
-            places = references + offsets / sizes[:, None]
-        else:
-            places = references[..., :2] + offsets / self.points * references[..., 2:] * 0.5
-        return places.flatten(3, 4)
+        return attention.output_proj(cast(Tensor, sampled))
 
 
 class _DeformableAttentionNode(torch.autograd.Function):

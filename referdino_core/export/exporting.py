@@ -74,13 +74,7 @@ def export(
     _check_arguments(size, tokens, precision, deformable_attention, window)
     require("onnx")
     folder = folder.expanduser().absolute()
-    if not _may_replace(folder):
-        raise ExportError(f"{folder} holds something else than an export; choose another folder.")
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        growing = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    except OSError as error:
-        raise ExportError(f"{folder} cannot be written: {error.strerror}.") from error
+    growing = _growing_folder(folder)
     try:
         files = _write_stages(
             model, growing, size, tokens, precision, deformable_attention, progress or _nothing
@@ -205,6 +199,17 @@ def _check_arguments(
         )
     if window < 1:
         raise ExportError(f"The window is {window}; it must be at least 1 frame.")
+
+
+def _growing_folder(folder: Path) -> Path:
+    """A folder beside the one that is to appear, to write in until then."""
+    if not _may_replace(folder):
+        raise ExportError(f"{folder} holds something else than an export; choose another folder.")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    except OSError as error:
+        raise ExportError(f"{folder} cannot be written: {error.strerror}.") from error
 
 
 def _may_replace(folder: Path) -> bool:

@@ -102,9 +102,10 @@ class CudaDeformableAttention(nn.Module):
         projected = attention.value_proj(value).unflatten(-1, (attention.heads, -1))
         logits = attention.attention_weights(query).unflatten(-1, (attention.heads, -1))
         sizes = level_sizes(references, spatial_shapes)
-        locations = attention.sampling_locations(query, references, sizes)
-        locations = locations.flatten(3, 4).float().contiguous()
-        sampled = cuda_deformable_attention(projected, spatial_shapes, locations, logits)
+        locations = attention.sampling_locations(query, references, sizes).flatten(3, 4)
+        sampled = cuda_deformable_attention(
+            projected, spatial_shapes, locations.contiguous(), logits
+        )
         return attention.output_proj(sampled)
 
 

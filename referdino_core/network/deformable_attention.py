@@ -258,15 +258,15 @@ class DeformableAttention(nn.Module):
         return self.output_proj(sampled)
 
     def sampling_locations(self, query: Tensor, references: Tensor, sizes: Tensor) -> Tensor:
-        """(N, Q, M, L, P, 2) places that each query looks at.
+        """(N, Q, M, L, P, 2) float32 places that each query looks at; 0..1 spans a level.
 
         Args:
             query, references: as `forward` takes them.
             sizes: (L, 2) float, width and height of every level in cells.
         """
-        offsets = self.sampling_offsets(query)
+        offsets = _full_precision(self.sampling_offsets(query))
         offsets = offsets.unflatten(-1, (self.heads, self.levels, self.points, 2))
-        references = references[:, :, None, :, None]
+        references = _full_precision(references)[:, :, None, :, None]
         if references.shape[-1] == 2:
             return references + offsets / sizes[:, None]
         if references.shape[-1] == 4:

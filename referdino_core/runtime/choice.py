@@ -101,7 +101,7 @@ def _onnxruntime(model: ReferDINO, precision: str, exports: Path | None, watch: 
         raise RuntimeUnavailable(f"ONNX Runtime is not installed; {GET_ONNXRUNTIME}")
     from referdino_core.runtime.onnx_stages import OnnxRuntimeStages
 
-    return OnnxRuntimeStages(model, precision, exports)
+    return OnnxRuntimeStages(model, precision, exports, watch)
 
 
 def _tensorrt(model: ReferDINO, precision: str, exports: Path | None, watch: Watch) -> Stages:

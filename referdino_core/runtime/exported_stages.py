@@ -22,7 +22,7 @@ from referdino_core.network.object_memory import Window
 from referdino_core.network.readout import SlotReadings
 from referdino_core.network.referdino import ReferDINO
 from referdino_core.network.text_encoder import TextFeatures
-from referdino_core.runtime.stages import EncodedImage, FrameGrounding, Stages
+from referdino_core.runtime.stages import EncodedImage, FrameGrounding, Stages, Watch
 
 TOKEN_COUNTS = (16, 32, 64)
 """Lengths that texts are padded to, each with graphs of its own."""
@@ -59,19 +59,27 @@ class ExportedStages(Stages):
     form: str
     readable_forms: tuple[str, ...]
 
-    def __init__(self, model: ReferDINO, precision: str, exports: Path | None = None) -> None:
+    def __init__(
+        self,
+        model: ReferDINO,
+        precision: str,
+        exports: Path | None = None,
+        watch: Watch | None = None,
+    ) -> None:
         """Check what can be checked before the size of the images is known.
 
         Args:
             model: on its device.
             precision: of the tensor stages.
             exports: what `referdino export` wrote; None makes and keeps exports as needed.
+            watch: hears of an export's progress.
 
         Raises:
             RuntimeUnavailable: not in this precision.
             ExportedSetError: the export is damaged, or of other weights or another precision.
         """
         super().__init__(model, precision)
+        self.watch = watch or Watch()
         self.check_precision()
         self.given = None if exports is None else self.read_given(exports)
         self.cache = ExportCache.of(model, precision, self.form)
@@ -146,8 +154,16 @@ class ExportedStages(Stages):
         self.size = None
         self.runners.clear()
         count = self.count_for(self.longest)
-        self.runners[count] = self.open(self.given or self.cache.provide(size, count))
+        self.runners[count] = self.open(self.given or self.provide(size, count))
         self.size = size
+
+    def provide(self, size: Shape, tokens: int) -> ExportedSet:
+        """The cache's export; whoever waits hears how far it is."""
+        return self.cache.provide(
+            size,
+            tokens,
+            lambda fraction, stage: self.watch.on_progress(fraction, "exporting the network"),
+        )
 
     def count_for(self, length: int) -> int:
         """The number of tokens that texts of some length are padded to."""
@@ -159,7 +175,7 @@ class ExportedStages(Stages):
             raise RuntimeError("call fit() with the size of the images first")
         count = self.count_for(length)
         if count not in self.runners:
-            self.runners[count] = self.open(self.given or self.cache.provide(self.size, count))
+            self.runners[count] = self.open(self.given or self.provide(self.size, count))
         return self.runners[count], count
 
     def encode_image(self, pixels: Tensor) -> EncodedImage:

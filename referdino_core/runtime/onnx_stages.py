@@ -17,6 +17,7 @@ from referdino_core.export.exported_set import ExportedSet
 from referdino_core.network.referdino import ReferDINO
 from referdino_core.runtime.exported_stages import ExportedStages
 from referdino_core.runtime.onnx_session import OnnxSession
+from referdino_core.runtime.stages import Watch
 
 
 class OnnxRunner:
@@ -49,9 +50,15 @@ class OnnxRuntimeStages(ExportedStages):
     form = "grid_sample"
     readable_forms = ("grid_sample", "gather")
 
-    def __init__(self, model: ReferDINO, precision: str, exports: Path | None = None) -> None:
+    def __init__(
+        self,
+        model: ReferDINO,
+        precision: str,
+        exports: Path | None = None,
+        watch: Watch | None = None,
+    ) -> None:
         self.precisions = ("fp32",) if model.device.type == "cpu" else ("fp32", "fp16")
-        super().__init__(model, precision, exports)
+        super().__init__(model, precision, exports, watch)
         self.providers = providers_for(self.device)
 
     def open(self, exported: ExportedSet) -> OnnxRunner:

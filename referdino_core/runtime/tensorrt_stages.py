@@ -27,8 +27,7 @@ class TensorRTRuntime(ExportedStages):
         self, model: ReferDINO, precision: str, exports: Path | None, watch: Watch
     ) -> None:
         self.form = "gather" if find_library() is None else "plugin"
-        super().__init__(model, precision, exports)
-        self.watch = watch
+        super().__init__(model, precision, exports, watch)
 
     def open(self, exported: ExportedSet) -> TensorRTStages:
         """Load the engines of an exported set, or build them."""
