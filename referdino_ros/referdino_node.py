@@ -10,10 +10,11 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import rclpy
 import rclpy.exceptions
 import rclpy.logging
@@ -24,12 +25,12 @@ from rclpy.node import Node
 from rclpy.time import Time
 
 from referdino_core.errors import ReferDINOError
+from referdino_core.media.compressed_image_messages import compressed_image_to_rgb
+from referdino_core.media.image_messages import image_to_rgb
 from referdino_ros.command_input import CommandInput
 from referdino_ros.commands import received_text
-from referdino_ros.compressed_images import compressed_image_to_rgb
 from referdino_ros.diagnostics import NodeHealth, diagnostic_array
 from referdino_ros.error_log import ErrorLog, one_line
-from referdino_ros.image_conversion import image_to_rgb
 from referdino_ros.image_input import ImageInput
 from referdino_ros.logging_bridge import forward_core_log, stop_forwarding
 from referdino_ros.model_worker import ModelWorker, WorkerStopped
@@ -97,7 +98,7 @@ class ReferDINONode(LifecycleNodeMixin, Node):
         self._cancelled = threading.Event()
         self._configure_error = ""
         self._configured_since: float | None = None
-        self._convert = image_to_rgb
+        self._convert: Callable[[Any], np.ndarray] = image_to_rgb
         self._service_change_state.callback = refuse_impossible_transitions(
             self._service_change_state.callback, self._life_cycle_label, self.get_logger()
         )

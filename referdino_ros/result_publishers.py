@@ -15,9 +15,10 @@ from referdino.msg import ReferredObjectArray
 from sensor_msgs.msg import CompressedImage, Image
 
 from referdino_core.media import overlay
+from referdino_core.media.result_contents import label_image
 from referdino_ros.compressed_images import compressed_image_message
 from referdino_ros.image_conversion import image_message
-from referdino_ros.result_messages import detections_message, label_image, objects_message
+from referdino_ros.result_messages import detections_message, objects_message
 
 if TYPE_CHECKING:
     from referdino_core.session import Target

@@ -30,7 +30,7 @@ from referdino_core.world import WorldRenderer, WorldSettings
 from referdino_core.world.observation import VISIBLE_AREA
 from referdino_ros.demo import scene as scenes
 from referdino_ros.demo.camera import recorded
-from referdino_ros.demo.commands import TimedCommand, choose_commands
+from referdino_core.world.timed_commands import TimedCommand, choose_commands
 from referdino_ros.demo.listener import Answer
 from referdino_ros.demo.outcome import Outcome, command_runs
 from referdino_ros.demo.publications import Publication

@@ -15,8 +15,10 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from referdino_core.errors import ImageError
-from referdino_ros.compressed_images import compressed_image_message, compressed_image_to_rgb
-from referdino_ros.image_conversion import ENCODINGS, image_message, image_to_rgb
+from referdino_core.media.compressed_image_messages import compressed_image_to_rgb
+from referdino_core.media.image_messages import ENCODINGS, image_to_rgb
+from referdino_ros.compressed_images import compressed_image_message
+from referdino_ros.image_conversion import image_message
 
 HEIGHT, WIDTH = 24, 32
 RED, GREEN, BLUE = (200, 30, 40), (20, 180, 60), (50, 60, 210)

@@ -22,9 +22,10 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from referdino_core.media import run_lengths
+from referdino_core.media.result_contents import label_image
 from referdino_core.session import Target, TargetState
 from referdino_ros import result_publishers
-from referdino_ros.result_messages import label_image, objects_message
+from referdino_ros.result_messages import objects_message
 from referdino_ros.result_publishers import ResultPublishers
 from referdino_ros.spinning import spin_until_shutdown
 

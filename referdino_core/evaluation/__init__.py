@@ -2,24 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """How good the answers are, where there is truth to compare them with."""
 
-from __future__ import annotations
+# Imported at once: a lazy name would give way to the module that is called the same.
+from referdino_core.evaluation.boundary_accuracy import boundary_accuracy
+from referdino_core.evaluation.region_similarity import region_similarity
+from referdino_core.evaluation.sequence_statistics import sequence_statistics
 
-from typing import TYPE_CHECKING
-
-from referdino_core.lazy import lazy_names
-
-if TYPE_CHECKING:
-    from referdino_core.evaluation.measures import region_similarity
-    from referdino_core.evaluation.world_clips import StreamScore, evaluate_world, table
-
-__all__ = ["StreamScore", "evaluate_world", "region_similarity", "table"]
-
-__getattr__ = lazy_names(
-    __name__,
-    {
-        "StreamScore": "world_clips",
-        "evaluate_world": "world_clips",
-        "region_similarity": "measures",
-        "table": "world_clips",
-    },
-)
+__all__ = ["boundary_accuracy", "region_similarity", "sequence_statistics"]

@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m referdino_core.evaluation`: stream unseen clips of the world and print a table."""
+"""`python -m referdino_core.evaluation`: score unseen clips of the world and print a table."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from referdino_core.configuration import SessionSettings
 from referdino_core.errors import ReferDINOError
-from referdino_core.evaluation.world_clips import evaluate_world, table
+from referdino_core.evaluation.world_clips import INFERENCES, evaluate_world, table
 from referdino_core.session import Session
 
 
@@ -23,6 +23,12 @@ def main() -> None:
     parser.add_argument("--model", default="nano", help="a model's name or a checkpoint's path")
     parser.add_argument("--split", choices=("validation", "test"), default="test")
     parser.add_argument("--clips", type=int, default=500, help="how many clips, from the first")
+    parser.add_argument(
+        "--inference",
+        choices=(*INFERENCES, "both"),
+        default="both",
+        help="streaming judges a frame by those before it, whole-clip (the paper's) by all",
+    )
     parser.add_argument("--accept", type=float, help="score that takes up a target")
     parser.add_argument("--keep", type=float, help="score below which a target is not seen")
     parser.add_argument("--out", type=Path, help="file that the table is also written to")
@@ -36,10 +42,12 @@ def main() -> None:
     except ReferDINOError as error:
         parser.error(str(error))
     session = Session(arguments.model, settings=settings)
-    scores = evaluate_world(session, arguments.split, range(arguments.clips))
+    inferences = tuple(INFERENCES) if arguments.inference == "both" else (arguments.inference,)
+    scores = evaluate_world(session, arguments.split, range(arguments.clips), inferences)
     report = (
         f"{arguments.model}, {arguments.clips} clips of the {arguments.split} split "
-        f"(indices 0 to {arguments.clips - 1}), streamed with {session.settings}\n\n"
+        f"(indices 0 to {arguments.clips - 1}), {' and '.join(inferences)}; streaming with "
+        f"{session.settings}\n\n"
         f"{table(scores)}\n"
     )
     print(report)

@@ -1,30 +1,35 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""The stream on unseen clips of the world: every kind of sentence, frame by frame."""
+"""The model on unseen clips of the world: every kind of sentence, streamed and whole-clip."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from tqdm import tqdm
 
-from referdino_core.evaluation.measures import RIGHT_OVERLAP, region_similarity
+from referdino_core.evaluation.boundary_accuracy import boundary_accuracy
+from referdino_core.evaluation.region_similarity import RIGHT_OVERLAP, region_similarity
+from referdino_core.evaluation.stream_scores import ABSENT_AREA
+from referdino_core.evaluation.whole_clip import segment_clip
 from referdino_core.session import Session
 from referdino_core.world import Clip, Expression, WorldRenderer
 from referdino_core.world.clip import KINDS, Split
 
 STATIC_KINDS = ("attribute", "location", "relation")
-ABSENT_AREA = 15
+STREAMING, WHOLE_CLIP = "streaming", "whole-clip"
+Masks = Sequence[np.ndarray]
+Inference = Callable[[Session, Clip, Sequence[Expression]], list[Masks]]
 
 
 @dataclass(frozen=True)
-class StreamScore:
-    """One sentence over one streamed clip.
+class SentenceScore:
+    """One sentence over one clip.
 
     Attributes:
-        overlap: mean J over the frames that show the target; None where none does.
+        region, boundary: mean J and F over the frames that show the target; None where none does.
         empty_frames: frames from which the target is absent.
         false_alarms: how many of those were answered with a mask.
     """
@@ -32,14 +37,15 @@ class StreamScore:
     clip: int
     text: str
     kind: str
-    overlap: float | None
+    region: float | None
+    boundary: float | None
     empty_frames: int
     false_alarms: int
 
     @property
     def right(self) -> bool:
         """Whether the right object was picked: mean J above 0.5."""
-        return self.overlap is not None and self.overlap > RIGHT_OVERLAP
+        return self.region is not None and self.region > RIGHT_OVERLAP
 
 
 def choose_sentences(clip: Clip, index: int) -> list[Expression]:
@@ -55,74 +61,122 @@ def choose_sentences(clip: Clip, index: int) -> list[Expression]:
     return chosen
 
 
-def evaluate_world(session: Session, split: Split, indices: Iterable[int]) -> list[StreamScore]:
-    """Stream clips through a session, all sentences of a clip at once, and score each.
+def evaluate_world(
+    session: Session,
+    split: Split,
+    indices: Iterable[int],
+    inferences: Sequence[str] = (STREAMING,),
+) -> dict[str, list[SentenceScore]]:
+    """Score clips, all sentences of a clip at once, under one or several ways of inference.
 
     Args:
         session: its commands are replaced; memories start anew with every clip.
         split: "validation" or "test"; indices: which clips of it.
+        inferences: names of `INFERENCES`; each sees the same clips and sentences.
+
+    Returns:
+        For each way of inference one score per clip and sentence, in the same order.
     """
-    scores: list[StreamScore] = []
+    scores: dict[str, list[SentenceScore]] = {inference: [] for inference in inferences}
     with WorldRenderer() as renderer:
         for index in tqdm(indices, desc=f"{split} clips", unit="clip"):
             clip = renderer.clip(split, index)
-            scores += score_clip(session, clip, choose_sentences(clip, index))
+            sentences = choose_sentences(clip, index)
+            for inference in inferences:
+                answers = INFERENCES[inference](session, clip, sentences)
+                scores[inference] += [
+                    score_sentence(clip, sentence, masks)
+                    for sentence, masks in zip(sentences, answers, strict=True)
+                ]
     return scores
 
 
-def score_clip(session: Session, clip: Clip, sentences: Sequence[Expression]) -> list[StreamScore]:
-    """Stream one clip and score each of its sentences."""
+def stream_clip(session: Session, clip: Clip, sentences: Sequence[Expression]) -> list[Masks]:
+    """Stream one clip: T masks per sentence, each from the frames up to its own."""
     session.commands = {}
     session.commands = {str(place): sentence.text for place, sentence in enumerate(sentences)}
     session.reset("a new clip begins")
-    masks = [
+    frames = [
         [target.mask for target in session.step(frame, stamp)]
         for frame, stamp in zip(clip.frames, clip.stamps.tolist(), strict=True)
     ]
+    return [[frame[place] for frame in frames] for place in range(len(sentences))]
+
+
+def read_whole_clip(session: Session, clip: Clip, sentences: Sequence[Expression]) -> list[Masks]:
+    """Segment one clip as the paper does: T masks per sentence, each from all frames."""
     return [
-        score_sentence(clip, sentence, [frame[place] for frame in masks])
-        for place, sentence in enumerate(sentences)
+        list(
+            segment_clip(
+                session.model, session.tokenizer, sentence.text, clip.frames, clip.stamps.tolist()
+            )
+        )
+        for sentence in sentences
     ]
 
 
-def score_sentence(clip: Clip, sentence: Expression, masks: Sequence[np.ndarray]) -> StreamScore:
+INFERENCES: Mapping[str, Inference] = {STREAMING: stream_clip, WHOLE_CLIP: read_whole_clip}
+"""The ways of inference by name."""
+
+
+def score_sentence(clip: Clip, sentence: Expression, masks: Masks) -> SentenceScore:
     """Compare the masks of all frames with the truth."""
-    overlaps, empty, alarms = [], 0, 0
+    regions, boundaries, empty, alarms = [], [], 0, 0
     for mask, segmentation in zip(masks, clip.segmentation, strict=True):
         truth = segmentation == (sentence.target or 255)
         if np.count_nonzero(truth) >= ABSENT_AREA:
-            overlaps.append(region_similarity(mask, truth))
+            regions.append(region_similarity(mask, truth))
+            boundaries.append(boundary_accuracy(mask, truth))
         else:
             empty += 1
             alarms += bool(mask.any())
-    overlap = float(np.mean(overlaps)) if overlaps else None
-    return StreamScore(clip.index, sentence.text, sentence.kind, overlap, empty, alarms)
+    region = float(np.mean(regions)) if regions else None
+    boundary = float(np.mean(boundaries)) if boundaries else None
+    return SentenceScore(clip.index, sentence.text, sentence.kind, region, boundary, empty, alarms)
 
 
-def table(scores: Sequence[StreamScore]) -> str:
-    """The scores as a Markdown table, a row per kind of sentence and group of kinds."""
+def table(scores: Mapping[str, Sequence[SentenceScore]]) -> str:
+    """Markdown tables: a row per kind of sentence and group of kinds, columns per inference."""
     groups: dict[str, tuple[str, ...]] = {kind: (kind,) for kind in KINDS if kind != "absent"}
     groups["static, all"] = STATIC_KINDS
     groups["motion and direction"] = ("motion", "direction")
-    rows = ["| sentences | number | J | right object |", "|---|---|---|---|"]
+    measures = ("J", "F", "J&F", "right object")
+    heads = [f"{inference}: {name}" for inference in scores for name in measures]
+    rows = [_row("sentences", "number", *heads), _rule(2 + len(heads))]
     for name, kinds in groups.items():
-        chosen = [s for s in scores if s.kind in kinds and s.overlap is not None]
-        if chosen:
-            similarity = np.mean([s.overlap for s in chosen])
-            right = np.mean([s.right for s in chosen])
-            rows.append(f"| {name} | {len(chosen)} | {similarity:.3f} | {right:.1%} |")
-    rows += [
-        "",
-        "| target absent from the frame | frames | answered with a mask |",
-        "|---|---|---|",
-    ]
-    for name, kept in (
-        ("sentence true of nothing", [s for s in scores if s.kind == "absent"]),
-        ("target hidden or out of view", [s for s in scores if s.kind != "absent"]),
-        ("all", list(scores)),
+        chosen = [
+            [score for score in ones if score.kind in kinds and score.region is not None]
+            for ones in scores.values()
+        ]
+        if chosen[0]:
+            cells = [cell for ones in chosen for cell in _measures(ones)]
+            rows.append(_row(name, str(len(chosen[0])), *cells))
+    heads = [f"{inference}: answered with a mask" for inference in scores]
+    rows += ["", _row("target absent from the frame", "frames", *heads), _rule(2 + len(heads))]
+    for name, kinds in (
+        ("sentence true of nothing", ("absent",)),
+        ("target hidden or out of view", tuple(kind for kind in KINDS if kind != "absent")),
+        ("all", KINDS),
     ):
-        frames = sum(s.empty_frames for s in kept)
-        alarms = sum(s.false_alarms for s in kept)
-        share = f"{alarms / frames:.1%}" if frames else "none"
-        rows.append(f"| {name} | {frames} | {share} |")
+        chosen = [[score for score in ones if score.kind in kinds] for ones in scores.values()]
+        frames = sum(score.empty_frames for score in chosen[0])
+        alarms = [sum(score.false_alarms for score in ones) for ones in chosen]
+        shares = [f"{count / frames:.1%}" if frames else "none" for count in alarms]
+        rows.append(_row(name, str(frames), *shares))
     return "\n".join(rows)
+
+
+def _measures(scores: Sequence[SentenceScore]) -> tuple[str, str, str, str]:
+    region = np.mean([score.region for score in scores if score.region is not None])
+    boundary = np.mean([score.boundary for score in scores if score.boundary is not None])
+    right = np.mean([score.right for score in scores])
+    both = (region + boundary) / 2
+    return f"{region:.3f}", f"{boundary:.3f}", f"{both:.3f}", f"{right:.1%}"
+
+
+def _row(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _rule(columns: int) -> str:
+    return "|" + "---|" * columns

@@ -63,7 +63,7 @@ class FrameRecordWriter(Output):
         record = {
             "index": frame.index,
             "stamp": round(frame.stamp, _STAMP_DIGITS),
-            "targets": [_record(target) for target in targets],
+            "targets": [_rounded(target_record(target)) for target in targets],
         }
         line = json.dumps(record, ensure_ascii=False, separators=(",", ":"))
         self._write(f"{self._separator}\n    {line}")
@@ -91,14 +91,46 @@ class FrameRecordWriter(Output):
             raise OutputError(f"{self._file.path} cannot be written: {error.strerror}.") from error
 
 
-def _record(target: Target) -> dict[str, Any]:
+def target_record(target: Target) -> dict[str, Any]:
+    """A target as plain data, exact: scores and box as they are, the mask as run lengths."""
     height, width = target.mask.shape
     return {
         "command_id": target.command_id,
         "state": target.state.value,
         "track_id": target.track_id,
-        "score": round(target.score, _SCORE_DIGITS),
-        "frame_score": round(target.frame_score, _SCORE_DIGITS),
-        "box": target.box and [round(coordinate, _PIXEL_DIGITS) for coordinate in target.box],
+        "score": target.score,
+        "frame_score": target.frame_score,
+        "box": target.box and list(target.box),
         "mask": {"size": [height, width], "counts": run_lengths.encode(target.mask)},
+    }
+
+
+def target_from_record(record: Mapping[str, Any], command: str) -> Target:
+    """The target that `target_record` wrote, of a command with this sentence.
+
+    Raises:
+        ImageError: the mask's code is damaged.
+    """
+    from referdino_core.session import Target, TargetState
+
+    height, width = record["mask"]["size"]
+    box = record["box"]
+    return Target(
+        command_id=record["command_id"],
+        command=command,
+        track_id=record["track_id"],
+        state=TargetState(record["state"]),
+        score=record["score"],
+        frame_score=record["frame_score"],
+        box=None if box is None else (box[0], box[1], box[2], box[3]),
+        mask=run_lengths.decode(record["mask"]["counts"], height, width),
+    )
+
+
+def _rounded(record: dict[str, Any]) -> dict[str, Any]:
+    box = record["box"]
+    return record | {
+        "score": round(record["score"], _SCORE_DIGITS),
+        "frame_score": round(record["frame_score"], _SCORE_DIGITS),
+        "box": box and [round(coordinate, _PIXEL_DIGITS) for coordinate in box],
     }

@@ -18,13 +18,19 @@ class OutputError(ReferDINOError):
     """A result cannot be written."""
 
 
+def growing_path(path: Path) -> Path:
+    """The hidden name under which a file grows; keeps the suffix, by which video writers choose
+    the container.
+    """
+    return path.with_name(f".{path.stem}.partial{path.suffix}")
+
+
 class PartialFile:
     """A file that grows under a hidden name in the folder of its final one.
 
     Attributes:
         path: where the file is to appear.
-        growing_path: where to write until then; keeps the suffix, by which video writers choose
-            the container.
+        growing_path: where to write until then.
     """
 
     def __init__(self, path: Path) -> None:
@@ -34,7 +40,7 @@ class PartialFile:
             OutputError: the folder cannot be made or written.
         """
         self.path = path
-        self.growing_path = path.with_name(f".{path.stem}.partial{path.suffix}")
+        self.growing_path = growing_path(path)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self.growing_path.unlink(missing_ok=True)

@@ -54,11 +54,13 @@ class FrameSource(ABC):
         description: what is being read, for messages.
         frame_rate: frames per second, greater than 0.
         frame_count: how many frames are announced, or None where nobody can know.
+        problem: what was found wrong while reading, or an empty text.
     """
 
     description: str
     frame_rate: float
     frame_count: int | None
+    problem: str = ""
 
     @abstractmethod
     def __iter__(self) -> Iterator[Frame]:
@@ -102,7 +104,7 @@ def open_source(source: str, frame_rate: float | None = None) -> FrameSource:
         )
     path = Path(source)
     if path.is_dir():
-        return ImageFiles(_images_in(path), str(path), frame_rate or DEFAULT_FRAME_RATE)
+        return ImageFiles(images_in(path), str(path), frame_rate or DEFAULT_FRAME_RATE)
     if path.is_char_device():
         return Camera(source, frame_rate)
     if path.is_file():
@@ -199,29 +201,31 @@ class VideoFile(FrameSource):
             1, self.frame_count // 50
         ):
             return
-        _logger.warning(
-            "%s cannot be read beyond frame %d of the %d it announces; the file is damaged.",
-            self.description,
-            read_count,
-            self.frame_count,
+        self.problem = (
+            f"{self.description} cannot be read beyond frame {read_count} of the "
+            f"{self.frame_count} it announces; the file is damaged."
         )
+        _logger.warning("%s", self.problem)
 
 
 class ImageFiles(FrameSource):
     """Image files in the given order, one frame period apart; those that cannot be read are passed
     over.
+
+    Attributes:
+        paths: the files; the index of a frame is its place among them.
     """
 
     def __init__(self, paths: Sequence[Path], description: str, frame_rate: float) -> None:
         self.description = description
         self.frame_rate = frame_rate
         self.frame_count = len(paths)
-        self._paths = tuple(paths)
+        self.paths = tuple(paths)
 
     def __iter__(self) -> Iterator[Frame]:
         last_error: ImageError | None = None
         read_count = 0
-        for index, path in enumerate(self._paths):
+        for index, path in enumerate(self.paths):
             try:
                 image = read_image(path)
             except ImageError as error:
@@ -277,7 +281,7 @@ class Camera(FrameSource):
         self._capture.release()
 
 
-def _images_in(folder: Path) -> list[Path]:
+def images_in(folder: Path) -> list[Path]:
     """The images of a folder in the order a person would count them: frame2 before frame10."""
     try:
         images = [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES]

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -76,14 +77,21 @@ class Grounder(nn.Module):
     def mask_features(self, tokens: Tensor, image: ImageFeatures) -> MaskFeatures:
         """Mask features of fused tokens (N, S, d)."""
         geometry = image.geometry
-        sizes = [height * width for height, width in geometry.spatial_shapes]
-        levels = torch.split(tokens, sizes, dim=1)[:3]
-        stride8, stride16, stride32 = (
-            level.transpose(1, 2).unflatten(-1, shape)
-            for level, shape in zip(levels, geometry.spatial_shapes, strict=False)
-        )
         return MaskFeatures(
-            self.pixel_decoder((stride8, stride16, stride32), image.finest),
+            self.pixel_decoder(token_maps(tokens, geometry.spatial_shapes), image.finest),
             geometry.finest_padding,
             geometry.finest_valid_ratio,
         )
+
+
+def token_maps(
+    tokens: Tensor, spatial_shapes: Sequence[tuple[int, int]]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Tokens (N, S, d) of levels with these shapes as maps (N, d, h, w) at strides 8, 16, 32."""
+    sizes = [height * width for height, width in spatial_shapes]
+    levels = torch.split(tokens, sizes, dim=1)[:3]
+    stride8, stride16, stride32 = (
+        level.transpose(1, 2).unflatten(-1, shape)
+        for level, shape in zip(levels, spatial_shapes, strict=False)
+    )
+    return stride8, stride16, stride32

@@ -38,13 +38,17 @@ class PixelDecoder(nn.Module):
         Returns:
             (N, d, h, w) at stride 4.
         """
+        return self.output(self.decode(memory, finest))
+
+    def decode(self, memory: tuple[Tensor, Tensor, Tensor], finest: Tensor) -> Tensor:
+        """What `output` makes the mask features of: (N, d / 16, h, w), so cheap to keep."""
         stride8, stride16, stride32 = memory
         features = self.step(1, self.step(0, stride32))
         for index, lateral in enumerate((stride16, stride8, finest)):
             lateral = self.adapters[index](lateral)
             features = F.interpolate(features, size=lateral.shape[-2:], mode="nearest") + lateral
             features = self.step(index + 2, features)
-        return self.output(features)
+        return features
 
     def step(self, index: int, features: Tensor) -> Tensor:
         """Convolution, GroupNorm, ReLU."""

@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Images to normalised pixels."""
+"""Images to normalised pixels, and mask logits back to masks of the image."""
 
 from __future__ import annotations
 
@@ -43,3 +43,23 @@ def to_pixels(image: np.ndarray, short_side: int, device: torch.device | str = "
     if size != (height, width):
         pixels = F.interpolate(pixels, size=size, mode="bilinear", antialias=True)
     return normalise(pixels)
+
+
+def mask_probabilities(
+    logits: Tensor, resized: tuple[int, int] | torch.Size, size: tuple[int, int]
+) -> Tensor:
+    """How surely every pixel of the image belongs to a mask.
+
+    Args:
+        logits: (N, Q, h, w) at stride 4 of the resized image.
+        resized: height and width that the image was resized to.
+        size: (H, W) of the image.
+
+    Returns:
+        (N, Q, H, W), 0 to 1.
+    """
+    logits = F.interpolate(logits, scale_factor=4, mode="bilinear")
+    logits = logits[..., : resized[0], : resized[1]]
+    if tuple(resized) != tuple(size):
+        logits = F.interpolate(logits, size=size, mode="bilinear")
+    return logits.sigmoid()

@@ -4,15 +4,14 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 from referdino_core.boxes import centre_to_corners
 from referdino_core.building import load_model, tokenizer_of
@@ -20,13 +19,14 @@ from referdino_core.configuration import SessionSettings
 from referdino_core.errors import CommandError, ImageError
 from referdino_core.network.mask_decoder import decode_masks
 from referdino_core.network.object_memory import ObjectMemory, stack_windows
-from referdino_core.network.pixels import network_size, to_pixels
+from referdino_core.network.pixels import mask_probabilities, network_size, to_pixels
 from referdino_core.network.readout import SlotReadings
 from referdino_core.network.referdino import ReferDINO
 from referdino_core.network.text_encoder import TextFeatures, stack_texts
 from referdino_core.network.tokenizer import Tokenizer, caption
 from referdino_core.runtime.choice import open_stages
 from referdino_core.runtime.stages import Watch
+from referdino_core.session import snapshot
 from referdino_core.session.target import Target, TargetState
 from referdino_core.session.target_tracker import TargetTracker
 
@@ -89,7 +89,7 @@ class Session:
         self.tokenizer: Tokenizer = tokenizer_of(self.model.configuration)
         self.last_reset: str | None = None
         self.running: dict[str, Command] = {}
-        self.track_ids = itertools.count(1)
+        self.track_count = 0
         self.image_size: tuple[int, int] | None = None
         self.stamp: float | None = None
 
@@ -162,7 +162,12 @@ class Session:
 
     def new_tracker(self) -> TargetTracker:
         """A tracker that numbers its tracks from the session's counter."""
-        return TargetTracker(lambda: next(self.track_ids))
+        return TargetTracker(self.new_track_id)
+
+    def new_track_id(self) -> int:
+        """An identity that no object of this session has had."""
+        self.track_count += 1
+        return self.track_count
 
     def reset(self, reason: str) -> None:
         """Forget every command's memory, keep the commands, and say why in the log."""
@@ -170,6 +175,37 @@ class Session:
         logger.warning("Memories were reset: %s.", reason)
         for command in self.running.values():
             command.memory, command.tracker = self.new_memory(), self.new_tracker()
+
+    def snapshot(self) -> dict[str, Any]:
+        """Everything that is remembered, as plain data for `torch.save`; not the model."""
+        return {
+            "image_size": self.image_size,
+            "stamp": self.stamp,
+            "last_reset": self.last_reset,
+            "track_count": self.track_count,
+            "commands": {
+                key: snapshot.command_to_plain(command) for key, command in self.running.items()
+            },
+        }
+
+    def restore(self, remembered: Mapping[str, Any]) -> None:
+        """Go on where a session of the same model and settings took this snapshot."""
+        self.image_size = remembered["image_size"]
+        self.stamp = remembered["stamp"]
+        self.last_reset = remembered["last_reset"]
+        self.track_count = remembered["track_count"]
+        self.running = {
+            key: self.revive(command) for key, command in remembered["commands"].items()
+        }
+
+    def revive(self, plain: dict[str, Any]) -> Command:
+        """A command of a snapshot."""
+        device = self.model.device
+        text = snapshot.text_from_plain(plain, device)
+        command = Command(plain["sentence"], text, self.new_memory(), self.new_tracker())
+        snapshot.restore_memory(command.memory, plain, device)
+        snapshot.restore_tracker(command.tracker, plain)
+        return command
 
     def prepare(self, height: int, width: int) -> None:
         """Get ready for images of this size ahead of the first, where that takes long.
@@ -259,9 +295,8 @@ class Session:
                 readings.mask_embeddings[place, choice.slot][None, None].to(masks.dtype),
                 masks[place : place + 1],
             )
-            mask = enlarge_mask(
-                logits.float(), pixels.shape[-2:], size, self.settings.mask_threshold
-            )
+            sure = mask_probabilities(logits.float(), pixels.shape[-2:], size)[0, 0]
+            mask = (sure > self.settings.mask_threshold).cpu().numpy()
             left, top, right, bottom = (float(value) for value in corners[choice.slot])
             box = (left, top, right, bottom)
         return Target(
@@ -299,17 +334,3 @@ def same_window(commands: list[Command]) -> list[list[int]]:
     for row, command in enumerate(commands):
         groups.setdefault(len(command.memory.window), []).append(row)
     return list(groups.values())
-
-
-def enlarge_mask(
-    logits: torch.Tensor,
-    resized: tuple[int, int] | torch.Size,
-    size: tuple[int, int],
-    threshold: float,
-) -> np.ndarray:
-    """(1, 1, h, w) logits at stride 4 of the resized image to an (H, W) bool mask of the image."""
-    logits = F.interpolate(logits, scale_factor=4, mode="bilinear")
-    logits = logits[..., : resized[0], : resized[1]]
-    if tuple(resized) != tuple(size):
-        logits = F.interpolate(logits, size=size, mode="bilinear")
-    return (logits[0, 0].sigmoid() > threshold).cpu().numpy()

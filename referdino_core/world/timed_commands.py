@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Which sentence the commander gives when."""
+"""Sentences that are given one after the other while a clip runs, each true while it is given."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from referdino_core.world import Clip, Expression, WorldSettings
+from referdino_core.world.clip import Clip, Expression
 from referdino_core.world.expressions import enumerate_expressions
 from referdino_core.world.observation import VISIBLE_AREA, Observation
+from referdino_core.world.settings import WorldSettings
 
 _KINDS_BY_PART = (("attribute",), ("relation",), ("direction", "motion"), ("location",))
 """A part of the scene for each, with the preferred kind of sentence first."""

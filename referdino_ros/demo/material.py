@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from referdino_core.media.sources import open_source
-from referdino_ros.demo.commands import TimedCommand, spread_evenly
+from referdino_core.world.timed_commands import TimedCommand, spread_evenly
 from referdino_ros.demo.errors import DemoError
 from referdino_ros.demo.scene import IMAGE_SIZE, Scene
 

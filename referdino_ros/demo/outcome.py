@@ -11,7 +11,7 @@ import numpy as np
 from referdino.msg import ReferredObject
 
 from referdino_core.media import run_lengths
-from referdino_ros.demo.commands import TimedCommand
+from referdino_core.world.timed_commands import TimedCommand
 from referdino_ros.demo.listener import Answer
 from referdino_ros.demo.publications import Publication
 from referdino_ros.demo.scene import Scene

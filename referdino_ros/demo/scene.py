@@ -17,7 +17,7 @@ from referdino_core.media.writers import VideoWriter
 from referdino_core.world import Clip, WorldRenderer, WorldSettings
 from referdino_core.world.observation import VISIBLE_AREA
 from referdino_core.world.settings import REFERENCE_WIDTH
-from referdino_ros.demo.commands import TimedCommand, choose_commands
+from referdino_core.world.timed_commands import TimedCommand, choose_commands
 
 BUNDLED = Path(__file__).parent / "recording"
 """Copied from the output folder of a demo with the default seed, where `render` left it."""

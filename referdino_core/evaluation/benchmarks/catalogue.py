@@ -1,0 +1,63 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""The benchmarks by name, each with its reader, its rules and what is written for a server."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from referdino_core.evaluation.benchmarks.a2d_sentences import A2DSentences
+from referdino_core.evaluation.benchmarks.clips import Benchmark
+from referdino_core.evaluation.benchmarks.jhmdb_sentences import JHMDBSentences
+from referdino_core.evaluation.benchmarks.mevis import MeViS
+from referdino_core.evaluation.benchmarks.protocols import (
+    CompetingObjectsProtocol,
+    ExpressionProtocol,
+    FrameProtocol,
+    Protocol,
+)
+from referdino_core.evaluation.benchmarks.ref_davis17 import RefDAVIS17
+from referdino_core.evaluation.benchmarks.ref_youtube_vos import RefYouTubeVOS
+from referdino_core.evaluation.benchmarks.submission import ANNOTATIONS
+from referdino_core.evaluation.whole_clip import NO_MERGING
+
+MEVIS_THRESHOLD = 0.2
+"""Mean score above which a slot belongs to what a sentence of MeViS means."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A benchmark.
+
+    Attributes:
+        open: its reader, given the folder and, as "split", the part to read.
+        protocol: its rules.
+        merge_above: slots whose mean score exceeds this are merged in whole-clip inference.
+        submission: folder within the zip file for its server; None where it has no server.
+    """
+
+    open: Callable[..., Benchmark]
+    protocol: Protocol
+    merge_above: float = NO_MERGING
+    submission: str | None = None
+
+
+BENCHMARKS = {
+    "ref-youtube-vos": Entry(RefYouTubeVOS, ExpressionProtocol(), submission=ANNOTATIONS),
+    "ref-davis17": Entry(RefDAVIS17, CompetingObjectsProtocol()),
+    "mevis": Entry(MeViS, ExpressionProtocol(), MEVIS_THRESHOLD, submission=""),
+    "a2d-sentences": Entry(A2DSentences, FrameProtocol()),
+    "jhmdb-sentences": Entry(JHMDBSentences, FrameProtocol()),
+}
+
+
+def open_benchmark(name: str, folder: Path, split: str | None = None) -> Benchmark:
+    """Open a benchmark's reader, by default for the split that its figures are published for.
+
+    Raises:
+        SourceError: the folder is not laid out as the benchmark's is.
+    """
+    given = {} if split is None else {"split": split}
+    return BENCHMARKS[name].open(folder, **given)

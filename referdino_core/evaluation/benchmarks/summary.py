@@ -1,0 +1,95 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""A run's figures: as JSON, and as a table that puts both ways of inference side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from referdino_core.evaluation.benchmarks import STREAM, WHOLE_CLIP
+from referdino_core.evaluation.benchmarks.protocols import Protocol
+from referdino_core.evaluation.benchmarks.running import BenchmarkRun
+
+FORMAT = 1
+
+_ROWS = (
+    ("J&F", ("region_and_boundary",)),
+    ("J", ("region", "mean")),
+    ("F", ("boundary", "mean")),
+    ("J recall", ("region", "recall")),
+    ("F recall", ("boundary", "recall")),
+    ("J decay", ("region", "decay")),
+    ("F decay", ("boundary", "decay")),
+    ("J&F, objects as named", ("named", "region_and_boundary")),
+    ("mAP 0.5:0.95, all candidates", ("mean_average_precision_of_all",)),
+    ("mAP 0.5:0.95, best answer", ("mean_average_precision",)),
+    ("overall IoU", ("overall_iou",)),
+    ("mean IoU", ("mean_iou",)),
+    *(
+        (f"precision at {share}", ("precision", share))
+        for share in ("0.5", "0.6", "0.7", "0.8", "0.9")
+    ),
+)
+
+
+def summarise_run(run: BenchmarkRun, protocol: Protocol) -> dict[str, Any]:
+    """What a run came to, JSON-able.
+
+    Returns:
+        "complete": whether all was answered; "clips", "expressions", "frames", "frames_unread"
+        and "skipped" (clips, expressions or videos) as numbers; "problems", a line each;
+        "scores": the protocol's total, or None.
+    """
+    clips: dict[str, tuple[int, int]] = {}
+    expressions = 0
+    for record in run.records():
+        clips[record.clip] = (len(record.frames), len(record.unread))
+        expressions += record.expressions
+    return {
+        "complete": run.outcome.complete,
+        "clips": len(clips),
+        "expressions": expressions,
+        "frames": sum(frames for frames, _ in clips.values()),
+        "frames_unread": sum(unread for _, unread in clips.values()),
+        "skipped": run.outcome.skipped,
+        "problems": run.outcome.problems,
+        "scores": protocol.total(run.records()),
+    }
+
+
+def table(title: str, runs: Mapping[str, Mapping[str, Any]]) -> str:
+    """The figures as a Markdown table in per cent, a column for each way of inference.
+
+    Where both ways were run, a last column tells what causality costs: whole clip less stream.
+    """
+    both = {WHOLE_CLIP, STREAM} <= set(runs)
+    head = [title, *runs, *(["price of causality"] if both else [])]
+    rows = [head, ["---", *["---:"] * (len(head) - 1)]]
+    for label, path in _ROWS:
+        values = {name: _value(run["scores"], path) for name, run in runs.items()}
+        if all(value is None for value in values.values()):
+            continue
+        cells = ["" if value is None else f"{100 * value:.1f}" for value in values.values()]
+        if both:
+            whole, streamed = values[WHOLE_CLIP], values[STREAM]
+            gap = "" if whole is None or streamed is None else f"{100 * (whole - streamed):+.1f}"
+            cells.append(gap)
+        rows.append([label, *cells])
+    if len(rows) == 2:
+        rows.append(["scores", *["none here"] * (len(head) - 1)])
+    for label, key in (
+        ("clips", "clips"),
+        ("expressions", "expressions"),
+        ("frames", "frames"),
+        ("frames that could not be read", "frames_unread"),
+        ("skipped", "skipped"),
+    ):
+        rows.append([label, *(str(run[key]) for run in runs.values()), *([""] if both else [])])
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _value(scores: Any, path: tuple[str, ...]) -> float | None:
+    for key in path:
+        scores = scores.get(key) if isinstance(scores, dict) else None
+    return scores

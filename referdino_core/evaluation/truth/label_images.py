@@ -1,0 +1,100 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""Truth in a folder of PNG files, one per annotated frame, as YouTube-VOS and DAVIS keep it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from referdino_core.errors import ImageError, SourceError
+from referdino_core.evaluation.truth.base import FrameTruth, Truth
+from referdino_core.evaluation.truth.frame_names import FrameNames
+from referdino_core.evaluation.truth.label_png import read_labels
+
+VOID = 255
+"""Value of pixels that are not judged, in files of eight bits."""
+
+
+class LabelImages(Truth):
+    """A folder of PNG files with a palette or in grey: 0 background, each object its number.
+
+    A frame's file is the one with the name of the source's image where the source is a folder of
+    images, else the one whose number is the frame's place from 0 (gaps are frames without
+    annotation) or its stamp in nanoseconds.
+    """
+
+    def __init__(self, folder: Path, recording: Path | None = None) -> None:
+        """Open a folder. Every file is read once, to know which objects there are.
+
+        Args:
+            recording: the source that the files belong to, if it is known.
+
+        Raises:
+            SourceError: the folder holds no label image that belongs to a frame.
+        """
+        super().__init__(f"label images in {folder}")
+        try:
+            self._files = {path.stem: path for path in sorted(folder.glob("*.png"))}
+        except OSError as error:
+            raise SourceError(f"{folder} cannot be read: {error.strerror}.") from error
+        if not self._files:
+            raise SourceError(f"{folder} holds no PNG files; give a folder of label images.")
+        self._names = FrameNames(list(self._files), recording)
+        self._unused = set(self._names.understood)
+        if not self._unused:
+            raise SourceError(
+                f"No file of {folder} belongs to a frame; name them by the place of the frame "
+                "(00000.png), by its stamp in nanoseconds, or like the source's images."
+            )
+        for stranger in sorted(set(self._files) - self._unused):
+            self.note("a label image's name fits no frame", f"{stranger}.png")
+        self._closed = False
+        self._objects = self._find_objects()
+
+    @property
+    def objects(self) -> tuple[int, ...]:
+        """Ids of all objects in any file."""
+        return self._objects
+
+    def at(self, index: int, stamp: int) -> FrameTruth | None:
+        """Truth of one frame; None where there is no file or it cannot be read."""
+        name = self._names.at(index, stamp)
+        if name is None:
+            return None
+        self._unused.discard(name)
+        try:
+            labels = read_labels(self._files[name])
+        except ImageError:
+            return None  # noted when the folder was opened
+        height, width = labels.shape
+        void = labels == VOID if labels.dtype == np.uint8 else None
+        return FrameTruth(
+            masks={number: labels == number for number in self._objects},
+            size=(height, width),
+            void=void if void is not None and void.any() else None,
+        )
+
+    def close(self) -> None:
+        """Note the files that no frame asked for."""
+        if not self._closed:
+            for name in sorted(self._unused):
+                self.note("a label image belongs to no frame that was read", f"{name}.png")
+        self._closed = True
+
+    def _find_objects(self) -> tuple[int, ...]:
+        found: set[int] = set()
+        for name in sorted(self._unused):
+            try:
+                labels = read_labels(self._files[name])
+            except ImageError as error:
+                self.note("a label image cannot be read", str(error))
+                continue
+            values = set(np.unique(labels).tolist())
+            if labels.dtype == np.uint8 and values <= {0, VOID} and VOID in values:
+                self.note(
+                    "a label image holds only 0 and 255, which means 'not judged'", f"{name}.png"
+                )
+            found |= values - ({VOID} if labels.dtype == np.uint8 else set())
+        return tuple(sorted(found - {0}))

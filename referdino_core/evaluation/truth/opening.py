@@ -1,0 +1,70 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""From what a user writes to a truth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from referdino_core.errors import SourceError
+from referdino_core.evaluation.truth.base import Truth
+
+TOPIC, WORLD = "topic:", "world:"
+MEVIS_FILE = "meta_expressions.json"
+
+
+def open_truth(
+    specification: str,
+    recording: Path | None = None,
+    open_topic: Callable[[str], Truth] | None = None,
+) -> Truth:
+    """Open a truth.
+
+    Args:
+        specification: "topic:/truth/labels" in the recording; a folder of PNG files, or one with
+            such a folder named like the recording; a MeViS-style JSON file or the folder of one,
+            with "#VIDEO" behind it where it has several videos and none is named like the
+            recording; "world:test:12".
+        recording: the source that it is about; names and positions are matched with its own.
+        open_topic: opens a topic of the recording, where the recording has topics.
+
+    Raises:
+        SourceError: there is no such truth; the message says what to give.
+    """
+    if specification.startswith(TOPIC):
+        if open_topic is None:
+            raise SourceError(
+                f"{recording or 'The source'} has no topics, so {specification} cannot be its "
+                "truth; give a folder of label images or a JSON file."
+            )
+        return open_topic(specification.removeprefix(TOPIC))
+    if specification.startswith(WORLD):
+        from referdino_core.evaluation.truth.world import open_world
+
+        return open_world(specification)
+    named, _, video = specification.partition("#")
+    path = Path(specification if Path(specification).exists() else named).expanduser()
+    if path.is_dir() and (path / MEVIS_FILE).is_file():
+        path = path / MEVIS_FILE
+    if path.is_dir():
+        return _open_folder(path, recording)
+    if path.is_file() and path.suffix == ".json":
+        from referdino_core.evaluation.truth.mevis import MevisTruth
+
+        return MevisTruth(path, video or None, recording)
+    reason = "is neither a folder nor a JSON file" if path.exists() else "does not exist"
+    raise SourceError(
+        f"{specification} {reason}; give truth as topic:NAME, a folder of PNG files, a "
+        "MeViS-style JSON file, or world:SPLIT:INDEX."
+    )
+
+
+def _open_folder(folder: Path, recording: Path | None) -> Truth:
+    from referdino_core.evaluation.truth.label_images import LabelImages
+
+    if recording is not None and not any(folder.glob("*.png")):
+        name = recording.name if recording.is_dir() else recording.stem
+        if (folder / name).is_dir():
+            folder = folder / name
+    return LabelImages(folder, recording)

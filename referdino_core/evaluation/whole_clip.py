@@ -1,0 +1,200 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""Whole-clip inference, as the paper does it: every frame is judged with the whole clip in view.
+
+Frames go through the network a few at a time. Of each are kept its queries, its fused text and
+the narrow map that mask features are made of, about a megabyte for 360x640 pixels; masks are
+decoded when they are asked for. A clip of 200 frames so needs some 200 MB, not 3 GB.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from referdino_core.errors import ImageError
+from referdino_core.network.grounder import token_maps
+from referdino_core.network.image_encoder import ImageFeatures
+from referdino_core.network.mask_decoder import MaskFeatures, decode_masks
+from referdino_core.network.object_memory import ObjectMemory, Window, stack_windows
+from referdino_core.network.pixels import mask_probabilities, network_size, to_pixels
+from referdino_core.network.referdino import ReferDINO
+from referdino_core.network.text_encoder import TextFeatures
+from referdino_core.network.tokenizer import Tokenizer
+
+FRAMES_AT_ONCE = 8
+MASK_THRESHOLD = 0.5
+"""Probability above which a pixel belongs to the mask, as in the paper."""
+NO_MERGING = 1.0
+"""A threshold that no score exceeds: the best slot alone answers."""
+
+
+class ClipReading:
+    """What the network says of one sentence over a clip of T frames, for Q slots.
+
+    A slot is one candidate object, the same in all frames.
+
+    Attributes:
+        scores: (T, Q) float32, probability that the slot is what the sentence refers to.
+        size: height and width of the frames.
+    """
+
+    def __init__(
+        self, model: ReferDINO, window: Window, kept: Sequence[Tensor], size: tuple[int, int]
+    ) -> None:
+        """Read a clip.
+
+        Args:
+            window: the T aligned frames of the one sentence.
+            kept: per chunk of frames, in order, the pixel decoder's narrow maps (n, d / 16, h, w).
+            size: height and width of the frames.
+        """
+        self.size = size
+        self._model = model
+        self._kept = kept
+        self._references = window.references[0]
+        self._text = window.text[0]
+        self._padding = window.text_padding.expand(len(self._text), -1)
+        readout = model.readout
+        history = readout.temporal_decoder(window.queries, window.text[:, :, 0], window.ages)
+        self._queries = history[0]
+        scores = readout.similarity(self._queries, self._text, self._padding)
+        self.scores: np.ndarray = scores.sigmoid().cpu().numpy()
+
+    def best_slots(self, merge_above: float = NO_MERGING) -> list[int]:
+        """The slot with the highest mean score over the clip, and every one above the threshold.
+
+        By default that is one slot. MeViS, whose sentences may mean several objects, merges all
+        slots with a mean above 0.2.
+        """
+        means = self.scores.mean(axis=0)
+        return sorted({int(means.argmax()), *np.flatnonzero(means > merge_above).tolist()})
+
+    def masks(
+        self, slots: Sequence[int], threshold: float = MASK_THRESHOLD
+    ) -> Iterator[np.ndarray]:
+        """Masks of some slots, frame by frame, each (len(slots), H, W) bool."""
+        for probabilities in self.probabilities(slots):
+            yield probabilities > threshold
+
+    def probabilities(self, slots: Sequence[int]) -> Iterator[np.ndarray]:
+        """How surely pixels belong to some slots, frame by frame, each (len(slots), H, W) float32.
+
+        The values are from 0 to 1.
+        """
+        resized = network_size(*self.size, self._model.configuration.image_short_side)
+        first = 0
+        for narrow in self._kept:
+            logits = self._mask_logits(slots, narrow, slice(first, first + len(narrow)))
+            first += len(narrow)
+            for frame in logits:
+                yield mask_probabilities(frame[None], resized, self.size)[0].cpu().numpy()
+
+    @torch.no_grad()
+    def _mask_logits(self, slots: Sequence[int], narrow: Tensor, frames: slice) -> Tensor:
+        """Logits (n, len(slots), h, w) at stride 4 of a chunk of n frames."""
+        features = self._model.grounder.pixel_decoder.output(narrow)
+        embeddings = self._model.readout.mask_embeddings(
+            self._queries[frames],
+            self._references[frames],
+            self._text[frames],
+            self._padding[frames],
+            MaskFeatures(features, None, torch.ones(1, 2, device=features.device)),
+        )
+        return decode_masks(embeddings[:, list(slots)], features)
+
+
+@torch.no_grad()
+def read_clip(
+    model: ReferDINO,
+    tokenizer: Tokenizer,
+    sentence: str,
+    frames: Sequence[np.ndarray] | np.ndarray,
+    stamps: Sequence[float] | None = None,
+    frames_at_once: int = FRAMES_AT_ONCE,
+) -> ClipReading:
+    """Run the network over a clip.
+
+    Args:
+        frames: (T, H, W, 3) uint8 RGB, or T images of one size; read once, in order.
+        stamps: T seconds; by default frames are 0.1 s apart.
+        frames_at_once: how many frames the network sees side by side; memory grows with it.
+
+    Raises:
+        CommandError: the sentence is empty or too long.
+        ImageError: there is no frame, or the frames differ in size.
+    """
+    if not len(frames):
+        raise ImageError("The clip has no frames.")
+    times = [0.1 * index for index in range(len(frames))] if stamps is None else list(stamps)
+    if len(times) != len(frames):
+        raise ImageError(f"{len(frames)} frames come with {len(times)} stamps; give one for each.")
+    text: TextFeatures = model.text_encoder([tokenizer.encode(sentence)])
+    memory = model.object_memory(None)
+    kept: list[Tensor] = []
+    size: tuple[int, int] | None = None
+    for first in range(0, len(frames), frames_at_once):
+        last = min(first + frames_at_once, len(frames))
+        images = [frames[index] for index in range(first, last)]
+        size = size or images[0].shape[:2]
+        for image in images:
+            if image.shape[:2] != size:
+                raise ImageError(
+                    f"The frames of a clip must have one size, not {size[1]}x{size[0]} and "
+                    f"{image.shape[1]}x{image.shape[0]}."
+                )
+        kept.append(_read_frames(model, text, memory, images, times[first:last]))
+    assert size is not None
+    return ClipReading(model, stack_windows([memory]), kept, size)
+
+
+def segment_clip(
+    model: ReferDINO,
+    tokenizer: Tokenizer,
+    sentence: str,
+    frames: Sequence[np.ndarray] | np.ndarray,
+    stamps: Sequence[float] | None = None,
+    merge_above: float = NO_MERGING,
+    frames_at_once: int = FRAMES_AT_ONCE,
+) -> np.ndarray:
+    """Segment what a sentence refers to in a clip: (T, H, W) bool.
+
+    The slot with the highest mean score answers in every frame, as in the paper: the answer may
+    be wrong, but it is never silence.
+
+    Args:
+        frames: (T, H, W, 3) uint8 RGB, or T images of one size; stamps: T seconds.
+        merge_above: slots whose mean score exceeds this join the best one (MeViS: 0.2).
+        frames_at_once: how many frames the network sees side by side; memory grows with it.
+
+    Raises:
+        CommandError: the sentence is empty or too long.
+        ImageError: there is no frame, or the frames differ in size.
+    """
+    reading = read_clip(model, tokenizer, sentence, frames, stamps, frames_at_once)
+    slots = reading.best_slots(merge_above)
+    answer = np.empty((len(frames), *reading.size), dtype=bool)
+    for index, masks in enumerate(reading.masks(slots)):
+        answer[index] = masks.any(axis=0)
+    return answer
+
+
+def _read_frames(
+    model: ReferDINO,
+    text: TextFeatures,
+    memory: ObjectMemory,
+    images: Sequence[np.ndarray],
+    stamps: Sequence[float],
+) -> Tensor:
+    """Remember the queries of some frames; return what their masks are decoded from."""
+    short_side = model.configuration.image_short_side
+    pixels = torch.cat([to_pixels(image, short_side, model.device) for image in images])
+    encoded: ImageFeatures = model.image_encoder(pixels)
+    grounding = model.grounder(encoded, text.expand(len(images)))
+    for row, stamp in enumerate(stamps):
+        memory.update(grounding.queries[row], grounding.references[row], grounding.text[row], stamp)
+    maps = token_maps(grounding.tokens, grounding.spatial_shapes)
+    return model.grounder.pixel_decoder.decode(maps, encoded.finest)
