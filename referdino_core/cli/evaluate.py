@@ -1,0 +1,244 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""`referdino evaluate`: the published benchmarks' validation protocols."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import referdino_core as rd
+from referdino_core.cli.arguments import (
+    DEFAULT_MODEL,
+    add_model_arguments,
+    add_runtime_arguments,
+    checkpoint_path,
+    open_session,
+    positive_integer,
+)
+from referdino_core.cli.exit_status import ExitStatus
+from referdino_core.cli.orderly_stop import OrderlyStop
+from referdino_core.cli.progress import progress_bar
+from referdino_core.errors import SourceError
+from referdino_core.evaluation.benchmarks import BENCHMARK_NAMES, STREAM, WHOLE_CLIP
+
+if TYPE_CHECKING:
+    from referdino_core.evaluation.benchmarks.answers import Segmenter
+    from referdino_core.evaluation.benchmarks.clips import Benchmark
+    from referdino_core.evaluation.benchmarks.running import BenchmarkRun
+
+BOTH = "both"
+SUMMARY_NAME = "summary.json"
+PROBLEMS_PRINTED = 20
+
+_DESCRIPTION = f"""Answers a benchmark's sentences by its validation protocol and scores them.
+
+Data lie as their authors or the referring literature lay them out:
+  ref-youtube-vos  meta_expressions/{{valid,test}}/meta_expressions.json, valid/JPEGImages
+  ref-davis17      meta_expressions/valid/meta_expressions.json, valid/{{JPEGImages,Annotations}}
+  mevis            valid_u/{{meta_expressions.json,mask_dict.json,JPEGImages}}, or valid
+  a2d-sentences    Release/{{videoset.csv,clips320H}}, text_annotations (needs h5py)
+  jhmdb-sentences  Rename_Images, puppet_mask, jhmdb_annotation.txt
+
+Writes to the folder given as --out, in a folder per way of inference:
+  records/         what is kept of every expression; a run goes on where an earlier one stopped
+  Annotations/, submission.zip   for Ref-YouTube-VOS and MeViS, what their servers take
+and {SUMMARY_NAME}. Ctrl-C ends the run in order."""
+
+_EPILOG = """examples:
+  referdino evaluate mevis --data data/mevis --out results/mevis --inference both
+  referdino evaluate ref-youtube-vos --data data/ref-youtube-vos --out results --model swinb
+  referdino evaluate ref-davis17 --data data/ref-davis --out results --videos 2"""
+
+_logger = logging.getLogger("referdino.evaluate")
+
+
+def add_command(commands: argparse._SubParsersAction, common: argparse.ArgumentParser) -> None:
+    """Add `evaluate` to the commands of the program."""
+    parser = commands.add_parser(
+        "evaluate",
+        parents=[common],
+        help="run a published benchmark's validation protocol",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "benchmark", metavar="BENCHMARK", choices=BENCHMARK_NAMES, help=", ".join(BENCHMARK_NAMES)
+    )
+    parser.add_argument(
+        "--data", type=Path, required=True, metavar="DIR", help="where the benchmark lies"
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="folder for the results"
+    )
+    parser.add_argument(
+        "--inference",
+        choices=(WHOLE_CLIP, STREAM, BOTH),
+        default=WHOLE_CLIP,
+        help="with the whole clip in view as in the paper (default), frame by frame as on a robot, "
+        "or one after the other",
+    )
+    parser.add_argument("--split", metavar="NAME", help="part of the data (default: validation)")
+    parser.add_argument(
+        "--videos",
+        nargs="+",
+        metavar="N|NAME",
+        help="the first N videos only, or those of these names",
+    )
+    add_model_arguments(parser)
+    add_runtime_arguments(parser)
+    parser.add_argument(
+        "--window",
+        type=positive_integer,
+        metavar="N",
+        help="frames that a stream looks back over (default: the model's)",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Evaluate a benchmark and return the exit status.
+
+    Raises:
+        ReferDINOError: the data are not laid out as they should be, or an argument cannot be used.
+    """
+    from referdino_core.evaluation.benchmarks.catalogue import BENCHMARKS, open_benchmark
+    from referdino_core.evaluation.benchmarks.records import write_text
+    from referdino_core.evaluation.benchmarks.summary import FORMAT, summarise_run, table
+
+    entry = BENCHMARKS[arguments.benchmark]
+    benchmark = open_benchmark(arguments.benchmark, arguments.data, arguments.split)
+    videos = _choose(benchmark, arguments.videos)
+    session = open_session(arguments)
+    settings = _settings(arguments, benchmark, session)
+    summaries: dict[str, Any] = {}
+    archives = []
+    with OrderlyStop() as stop:
+        for segmenter in _segmenters(arguments.inference, session, entry.merge_above):
+            folder = arguments.out / segmenter.name
+            current = _open_run(arguments, benchmark, segmenter, folder, settings, stop)
+            with progress_bar(total=len(videos), unit="video", desc=segmenter.name) as bar:
+                current.answer(_counted(videos, bar))
+            summaries[segmenter.name] = {
+                "settings": segmenter.settings,
+                **summarise_run(current, entry.protocol),
+            }
+            if entry.submission is not None and current.outcome.complete:
+                archives.append(_submit(current, folder, entry.submission))
+            if stop.requested:
+                break
+    document = {"format": FORMAT, **settings, "videos": list(videos), "inference": summaries}
+    summary = arguments.out / SUMMARY_NAME
+    write_text(summary, json.dumps(document, ensure_ascii=False, indent=2) + "\n")
+    print(table(f"{benchmark.title} {benchmark.split}", summaries))
+    _print_problems(summaries)
+    for path in (*archives, summary):
+        print(path)
+    return _status(summaries, stop)
+
+
+def _segmenters(inference: str, session: rd.Session, merge_above: float) -> list[Segmenter]:
+    from referdino_core.evaluation.benchmarks.answers import Streamed, WholeClip
+
+    segmenters: list[Segmenter] = []
+    if inference in (WHOLE_CLIP, BOTH):
+        segmenters.append(WholeClip(session, merge_above))
+    if inference in (STREAM, BOTH):
+        segmenters.append(Streamed(session))
+    return segmenters
+
+
+def _open_run(
+    arguments: argparse.Namespace,
+    benchmark: Benchmark,
+    segmenter: Segmenter,
+    folder: Path,
+    settings: dict[str, Any],
+    stop: OrderlyStop,
+) -> BenchmarkRun:
+    from referdino_core.evaluation.benchmarks.catalogue import BENCHMARKS
+    from referdino_core.evaluation.benchmarks.records import RecordStore
+    from referdino_core.evaluation.benchmarks.running import BenchmarkRun
+
+    store = RecordStore(folder / "records", {**settings, **segmenter.settings})
+    protocol = BENCHMARKS[arguments.benchmark].protocol
+    return BenchmarkRun(benchmark, protocol, segmenter, store, lambda: stop.requested)
+
+
+def _choose(benchmark: Benchmark, wanted: list[str] | None) -> tuple[str, ...]:
+    """The videos that --videos means.
+
+    Raises:
+        SourceError: the benchmark has no such video.
+    """
+    if wanted is None:
+        return benchmark.videos
+    names = set(benchmark.videos)
+    if len(wanted) == 1 and wanted[0] not in names and wanted[0].isdecimal():
+        return benchmark.videos[: int(wanted[0])]
+    for name in wanted:
+        if name not in names:
+            raise SourceError(f"{benchmark.title} {benchmark.split} has no video {name}.")
+    return tuple(video for video in benchmark.videos if video in set(wanted))
+
+
+def _settings(
+    arguments: argparse.Namespace, benchmark: Benchmark, session: rd.Session
+) -> dict[str, Any]:
+    """All that results depend on, besides the way of inference."""
+    from referdino_core.building import weights_of
+    from referdino_core.download.checksums import compute
+
+    named = arguments.checkpoint
+    model = arguments.model or DEFAULT_MODEL
+    weights = weights_of(model) if named is None else checkpoint_path(named)
+    return {
+        "benchmark": arguments.benchmark,
+        "split": benchmark.split,
+        "data": str(arguments.data.resolve()),
+        "model": {
+            "name": session.model_name,
+            "checkpoint": None if named is None else str(weights),
+            "sha256": compute(weights),
+        },
+        "device": session.device,
+    }
+
+
+def _counted(videos: Iterable[str], bar: Any) -> Iterator[str]:
+    for video in videos:
+        bar.set_postfix_str(video)
+        yield video
+        bar.update()
+
+
+def _submit(current: BenchmarkRun, folder: Path, inside: str) -> Path:
+    from referdino_core.evaluation.benchmarks.submission import write_submission
+
+    return write_submission(current.records(), folder, inside)
+
+
+def _print_problems(summaries: dict[str, Any]) -> None:
+    problems = list(
+        dict.fromkeys(line for summary in summaries.values() for line in summary["problems"])
+    )
+    if problems:
+        print(f"\n{len(problems)} problems:")
+    for problem in problems[:PROBLEMS_PRINTED]:
+        print(f"- {problem}")
+    if len(problems) > PROBLEMS_PRINTED:
+        print(f"- and {len(problems) - PROBLEMS_PRINTED} more; see {SUMMARY_NAME}")
+
+
+def _status(summaries: dict[str, Any], stop: OrderlyStop) -> int:
+    if stop.requested:
+        _logger.warning("Stopped early; the same command goes on from here.")
+        return ExitStatus.INTERRUPTED
+    if not any(summary["expressions"] for summary in summaries.values()):
+        raise SourceError("Nothing could be answered; the problems are listed in the summary.")
+    return ExitStatus.DONE
