@@ -33,7 +33,7 @@ REQUIREMENTS = REPOSITORY / "requirements"
 
 # The releases of CPython for which there are wheels of ROS 2.
 OLDEST_PYTHON, NEWEST_PYTHON = (3, 10), (3, 13)
-EXTRAS = ("world", "onnx", "test")
+EXTRAS = ("world", "onnx", "replay", "report", "cluster", "benchmarks", "test")
 # Where the wheels of TensorRT's bindings run.
 TENSORRT_MACHINES = ("aarch64", "x86_64")
 INSTALLED_FOLDERS = ("config", "launch", "msg", "referdino_core", "referdino_ros", "srv")
