@@ -18,7 +18,17 @@ from contextlib import contextmanager
 
 from tqdm import tqdm
 
-from referdino_core.cli import build_engine, download, export, info, segment
+from referdino_core.cli import (
+    build_engine,
+    compare,
+    download,
+    evaluate,
+    export,
+    info,
+    replay,
+    report,
+    segment,
+)
 from referdino_core.cli.exit_status import ExitStatus
 from referdino_core.errors import ReferDINOError
 from referdino_core.media.sources import quiet_opencv
@@ -87,7 +97,17 @@ def _parser() -> argparse.ArgumentParser:
         help="show where an unexpected error arose, and the warnings of the libraries",
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (segment, info, download, export, build_engine):
+    for command in (
+        segment,
+        replay,
+        evaluate,
+        report,
+        compare,
+        info,
+        download,
+        export,
+        build_engine,
+    ):
         command.add_command(commands, common)
     return parser
 

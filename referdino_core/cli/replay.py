@@ -1,0 +1,287 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""`referdino replay`: a recording through the node's own session, deterministically."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from referdino_core.cli.arguments import (
+    add_model_arguments,
+    add_runtime_arguments,
+    checkpoint_path,
+    positive_integer,
+)
+from referdino_core.cli.exit_status import ExitStatus
+from referdino_core.cli.orderly_stop import OrderlyStop
+from referdino_core.cli.progress import progress_bar
+from referdino_core.configuration import SessionSettings
+from referdino_core.errors import ReferDINOError, RuntimeUnavailable
+
+if TYPE_CHECKING:
+    from referdino_core.replay.job import ReplayJob
+    from referdino_core.replay.run_folder import RunFolder
+
+_DESCRIPTION = """Replays a recording through the session that the node runs, and keeps the answers.
+
+A source is a rosbag2 recording (a folder, an .mcap or a .db3 file; compressed, split or broken
+off), a video file, or a folder of images. Into the folder of the run go:
+  results.mcap   the node's result topics at their true stamps, beside images and commands
+  overlay.mp4    the images with masks, boxes, states and scores drawn over them
+  frames.jsonl   one line per frame      summary.json  what was run, and its scores
+  timing.jsonl   what each frame took    report.html   all of it to look at
+The same recording, commands, model and runtime give the same bytes. Ctrl-C stops after a frame; the
+same command then goes on from there, also after a kill."""
+
+_EPILOG = """examples:
+  referdino replay drive.mcap --command "the red ball"
+  referdino replay drive/ --topic /camera/image_raw --truth topic:/truth/labels
+  referdino replay street.mp4 --commands commands.yaml --realtime-on 40ms --out as_live
+
+a file of commands:
+  - {at: 0.0, text: "the red ball", objects: [2]}
+  - {at: 12.5, text: "the blue box"}
+  - {at: 20.0, text: ""}"""
+
+_logger = logging.getLogger("referdino.replay")
+
+
+def add_command(commands: argparse._SubParsersAction, common: argparse.ArgumentParser) -> None:
+    """Add `replay` to the commands of the program."""
+    parser = commands.add_parser(
+        "replay",
+        parents=[common],
+        help="run recorded bags and videos through the node's session, and score them",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("source", metavar="SOURCE", type=Path, help="a bag, a video or a folder")
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="folder of the run (default: NAME_replay)"
+    )
+    _add_command_arguments(parser)
+    parser.add_argument(
+        "--topic", metavar="NAME", help="of the images (default: the only one of the recording)"
+    )
+    parser.add_argument(
+        "--inputs",
+        nargs="*",
+        metavar="NAME",
+        help="topics that are copied beside the results (default: images and commands)",
+    )
+    parser.add_argument(
+        "--truth",
+        metavar="TRUTH",
+        help="topic:NAME, a folder of PNG files, a MeViS-style JSON file, or world:SPLIT:INDEX",
+    )
+    parser.add_argument(
+        "--realtime-on",
+        metavar="TIME",
+        help="drop and delay frames as a computer would that takes so long for one: a time such "
+        "as 40ms, or a table of measured seconds (JSON, CSV, or the timing.jsonl of a run)",
+    )
+    add_model_arguments(parser)
+    add_runtime_arguments(parser)
+    parser.add_argument(
+        "--window",
+        type=positive_integer,
+        metavar="N",
+        help="frames the network looks back over (default: the model's)",
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a threshold of the session, such as accept=0.5; may be given several times",
+    )
+    parser.add_argument(
+        "--frame-rate",
+        type=float,
+        metavar="FPS",
+        help="frames per second of an image folder (default: 25), or instead of a video's own",
+    )
+    parser.add_argument(
+        "--restart", action="store_true", help="begin anew where a run was interrupted"
+    )
+    parser.add_argument("--no-report", action="store_true", help="write no report.html")
+    parser.set_defaults(run=run)
+
+
+def _add_command_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the three ways to say what is to be found, and what sentences mean in the truth."""
+    ways = parser.add_mutually_exclusive_group()
+    ways.add_argument(
+        "--command",
+        action="append",
+        default=[],
+        metavar="TEXT",
+        help="a sentence that is followed from the start; may be given several times",
+    )
+    ways.add_argument("--commands", type=Path, metavar="FILE", help="sentences with times (YAML)")
+    ways.add_argument(
+        "--command-topic",
+        metavar="NAME",
+        help="recorded commands (default: /referdino/command, where it was recorded; calls of "
+        "services are not recorded)",
+    )
+    parser.add_argument(
+        "--means",
+        action="append",
+        default=[],
+        type=_meaning,
+        metavar="TEXT=IDS",
+        help='objects of the truth that a sentence means, such as "the red ball=2" or '
+        '"two balls=2,3"; may be given several times',
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Replay a recording and return the exit status.
+
+    Raises:
+        ReferDINOError: an argument cannot be used.
+    """
+    if find_spec("rosbags") is None:
+        raise RuntimeUnavailable(
+            "Replay needs rosbags; install it with: pip install rosbags pyyaml"
+        )
+    job = job_of(arguments)
+    # Imported here, since both bring PyTorch: mistakes in the arguments are told before.
+    from referdino_core.replay.progress import RunInterrupted, RunWatch
+    from referdino_core.replay.run import replay
+    from referdino_core.replay.run_folder import RunFolder
+
+    with OrderlyStop() as stop, progress_bar(unit="frame") as bar:
+
+        def begin(total: int | None) -> None:
+            bar.reset(total)
+
+        watch = RunWatch(begin, lambda done: bar.update(done - bar.n), lambda: stop.requested)
+        try:
+            folder = replay(job, watch=watch)
+        except RunInterrupted as interruption:
+            _logger.warning("%s", interruption)
+            return ExitStatus.INTERRUPTED
+    print_outcome(RunFolder(folder))
+    if not arguments.no_report:
+        _write_report(folder)
+    return ExitStatus.DONE
+
+
+def job_of(arguments: argparse.Namespace) -> ReplayJob:
+    """The job that arguments describe.
+
+    Raises:
+        ReferDINOError: an argument cannot be used.
+    """
+    from referdino_core.replay.clocks import EveryFrame, read_clock
+    from referdino_core.replay.job import ModelChoice, ReplayJob
+
+    checkpoint = arguments.checkpoint
+    return ReplayJob(
+        source=arguments.source,
+        out=arguments.out or Path(f"{arguments.source.resolve().stem}_replay"),
+        sentences=tuple(arguments.command),
+        command_file=arguments.commands,
+        command_topic=arguments.command_topic,
+        topic=arguments.topic,
+        inputs=None if arguments.inputs is None else tuple(arguments.inputs),
+        truth=arguments.truth,
+        meanings=tuple(arguments.means),
+        clock=EveryFrame() if arguments.realtime_on is None else read_clock(arguments.realtime_on),
+        frame_rate=arguments.frame_rate,
+        model=ModelChoice(
+            model=arguments.model,
+            checkpoint=None if checkpoint is None else checkpoint_path(checkpoint),
+            device=arguments.device,
+            runtime=arguments.runtime,
+            precision=arguments.precision,
+            exports=None if arguments.exports is None else Path(arguments.exports),
+            settings=_settings(arguments.set, arguments.window),
+        ),
+        restart=arguments.restart,
+    )
+
+
+def _meaning(argument: str) -> tuple[str, tuple[int, ...]]:
+    """A sentence and ids of objects."""
+    text, _, numbers = argument.rpartition("=")
+    ids = numbers.split(",") if numbers.strip() else []
+    if not text or not all(one.strip().isdecimal() and int(one) for one in ids):
+        raise argparse.ArgumentTypeError(f"{argument!r} is not a sentence, '=' and ids such as 2,3")
+    return text, tuple(int(one) for one in ids)
+
+
+def _settings(changes: list[str], window: int | None) -> SessionSettings:
+    """The thresholds that --set and --window mean."""
+    kinds = {name: type(value) for name, value in asdict(SessionSettings()).items()}
+    values: dict[str, Any] = {} if window is None else {"window": window}
+    for change in changes:
+        name, _, text = change.partition("=")
+        if name not in kinds:
+            raise ReferDINOError(
+                f"--set {change}: there is no {name!r}; choose one of {', '.join(kinds)}."
+            )
+        try:
+            values[name] = kinds[name](text)
+        except ValueError:
+            raise ReferDINOError(f"--set {change}: {text!r} is no number.") from None
+    return SessionSettings(**values)
+
+
+def print_outcome(run_folder: RunFolder) -> None:
+    """Print what a run came to: its scores where there are any, and what was wrong."""
+    summary = run_folder.summary
+    frames = summary["frames"]
+    print(
+        f"{frames['read']} frames: {frames['answered']} answered, {frames['dropped']} dropped, "
+        f"{frames['failed']} failed ({summary['model']['name']}, {summary['runtime']})"
+    )
+    scores = summary["scores"]
+    if scores is not None:
+        print(_LINE.format("", "J&F", "J", "F", "acquired", "switches", "lost", "alarms"))
+        for one in scores["commands"]:
+            print(_score_line(f'"{one["sentence"]}"', one))
+        print(_score_line("all", scores["all"]))
+    for problem in summary["problems"]:
+        _logger.warning("%s", problem)
+    print(run_folder.path)
+
+
+_LINE = "{:<44.44} {:>5} {:>5} {:>5} {:>9} {:>8} {:>5} {:>6}"
+
+
+def _score_line(name: str, scores: Mapping[str, Any]) -> str:
+    def share(value: Any) -> str:
+        mean = value["mean"] if isinstance(value, dict) else value
+        return "–" if mean is None else f"{mean:.3f}"
+
+    seconds = scores["time_to_acquire"]
+    return _LINE.format(
+        name,
+        share(scores["region_and_boundary"]),
+        share(scores["region"]),
+        share(scores["boundary"]),
+        "–" if seconds is None else f"{seconds:.2f} s",
+        scores["identity_switches"],
+        scores["frames_lost"],
+        scores["false_alarms"],
+    )
+
+
+def _write_report(folder: Path) -> None:
+    """Make the report where the package for it is installed."""
+    if find_spec("referdino_core.report") is None or find_spec("plotly") is None:
+        _logger.warning("No report: it needs plotly; install it with: pip install plotly")
+        return
+    from referdino_core.report import write_report
+
+    print(write_report(folder))

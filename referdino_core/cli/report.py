@@ -1,0 +1,46 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""`referdino report`: the page of a run, written again."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from referdino_core.cli.exit_status import ExitStatus
+
+_DESCRIPTION = """Writes report.html of a run again: one page with its scores, timelines, pictures
+and video, which opens in any browser and needs no network."""
+
+_EPILOG = """examples:
+  referdino report hall_referdino
+  referdino report runs/monday runs/tuesday"""
+
+
+def add_command(commands: argparse._SubParsersAction, common: argparse.ArgumentParser) -> None:
+    """Add `report` to the commands of the program."""
+    parser = commands.add_parser(
+        "report",
+        parents=[common],
+        help="write the page of a run again",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "runs", nargs="+", type=Path, metavar="RUN", help="folder that `referdino replay` wrote"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Write the pages, print where they are, and return the exit status.
+
+    Raises:
+        ReferDINOError: a folder holds no complete run, or its page cannot be written.
+    """
+    from referdino_core.report import write_report
+
+    for folder in arguments.runs:
+        print(write_report(folder))
+    return ExitStatus.DONE

@@ -1,0 +1,117 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""Answers to frames: from the journal as far as it goes, then from the session."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from referdino_core.errors import ReferDINOError
+from referdino_core.media.frame_records import target_from_record
+from referdino_core.replay.commands import GivenCommand
+from referdino_core.replay.unfinished_run import UnfinishedRun
+from referdino_core.session import Target, TargetState
+
+if TYPE_CHECKING:
+    from referdino_core.session import Session
+
+Targets = tuple[Target, ...]
+
+
+class AnswerFailed(ReferDINOError):
+    """The session could not answer a frame; the message is one line."""
+
+
+class Answers:
+    """Answers the frames of a run in their order.
+
+    What an earlier attempt answered is taken from its journal, without the network; the session
+    then goes on from its snapshot.
+    """
+
+    def __init__(self, session: Session, run: UnfinishedRun) -> None:
+        self._session = session
+        self._run = run
+        self._records = run.recorded()
+        self._record: dict[str, Any] | None = None
+        self._begun = 0
+
+    def begin_frame(self) -> None:
+        """Turn to the next frame.
+
+        Raises:
+            SourceError: the journal is damaged.
+        """
+        self._record = next(self._records) if self._begun < self._run.frames_done else None
+        if self._begun == self._run.frames_done and self._run.remembered is not None:
+            self._session.restore(self._run.remembered)
+        self._begun += 1
+
+    @property
+    def is_recorded(self) -> bool:
+        """Whether the present frame was done in an earlier attempt."""
+        return self._record is not None
+
+    def answer(self, pixels: np.ndarray, seconds: float | None) -> Targets:
+        """The targets of the present frame, one per running command.
+
+        Args:
+            pixels: (H, W, 3) uint8 RGB. seconds: its stamp, None where the camera sets none.
+
+        Raises:
+            AnswerFailed: there is no answer.
+        """
+        if self._record is not None:
+            if self._record["error"]:
+                raise AnswerFailed(self._record["error"])
+            return tuple(target_from_record(one, one["command"]) for one in self._record["targets"])
+        try:
+            return self._session.step(pixels, seconds)
+        except ReferDINOError as error:
+            raise AnswerFailed(" ".join(str(error).split())) from error
+        except Exception as error:  # as in the node: one bad frame must not end a long run
+            reason = " ".join(str(error).split())
+            raise AnswerFailed(f"{type(error).__name__}: {reason}") from error
+
+
+class Belief:
+    """What a robot believes while newer answers are being computed."""
+
+    def __init__(self) -> None:
+        self._answers: deque[tuple[int, Targets]] = deque()
+
+    def add(self, answered: int, targets: Targets) -> None:
+        """Note an answer and when (nanoseconds) it is there."""
+        self._answers.append((answered, targets))
+
+    def at(self, time: int, commands: Iterable[GivenCommand], size: tuple[int, int]) -> Targets:
+        """The newest answer at a time to each command, in an image of (height, width) pixels.
+
+        A command without an answer yet is being searched for.
+        """
+        while len(self._answers) > 1 and self._answers[1][0] <= time:
+            self._answers.popleft()
+        known: Sequence[Target] = ()
+        if self._answers and self._answers[0][0] <= time:
+            known = self._answers[0][1]
+        by_command = {(one.command_id, one.command): one for one in known if one.mask.shape == size}
+        return tuple(
+            by_command.get((one.command_id, one.text)) or _searching(one, size) for one in commands
+        )
+
+
+def _searching(command: GivenCommand, size: tuple[int, int]) -> Target:
+    return Target(
+        command_id=command.command_id,
+        command=command.text,
+        track_id=0,
+        state=TargetState.SEARCHING,
+        score=0.0,
+        frame_score=0.0,
+        box=None,
+        mask=np.zeros(size, dtype=bool),
+    )

@@ -1,0 +1,189 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""When the model takes a frame and when its answer is there: every frame, or as on a robot."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import cycle
+from pathlib import Path
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
+
+from referdino_core.errors import SourceError
+from referdino_core.replay.recording import NANOSECONDS
+
+
+class Arriving(Protocol):
+    """Something that comes at a time, in integer nanoseconds."""
+
+    @property
+    def arrival(self) -> int: ...
+
+
+Frame = TypeVar("Frame", bound=Arriving)
+
+
+@dataclass(frozen=True)
+class Scheduled(Generic[Frame]):
+    """What becomes of a frame.
+
+    Attributes:
+        frame: as it was given.
+        taken: nanoseconds at which the model takes it; None where a newer one replaced it.
+        answered: nanoseconds at which its answer is there; None likewise.
+    """
+
+    frame: Frame
+    taken: int | None
+    answered: int | None
+
+    @property
+    def delay(self) -> float | None:
+        """Seconds from the frame's arrival to its answer; None without an answer."""
+        return None if self.answered is None else (self.answered - self.frame.arrival) / NANOSECONDS
+
+
+@dataclass(frozen=True)
+class EveryFrame:
+    """Time stands still while the model computes: every frame is answered at once."""
+
+    has_delays: ClassVar[bool] = False
+
+    def schedule(self, frames: Iterable[Frame]) -> Iterator[Scheduled[Frame]]:
+        """What becomes of each frame, in their order."""
+        for frame in frames:
+            yield Scheduled(frame, frame.arrival, frame.arrival)
+
+    def summary(self) -> dict[str, Any]:
+        """For the run's summary."""
+        return {"kind": "every frame"}
+
+
+@dataclass(frozen=True)
+class AsLive:
+    """A model that takes its time, with one place between it and the camera; the newest frame wins.
+
+    Attributes:
+        latencies: nanoseconds that the model takes, frame by frame, over and over.
+        description: where they are from.
+    """
+
+    has_delays: ClassVar[bool] = True
+
+    latencies: tuple[int, ...]
+    description: str
+
+    def schedule(self, frames: Iterable[Frame]) -> Iterator[Scheduled[Frame]]:
+        """What becomes of each frame, in their order; holds one frame back at most."""
+        latencies = cycle(self.latencies)
+        free = -math.inf
+        waiting: Frame | None = None
+        for frame in frames:
+            if waiting is not None and free <= frame.arrival:
+                scheduled = _take(waiting, int(free), next(latencies))
+                free = scheduled.answered or 0
+                waiting = None
+                yield scheduled
+            elif waiting is not None:
+                yield Scheduled(waiting, None, None)
+                waiting = None
+            if free <= frame.arrival:
+                scheduled = _take(frame, frame.arrival, next(latencies))
+                free = scheduled.answered or 0
+                yield scheduled
+            else:
+                waiting = frame
+        if waiting is not None:
+            yield _take(waiting, int(free), next(latencies))
+
+    def summary(self) -> dict[str, Any]:
+        """For the run's summary."""
+        seconds = [latency / NANOSECONDS for latency in self.latencies]
+        return {
+            "kind": "as live",
+            "latency": {
+                "from": self.description,
+                "frames": len(seconds),
+                "mean": sum(seconds) / len(seconds),
+                "worst": max(seconds),
+            },
+        }
+
+
+Clock = EveryFrame | AsLive
+
+
+def _take(frame: Frame, time: int, latency: int) -> Scheduled[Frame]:
+    return Scheduled(frame, time, time + latency)
+
+
+def read_clock(text: str) -> AsLive:
+    """The clock that --realtime-on means.
+
+    Args:
+        text: seconds for every frame, such as "40ms" or "0.04s"; or the path of a table: JSON (a
+            list of seconds), JSON lines (such as a run's timing.jsonl) or CSV (seconds in the
+            column "seconds", else in the last one).
+
+    Raises:
+        SourceError: it is neither, or the table is empty or damaged.
+    """
+    path = Path(text).expanduser()
+    if path.is_file():
+        return AsLive(_nanoseconds(_read_table(path), str(path)), path.name)
+    number, factor = text.removesuffix("s"), 1.0
+    if number.endswith("m") and text.endswith("s"):
+        number, factor = number.removesuffix("m"), 1e-3
+    try:
+        return AsLive(_nanoseconds([float(number) * factor], text), text)
+    except ValueError:
+        raise SourceError(
+            f"--realtime-on {text} is neither a time such as 40ms nor a table that exists "
+            "(JSON, JSON lines or CSV with the seconds of each frame)."
+        ) from None
+
+
+def _nanoseconds(seconds: list[float], origin: str) -> tuple[int, ...]:
+    if not seconds:
+        raise SourceError(f"{origin} holds no latency; give the seconds of at least one frame.")
+    for number, value in enumerate(seconds, start=1):
+        if not math.isfinite(value) or value < 0:
+            raise SourceError(f"{origin}: latency {number} is {value}; give seconds of at least 0.")
+    return tuple(round(value * NANOSECONDS) for value in seconds)
+
+
+def _read_table(path: Path) -> list[float]:
+    """Seconds per frame."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        if path.suffix == ".csv":
+            return _from_csv(text)
+        if path.suffix == ".jsonl":
+            return [_of_entry(json.loads(line)) for line in text.splitlines() if line.strip()]
+        return [_of_entry(entry) for entry in json.loads(text)]
+    except (OSError, ValueError, TypeError, KeyError, IndexError) as error:
+        raise SourceError(
+            f"{path} is no table of latencies: {type(error).__name__}: {error}. Give the seconds "
+            "of each frame as JSON, JSON lines or CSV."
+        ) from error
+
+
+def _of_entry(entry: Any) -> float:
+    """Seconds of a number, or of a line of timing.jsonl, where the inference counts."""
+    seconds = entry["seconds"] if isinstance(entry, dict) else entry
+    if isinstance(seconds, dict):
+        return float(seconds["infer"])
+    return float(seconds)
+
+
+def _from_csv(text: str) -> list[float]:
+    rows = [row for row in csv.reader(text.splitlines()) if row]
+    column = -1
+    if rows and "seconds" in rows[0]:
+        column = rows[0].index("seconds")
+        rows = rows[1:]
+    return [float(row[column]) for row in rows]

@@ -1,0 +1,145 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""`make replay-demo`: a bag from the world, replayed with the bundled model, scored and reported.
+
+The bag is what a robot would have recorded: camera images, the commands that people gave, and, as
+the world knows it, the truth in label images.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from referdino_core.cli.program import main as referdino
+from referdino_core.errors import ReferDINOError
+from referdino_core.replay.message_types import message_types
+from referdino_core.world import Clip, WorldRenderer, WorldSettings
+from referdino_core.world.timed_commands import TimedCommand, choose_commands
+
+WIDTH, HEIGHT, FRAME_RATE = 320, 240, 10.0
+IMAGE_TOPIC, COMMAND_TOPIC, TRUTH_TOPIC = "/camera/image_raw", "/referdino/command", "/truth/labels"
+IMAGE, TEXT = "sensor_msgs/msg/Image", "std_msgs/msg/String"
+START = 1_700_000_000 * 10**9
+"""Nanoseconds at which the recording begins."""
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A message of the bag: topic, integer nanoseconds, type and content."""
+
+    topic: str
+    time: int
+    kind: str
+    message: Any
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Render, record, replay; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m referdino_core.replay.demo", description="Replays a bag from the world."
+    )
+    parser.add_argument("--out", type=Path, default=Path("out", "replay"), help="folder")
+    parser.add_argument("--seconds", type=float, default=24.0, help="length of the recording")
+    parser.add_argument("--clip", type=int, default=2, help="clip of the world's test split")
+    parser.add_argument("options", nargs="*", help="after --: further options of referdino replay")
+    arguments = parser.parse_args(argv)
+    bag = arguments.out / "recording"
+    try:
+        commands = record(bag, arguments.clip, arguments.seconds)
+    except ReferDINOError as error:
+        print(f"replay-demo: {error}", file=sys.stderr)
+        return 1
+    replay = ["replay", str(bag), "--out", str(arguments.out / "run"), "--restart"]
+    replay += ["--topic", IMAGE_TOPIC, "--truth", f"topic:{TRUTH_TOPIC}"]
+    replay += [f"--means={command.text}={command.target}" for command in commands]
+    replay += arguments.options
+    print(f"{bag}: {arguments.seconds:g} s of camera, commands and truth")
+    print(f"referdino {shlex.join(replay)}", flush=True)
+    return referdino(replay)
+
+
+def record(bag: Path, index: int, seconds: float) -> tuple[TimedCommand, ...]:
+    """Render a clip of the test split and record it; returns the commands that were given.
+
+    Raises:
+        WorldUnavailable: there is no MuJoCo or no OpenGL here.
+        ReferDINOError: the length is impossible, or the folder cannot be written.
+    """
+    frames = max(1, round(seconds * FRAME_RATE))
+    settings = WorldSettings(WIDTH, HEIGHT, frames, FRAME_RATE)
+    print(f"Rendering {frames} frames.", flush=True)
+    with WorldRenderer(settings) as renderer:
+        clip = renderer.clip("test", index)
+    commands = choose_commands(clip, settings)
+    messages = [*images_of(clip), *texts_of(commands)]
+    write_bag(bag, sorted(messages, key=lambda recorded: recorded.time))
+    return commands
+
+
+def images_of(clip: Clip) -> Iterator[Recorded]:
+    """What the camera saw, and which object every pixel is of."""
+    for image, labels, seconds in zip(clip.frames, clip.segmentation, clip.stamps, strict=True):
+        for topic, encoding, pixels in (
+            (IMAGE_TOPIC, "rgb8", image),
+            (TRUTH_TOPIC, "mono8", labels),
+        ):
+            yield Recorded(topic, at(seconds), IMAGE, image_message(pixels, encoding, at(seconds)))
+
+
+def texts_of(commands: Sequence[TimedCommand]) -> Iterator[Recorded]:
+    """The commands as they were published."""
+    for command in commands:
+        message = message_types().types[TEXT](data=command.text)
+        yield Recorded(COMMAND_TOPIC, at(command.begins), TEXT, message)
+
+
+def image_message(pixels: np.ndarray, encoding: str, time: int) -> Any:
+    """A sensor_msgs/Image of (H, W) or (H, W, 3) uint8 pixels."""
+    types = message_types().types
+    seconds, nanoseconds = divmod(time, 10**9)
+    stamp = types["builtin_interfaces/msg/Time"](sec=seconds, nanosec=nanoseconds)
+    height, width = pixels.shape[:2]
+    return types[IMAGE](
+        header=types["std_msgs/msg/Header"](stamp=stamp, frame_id="camera"),
+        height=height,
+        width=width,
+        encoding=encoding,
+        is_bigendian=0,
+        step=pixels.size // height,
+        data=np.ascontiguousarray(pixels).reshape(-1),
+    )
+
+
+def at(seconds: float) -> int:
+    """Nanoseconds of the recording."""
+    return START + round(seconds * 1e9)
+
+
+def write_bag(folder: Path, messages: Sequence[Recorded]) -> None:
+    """Write messages in ascending order of time, in place of an earlier bag."""
+    from rosbags.rosbag2 import StoragePlugin, Writer
+
+    types = message_types()
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with Writer(folder, version=Writer.VERSION_LATEST, storage_plugin=StoragePlugin.MCAP) as writer:
+        connections = {
+            topic: writer.add_connection(topic, kind, typestore=types)
+            for topic, kind in sorted({(recorded.topic, recorded.kind) for recorded in messages})
+        }
+        for recorded in messages:
+            data = types.serialize_cdr(recorded.message, recorded.kind)
+            writer.write(connections[recorded.topic], recorded.time, data)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

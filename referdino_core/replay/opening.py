@@ -1,0 +1,93 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""Opens what a job names: its source, its commands, its truth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from itertools import chain
+
+from referdino_core.errors import SourceError
+from referdino_core.evaluation.truth import Truth, open_truth
+from referdino_core.evaluation.truth.opening import TOPIC
+from referdino_core.replay.bag import is_bag
+from referdino_core.replay.bag_recording import BagRecording
+from referdino_core.replay.commands import CommandChange, from_sentences, meant, read_commands
+from referdino_core.replay.job import ReplayJob
+from referdino_core.replay.media_recording import MediaRecording
+from referdino_core.replay.recording import Event, RecordedFrame, Recording, frame_rate_of
+from referdino_core.replay.topic_truth import TopicTruth
+
+_FRAMES_FOR_THE_RATE = 16
+
+
+def changes_of(job: ReplayJob) -> tuple[CommandChange, ...]:
+    """The commands that are known before the first frame.
+
+    Raises:
+        SourceError: they are given in several ways, or the file cannot be used.
+    """
+    ways = [bool(job.sentences), job.command_file is not None, job.command_topic is not None]
+    if sum(ways) > 1:
+        raise SourceError("Give only one of --command, --commands and --command-topic.")
+    given = (
+        from_sentences(job.sentences)
+        if job.command_file is None
+        else read_commands(job.command_file)
+    )
+    return tuple(meant(change, dict(job.meanings)) for change in given)
+
+
+def open_recording(job: ReplayJob) -> Recording:
+    """The source, whatever it is.
+
+    Raises:
+        SourceError: it cannot be read, or lacks a topic.
+    """
+    if not job.source.exists():
+        raise SourceError(
+            f"{job.source} does not exist; give a rosbag2 recording, a video file or a folder of "
+            "images."
+        )
+    if not is_bag(job.source):
+        if job.topic is not None or job.inputs or job.command_topic is not None:
+            raise SourceError(
+                f"{job.source} is no rosbag2 recording, so it has no topics to choose from."
+            )
+        return MediaRecording(job.source, job.frame_rate)
+    truth = job.truth or ""
+    return BagRecording(
+        job.source,
+        topic=job.topic,
+        command_topic=job.command_topic,
+        follow_commands=not job.sentences and job.command_file is None,
+        inputs=job.inputs,
+        truth_topic=truth.removeprefix(TOPIC) if truth.startswith(TOPIC) else None,
+    )
+
+
+def open_job_truth(job: ReplayJob) -> Truth:
+    """The truth about the source.
+
+    Raises:
+        SourceError: there is no such truth.
+    """
+    open_topic = partial(TopicTruth, job.source) if is_bag(job.source) else None
+    return open_truth(job.truth or "", job.source, open_topic)
+
+
+def with_frame_rate(recording: Recording) -> tuple[float, Iterator[Event]]:
+    """Frames per second, and all events; where the source tells no rate, a few frames do."""
+    events = recording.events()
+    if recording.frame_rate is not None:
+        return recording.frame_rate, events
+    ahead: list[Event] = []
+    arrivals: list[int] = []
+    for event in events:
+        ahead.append(event)
+        if isinstance(event, RecordedFrame):
+            arrivals.append(event.arrival)
+            if len(arrivals) > _FRAMES_FOR_THE_RATE:
+                break
+    return frame_rate_of(arrivals), chain(ahead, events)

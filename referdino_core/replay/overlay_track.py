@@ -1,0 +1,74 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""The overlay video of a run: one picture per frame, whatever became of the frame."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from referdino_core.media.overlay import draw, enlarge
+from referdino_core.media.writers import VideoWriter
+
+if TYPE_CHECKING:
+    from referdino_core.session import Target
+
+
+class OverlayTrack:
+    """Draws targets over the images of a run.
+
+    Args:
+        path: of the video. frame_rate: frames per second.
+    """
+
+    def __init__(self, path: Path, frame_rate: float) -> None:
+        self._path = path
+        self._frame_rate = frame_rate
+        self._video: VideoWriter | None = None
+        self._missing = 0
+        self._latest: np.ndarray | None = None
+
+    def write(self, pixels: np.ndarray, targets: Sequence[Target]) -> np.ndarray:
+        """Append a picture; returns it in the size of the image, (H, W, 3) uint8 RGB.
+
+        Args:
+            pixels: (H, W, 3) uint8 RGB. targets: with masks (H, W).
+
+        Raises:
+            OutputError: the video cannot be written.
+        """
+        picture = draw(pixels, targets)
+        large, large_targets = enlarge(pixels, targets)
+        # Small images are enlarged before lettering is written into them.
+        self._latest = picture if large is pixels else draw(large, large_targets)
+        if self._video is None:
+            height, width = self._latest.shape[:2]
+            self._video = VideoWriter(self._path, self._frame_rate, (width, height))
+            for _ in range(self._missing):
+                self._video.write(np.zeros_like(self._latest))
+        self._video.write(self._latest)
+        return picture
+
+    def repeat(self) -> None:
+        """Append the latest picture again, for a frame that cannot be read; black before one."""
+        if self._video is None or self._latest is None:
+            self._missing += 1
+        else:
+            self._video.write(self._latest)
+
+    def close(self) -> None:
+        """Finish the video, where there was an image, and give it its name.
+
+        Raises:
+            OutputError: nothing could be written.
+        """
+        if self._video is not None:
+            self._video.close()
+
+    def discard(self) -> None:
+        """Give the video up and remove what was written of it."""
+        if self._video is not None:
+            self._video.discard()

@@ -1,0 +1,322 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""Replays one recording into one run folder."""
+
+from __future__ import annotations
+
+import time
+from array import array
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from referdino_core.errors import ReferDINOError, SourceError
+from referdino_core.evaluation.latency import latency_percentiles
+from referdino_core.evaluation.stream_scores import FrameScore
+from referdino_core.evaluation.truth import Truth
+from referdino_core.media.frame_records import target_record
+from referdino_core.replay.answers import Answers, Belief, Targets
+from referdino_core.replay.clocks import Scheduled
+from referdino_core.replay.commands import (
+    CommandLog,
+)
+from referdino_core.replay.job import LoadedModel, ReplayJob, load
+from referdino_core.replay.opening import (
+    changes_of,
+    open_job_truth,
+    open_recording,
+    with_frame_rate,
+)
+from referdino_core.replay.overlay_track import OverlayTrack
+from referdino_core.replay.progress import RunInterrupted, RunWatch
+from referdino_core.replay.recording import (
+    RecordedCommand,
+    RecordedFrame,
+    Recording,
+)
+from referdino_core.replay.result_bag import ResultBag
+from referdino_core.replay.run_folder import FORMAT, OVERLAY_NAME, RESULTS_NAME
+from referdino_core.replay.run_summary import (
+    commit,
+    identity_of,
+    model_summary,
+    referdino_version,
+    versions,
+)
+from referdino_core.replay.scoring import RunScorer
+from referdino_core.replay.unfinished_run import FRAMES_BETWEEN_SNAPSHOTS, UnfinishedRun
+from referdino_core.session.snapshot import NOTHING
+
+
+def replay(
+    job: ReplayJob, loaded: LoadedModel | None = None, watch: RunWatch | None = None
+) -> Path:
+    """Replay one recording; returns the folder of the run, which is complete then.
+
+    A run that was interrupted or killed goes on from its last snapshot, with the same results.
+
+    Args:
+        loaded: the model of `job.model`, where it is loaded already; what its session remembers
+            is forgotten.
+        watch: hears of progress, and may ask to stop.
+
+    Raises:
+        RunInterrupted: the watch asked to stop; the same job goes on from there.
+        ReferDINOError: source, commands, truth, model or folder cannot be used.
+    """
+    watch = watch or RunWatch()
+    changes = changes_of(job)
+    with ExitStack() as stack:
+        recording = stack.enter_context(open_recording(job))
+        if not changes and recording.command_topic is None:
+            raise SourceError(
+                f"There is nothing to find in {job.source}: give --command or --commands"
+                + ("; no command topic was recorded." if recording.kind == "bag" else ".")
+            )
+        truth = None if job.truth is None else stack.enter_context(open_job_truth(job))
+        scorer = RunScorer(truth)
+        scorer.check(changes)
+        loaded = loaded or load(job.model)
+        loaded.session.restore(NOTHING)
+        unfinished = UnfinishedRun(job.out, identity_of(job, loaded, changes), job.restart)
+        stack.callback(unfinished.close)
+        run = _Run(
+            job, recording, CommandLog(changes, dict(job.meanings)), scorer, loaded, unfinished
+        )
+        try:
+            run.go(watch)
+        except BaseException:
+            run.discard()
+            raise
+        if truth is not None:
+            truth.close()
+        run.complete(truth)
+    return job.out
+
+
+class _Run:
+    """One recording on its way through the session."""
+
+    def __init__(
+        self,
+        job: ReplayJob,
+        recording: Recording,
+        log: CommandLog,
+        scorer: RunScorer,
+        loaded: LoadedModel,
+        unfinished: UnfinishedRun,
+    ) -> None:
+        self._job = job
+        self._recording = recording
+        self._log = log
+        self._scorer = scorer
+        self._loaded = loaded
+        self._unfinished = unfinished
+        self._answers = Answers(loaded.session, unfinished)
+        self._belief = Belief()
+        self._results = ResultBag(job.out / RESULTS_NAME, recording.inputs)
+        self._frame_rate, self._events = with_frame_rate(recording)
+        self._overlay = OverlayTrack(job.out / OVERLAY_NAME, self._frame_rate)
+        self._read = self._answered = self._dropped = self._failed = 0
+        self._first_failure = ""
+        self._size: tuple[int, int] | None = None
+        self._first: RecordedFrame | None = None
+        self._latest: RecordedFrame | None = None
+        self._delays = array("d")
+
+    def go(self, watch: RunWatch) -> None:
+        """Answer every frame.
+
+        Raises:
+            RunInterrupted: the watch asked to stop.
+            SourceError: not a single image can be read.
+        """
+        watch.on_begin(self._recording.frame_count)
+        ended = time.perf_counter()
+        for scheduled in self._job.clock.schedule(self._frames()):
+            self._answers.begin_frame()
+            self._take(scheduled, ended)
+            self._read += 1
+            watch.on_frame(self._read)
+            stopping = watch.stop_requested()
+            if not self._answers.is_recorded and (
+                stopping or self._read % FRAMES_BETWEEN_SNAPSHOTS == 0
+            ):
+                self._unfinished.save(self._read, self._loaded.session.snapshot())
+            if stopping:
+                raise RunInterrupted(
+                    f"Stopped after {self._read} frames; the same command goes on from there."
+                )
+            ended = time.perf_counter()
+        if self._size is None:
+            raise SourceError(
+                f"Not a single image of {self._job.source} can be read; {self._first_failure}"
+            )
+
+    def discard(self) -> None:
+        """Remove what is made again when the run goes on."""
+        self._results.discard()
+        self._overlay.discard()
+
+    def complete(self, truth: Truth | None) -> None:
+        """Give all results their names."""
+        self._results.finish()
+        self._unfinished.complete([self._overlay.close, self._results.commit], self._summary(truth))
+
+    def _frames(self) -> Iterator[RecordedFrame]:
+        """The frames of the recording; commands and inputs are dealt with in passing."""
+        for event in self._events:
+            if isinstance(event, RecordedFrame):
+                if self._first is None:
+                    self._first = event
+                    self._log.begin(event.arrival)
+                self._latest = event
+                yield event
+            elif isinstance(event, RecordedCommand):
+                self._log.add(event.time, event.text)
+            else:
+                self._results.copy(event)
+
+    def _take(self, scheduled: Scheduled[RecordedFrame], since: float) -> None:
+        """Answer or drop one frame, and write what came of it; `since`: when work on it began."""
+        frame = scheduled.frame
+        # An answer counts from when it is there, not from when its image was taken.
+        seconds = self._log.seconds(
+            frame.arrival if scheduled.answered is None else scheduled.answered
+        )
+        if scheduled.taken is not None:
+            self._scorer.begin(self._log.apply(self._loaded.session, scheduled.taken))
+        try:
+            pixels = frame.pixels()
+            self._size = self._size or pixels.shape[:2]
+            read = time.perf_counter()
+            targets = self._targets(scheduled, pixels)
+        except ReferDINOError as error:
+            self._fail(scheduled, " ".join(str(error).split()))
+            return
+        inferred = time.perf_counter()
+        picture = self._overlay.write(pixels, targets)
+        if scheduled.answered is not None:
+            header = frame.header or self._results.header(frame.stamp)
+            self._results.write(scheduled.answered, header, picture, targets)
+        dropped = scheduled.taken is None
+        scores = self._scorer.add(frame.index, frame.stamp, seconds, dropped, targets)
+        self._write(_record(scheduled, self._delay(scheduled), None, targets, scores))
+        self._count(scheduled)
+        if not dropped and not self._answers.is_recorded:
+            took = {"read": read - since, "infer": inferred - read}
+            took["write"] = time.perf_counter() - inferred
+            self._unfinished.write_timing({"index": frame.index, "seconds": took})
+
+    def _targets(self, scheduled: Scheduled[RecordedFrame], pixels: np.ndarray) -> Targets:
+        frame = scheduled.frame
+        if scheduled.answered is None:
+            height, width = pixels.shape[:2]
+            return self._belief.at(frame.arrival, self._log.running(), (height, width))
+        targets = self._answers.answer(pixels, frame.seconds)
+        self._belief.add(scheduled.answered, targets)
+        return targets
+
+    def _fail(self, scheduled: Scheduled[RecordedFrame], reason: str) -> None:
+        self._failed += 1
+        self._first_failure = self._first_failure or f"frame {scheduled.frame.index}: {reason}"
+        self._overlay.repeat()
+        self._write(_record(scheduled, None, reason, (), ()))
+
+    def _write(self, record: dict[str, Any]) -> None:
+        if not self._answers.is_recorded:
+            self._unfinished.write_frame(record)
+
+    def _count(self, scheduled: Scheduled[RecordedFrame]) -> None:
+        delay = self._delay(scheduled)
+        if scheduled.taken is None:
+            self._dropped += 1
+        else:
+            self._answered += 1
+        if delay is not None:
+            self._delays.append(delay)
+
+    def _delay(self, scheduled: Scheduled[RecordedFrame]) -> float | None:
+        """Seconds; None where the clock knows of none."""
+        return scheduled.delay if self._job.clock.has_delays else None
+
+    def _problems(self, truth: Truth | None) -> list[str]:
+        problems = [*self._recording.problems, *self._log.problems]
+        if self._failed:
+            problems.append(
+                f"{self._failed} frames could not be answered; the first: {self._first_failure}"
+            )
+        return [*problems, *self._scorer.problems, *(truth.problems if truth else [])]
+
+    def _summary(self, truth: Truth | None) -> dict[str, Any]:
+        assert self._first is not None and self._latest is not None and self._size is not None
+        seconds = self._log.seconds(self._latest.arrival)
+        height, width = self._size
+        delay = latency_percentiles(self._delays)
+        return {
+            "format": FORMAT,
+            "referdino": referdino_version(),
+            "source": {
+                "path": str(self._job.source),
+                "kind": self._recording.kind,
+                "topic": self._recording.topic,
+                "frames": self._read,
+                "seconds": seconds,
+                "width": width,
+                "height": height,
+                "frame_rate": self._frame_rate,
+            },
+            **model_summary(self._loaded),
+            "clock": self._job.clock.summary(),
+            "commit": commit(),
+            "versions": versions(),
+            "commands": [
+                {
+                    "id": given.command_id,
+                    "text": given.text,
+                    "at": given.at,
+                    "until": seconds if given.until is None else given.until,
+                    "objects": None if given.objects is None else list(given.objects),
+                }
+                for given in self._log.given
+            ],
+            "frames": {
+                "read": self._read,
+                "answered": self._answered,
+                "dropped": self._dropped,
+                "failed": self._failed,
+            },
+            "problems": self._problems(truth),
+            "truth": None if truth is None else truth.description,
+            "scores": self._scorer.summary(),
+            "delay": None if delay is None else asdict(delay),
+        }
+
+
+def _record(
+    scheduled: Scheduled[RecordedFrame],
+    delay: float | None,
+    error: str | None,
+    targets: Targets,
+    scores: tuple[()] | list[FrameScore | None],
+) -> dict[str, Any]:
+    """A line of `frames.jsonl`."""
+    return {
+        "index": scheduled.frame.index,
+        "stamp": scheduled.frame.stamp,
+        "dropped": scheduled.taken is None,
+        "delay": delay,
+        "error": error,
+        "targets": [
+            {
+                "command": target.command,
+                **target_record(target),
+                "truth": None if score is None else asdict(score),
+            }
+            for target, score in zip(targets, scores, strict=True)
+        ],
+    }

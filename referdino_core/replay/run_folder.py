@@ -1,0 +1,187 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""A run's folder: what is in it, how it grows, and how it is read once it is complete.
+
+All files grow under hidden names. The summary gets its name last: a folder that has one is
+complete.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from referdino_core.errors import SourceError
+from referdino_core.media.partial_file import OutputError, PartialFile, growing_path
+
+FORMAT = 1
+RESULTS_NAME = "results.mcap"
+OVERLAY_NAME = "overlay.mp4"
+FRAMES_NAME = "frames.jsonl"
+TIMING_NAME = "timing.jsonl"
+SUMMARY_NAME = "summary.json"
+REPORT_NAME = "report.html"
+
+_NEEDED = (RESULTS_NAME, OVERLAY_NAME, FRAMES_NAME, TIMING_NAME)
+
+
+class RunFolder:
+    """A complete run, for reading.
+
+    Attributes:
+        path: the folder.
+        summary: what `summary.json` holds.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        """Read the summary.
+
+        Raises:
+            SourceError: this is no complete run, or one of another format.
+        """
+        self.path = Path(path)
+        if not self.path.is_dir():
+            raise SourceError(f"{self.path} is no folder; give one that `referdino replay` wrote.")
+        if not (self.path / SUMMARY_NAME).is_file():
+            unfinished = growing_path(self.path / FRAMES_NAME).exists()
+            raise SourceError(
+                f"{self.path} holds an unfinished run; give the same `referdino replay` command "
+                "again and it goes on."
+                if unfinished
+                else f"{self.path} holds no run: it has no {SUMMARY_NAME}."
+            )
+        missing = [name for name in _NEEDED if not (self.path / name).is_file()]
+        if missing:
+            raise SourceError(
+                f"{self.path} is no complete run: {', '.join(missing)} is missing; replay again."
+            )
+        self.summary = self._read_summary()
+
+    @property
+    def results(self) -> Path:
+        """The bag of results."""
+        return self.path / RESULTS_NAME
+
+    @property
+    def overlay(self) -> Path:
+        """The overlay video: one picture per line of `frames`, at the source's frame rate."""
+        return self.path / OVERLAY_NAME
+
+    def frames(self) -> Iterator[dict[str, Any]]:
+        """The lines of `frames.jsonl`, one after the other.
+
+        Raises:
+            SourceError: a line is damaged.
+        """
+        return read_lines(self.path / FRAMES_NAME)
+
+    def timing(self) -> Iterator[dict[str, Any]]:
+        """The lines of `timing.jsonl`, one after the other.
+
+        Raises:
+            SourceError: a line is damaged.
+        """
+        return read_lines(self.path / TIMING_NAME)
+
+    def _read_summary(self) -> dict[str, Any]:
+        path = self.path / SUMMARY_NAME
+        try:
+            summary = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise SourceError(f"{path} cannot be read: {error}.") from error
+        found = summary.get("format") if isinstance(summary, dict) else None
+        if found != FORMAT:
+            raise SourceError(
+                f"{path} has format {found!r}, and this version reads {FORMAT}; replay again."
+            )
+        return summary
+
+
+class LineWriter:
+    """A file of JSON lines that grows under its hidden name, and can be taken up again.
+
+    Args:
+        path: the name that it is to have.
+        kept: bytes of an earlier attempt that stay; what follows them is cut off.
+    """
+
+    def __init__(self, path: Path, kept: int = 0) -> None:
+        """Open the file.
+
+        Raises:
+            OutputError: the place cannot be written.
+        """
+        self.path = path
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # The file may not exist yet; "a" never cuts off what is there.
+            self._file: io.BufferedWriter = growing_path(path).open("ab")
+            self._file.truncate(kept)
+            self._file.seek(0, os.SEEK_END)
+        except OSError as error:
+            raise OutputError(f"{path} cannot be written: {error.strerror}.") from error
+
+    def write(self, record: Mapping[str, Any]) -> None:
+        """Append a line.
+
+        Raises:
+            OutputError: the disk does not take it.
+        """
+        line = json.dumps(record, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        try:
+            self._file.write(line.encode("utf-8") + b"\n")
+        except OSError as error:
+            raise OutputError(f"{self.path} cannot be written: {error.strerror}.") from error
+
+    def settle(self) -> int:
+        """See that everything is on the disk; returns the length in bytes.
+
+        Raises:
+            OutputError: the disk does not take it.
+        """
+        try:
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            return self._file.tell()
+        except OSError as error:
+            raise OutputError(f"{self.path} cannot be written: {error.strerror}.") from error
+
+    def close(self) -> None:
+        """Close the file under its hidden name."""
+        self._file.close()
+
+
+def write_summary(folder: Path, summary: Mapping[str, Any]) -> None:
+    """Write `summary.json`, whole or not at all.
+
+    Raises:
+        OutputError: the disk does not take it.
+    """
+    file = PartialFile(folder / SUMMARY_NAME)
+    text = json.dumps(summary, ensure_ascii=False, allow_nan=False, indent=2) + "\n"
+    try:
+        file.growing_path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"{file.path} cannot be written: {error.strerror}.") from error
+    file.commit()
+
+
+def read_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """The JSON objects of a file of lines, one after the other.
+
+    Raises:
+        SourceError: the file cannot be read, or a line of it is damaged.
+    """
+    try:
+        with path.open(encoding="utf-8") as lines:
+            for number, line in enumerate(lines, start=1):
+                try:
+                    yield json.loads(line)
+                except ValueError as error:
+                    raise SourceError(f"{path}, line {number}, is damaged: {error}.") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise SourceError(f"{path} cannot be read: {error}.") from error

@@ -1,0 +1,115 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""Scores of a run's commands, frame by frame, where there is truth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from referdino_core.errors import SourceError
+from referdino_core.evaluation.stream_scores import (
+    FrameScore,
+    StreamScorer,
+    overall_scores,
+    score_frame,
+)
+from referdino_core.evaluation.truth.base import Truth
+from referdino_core.replay.commands import CommandChange, GivenCommand
+
+if TYPE_CHECKING:
+    from referdino_core.session import Target
+
+
+class RunScorer:
+    """Scores every command of a run.
+
+    Attributes:
+        problems: commands whose objects nobody knows, a line each.
+    """
+
+    def __init__(self, truth: Truth | None) -> None:
+        self._truth = truth
+        self._scored: list[tuple[GivenCommand, tuple[int, ...] | None, StreamScorer]] = []
+        self.problems: list[str] = []
+
+    def check(self, changes: Iterable[CommandChange]) -> None:
+        """Look ahead whether the objects of commands are known.
+
+        Raises:
+            SourceError: those of one are not; the message says how to name them.
+        """
+        if self._truth is not None:
+            for change in changes:
+                if change.text.strip():
+                    self._truth.resolve(change.text, change.objects)
+
+    def begin(self, commands: Sequence[GivenCommand]) -> None:
+        """Take up commands that were given just now."""
+        for command in commands:
+            scorer = StreamScorer(command.command_id, command.text, command.at)
+            self._scored.append((command, self._objects(command), scorer))
+
+    def add(
+        self,
+        index: int,
+        stamp: int,
+        seconds: float,
+        dropped: bool,
+        targets: Sequence[Target],
+    ) -> list[FrameScore | None]:
+        """Score one frame.
+
+        Args:
+            index, stamp: of the frame, for the truth.
+            seconds: from the first frame to when the targets were there, or believed.
+            dropped: whether the targets are an earlier frame's answer.
+            targets: one per running command.
+
+        Returns:
+            One score per target, None where there is no truth.
+        """
+        truth = None
+        if targets and self._truth is not None:
+            height, width = targets[0].mask.shape
+            truth = self._truth.for_image(index, stamp, (height, width))
+        scores: list[FrameScore | None] = []
+        for target in targets:
+            objects, scorer = self._of(target)
+            score = None
+            if truth is not None and objects is not None:
+                score = score_frame(target, truth, objects)
+            if dropped:
+                scorer.drop(seconds)
+            scorer.add(seconds, target.state.value, target.track_id, score, bool(target.mask.any()))
+            scores.append(score)
+        return scores
+
+    def summary(self) -> dict[str, Any] | None:
+        """Scores of every command and of all together; None without truth."""
+        if self._truth is None:
+            return None
+        results = [scorer.result() for _, objects, scorer in self._scored if objects is not None]
+        return {
+            "commands": [asdict(result) for result in results],
+            "all": asdict(overall_scores(results)),
+        }
+
+    def _of(self, target: Target) -> tuple[tuple[int, ...] | None, StreamScorer]:
+        """The newest command that a target answers."""
+        for command, objects, scorer in reversed(self._scored):
+            if (command.command_id, command.text) == (target.command_id, target.command):
+                return objects, scorer
+        raise LookupError(f"nobody gave the command {target.command!r}")
+
+    def _objects(self, command: GivenCommand) -> tuple[int, ...] | None:
+        if self._truth is None:
+            return None
+        try:
+            return self._truth.resolve(command.text, command.objects)
+        except SourceError as error:
+            problem = f"{command.text!r} is not scored: {error}"
+            if problem not in self.problems:
+                self.problems.append(problem)
+            return None

@@ -1,0 +1,160 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""A run that is under way: its journal, and the snapshot from which it goes on after a kill.
+
+The journal (`frames.jsonl` under its hidden name) holds what was answered. A snapshot says how much
+of it counts, and what the session remembered then; what follows is cut off and computed again.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from referdino_core.errors import SourceError
+from referdino_core.media.partial_file import OutputError, PartialFile, growing_path
+from referdino_core.replay.run_folder import (
+    FRAMES_NAME,
+    SUMMARY_NAME,
+    TIMING_NAME,
+    LineWriter,
+    read_lines,
+    write_summary,
+)
+
+SNAPSHOT_NAME = ".snapshot.pt"
+FRAMES_BETWEEN_SNAPSHOTS = 100
+
+
+class UnfinishedRun:
+    """The journal of a run, from the beginning or from where an earlier attempt ended.
+
+    Attributes:
+        frames_done: frames whose records an earlier attempt left.
+        remembered: the session's snapshot after those; None where there are none.
+    """
+
+    def __init__(self, folder: Path, identity: Mapping[str, Any], restart: bool) -> None:
+        """Take up the run in a folder, or begin one.
+
+        Args:
+            identity: everything that the results depend on, as plain data.
+            restart: begin anew, whatever is there.
+
+        Raises:
+            SourceError: another run is unfinished there.
+            OutputError: the folder cannot be written.
+        """
+        self.folder = folder
+        self._identity = dict(identity)
+        self._snapshot_path = folder / SNAPSHOT_NAME
+        snapshot = None if restart else self._load()
+        if snapshot is not None:
+            self._check(snapshot["identity"])
+        self.frames_done: int = snapshot["frames"] if snapshot else 0
+        self.remembered: dict[str, Any] | None = snapshot["session"] if snapshot else None
+        if snapshot is None:
+            self._snapshot_path.unlink(missing_ok=True)
+        self._frames = LineWriter(folder / FRAMES_NAME, snapshot["frames_bytes"] if snapshot else 0)
+        self._timing = LineWriter(folder / TIMING_NAME, snapshot["timing_bytes"] if snapshot else 0)
+
+    def recorded(self) -> Iterator[dict[str, Any]]:
+        """The records of the frames that are done.
+
+        Raises:
+            SourceError: a record is damaged.
+        """
+        return islice(read_lines(growing_path(self.folder / FRAMES_NAME)), self.frames_done)
+
+    def write_frame(self, record: Mapping[str, Any]) -> None:
+        """Append the record of a frame.
+
+        Raises:
+            OutputError: the disk does not take it.
+        """
+        self._frames.write(record)
+
+    def write_timing(self, record: Mapping[str, Any]) -> None:
+        """Append what a frame took.
+
+        Raises:
+            OutputError: the disk does not take it.
+        """
+        self._timing.write(record)
+
+    def save(self, frames: int, session: Mapping[str, Any]) -> None:
+        """Note that so many frames are done, and what the session remembers now.
+
+        Raises:
+            OutputError: the disk does not take it.
+        """
+        import torch
+
+        snapshot = {
+            "identity": self._identity,
+            "frames": frames,
+            "frames_bytes": self._frames.settle(),
+            "timing_bytes": self._timing.settle(),
+            "session": dict(session),
+        }
+        file = PartialFile(self._snapshot_path)
+        try:
+            with file.growing_path.open("wb") as opened:
+                torch.save(snapshot, opened)
+                opened.flush()
+                os.fsync(opened.fileno())
+        except (OSError, RuntimeError) as error:
+            raise OutputError(f"{self._snapshot_path} cannot be written: {error}.") from error
+        file.commit()
+
+    def complete(self, commit: Sequence[Callable[[], None]], summary: Mapping[str, Any]) -> None:
+        """Give everything its name, the summary last.
+
+        Args:
+            commit: functions that give other results their names.
+
+        Raises:
+            OutputError: a file cannot be renamed.
+        """
+        self.close()
+        # From here on an earlier complete run is none any more.
+        (self.folder / SUMMARY_NAME).unlink(missing_ok=True)
+        for give_name in commit:
+            give_name()
+        for name in (FRAMES_NAME, TIMING_NAME):
+            try:
+                growing_path(self.folder / name).replace(self.folder / name)
+            except OSError as error:
+                raise OutputError(f"{self.folder / name} cannot be written: {error}.") from error
+        self._snapshot_path.unlink(missing_ok=True)
+        write_summary(self.folder, summary)
+
+    def close(self) -> None:
+        """Close the journal; the run stays unfinished."""
+        self._frames.close()
+        self._timing.close()
+
+    def _load(self) -> dict[str, Any] | None:
+        """The snapshot, where there is a whole one and the journal that it speaks of."""
+        import torch
+
+        lines = growing_path(self.folder / FRAMES_NAME)
+        if not self._snapshot_path.is_file() or not lines.is_file():
+            return None
+        try:
+            snapshot = torch.load(self._snapshot_path, weights_only=True, map_location="cpu")
+        except Exception:  # torch has many ways to complain about a damaged file
+            return None
+        return snapshot if lines.stat().st_size >= snapshot["frames_bytes"] else None
+
+    def _check(self, identity: Mapping[str, Any]) -> None:
+        names = sorted(identity.keys() | self._identity.keys())
+        different = [name for name in names if identity.get(name) != self._identity.get(name)]
+        if different:
+            raise SourceError(
+                f"{self.folder} holds an unfinished run that differs in: {', '.join(different)}. "
+                "Give its command again to go on, --restart to begin anew, or another --out."
+            )

@@ -1,0 +1,74 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""Numbers and settings as people read them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+NOTHING = "–"
+
+
+def ratio(value: float | None) -> str:
+    """A value from 0 to 1 with three digits."""
+    return NOTHING if value is None else f"{value:.3f}"
+
+
+def share(value: float | None) -> str:
+    """A value from 0 to 1 as a percentage."""
+    return NOTHING if value is None else f"{100 * value:.0f} %"
+
+
+def seconds(value: float | None) -> str:
+    """Seconds with two digits."""
+    return NOTHING if value is None else f"{value:.2f} s"
+
+
+def milliseconds(value: float | None) -> str:
+    """Seconds, told in milliseconds."""
+    if value is None:
+        return NOTHING
+    return f"{1000 * value:.1f} ms" if value < 0.1 else f"{1000 * value:.0f} ms"
+
+
+def pixels(value: float | None) -> str:
+    """Pixels with one digit."""
+    return NOTHING if value is None else f"{value:.1f} px"
+
+
+def count(value: float | None) -> str:
+    """A whole number."""
+    return NOTHING if value is None else f"{value:,.0f}"
+
+
+def yes_or_no(value: bool | None) -> str:
+    """A truth value."""
+    return NOTHING if value is None else ("yes" if value else "no")
+
+
+def plain(value: Any) -> str:
+    """Whatever a summary holds."""
+    if value is None:
+        return NOTHING
+    if isinstance(value, bool):
+        return yes_or_no(value)
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {plain(entry)}" for key, entry in value.items())
+    if isinstance(value, (list, tuple)):
+        return ", ".join(plain(entry) for entry in value) or NOTHING
+    return str(value)
+
+
+def flat(entries: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Nested settings as one level, with readable keys and values."""
+    rows: dict[str, str] = {}
+    for key, value in entries.items():
+        name = f"{prefix}{key}".replace("_", " ")
+        if isinstance(value, Mapping) and value:
+            rows |= flat(value, f"{name}: ")
+        else:
+            rows[name] = plain(value)
+    return rows

@@ -1,0 +1,318 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""Plotly figures, as the plain objects that plotly.js reads.
+
+Colours are names of the page's style sheet, as "var(--score)": the page puts in what they stand
+for, in light, in dark and on paper.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from referdino_core.report.run_tracks import FAILURES, STATES, TROUBLES, CommandTrack, RunTracks
+from referdino_core.report.timeline import Moment, Stretch, Timeline
+
+Figure = dict[str, Any]
+
+MARKS = (*STATES, *FAILURES, *TROUBLES)  # by their place in a strip
+LEFT, RIGHT = 52, 12  # margins in pixels; the page finds the time under the pointer by them
+
+_DIGITS = 4
+_MOST_BARS = 120
+_ROW_STARTS = {"state": 0, "failure": len(STATES), "trouble": len(STATES) + len(FAILURES)}
+
+
+@dataclass(frozen=True)
+class Line:
+    """How a series is drawn."""
+
+    series: str
+    name: str
+    colour: str
+    dash: str = "solid"
+
+
+SCORE_LINES = (
+    Line("frame_score", "frame score", "frame-score", "dot"),
+    Line("score", "score", "score"),
+    Line("region", "J", "region"),
+)
+
+
+def colour_of(mark: str) -> str:
+    """The name of a mark's colour in the style sheet."""
+    return mark.replace(" ", "-")
+
+
+def command_figure(track: CommandTrack, run: RunTracks) -> Figure:
+    """Scores and J of one command over time, above strips of its state and of what failed."""
+    data = [
+        _line(track.timeline, line)
+        for line in SCORE_LINES
+        if any(line.series in stretch.lowest for stretch in track.timeline)
+    ]
+    marks = _marks(track, run)
+    rows = {"state": marks["state"], "fails": marks["failure"], "frame": marks["trouble"]}
+    data.append(_strip(list(run.timeline), rows))
+    return {"data": data, "layout": _timeline_layout(_span(run.timeline), 210, list(rows))}
+
+
+def overlaid_figure(
+    tracks: Sequence[tuple[str, str, CommandTrack, RunTracks]], line: Line
+) -> Figure:
+    """One series of several runs in one plot, above their strips.
+
+    Args:
+        tracks: name of the run, its colour, its command, the run itself.
+    """
+    data = [
+        _line(track.timeline, Line(line.series, f"{line.name} {name}", colour))
+        for name, colour, track, _ in tracks
+    ]
+    rows: dict[str, list[int | None]] = {}
+    for row in ("state", "failure"):
+        for name, _, track, run in tracks:
+            label = "fails" if row == "failure" else row
+            rows[f"{label} {name}"] = _marks(track, run)[row]
+    stretches = list(tracks[0][3].timeline)
+    data.append(_strip(stretches, rows))
+    layout = _timeline_layout(_span(tracks[0][3].timeline), 230, list(rows))
+    return {"data": data, "layout": layout}
+
+
+def failures_figure(tracks: Iterable[CommandTrack]) -> Figure:
+    """Frames by kind of failure, a bar per command."""
+    tracks = list(tracks)
+    names = [_short(track.sentence) for track in tracks]
+    data = [
+        {
+            "type": "bar",
+            "orientation": "h",
+            "name": kind,
+            "y": list(range(len(tracks))),
+            "x": [track.failures[kind] for track in tracks],
+            "marker": {"color": f"var(--{colour_of(kind)})"},
+            "hovertemplate": f"%{{x}} frames: {kind}<extra></extra>",
+        }
+        for kind in reversed(FAILURES)
+    ]
+    layout = _plain_layout("", 90 + 34 * len(tracks))
+    layout["barmode"] = "stack"
+    layout["margin"]["l"] = 190
+    layout["xaxis"] = _axis("frames")
+    layout["yaxis"] = _axis("") | {
+        "tickvals": list(range(len(tracks))),
+        "ticktext": names,
+        "autorange": "reversed",
+    }
+    return {"data": data, "layout": layout}
+
+
+def delay_figure(run: RunTracks) -> Figure:
+    """The delay of the as-live clock over time."""
+    layout = _plain_layout("delay, ms", 200)
+    layout["xaxis"] = _time_axis(_span(run.timeline))
+    layout["yaxis"]["rangemode"] = "tozero"
+    layout["showlegend"] = False
+    return {
+        "data": [_line(run.timeline, Line("delay", "delay", "score"), scale=1000.0)],
+        "layout": layout,
+    }
+
+
+def drops_figure(run: RunTracks) -> Figure:
+    """The share of dropped frames over time."""
+    stretches = list(run.timeline)
+    per_bar = -(-len(stretches) // _MOST_BARS)
+    bars = [stretches[start : start + per_bar] for start in range(0, len(stretches), per_bar or 1)]
+    shares = [
+        sum(stretch.counts.get("dropped", 0) for stretch in bar)
+        / sum(stretch.frames for stretch in bar)
+        for bar in bars
+    ]
+    layout = _plain_layout("frames dropped", 200)
+    layout["xaxis"] = _time_axis(_span(run.timeline))
+    layout["yaxis"] |= {"range": [0, 1.02], "tickformat": ".0%"}
+    layout |= {"bargap": 0.0, "showlegend": False}
+    bar_trace = {
+        "type": "bar",
+        "x": [_rounded((bar[0].start + bar[-1].end) / 2) for bar in bars],
+        "y": [_rounded(share) for share in shares],
+        "marker": {"color": "var(--dropped)"},
+        "hovertemplate": "%{y:.0%} at %{x:.1f} s<extra></extra>",
+    }
+    return {"data": [bar_trace], "layout": layout}
+
+
+def timing_figure(timing: Timeline, parts: Iterable[str]) -> Figure:
+    """Seconds that the parts of the work took, measured, frame by frame."""
+    colours = ("score", "region", "frame-score", "dropped")
+    layout = _plain_layout("measured, ms", 220)
+    layout["xaxis"] = _axis("frame")
+    layout["yaxis"] |= {"rangemode": "tozero"}
+    return {
+        "data": [
+            _line(timing, Line(part, part, colours[place % len(colours)]), scale=1000.0)
+            for place, part in enumerate(parts)
+        ],
+        "layout": layout,
+    }
+
+
+def _line(timeline: Timeline, line: Line, scale: float = 1.0) -> Figure:
+    times: list[float] = []
+    values: list[float | None] = []
+    for stretch in timeline:
+        for moment in _extremes(stretch, line.series):
+            times.append(_rounded(moment.seconds))
+            values.append(_rounded(moment.value * scale))
+        if line.series not in stretch.lowest and values and values[-1] is not None:
+            times.append(_rounded(stretch.start))
+            values.append(None)
+    return {
+        "type": "scatter",
+        "mode": "lines",
+        "name": line.name,
+        "x": times,
+        "y": values,
+        "connectgaps": False,
+        "line": {"color": f"var(--{line.colour})", "width": 1.6, "dash": line.dash, "shape": "hv"},
+        "hovertemplate": f"{line.name} %{{y:.3~g}}<extra></extra>",
+    }
+
+
+def _extremes(stretch: Stretch, series: str) -> list[Moment]:
+    if series not in stretch.lowest:
+        return []
+    moments = {stretch.lowest[series], stretch.highest[series]}
+    return sorted(moments, key=lambda moment: moment.position)
+
+
+def _strip(stretches: Sequence[Stretch], rows: Mapping[str, list[int | None]]) -> Figure:
+    """A heat map of marks, a row each, from the top."""
+    return {
+        "type": "heatmap",
+        "x": _edges(stretches),
+        "y": list(range(len(rows))),
+        "z": list(rows.values())[::-1],
+        "yaxis": "y2",
+        "zmin": -0.5,
+        "zmax": len(MARKS) - 0.5,
+        "colorscale": _colour_scale(),
+        "showscale": False,
+        "hoverinfo": "skip",
+        "ygap": 3,
+    }
+
+
+def _marks(track: CommandTrack, run: RunTracks) -> dict[str, list[int | None]]:
+    """State, failure and trouble of every stretch of a run, by their place in MARKS."""
+    commands = {stretch.first: stretch for stretch in _aligned(track, run)}
+    rows: dict[str, list[int | None]] = {row: [] for row in _ROW_STARTS}
+    for stretch in run.timeline:
+        own = commands.get(stretch.first)
+        for row, codes in rows.items():
+            source = stretch if row == "trouble" else own
+            mark = None if source is None else source.marks.get(row)
+            codes.append(None if mark is None else _ROW_STARTS[row] + mark)
+    return rows
+
+
+def _aligned(track: CommandTrack, run: RunTracks) -> list[Stretch]:
+    """A command's stretches summed up to the run's, which may be longer."""
+    length = run.timeline.frames_per_stretch
+    merged: dict[int, Stretch] = {}
+    for stretch in track.timeline:
+        place = stretch.first // length * length
+        if place in merged:
+            merged[place].absorb(stretch)
+        else:
+            merged[place] = Stretch(
+                place,
+                stretch.last,
+                stretch.start,
+                stretch.end,
+                stretch.index,
+                marks=dict(stretch.marks),
+            )
+    return list(merged.values())
+
+
+def _edges(stretches: Sequence[Stretch]) -> list[float]:
+    if not stretches:
+        return []
+    starts = [_rounded(stretch.start) for stretch in stretches]
+    last = stretches[-1]
+    step = (last.end - stretches[0].start) / max(last.last - stretches[0].first, 1)
+    return [*starts, _rounded(last.end + (step or 1.0))]
+
+
+def _colour_scale() -> list[list[Any]]:
+    scale: list[list[Any]] = []
+    for place, mark in enumerate(MARKS):
+        colour = f"var(--{colour_of(mark)})"
+        scale += [[place / len(MARKS), colour], [(place + 1) / len(MARKS), colour]]
+    return scale
+
+
+def _timeline_layout(end: float, height: int, rows: Sequence[str]) -> Figure:
+    layout = _plain_layout("", height)
+    layout["xaxis"] = _time_axis(end) | {"anchor": "y2"}
+    layout["yaxis"] |= {"range": [-0.03, 1.03], "domain": [0.4, 1], "dtick": 0.5}
+    layout["yaxis2"] = {
+        "domain": [0, 0.33],
+        "range": [-0.5, len(rows) - 0.5],
+        "tickvals": list(range(len(rows))),
+        "ticktext": list(reversed(rows)),
+        "fixedrange": True,
+        "showgrid": False,
+        "zeroline": False,
+    }
+    return layout
+
+
+def _plain_layout(title: str, height: int) -> Figure:
+    return {
+        "height": height,
+        "margin": {"l": LEFT, "r": RIGHT, "t": 26, "b": 36},
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "font": {"color": "var(--text)", "size": 12},
+        "showlegend": True,
+        "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
+        "hovermode": "x",
+        "dragmode": False,
+        "xaxis": _axis(""),
+        "yaxis": _axis(title),
+    }
+
+
+def _axis(title: str) -> Figure:
+    return {
+        "title": {"text": title, "standoff": 6},
+        "fixedrange": True,
+        "gridcolor": "var(--grid)",
+        "zeroline": False,
+    }
+
+
+def _time_axis(end: float) -> Figure:
+    return _axis("") | {"range": [0, _rounded(end)], "ticksuffix": " s"}
+
+
+def _span(timeline: Timeline) -> float:
+    edges = _edges(list(timeline))
+    return edges[-1] if edges else 1.0
+
+
+def _short(sentence: str, longest: int = 26) -> str:
+    """Plotly reads some HTML in labels, so it must not find any."""
+    text = sentence if len(sentence) <= longest else sentence[: longest - 1].rstrip() + "…"
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _rounded(value: float) -> float:
+    return round(value, _DIGITS)

@@ -1,0 +1,266 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""The page of one run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from referdino_core.replay.run_folder import REPORT_NAME, RunFolder
+from referdino_core.report import figures_in_words as words
+from referdino_core.report import plots
+from referdino_core.report.durations import SHARES, Durations
+from referdino_core.report.measures_of_runs import MEASURES
+from referdino_core.report.moments import CommandMoment, choose
+from referdino_core.report.overlay_pictures import MOST_VIDEO_BYTES, OverlayPictures, take
+from referdino_core.report.page import write_page
+from referdino_core.report.player import clock_data, player_data
+from referdino_core.report.run_tracks import (
+    FAILURES,
+    FALSE_ALARM,
+    STATES,
+    TROUBLES,
+    RunTracks,
+    collect,
+)
+from referdino_core.report.settings_table import settings_of
+
+MOST_BEST_MOMENTS = 4  # the worst tell more
+
+
+def write_report(path: Path) -> Path:
+    """Write `report.html` into a run folder, in place of an earlier one.
+
+    Returns:
+        The page.
+
+    Raises:
+        SourceError: this is no complete run, or its files are damaged.
+        ReportUnavailable: jinja2 or plotly is not installed.
+        OutputError: the page cannot be written.
+    """
+    run = RunFolder(path)
+    tracks = collect(run)
+    best, worst = best_and_worst(tracks)
+    wanted = {found.moment.position for found in (*best, *worst)}
+    pictures = take(run.overlay, tracks.frames, wanted, MOST_VIDEO_BYTES)
+    return write_page(
+        run.path / REPORT_NAME, "run.html", _content(run, tracks, pictures, best, worst)
+    )
+
+
+def best_and_worst(tracks: RunTracks) -> tuple[list[CommandMoment], list[CommandMoment]]:
+    """The moments that are worth a picture: by J where it is known, otherwise by score."""
+    judged = any("quality" in stretch.lowest for stretch in _stretches(tracks))
+    series = "quality" if judged else "score"
+    lows, highs = [], []
+    for track in tracks.commands.values():
+        for stretch in track.timeline:
+            if series in stretch.lowest:
+                low, high = stretch.lowest[series], stretch.highest[series]
+                if not judged or low.failure:
+                    lows.append(CommandMoment(track.command_id, track.sentence, low))
+                if not high.failure:
+                    highs.append(CommandMoment(track.command_id, track.sentence, high))
+    worst = choose(lows, lambda found: found.moment.value)
+    shown = {found.moment.position for found in worst}
+    highs = [found for found in highs if found.moment.position not in shown]
+    return choose(highs, lambda found: -found.moment.value, MOST_BEST_MOMENTS), worst
+
+
+def moment_cells(
+    moments: Sequence[CommandMoment], pictures: OverlayPictures, judged: bool
+) -> list[dict[str, Any]]:
+    """What the page shows of each moment."""
+    return [
+        {
+            "picture": pictures.pictures.get(found.moment.position),
+            "position": found.moment.position,
+            "index": found.moment.index,
+            "seconds": words.seconds(found.moment.seconds),
+            "sentence": found.sentence,
+            "value": _value_in_words(found, judged),
+            "failure": found.moment.failure,
+        }
+        for found in moments
+    ]
+
+
+def _value_in_words(found: CommandMoment, judged: bool) -> str:
+    if found.moment.failure == FALSE_ALARM:
+        return "target absent"
+    return f"{'J' if judged else 'score'} {words.ratio(found.moment.value)}"
+
+
+def _content(
+    run: RunFolder,
+    tracks: RunTracks,
+    pictures: OverlayPictures,
+    best: Sequence[CommandMoment],
+    worst: Sequence[CommandMoment],
+) -> dict[str, Any]:
+    summary = run.summary
+    figures: list[plots.Figure] = []
+    judged = summary.get("truth") is not None
+    content = {
+        "title": Path(summary["source"]["path"]).name or run.path.name,
+        "summary": summary,
+        "problems": problems_of(summary, tracks, pictures),
+        "tiles": tiles_of(summary),
+        "players": [{"name": "", "pictures": pictures}],
+        "timelines": _timelines(summary, tracks, figures),
+        "marks": {"state": STATES, "fails": FAILURES if judged else (), "frame": TROUBLES},
+        "thinned": tracks.timeline.frames_per_stretch,
+        "commands": _command_rows(summary, tracks),
+        "measures": MEASURES,
+        "best": moment_cells(best, pictures, judged),
+        "worst": moment_cells(worst, pictures, judged),
+        "failures": _failures(tracks, figures) if judged else None,
+        "latency": _latency(summary, tracks, figures),
+        "settings": settings_of(summary),
+        "words": words,
+    }
+    content["data"] = {
+        **clock_data(tracks),
+        "players": [player_data(tracks, pictures.video)],
+        "figures": figures,
+    }
+    return content
+
+
+def problems_of(
+    summary: Mapping[str, Any], tracks: RunTracks, pictures: OverlayPictures | None
+) -> list[str]:
+    """What a reader of the page must know before anything else, a line each."""
+    problems = [str(problem) for problem in summary.get("problems", ())]
+    if pictures is not None and pictures.frames != tracks.frames:
+        problems.append(
+            f"The overlay video has {pictures.frames} pictures and the run {tracks.frames} "
+            "frames: pictures and timelines may not belong together."
+        )
+    return problems
+
+
+def tiles_of(summary: Mapping[str, Any]) -> list[dict[str, str]]:
+    """The headline figures."""
+    frames = summary["frames"]
+    scores: Mapping[str, Any] | None = summary.get("scores")
+    overall = scores["all"] if scores else {}
+    tiles = [
+        {
+            "name": measure.name,
+            "value": measure.format(overall.get(measure.key)),
+            "explanation": measure.explanation,
+        }
+        for measure in MEASURES
+        if scores
+    ]
+    answered = f"of {words.count(frames['read'])} read"
+    tiles.append(
+        {"name": "answered", "value": words.count(frames["answered"]), "explanation": answered}
+    )
+    tiles.append(
+        {
+            "name": "dropped",
+            "value": words.count(frames["dropped"]),
+            "explanation": "frames that came while the model was busy",
+        }
+    )
+    if frames["failed"]:
+        tiles.append(
+            {
+                "name": "failed",
+                "value": words.count(frames["failed"]),
+                "explanation": "frames that could not be answered",
+            }
+        )
+    return tiles
+
+
+def _timelines(
+    summary: Mapping[str, Any], tracks: RunTracks, figures: list[plots.Figure]
+) -> list[dict[str, Any]]:
+    given = {command["id"]: command for command in summary["commands"]}
+    end = summary["source"]["seconds"]
+    timelines = []
+    for track in tracks.commands.values():
+        command = given.get(track.command_id, {})
+        timelines.append(
+            {
+                "sentence": track.sentence,
+                "figure": len(figures),
+                "given": words.seconds(command.get("at")),
+                "until": words.seconds(command.get("until")),
+                "bounded": (command.get("until") or end) < end,
+            }
+        )
+        figures.append(plots.command_figure(track, tracks))
+    return timelines
+
+
+def _command_rows(summary: Mapping[str, Any], tracks: RunTracks) -> list[dict[str, Any]]:
+    scores: Mapping[str, Any] = summary.get("scores") or {"commands": ()}
+    scores_by_id = {entry["command_id"]: entry for entry in scores["commands"]}
+    rows = []
+    for command in summary["commands"]:
+        track = tracks.commands.get(command["id"])
+        states = track.states if track else {}
+        frames = sum(states.values())
+        own = scores_by_id.get(command["id"])
+        rows.append(
+            {
+                "sentence": command["text"],
+                "at": command["at"],
+                "frames": frames,
+                "tracking": states.get("tracking", 0) / frames if frames else None,
+                "values": [measure.of(own) if own else None for measure in MEASURES],
+            }
+        )
+    return rows
+
+
+def _failures(tracks: RunTracks, figures: list[plots.Figure]) -> dict[str, Any]:
+    commands = list(tracks.commands.values())
+    figures.append(plots.failures_figure(commands))
+    return {
+        "figure": len(figures) - 1,
+        "kinds": FAILURES,
+        "rows": [
+            (track.sentence, [track.failures[kind] for kind in FAILURES]) for track in commands
+        ],
+        "any": any(track.failures for track in commands),
+    }
+
+
+def _latency(
+    summary: Mapping[str, Any], tracks: RunTracks, figures: list[plots.Figure]
+) -> dict[str, Any]:
+    shown: list[int] = []
+    as_live = summary["clock"].get("kind") == "as live"
+    rows: list[tuple[str, list[float | None], int]] = []
+    if as_live:
+        shown.append(len(figures))
+        figures.append(plots.delay_figure(tracks))
+        rows.append(("delay, as live", _percentiles(tracks.delays), tracks.delays.count))
+    if as_live or summary["frames"]["dropped"]:
+        shown.append(len(figures))
+        figures.append(plots.drops_figure(tracks))
+    if tracks.measured:
+        shown.append(len(figures))
+        figures.append(plots.timing_figure(tracks.timing, tracks.measured))
+        rows += [
+            (f"measured: {part}", _percentiles(durations), durations.count)
+            for part, durations in tracks.measured.items()
+        ]
+    return {"figures": shown, "rows": rows, "as_live": as_live}
+
+
+def _percentiles(durations: Durations) -> list[float | None]:
+    return [*(durations.percentile(share) for share in SHARES), durations.worst]
+
+
+def _stretches(tracks: RunTracks) -> Iterator[Any]:
+    for track in tracks.commands.values():
+        yield from track.timeline

@@ -1,0 +1,171 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""What happened in a run, frame by frame, gathered in one pass and in constant memory."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from referdino_core.evaluation.stream_scores import (
+    FALSE_ALARM,
+    MISSED,
+    POOR_MASK,
+    WRONG_OBJECT,
+    FrameScore,
+)
+from referdino_core.evaluation.stream_scores import failure_of as failure_of_score
+from referdino_core.media import run_lengths
+from referdino_core.report.durations import Durations
+from referdino_core.report.timeline import Timeline
+
+if TYPE_CHECKING:
+    from referdino_core.replay.run_folder import RunFolder
+
+# The later, the graver: of several within a stretch the gravest is shown.
+STATES = ("tracking", "searching", "occluded", "lost")
+FAILURES = (POOR_MASK, FALSE_ALARM, WRONG_OBJECT, MISSED)
+TROUBLES = ("dropped", "not read")
+
+NANOSECONDS = 1e9
+
+
+@dataclass
+class CommandTrack:
+    """One command over the run.
+
+    Attributes:
+        timeline: series `score`, `frame_score`, `region` (J), `boundary` (F), and `quality`: J
+            where the target is present, 0 for a false alarm; rows `state` and `failure`, marks
+            by their place in STATES and FAILURES.
+        failures: frames by kind of failure; states: frames by state.
+    """
+
+    command_id: str
+    sentence: str
+    timeline: Timeline = field(default_factory=Timeline)
+    failures: Counter[str] = field(default_factory=Counter)
+    states: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass
+class RunTracks:
+    """A run over time.
+
+    Attributes:
+        frames: how many lines frames.jsonl has.
+        timeline: series `delay` in seconds; row `trouble`, marks by their place in TROUBLES; row
+            `dropped`, which only counts.
+        timing: series per part of the work, in measured seconds.
+        commands: by command id, in the order of their first frames.
+        delays, measured: durations, the latter by part of the work.
+    """
+
+    frames: int = 0
+    timeline: Timeline = field(default_factory=Timeline)
+    timing: Timeline = field(default_factory=Timeline)
+    commands: dict[str, CommandTrack] = field(default_factory=dict)
+    delays: Durations = field(default_factory=Durations)
+    measured: dict[str, Durations] = field(default_factory=dict)
+
+
+def collect(run: RunFolder) -> RunTracks:
+    """Read the frames and timings of a run.
+
+    Raises:
+        SourceError: a line cannot be read.
+    """
+    tracks = RunTracks()
+    start: int | None = None
+    for position, frame in enumerate(run.frames()):
+        start = frame["stamp"] if start is None else start
+        _add_frame(tracks, position, (frame["stamp"] - start) / NANOSECONDS, frame)
+    for position, entry in enumerate(run.timing()):
+        _add_timing(tracks, position, entry)
+    return tracks
+
+
+def failure_of(target: Mapping[str, Any]) -> str:
+    """What failed in one target of one frame, or "" where nothing did or no truth is known."""
+    truth = target["truth"]
+    if truth is None:
+        return ""
+    return failure_of_score(FrameScore(**truth), _is_answered(target)) or ""
+
+
+def quality_of(target: Mapping[str, Any], failure: str) -> float | None:
+    """How good an answer is: J, or 0 for a false alarm; None where nothing can be said."""
+    truth = target["truth"]
+    if truth is None:
+        return None
+    return 0.0 if failure == FALSE_ALARM else truth["region"]
+
+
+def _is_answered(target: Mapping[str, Any]) -> bool:
+    if target["truth"]["region"]:
+        return True
+    mask = target["mask"]
+    return bool(run_lengths.decode(mask["counts"], *mask["size"]).any())
+
+
+def _add_frame(tracks: RunTracks, position: int, seconds: float, frame: Mapping[str, Any]) -> None:
+    tracks.frames = position + 1
+    error, delay = frame.get("error"), frame.get("delay")
+    trouble = None
+    if error:
+        trouble = TROUBLES.index("not read")
+    elif frame.get("dropped"):
+        trouble = TROUBLES.index("dropped")
+    if delay is not None:
+        tracks.delays.add(delay)
+    dropped = 0 if frame.get("dropped") else None
+    tracks.timeline.add(
+        position,
+        frame["index"],
+        seconds,
+        {"delay": delay},
+        {"trouble": trouble, "dropped": dropped},
+    )
+    for target in frame["targets"]:
+        _add_target(tracks, position, frame["index"], seconds, target)
+
+
+def _add_target(
+    tracks: RunTracks, position: int, index: int, seconds: float, target: Mapping[str, Any]
+) -> None:
+    command_id = target["command_id"]
+    track = tracks.commands.get(command_id)
+    if track is None:
+        track = tracks.commands[command_id] = CommandTrack(command_id, target["command"])
+    failure = failure_of(target)
+    if failure:
+        track.failures[failure] += 1
+    truth = target["truth"] or {"region": None, "boundary": None}
+    state = target["state"]
+    track.states[state] += 1
+    track.timeline.add(
+        position,
+        index,
+        seconds,
+        {
+            "score": target["score"],
+            "frame_score": target["frame_score"],
+            "region": truth["region"],
+            "boundary": truth["boundary"],
+            "quality": quality_of(target, failure),
+        },
+        {
+            "state": STATES.index(state) if state in STATES else None,
+            "failure": FAILURES.index(failure) if failure else None,
+        },
+        failure,
+    )
+
+
+def _add_timing(tracks: RunTracks, position: int, entry: Mapping[str, Any]) -> None:
+    parts: Mapping[str, float] = entry["seconds"]
+    for part, seconds in parts.items():
+        tracks.measured.setdefault(part, Durations()).add(seconds)
+    tracks.timing.add(position, entry["index"], float(entry["index"]), parts, {})

@@ -1,0 +1,74 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""The page of a pair, in a real browser."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import run_folder_samples as samples
+from report_browser import OpenPage, chromium
+
+from referdino_core.report import write_comparison
+
+FAULTS_OF_B = samples.Faults(wrong=range(0), missed=range(54, 58))
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with chromium() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("runs")
+    changes = {"runtime": "onnxruntime fp32"}
+    return (
+        samples.write_run(folder / "a"),
+        samples.write_run(folder / "b", FAULTS_OF_B, changes=changes),
+    )
+
+
+def test_a_pair_shows_differences_moments_and_the_same_frame_of_both(
+    browser: Any, runs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    with OpenPage(browser, write_comparison(*runs, tmp_path / "pair.html")) as opened:
+        page = opened.page
+        headings = page.locator("h2").all_text_contents()
+        assert headings[0] == "What changed"
+        assert "onnxruntime fp32" in page.text_content("#changed")
+        assert "too few" in page.text_content("#measures")
+        assert "missed → right" not in page.text_content("#lost")
+        assert "right → missed" in page.text_content("#lost")
+        assert "wrong object → right" in page.text_content("#won")
+        assert page.locator("#won .moment img").count() >= 2
+        opened.click_timeline(0, 5.55)
+        opened.wait_for_position(55)
+        shown = [samples.frame_in_picture(opened.video_picture(place)) for place in (0, 1)]
+        assert shown == [55, 55]
+        readings = page.locator(".readings").all_text_contents()
+        assert "missed" not in readings[0] and "missed" in readings[1]
+        assert opened.complaints == [] and opened.requests == []
+
+
+def test_many_clips_are_compared_by_clip(
+    browser: Any, runs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    for side, run in zip("ab", runs, strict=True):
+        for number in range(8):
+            shutil.copytree(run, tmp_path / side / f"clip_{number}")
+    written = write_comparison(tmp_path / "a", tmp_path / "b", tmp_path / "many.html")
+    phone = {"viewport": {"width": 360, "height": 740}}
+    with OpenPage(browser, written, **phone) as opened:
+        assert opened.page.locator("#clips tbody tr").count() == 8
+        assert "over clips" in opened.page.text_content("main")
+        assert "too few" not in opened.page.text_content("#measures")
+        assert opened.page.locator("#won .moment img").count() >= 2
+        too_wide = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        assert opened.page.evaluate(too_wide) == 0
+        assert opened.complaints == []

@@ -1,0 +1,128 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""Two runs side by side: what is compared, how sure it is, what is refused."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import run_folder_samples as samples
+
+from referdino_core.errors import SourceError
+from referdino_core.replay.run_folder import RunFolder
+from referdino_core.report.bootstrap import FEWEST_UNITS, paired_difference
+from referdino_core.report.comparison import contests, differences, pair_runs
+from referdino_core.report.settings_table import changed_settings
+
+BETTER = samples.Faults(wrong=range(0), dropped=())
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("runs")
+    return (
+        samples.write_run(folder / "a"),
+        samples.write_run(folder / "b", BETTER, changes={"runtime": "onnxruntime fp32"}),
+    )
+
+
+def test_an_interval_covers_the_true_difference_about_as_often_as_it_says() -> None:
+    generator = np.random.default_rng(5)
+    covered = 0
+    for _ in range(100):
+        first = generator.normal(0.6, 0.1, 40)
+        second = first + generator.normal(0.02, 0.05, 40)
+        found = paired_difference(
+            [[pair] for pair in zip(first, second, strict=True)], "mean", resamples=300
+        )
+        assert found is not None and found.low is not None and found.high is not None
+        covered += found.low <= 0.02 <= found.high
+    assert 87 <= covered <= 99
+
+
+def test_the_same_runs_give_the_same_interval_and_pairs_stay_together() -> None:
+    units = [[(0.1 * place, 0.1 * place + 0.3)] for place in range(10)]
+    found = paired_difference(units, "mean")
+    assert found == paired_difference(units, "mean")
+    # Every pair differs by the same: only a paired bootstrap knows that.
+    assert found is not None and found.low is not None
+    assert found.low == pytest.approx(0.3) and found.high == pytest.approx(0.3)
+    assert found.is_clear
+
+
+def test_commands_of_one_clip_are_drawn_together() -> None:
+    clips = [[(0.0, float(place % 2))] * 20 for place in range(10)]
+    alone = [[pair] for clip in clips for pair in clip]
+    together, apart = paired_difference(clips, "mean"), paired_difference(alone, "mean")
+    assert together is not None and apart is not None
+    assert together.low is not None and apart.low is not None
+    assert together.low < apart.low - 0.05
+
+
+def test_too_few_units_have_a_difference_but_no_interval() -> None:
+    found = paired_difference([[(1.0, 2.0)]] * (FEWEST_UNITS - 1), "sum")
+    assert found is not None
+    assert (found.value, found.low, found.high, found.is_clear) == (7.0, None, None, False)
+    assert paired_difference([[], []], "mean") is None
+
+
+def test_differences_are_of_the_second_against_the_first(runs: tuple[Path, Path]) -> None:
+    found = {measure.name: entry for measure, entry in differences(pair_runs(*runs))}
+    assert found["J"] is not None and found["J"].value > 0.03
+    assert found["identity switches"] is not None
+    assert found["J"].pairs == 2 and found["J"].low is None
+
+
+def test_won_frames_are_those_where_only_the_first_failed(runs: tuple[Path, Path]) -> None:
+    contest = contests(pair_runs(*runs).clips[0])[0]
+    won = {
+        stretch.first: stretch.highest["won"]
+        for stretch in contest.timeline
+        if stretch.highest["won"].value > 0
+    }
+    assert set(won) == set(samples.Faults().wrong)
+    assert {moment.failure for moment in won.values()} == {"wrong object → right"}
+
+
+def test_without_truth_frames_differ_by_their_masks(tmp_path: Path) -> None:
+    first = samples.write_run(tmp_path / "a", truth=False)
+    second = samples.write_run(tmp_path / "b", BETTER, truth=False)
+    pair = pair_runs(first, second)
+    assert all(entry is None for _, entry in differences(pair))
+    contest = contests(pair.clips[0])[0]
+    apart = {s.first for s in contest.timeline if s.highest["disagreement"].value > 0.5}
+    assert apart == set(samples.Faults().wrong)
+
+
+def test_changed_settings_are_listed_and_equal_ones_are_not(runs: tuple[Path, Path]) -> None:
+    first, second = (RunFolder(run).summary for run in runs)
+    assert changed_settings(first, second) == [("runtime", "torch fp32", "onnxruntime fp32")]
+
+
+def test_runs_over_different_sources_are_refused(runs: tuple[Path, Path], tmp_path: Path) -> None:
+    source = RunFolder(runs[0]).summary["source"]
+    other = samples.write_run(
+        tmp_path / "c", frames=5, changes={"source": source | {"path": "/data/yard.mcap"}}
+    )
+    with pytest.raises(SourceError, match=r"hall\.mcap.*yard\.mcap.*same source") as caught:
+        pair_runs(runs[0], other)
+    assert "\n" not in str(caught.value)
+    shorter = samples.write_run(tmp_path / "d", frames=30)
+    with pytest.raises(SourceError, match="different frames"):
+        pair_runs(runs[0], shorter)
+
+
+def test_folders_of_runs_are_paired_by_name(runs: tuple[Path, Path], tmp_path: Path) -> None:
+    for side, run in zip("ab", runs, strict=True):
+        for name in ("one", "two", f"only_{side}"):
+            shutil.copytree(run, tmp_path / side / name)
+    pair = pair_runs(tmp_path / "a", tmp_path / "b")
+    assert [clip.name for clip in pair.clips] == ["one", "two"]
+    assert pair.unpaired == ["only_a", "only_b"]
+    with pytest.raises(SourceError, match="two of a kind"):
+        pair_runs(tmp_path / "a", runs[1])
+    with pytest.raises(SourceError, match="holds no run"):
+        pair_runs(runs[0], tmp_path)

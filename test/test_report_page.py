@@ -1,0 +1,204 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""The page of a run, in a real browser."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import run_folder_samples as samples
+from report_browser import OpenPage, chromium
+
+from referdino_core.report import write_report
+
+PHONE = {"viewport": {"width": 360, "height": 740}, "is_mobile": True, "has_touch": True}
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with chromium() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    changes = {"problems": ["The bag breaks off after 6.0 s; it was replayed up to there."]}
+    return write_report(samples.write_run(tmp_path_factory.mktemp("run") / "a", changes=changes))
+
+
+def test_a_report_loads_without_complaint_and_without_network(browser: Any, report: Path) -> None:
+    with OpenPage(browser, report) as opened:
+        opened.video_picture()
+        assert opened.page.locator(".plot .main-svg").count() > 0
+        assert opened.complaints == []
+        assert opened.requests == []
+
+
+@pytest.mark.parametrize("frame", [0, 33, 59])
+def test_a_click_on_a_timeline_shows_that_frame(browser: Any, report: Path, frame: int) -> None:
+    with OpenPage(browser, report) as opened:
+        opened.click_timeline(1, (frame + 0.5) / samples.RATE)
+        opened.wait_for_position(frame)
+        assert samples.frame_in_picture(opened.video_picture()) == frame
+        shown = opened.page.evaluate("document.querySelector('video').currentTime")
+        assert frame / samples.RATE <= shown < (frame + 1) / samples.RATE
+        assert f"frame {frame} " in opened.page.text_content(".where")
+
+
+def test_the_readings_tell_what_holds_in_the_frame(browser: Any, report: Path) -> None:
+    with OpenPage(browser, report) as opened:
+        opened.click_timeline(0, 3.15)
+        opened.wait_for_position(31)
+        readings = opened.page.locator(".readings .found").all_text_contents()
+        assert "occluded" in readings[0] and "missed" in readings[0]
+        assert "tracking" in readings[1]
+        opened.click_timeline(0, 1.05)
+        opened.wait_for_position(10)
+        readings = opened.page.locator(".readings .found").all_text_contents()
+        assert "dropped" in readings[0]
+        assert readings[1] == "not given"
+
+
+def test_keys_step_through_the_frames(browser: Any, report: Path) -> None:
+    with OpenPage(browser, report) as opened:
+        opened.page.locator(".timeline").first.focus()
+        for key, frame in (("ArrowRight", 1), ("PageUp", 11), ("ArrowLeft", 10), ("End", 59)):
+            opened.page.keyboard.press(key)
+            opened.wait_for_position(frame)
+        assert samples.frame_in_picture(opened.video_picture()) == 59
+
+
+def test_a_playing_video_moves_the_cursors(browser: Any, report: Path) -> None:
+    with OpenPage(browser, report) as opened:
+        left = "parseFloat(document.querySelectorAll('.cursor')[1].style.left)"
+        before = opened.page.evaluate(left)
+        opened.page.click(".play")
+        opened.page.wait_for_function(
+            "() => Number(document.documentElement.dataset.position) >= 5"
+        )
+        assert opened.page.evaluate(left) > before
+
+
+def test_a_moment_and_a_thumbnail_are_ways_to_their_frame(browser: Any, report: Path) -> None:
+    with OpenPage(browser, report) as opened:
+        moment = opened.page.locator(".moment", has_text="wrong object").first
+        frame = int(moment.get_attribute("data-seek"))
+        assert frame in samples.Faults().wrong
+        moment.click()
+        opened.wait_for_position(frame)
+        assert samples.frame_in_picture(opened.video_picture()) == frame
+        opened.page.locator(".film button").nth(30).click()
+        opened.wait_for_position(
+            int(opened.page.locator(".film button").nth(30).get_attribute("data-seek"))
+        )
+
+
+def test_a_sentence_is_text_and_never_markup(browser: Any, report: Path) -> None:
+    with OpenPage(browser, report) as opened:
+        shown = opened.page.locator("h3").all_text_contents()
+        assert samples.HOSTILE_SENTENCE in shown
+        labels = opened.page.locator(".plot text").all_text_contents()
+        assert any(label.startswith("the <script>alert(1)") for label in labels)
+    assert "<script>alert(1)" not in report.read_text(encoding="utf-8")
+
+
+def test_problems_stand_at_the_top(browser: Any, report: Path) -> None:
+    with OpenPage(browser, report) as opened:
+        problems = opened.page.locator(".problems")
+        assert "breaks off after 6.0 s" in problems.text_content()
+        top = problems.bounding_box()["y"]
+        assert top < opened.page.locator(".tiles").bounding_box()["y"]
+
+
+def test_tables_sort_both_ways(browser: Any, report: Path) -> None:
+    with OpenPage(browser, report) as opened:
+        head = opened.page.locator("#commands th", has_text="given")
+        cells = opened.page.locator("#commands tbody td:nth-child(2)")
+        orders = []
+        for _ in range(2):
+            head.locator("button").click()
+            orders.append((head.get_attribute("aria-sort"), cells.all_text_contents()))
+        assert orders == [
+            ("ascending", ["0.00 s", "2.00 s"]),
+            ("descending", ["2.00 s", "0.00 s"]),
+        ]
+
+
+def test_a_phone_shows_the_page_without_scrolling_sideways(browser: Any, report: Path) -> None:
+    with OpenPage(browser, report, **PHONE) as opened:
+        too_wide = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        assert opened.page.evaluate(too_wide) == 0
+        widths = opened.page.evaluate(
+            "[...document.querySelectorAll('.plot .main-svg')].map("
+            "plot => plot.getBoundingClientRect().right)"
+        )
+        assert max(widths) <= PHONE["viewport"]["width"]
+        opened.page.locator(".timeline").first.tap(position={"x": 200, "y": 60})
+        opened.page.wait_for_function(
+            "() => Number(document.documentElement.dataset.position) > 10"
+        )
+
+
+def test_the_page_prints_with_its_plots(browser: Any, report: Path) -> None:
+    with OpenPage(browser, report) as opened:
+        document = opened.page.pdf(format="A4")
+        assert document.startswith(b"%PDF")
+        assert document.count(b"/Type /Page\n") + document.count(b"/Type /Page ") >= 2
+        opened.page.emulate_media(media="print")
+        opened.page.wait_for_function(
+            "() => [...document.querySelectorAll('.plot .main-svg')].every("
+            "plot => plot.getBoundingClientRect().width <= 680)"
+        )
+
+
+def test_without_a_video_the_nearest_picture_is_shown(
+    browser: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where OpenCV has no VP8: a codec that no build of it knows."""
+    monkeypatch.setattr("referdino_core.report.overlay_pictures._CODEC", "ZZZZ")
+    report = write_report(samples.write_run(tmp_path / "a"))
+    with OpenPage(browser, report) as opened:
+        assert opened.page.locator("video").count() == 0
+        assert "cannot write VP8" in opened.page.text_content(".player")
+        opened.click_timeline(0, 3.35)
+        opened.wait_for_position(33)
+        assert opened.page.locator(".player img").get_attribute("data-position") == "33"
+        assert opened.page.locator(".player img").is_visible()
+        assert opened.complaints == []
+
+
+def test_a_run_without_truth_is_shown_unscored(browser: Any, tmp_path: Path) -> None:
+    report = write_report(samples.write_run(tmp_path / "a", truth=False))
+    with OpenPage(browser, report) as opened:
+        text = opened.page.text_content("main")
+        assert "nothing is scored" in text
+        assert "Failures by kind" not in text
+        assert opened.page.locator(".moment").count() > 0
+        assert opened.complaints == []
+
+
+def test_a_thinned_video_follows_the_timeline(
+    browser: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("referdino_core.report.run_report.MOST_VIDEO_BYTES", 100_000)
+    report = write_report(samples.write_run(tmp_path / "a"))
+    with OpenPage(browser, report) as opened:
+        told = opened.page.text_content(".player figcaption")
+        step = int("".join(filter(str.isdigit, told)))
+        assert step > 1
+        opened.click_timeline(0, 4.75)
+        opened.wait_for_position(47)
+        assert samples.frame_in_picture(opened.video_picture()) == 47 // step * step
+
+
+def test_frames_that_could_not_be_answered_are_marked(browser: Any, tmp_path: Path) -> None:
+    faults = samples.Faults(failed=(15,))
+    report = write_report(samples.write_run(tmp_path / "a", faults))
+    with OpenPage(browser, report) as opened:
+        assert "failed" in opened.page.text_content(".tiles")
+        opened.click_timeline(0, 1.55)
+        opened.wait_for_position(15)
+        assert "not read" in opened.page.locator(".readings .found").first.text_content()
