@@ -180,7 +180,7 @@ def _line(
         "delay": None if dropped else 0.04 + 0.001 * (index % 9),
         "error": "the JPEG image is cut off" if index in faults.failed else None,
         "targets": [
-            _target_record(target, discs[place], discs[1 - place], truth)
+            {"given": place, **_target_record(target, discs[place], discs[1 - place], truth)}
             for place, target in enumerate(targets)
         ],
     }
@@ -219,7 +219,10 @@ def _summary(
     dropped = sum(line["dropped"] for line in lines)
     failed = sum(line["error"] is not None for line in lines)
     starts = [0.0, SECOND_COMMAND_FROM / RATE]
-    scores = [_command_scores(lines, command_id, text) for command_id, text in sentences.items()]
+    scores = [
+        {"given": place, **_command_scores(lines, command_id, text)}
+        for place, (command_id, text) in enumerate(sentences.items())
+    ]
     return {
         "format": FORMAT,
         "referdino": "0.1.0",

@@ -67,5 +67,5 @@ def test_moments_are_a_second_apart_and_come_from_every_kind_of_failure() -> Non
     candidates.append(CommandMoment("2", "the box", Moment(3, 3, 0.3, 0.4, "poor mask")))
     chosen = choose(candidates, lambda found: found.moment.value, most=4)
     assert {found.moment.failure for found in chosen} == {"missed", "wrong object", "poor mask"}
-    seconds = sorted(found.moment.seconds for found in chosen if found.command_id == "1")
+    seconds = sorted(found.moment.seconds for found in chosen if found.key == "1")
     assert min(np.diff(seconds)) >= 1.0

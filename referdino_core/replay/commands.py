@@ -199,6 +199,14 @@ class CommandLog:
             begun += self._note(before, session.commands, change, seconds)
         return begun
 
+    def place_of(self, command_id: str, text: str) -> int:
+        """Place in `given` of the newest command with this id and text."""
+        return next(
+            place
+            for place in reversed(range(len(self.given)))
+            if (self.given[place].command_id, self.given[place].text) == (command_id, text)
+        )
+
     def running(self) -> Iterator[GivenCommand]:
         """The commands that run now."""
         return (one for one in self.given if one.until is None)

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import time
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -205,7 +205,8 @@ class _Run:
             self._results.write(scheduled.answered, header, picture, targets)
         dropped = scheduled.taken is None
         scores = self._scorer.add(frame.index, frame.stamp, seconds, dropped, targets)
-        self._write(_record(scheduled, self._delay(scheduled), None, targets, scores))
+        places = [self._log.place_of(one.command_id, one.command) for one in targets]
+        self._write(_record(scheduled, self._delay(scheduled), None, targets, places, scores))
         self._count(scheduled)
         if not dropped and not self._answers.is_recorded:
             took = {"read": read - since, "infer": inferred - read}
@@ -225,7 +226,7 @@ class _Run:
         self._failed += 1
         self._first_failure = self._first_failure or f"frame {scheduled.frame.index}: {reason}"
         self._overlay.repeat()
-        self._write(_record(scheduled, None, reason, (), ()))
+        self._write(_record(scheduled, None, reason, (), (), ()))
 
     def _write(self, record: dict[str, Any]) -> None:
         if not self._answers.is_recorded:
@@ -302,7 +303,8 @@ def _record(
     delay: float | None,
     error: str | None,
     targets: Targets,
-    scores: tuple[()] | list[FrameScore | None],
+    places: Sequence[int],
+    scores: Sequence[FrameScore | None],
 ) -> dict[str, Any]:
     """A line of `frames.jsonl`."""
     return {
@@ -313,10 +315,11 @@ def _record(
         "error": error,
         "targets": [
             {
+                "given": place,
                 "command": target.command,
                 **target_record(target),
                 "truth": None if score is None else asdict(score),
             }
-            for target, score in zip(targets, scores, strict=True)
+            for target, place, score in zip(targets, places, scores, strict=True)
         ],
     }

@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 import json
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,25 @@ class RunFolder:
                 f"{self.path} is no complete run: {', '.join(missing)} is missing; replay again."
             )
         self.summary = self._read_summary()
+
+    @property
+    def command_keys(self) -> list[str]:
+        """A key for every entry of the summary's `commands`: its id, and how many had it before.
+
+        Runs that were given the same commands have the same keys.
+        """
+        seen: Counter[str] = Counter()
+        keys = []
+        for command in self.summary["commands"]:
+            keys.append(f"{command['id']}#{seen[command['id']]}")
+            seen[command["id"]] += 1
+        return keys
+
+    @property
+    def scores_by_key(self) -> dict[str, Mapping[str, Any]]:
+        """The scores of the commands that were judged, by key."""
+        keys, scores = self.command_keys, self.summary["scores"]
+        return {keys[one["given"]]: one for one in scores["commands"]} if scores else {}
 
     @property
     def results(self) -> Path:

@@ -87,13 +87,17 @@ class RunScorer:
         return scores
 
     def summary(self) -> dict[str, Any] | None:
-        """Scores of every command and of all together; None without truth."""
+        """Scores of every command, `given` its place, and of all together; None without truth."""
         if self._truth is None:
             return None
-        results = [scorer.result() for _, objects, scorer in self._scored if objects is not None]
+        results = {
+            place: scorer.result()
+            for place, (_, objects, scorer) in enumerate(self._scored)
+            if objects is not None
+        }
         return {
-            "commands": [asdict(result) for result in results],
-            "all": asdict(overall_scores(results)),
+            "commands": [{"given": place, **asdict(one)} for place, one in results.items()],
+            "all": asdict(overall_scores(list(results.values()))),
         }
 
     def _of(self, target: Target) -> tuple[tuple[int, ...] | None, StreamScorer]:

@@ -37,15 +37,14 @@ class ClipPair:
 
     @property
     def commands(self) -> list[str]:
-        """The ids of the commands that both runs were given."""
-        others = {command["id"] for command in self.second.summary["commands"]}
-        ids = (command["id"] for command in self.first.summary["commands"])
-        return [command_id for command_id in ids if command_id in others]
+        """The keys of the commands that both runs were given."""
+        others = set(self.second.command_keys)
+        return [key for key in self.first.command_keys if key in others]
 
-    def sentence(self, command_id: str) -> str:
+    def sentence(self, key: str) -> str:
         """What a command said: in both runs, or in the first and the second where it changed."""
         first, second = (
-            next(c["text"] for c in run.summary["commands"] if c["id"] == command_id)
+            run.summary["commands"][run.command_keys.index(key)]["text"]
             for run in (self.first, self.second)
         )
         return str(first) if first == second else f"{first} → {second}"
@@ -73,7 +72,7 @@ class Contest:
             `disagreement`, 1 - overlap of the two masks, where there is no truth.
     """
 
-    command_id: str
+    key: str
     sentence: str
     timeline: Timeline = field(default_factory=Timeline)
 
@@ -117,14 +116,15 @@ def contests(clip: ClipPair) -> list[Contest]:
         SourceError: the frames of the two runs are not the same.
     """
     found = {key: Contest(key, clip.sentence(key)) for key in clip.commands}
+    keys, other_keys = clip.first.command_keys, clip.second.command_keys
     start: int | None = None
     for position, (one, other) in enumerate(_frame_pairs(clip)):
         start = one["stamp"] if start is None else start
         seconds = (one["stamp"] - start) / NANOSECONDS
-        others = {target["command_id"]: target for target in other["targets"]}
+        others = {other_keys[target["given"]]: target for target in other["targets"]}
         for target in one["targets"]:
-            contest = found.get(target["command_id"])
-            rival = others.get(target["command_id"])
+            key = keys[target["given"]]
+            contest, rival = found.get(key), others.get(key)
             if contest is None or rival is None:
                 continue
             values, failure, note = _judge(target, rival)
@@ -199,13 +199,7 @@ def _run_names(path: Path) -> set[str]:
 
 
 def _scores_of(clip: ClipPair) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
-    first, second = (
-        {
-            entry["command_id"]: entry
-            for entry in (run.summary.get("scores") or {}).get("commands", ())
-        }
-        for run in (clip.first, clip.second)
-    )
+    first, second = clip.first.scores_by_key, clip.second.scores_by_key
     return [(first[key], second[key]) for key in clip.commands if key in first and key in second]
 
 

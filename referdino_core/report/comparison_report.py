@@ -160,7 +160,7 @@ def _moments(runs: PairedRuns) -> dict[str, list[_ClipMoment]]:
         "different": choose(disagreements, _largest_first),
     }
     return {
-        kind: [_ClipMoment(clips[found.command_id.partition("\n")[0]], found) for found in moments]
+        kind: [_ClipMoment(clips[found.key.partition("\n")[0]], found) for found in moments]
         for kind, moments in chosen.items()
     }
 
@@ -171,7 +171,7 @@ def _candidates(clip: ClipPair, contest: Contest, series: str, sign: int) -> lis
         for stretch in contest.timeline
     )
     return [
-        CommandMoment(f"{clip.name}\n{contest.command_id}", contest.sentence, moment)
+        CommandMoment(f"{clip.name}\n{contest.key}", contest.sentence, moment)
         for moment in extremes
         if moment is not None and sign * moment.value >= LEAST_DIFFERENCE
     ]
@@ -227,8 +227,8 @@ def _timelines(
     clip: ClipPair, tracks: Sequence[RunTracks], figures: list[plots.Figure]
 ) -> list[dict[str, Any]]:
     timelines = []
-    for command_id in clip.commands:
-        both = [track.commands.get(command_id) for track in tracks]
+    for key in clip.commands:
+        both = [track.commands.get(key) for track in tracks]
         present = [
             (side, colour, track, run)
             for side, colour, track, run in zip(SIDES, _COLOURS, both, tracks, strict=True)
@@ -238,7 +238,7 @@ def _timelines(
             continue
         judged = all(_is_judged(track) for _, _, track, _ in present)
         line = plots.Line("region", "J", "") if judged else plots.Line("score", "score", "")
-        timelines.append({"sentence": clip.sentence(command_id), "figure": len(figures)})
+        timelines.append({"sentence": clip.sentence(key), "figure": len(figures)})
         figures.append(plots.overlaid_figure(present, line))
     return timelines
 

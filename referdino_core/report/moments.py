@@ -16,9 +16,9 @@ MOST_MOMENTS = 6
 
 @dataclass(frozen=True)
 class CommandMoment:
-    """A moment of one command."""
+    """A moment of the command with this key."""
 
-    command_id: str
+    key: str
     sentence: str
     moment: Moment
 
@@ -35,7 +35,7 @@ def choose(
     """
     groups: dict[tuple[str, str], list[CommandMoment]] = {}
     for candidate in candidates:
-        groups.setdefault((candidate.command_id, candidate.moment.failure), []).append(candidate)
+        groups.setdefault((candidate.key, candidate.moment.failure), []).append(candidate)
     for group in groups.values():
         group.sort(key=lambda found: (badness(found), found.moment.position))
     ordered = sorted(groups.values(), key=lambda group: badness(group[0]))
@@ -59,7 +59,7 @@ def _apart(group: Sequence[CommandMoment], most: int) -> list[CommandMoment]:
 
 def _is_apart(candidate: CommandMoment, others: Iterable[CommandMoment]) -> bool:
     return all(
-        other.command_id != candidate.command_id
+        other.key != candidate.key
         or abs(other.moment.seconds - candidate.moment.seconds) >= LEAST_DISTANCE
         for other in others
     )

@@ -61,9 +61,9 @@ def best_and_worst(tracks: RunTracks) -> tuple[list[CommandMoment], list[Command
             if series in stretch.lowest:
                 low, high = stretch.lowest[series], stretch.highest[series]
                 if not judged or low.failure:
-                    lows.append(CommandMoment(track.command_id, track.sentence, low))
+                    lows.append(CommandMoment(track.key, track.sentence, low))
                 if not high.failure:
-                    highs.append(CommandMoment(track.command_id, track.sentence, high))
+                    highs.append(CommandMoment(track.key, track.sentence, high))
     worst = choose(lows, lambda found: found.moment.value)
     shown = {found.moment.position for found in worst}
     highs = [found for found in highs if found.moment.position not in shown]
@@ -110,10 +110,10 @@ def _content(
         "problems": problems_of(summary, tracks, pictures),
         "tiles": tiles_of(summary),
         "players": [{"name": "", "pictures": pictures}],
-        "timelines": _timelines(summary, tracks, figures),
+        "timelines": _timelines(run, tracks, figures),
         "marks": {"state": STATES, "fails": FAILURES if judged else (), "frame": TROUBLES},
         "thinned": tracks.timeline.frames_per_stretch,
-        "commands": _command_rows(summary, tracks),
+        "commands": _command_rows(run, tracks),
         "measures": MEASURES,
         "best": moment_cells(best, pictures, judged),
         "worst": moment_cells(worst, pictures, judged),
@@ -180,35 +180,34 @@ def tiles_of(summary: Mapping[str, Any]) -> list[dict[str, str]]:
 
 
 def _timelines(
-    summary: Mapping[str, Any], tracks: RunTracks, figures: list[plots.Figure]
+    run: RunFolder, tracks: RunTracks, figures: list[plots.Figure]
 ) -> list[dict[str, Any]]:
-    given = {command["id"]: command for command in summary["commands"]}
-    end = summary["source"]["seconds"]
+    given = dict(zip(run.command_keys, run.summary["commands"], strict=True))
+    end = run.summary["source"]["seconds"]
     timelines = []
     for track in tracks.commands.values():
-        command = given.get(track.command_id, {})
+        command = given[track.key]
         timelines.append(
             {
                 "sentence": track.sentence,
                 "figure": len(figures),
-                "given": words.seconds(command.get("at")),
-                "until": words.seconds(command.get("until")),
-                "bounded": (command.get("until") or end) < end,
+                "given": words.seconds(command["at"]),
+                "until": words.seconds(command["until"]),
+                "bounded": (command["until"] or end) < end,
             }
         )
         figures.append(plots.command_figure(track, tracks))
     return timelines
 
 
-def _command_rows(summary: Mapping[str, Any], tracks: RunTracks) -> list[dict[str, Any]]:
-    scores: Mapping[str, Any] = summary.get("scores") or {"commands": ()}
-    scores_by_id = {entry["command_id"]: entry for entry in scores["commands"]}
+def _command_rows(run: RunFolder, tracks: RunTracks) -> list[dict[str, Any]]:
+    scores = run.scores_by_key
     rows = []
-    for command in summary["commands"]:
-        track = tracks.commands.get(command["id"])
+    for key, command in zip(run.command_keys, run.summary["commands"], strict=True):
+        track = tracks.commands.get(key)
         states = track.states if track else {}
         frames = sum(states.values())
-        own = scores_by_id.get(command["id"])
+        own = scores.get(key)
         rows.append(
             {
                 "sentence": command["text"],

@@ -43,7 +43,7 @@ class CommandTrack:
         failures: frames by kind of failure; states: frames by state.
     """
 
-    command_id: str
+    key: str
     sentence: str
     timeline: Timeline = field(default_factory=Timeline)
     failures: Counter[str] = field(default_factory=Counter)
@@ -59,7 +59,7 @@ class RunTracks:
         timeline: series `delay` in seconds; row `trouble`, marks by their place in TROUBLES; row
             `dropped`, which only counts.
         timing: series per part of the work, in measured seconds.
-        commands: by command id, in the order of their first frames.
+        commands: by their key in the run folder, in the order of their first frames.
         delays, measured: durations, the latter by part of the work.
     """
 
@@ -79,9 +79,15 @@ def collect(run: RunFolder) -> RunTracks:
     """
     tracks = RunTracks()
     start: int | None = None
+    keys = run.command_keys
     for position, frame in enumerate(run.frames()):
         start = frame["stamp"] if start is None else start
-        _add_frame(tracks, position, (frame["stamp"] - start) / NANOSECONDS, frame)
+        seconds = (frame["stamp"] - start) / NANOSECONDS
+        _add_frame(tracks, position, seconds, frame)
+        for target in frame["targets"]:
+            key = keys[target["given"]]
+            track = tracks.commands.setdefault(key, CommandTrack(key, target["command"]))
+            _add_target(track, position, frame["index"], seconds, target)
     for position, entry in enumerate(run.timing()):
         _add_timing(tracks, position, entry)
     return tracks
@@ -128,17 +134,11 @@ def _add_frame(tracks: RunTracks, position: int, seconds: float, frame: Mapping[
         {"delay": delay},
         {"trouble": trouble, "dropped": dropped},
     )
-    for target in frame["targets"]:
-        _add_target(tracks, position, frame["index"], seconds, target)
 
 
 def _add_target(
-    tracks: RunTracks, position: int, index: int, seconds: float, target: Mapping[str, Any]
+    track: CommandTrack, position: int, index: int, seconds: float, target: Mapping[str, Any]
 ) -> None:
-    command_id = target["command_id"]
-    track = tracks.commands.get(command_id)
-    if track is None:
-        track = tracks.commands[command_id] = CommandTrack(command_id, target["command"])
     failure = failure_of(target)
     if failure:
         track.failures[failure] += 1
