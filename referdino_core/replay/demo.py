@@ -80,7 +80,7 @@ def record(bag: Path, index: int, seconds: float) -> tuple[TimedCommand, ...]:
     with WorldRenderer(settings) as renderer:
         clip = renderer.clip("test", index)
     commands = choose_commands(clip, settings)
-    messages = [*images_of(clip), *texts_of(commands)]
+    messages = [*texts_of(commands), *images_of(clip)]
     write_bag(bag, sorted(messages, key=lambda recorded: recorded.time))
     return commands
 
