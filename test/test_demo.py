@@ -28,9 +28,9 @@ from referdino_core.media import run_lengths
 from referdino_core.media.sources import Frame, open_source
 from referdino_core.world import WorldRenderer, WorldSettings
 from referdino_core.world.observation import VISIBLE_AREA
+from referdino_core.world.timed_commands import TimedCommand, choose_commands
 from referdino_ros.demo import scene as scenes
 from referdino_ros.demo.camera import recorded
-from referdino_core.world.timed_commands import TimedCommand, choose_commands
 from referdino_ros.demo.listener import Answer
 from referdino_ros.demo.outcome import Outcome, command_runs
 from referdino_ros.demo.publications import Publication

@@ -43,12 +43,13 @@ from referdino_core.media.compressed_image_messages import compressed_image_to_r
 from referdino_core.media.partial_file import OutputError, growing_path
 from referdino_core.media.writers import write_image
 from referdino_core.replay.clocks import AsLive
-from referdino_core.replay.job import LoadedModel, ReplayJob, load
+from referdino_core.replay.job import ReplayJob
 from referdino_core.replay.message_types import DEFINITIONS
 from referdino_core.replay.progress import RunInterrupted, RunWatch
 from referdino_core.replay.run import replay
 from referdino_core.replay.run_folder import RunFolder
 from referdino_core.replay.unfinished_run import SNAPSHOT_NAME
+from referdino_core.session.model_choice import LoadedModel, load
 
 COUNT = 24
 BALL, SPHERE = "the small purple ball", "the purple sphere left of the orange cylinder"

@@ -6,13 +6,12 @@ from __future__ import annotations
 
 import argparse
 import logging
+from dataclasses import replace
 from pathlib import Path
 
-import referdino_core as rd
-from referdino_core.configuration import CONFIGURATIONS, PRECISIONS, RUNTIMES
+from referdino_core.configuration import CONFIGURATIONS, PRECISIONS, RUNTIMES, SessionSettings
 from referdino_core.download import ASSETS, locate
-
-DEFAULT_MODEL = "nano"
+from referdino_core.session.model_choice import DEFAULT_MODEL, LoadedModel, ModelChoice, load
 
 _logger = logging.getLogger("referdino.model")
 
@@ -78,30 +77,39 @@ def checkpoint_path(checkpoint: str) -> Path:
     return path
 
 
-def open_session(arguments: argparse.Namespace) -> rd.Session:
+def model_choice(
+    arguments: argparse.Namespace, settings: SessionSettings | None = None
+) -> ModelChoice:
+    """What the arguments for model and runtime say.
+
+    Args:
+        settings: thresholds of the session; by default the usual ones, with --window.
+
+    Raises:
+        DownloadError: --checkpoint is a released one that was not downloaded yet.
+    """
+    checkpoint, exports = arguments.checkpoint, arguments.exports
+    if settings is None:
+        settings = SessionSettings()
+        if arguments.window is not None:
+            settings = replace(settings, window=arguments.window)
+    return ModelChoice(
+        model=arguments.model,
+        checkpoint=None if checkpoint is None else checkpoint_path(checkpoint),
+        device=arguments.device,
+        runtime=arguments.runtime,
+        precision=arguments.precision,
+        exports=None if exports is None else Path(exports),
+        settings=settings,
+    )
+
+
+def open_model(arguments: argparse.Namespace) -> LoadedModel:
     """A session of the chosen model, on the chosen device.
 
     Raises:
         ReferDINOError: weights or device are not to be had, or the weights are another model's.
     """
-    _logger.info("Loading %s.", arguments.checkpoint or arguments.model or DEFAULT_MODEL)
-    return rd.Session(
-        _model(arguments),
-        window=arguments.window,
-        device=arguments.device,
-        runtime=arguments.runtime,
-        precision=arguments.precision,
-        exports=arguments.exports,
-    )
-
-
-def _model(arguments: argparse.Namespace) -> rd.ReferDINO | str | Path:
-    """What a session is opened with: a name, a checkpoint, or the one filled with the other."""
-    if arguments.checkpoint is None:
-        return arguments.model or DEFAULT_MODEL
-    weights = checkpoint_path(arguments.checkpoint)
-    if arguments.model is None:
-        return weights
-    model = rd.build(arguments.model)
-    rd.load_checkpoint(model, weights)
-    return model
+    choice = model_choice(arguments)
+    _logger.info("Loading %s.", choice)
+    return load(choice)

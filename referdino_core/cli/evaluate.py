@@ -13,11 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import referdino_core as rd
 from referdino_core.cli.arguments import (
-    DEFAULT_MODEL,
     add_model_arguments,
     add_runtime_arguments,
-    checkpoint_path,
-    open_session,
+    open_model,
     positive_integer,
 )
 from referdino_core.cli.exit_status import ExitStatus
@@ -30,6 +28,7 @@ if TYPE_CHECKING:
     from referdino_core.evaluation.benchmarks.answers import Segmenter
     from referdino_core.evaluation.benchmarks.clips import Benchmark
     from referdino_core.evaluation.benchmarks.running import BenchmarkRun
+    from referdino_core.session.model_choice import LoadedModel
 
 BOTH = "both"
 SUMMARY_NAME = "summary.json"
@@ -114,8 +113,9 @@ def run(arguments: argparse.Namespace) -> int:
     entry = BENCHMARKS[arguments.benchmark]
     benchmark = open_benchmark(arguments.benchmark, arguments.data, arguments.split)
     videos = _choose(benchmark, arguments.videos)
-    session = open_session(arguments)
-    settings = _settings(arguments, benchmark, session)
+    loaded = open_model(arguments)
+    session = loaded.session
+    settings = _settings(arguments, benchmark, loaded)
     summaries: dict[str, Any] = {}
     archives = []
     with OrderlyStop() as stop:
@@ -188,25 +188,15 @@ def _choose(benchmark: Benchmark, wanted: list[str] | None) -> tuple[str, ...]:
 
 
 def _settings(
-    arguments: argparse.Namespace, benchmark: Benchmark, session: rd.Session
+    arguments: argparse.Namespace, benchmark: Benchmark, loaded: LoadedModel
 ) -> dict[str, Any]:
     """All that results depend on, besides the way of inference."""
-    from referdino_core.building import weights_of
-    from referdino_core.download.checksums import compute
-
-    named = arguments.checkpoint
-    model = arguments.model or DEFAULT_MODEL
-    weights = weights_of(model) if named is None else checkpoint_path(named)
     return {
         "benchmark": arguments.benchmark,
         "split": benchmark.split,
         "data": str(arguments.data.resolve()),
-        "model": {
-            "name": session.model_name,
-            "checkpoint": None if named is None else str(weights),
-            "sha256": compute(weights),
-        },
-        "device": session.device,
+        "model": loaded.summary(),
+        "device": loaded.session.device,
     }
 
 

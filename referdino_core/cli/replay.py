@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 from referdino_core.cli.arguments import (
     add_model_arguments,
     add_runtime_arguments,
-    checkpoint_path,
+    model_choice,
     positive_integer,
 )
 from referdino_core.cli.exit_status import ExitStatus
 from referdino_core.cli.orderly_stop import OrderlyStop
 from referdino_core.cli.progress import progress_bar
+from referdino_core.cli.replay_many import add_many_arguments, is_many, replay_many
 from referdino_core.configuration import SessionSettings
 from referdino_core.errors import ReferDINOError, RuntimeUnavailable
 
@@ -37,12 +38,17 @@ off), a video file, or a folder of images. Into the folder of the run go:
   frames.jsonl   one line per frame      summary.json  what was run, and its scores
   timing.jsonl   what each frame took    report.html   all of it to look at
 The same recording, commands, model and runtime give the same bytes. Ctrl-C stops after a frame; the
-same command then goes on from there, also after a kill."""
+same command then goes on from there, also after a kill.
+
+Several sources, a --list of them, or a folder with recordings below it, give a run folder each in
+the folder --out, a line each in runs.jsonl there as they finish, and their totals in summary.json.
+Runs that are done are not done again; a recording that fails is tried twice, and then listed."""
 
 _EPILOG = """examples:
   referdino replay drive.mcap --command "the red ball"
   referdino replay drive/ --topic /camera/image_raw --truth topic:/truth/labels
   referdino replay street.mp4 --commands commands.yaml --realtime-on 40ms --out as_live
+  referdino replay recordings/ --command "the red ball" --out runs --workers 4
 
 a file of commands:
   - {at: 0.0, text: "the red ball", objects: [2]}
@@ -62,9 +68,18 @@ def add_command(commands: argparse._SubParsersAction, common: argparse.ArgumentP
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("source", metavar="SOURCE", type=Path, help="a bag, a video or a folder")
     parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="folder of the run (default: NAME_replay)"
+        "sources",
+        metavar="SOURCE",
+        type=Path,
+        nargs="*",
+        help="a bag, a video, a folder of images, or a folder of such recordings",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="folder of the run (default: NAME_replay), or of the runs of many recordings",
     )
     _add_command_arguments(parser)
     parser.add_argument(
@@ -112,7 +127,8 @@ def add_command(commands: argparse._SubParsersAction, common: argparse.ArgumentP
         "--restart", action="store_true", help="begin anew where a run was interrupted"
     )
     parser.add_argument("--no-report", action="store_true", help="write no report.html")
-    parser.set_defaults(run=run)
+    add_many_arguments(parser)
+    parser.set_defaults(run=run, refuse=parser.error)
 
 
 def _add_command_arguments(parser: argparse.ArgumentParser) -> None:
@@ -153,7 +169,11 @@ def run(arguments: argparse.Namespace) -> int:
         raise RuntimeUnavailable(
             "Replay needs rosbags; install it with: pip install rosbags pyyaml"
         )
+    if not arguments.sources and arguments.list is None:
+        arguments.refuse("give a SOURCE or --list FILE")
     job = job_of(arguments)
+    if is_many(arguments):
+        return replay_many(arguments, job)
     # Imported here, since both bring PyTorch: mistakes in the arguments are told before.
     from referdino_core.replay.progress import RunInterrupted, RunWatch
     from referdino_core.replay.run import replay
@@ -183,9 +203,8 @@ def job_of(arguments: argparse.Namespace) -> ReplayJob:
         ReferDINOError: an argument cannot be used.
     """
     from referdino_core.replay.clocks import EveryFrame, read_clock
-    from referdino_core.replay.job import ModelChoice, ReplayJob
+    from referdino_core.replay.job import ReplayJob
 
-    checkpoint = arguments.checkpoint
     return ReplayJob(
         source=arguments.source,
         out=arguments.out or Path(f"{arguments.source.resolve().stem}_replay"),
@@ -198,15 +217,7 @@ def job_of(arguments: argparse.Namespace) -> ReplayJob:
         meanings=tuple(arguments.means),
         clock=EveryFrame() if arguments.realtime_on is None else read_clock(arguments.realtime_on),
         frame_rate=arguments.frame_rate,
-        model=ModelChoice(
-            model=arguments.model,
-            checkpoint=None if checkpoint is None else checkpoint_path(checkpoint),
-            device=arguments.device,
-            runtime=arguments.runtime,
-            precision=arguments.precision,
-            exports=None if arguments.exports is None else Path(arguments.exports),
-            settings=_settings(arguments.set, arguments.window),
-        ),
+        model=model_choice(arguments, _settings(arguments.set, arguments.window)),
         restart=arguments.restart,
     )
 

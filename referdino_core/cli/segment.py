@@ -17,7 +17,7 @@ import referdino_core as rd
 from referdino_core.cli.arguments import (
     add_model_arguments,
     add_runtime_arguments,
-    open_session,
+    open_model,
     positive_integer,
 )
 from referdino_core.cli.exit_status import ExitStatus
@@ -127,7 +127,7 @@ def run(arguments: argparse.Namespace) -> int:
     """
     folder = arguments.out or Path(f"{_name_of(arguments.source)}_referdino")
     with open_source(arguments.source, arguments.frame_rate) as source:
-        session = open_session(arguments)
+        session = open_model(arguments).session
         session.commands = {
             f"sentence {place}": sentence for place, sentence in enumerate(arguments.sentences, 1)
         }

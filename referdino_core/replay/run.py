@@ -24,7 +24,7 @@ from referdino_core.replay.clocks import Scheduled
 from referdino_core.replay.commands import (
     CommandLog,
 )
-from referdino_core.replay.job import LoadedModel, ReplayJob, load
+from referdino_core.replay.job import ReplayJob
 from referdino_core.replay.opening import (
     changes_of,
     open_job_truth,
@@ -49,6 +49,7 @@ from referdino_core.replay.run_summary import (
 )
 from referdino_core.replay.scoring import RunScorer
 from referdino_core.replay.unfinished_run import FRAMES_BETWEEN_SNAPSHOTS, UnfinishedRun
+from referdino_core.session.model_choice import LoadedModel, load
 from referdino_core.session.snapshot import NOTHING
 
 

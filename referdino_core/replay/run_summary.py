@@ -14,7 +14,8 @@ from typing import Any
 
 import referdino_core
 from referdino_core.replay.commands import CommandChange
-from referdino_core.replay.job import LoadedModel, ReplayJob
+from referdino_core.replay.job import ReplayJob
+from referdino_core.session.model_choice import LoadedModel
 
 _GIT_LIMIT = 5.0  # seconds
 
@@ -42,13 +43,9 @@ def identity_of(
 
 def model_summary(loaded: LoadedModel) -> dict[str, Any]:
     """Model, runtime, device and thresholds."""
-    choice, session = loaded.choice, loaded.session
+    session = loaded.session
     return {
-        "model": {
-            "name": session.model_name,
-            "checkpoint": None if choice.checkpoint is None else str(choice.checkpoint),
-            "sha256": loaded.sha256,
-        },
+        "model": loaded.summary(),
         "runtime": session.runtime,
         "device": session.device,
         "window": session.settings.window,

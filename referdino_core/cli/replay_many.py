@@ -1,0 +1,179 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""`referdino replay` over many recordings: workers, progress, and the table at the end."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import time
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tqdm import tqdm
+
+from referdino_core.cli.arguments import positive_integer
+from referdino_core.cli.exit_status import ExitStatus
+from referdino_core.cli.orderly_stop import OrderlyStop
+from referdino_core.cli.progress import progress_bar
+from referdino_core.errors import RuntimeUnavailable, SourceError
+
+if TYPE_CHECKING:
+    from referdino_core.replay.job import ReplayJob
+    from referdino_core.replay.many.batch import BatchProgress, Workers
+    from referdino_core.replay.many.outcomes import RunOutcome
+
+_BAR = "{percentage:3.0f}%|{bar}| {desc} [{elapsed}<{remaining}{postfix}]"
+
+_logger = logging.getLogger("referdino.replay")
+
+
+def add_many_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add --list, --workers and --ray-address."""
+    parser.add_argument(
+        "--list", type=Path, metavar="FILE", help="further sources, one per line (# for comments)"
+    )
+    parser.add_argument(
+        "--workers",
+        type=positive_integer,
+        default=1,
+        metavar="N",
+        help="recordings that are replayed at a time (default: 1; more need Ray)",
+    )
+    parser.add_argument(
+        "--ray-address",
+        metavar="ADDRESS",
+        help="of a running Ray cluster that sees the same files, such as auto or 10.0.0.1:6379",
+    )
+
+
+def is_many(arguments: argparse.Namespace) -> bool:
+    """Whether the sources are several recordings, or a folder of them."""
+    from referdino_core.replay.many.recordings import holds_recordings
+
+    if arguments.list is not None or len(arguments.sources) != 1:
+        return True
+    return holds_recordings(arguments.sources[0])
+
+
+def replay_many(arguments: argparse.Namespace, common: ReplayJob) -> int:
+    """Replay all recordings and return the exit status.
+
+    Args:
+        common: what is done with each of them; its source and folder do not count.
+
+    Raises:
+        ReferDINOError: an argument cannot be used, or neither model nor workers are to be had.
+    """
+    if arguments.out is None:
+        raise SourceError("Many recordings need a folder for their runs; give --out DIR.")
+    work = _workers(arguments.workers, arguments.ray_address)
+    from referdino_core.replay.many.batch import Batch, BatchInterrupted, BatchWatch, replay_batch
+    from referdino_core.replay.many.recordings import find_recordings, read_list
+
+    listed = [] if arguments.list is None else read_list(arguments.list)
+    recordings = find_recordings([*arguments.sources, *listed], arguments.out)
+    batch = Batch(tuple(recordings), common, arguments.out, _can_report(arguments.no_report))
+    with OrderlyStop() as stop, progress_bar(total=len(recordings), bar_format=_BAR) as bar:
+        shown = _Shown(bar)
+        watch = BatchWatch(shown.progress, shown.outcome, lambda: stop.requested)
+        try:
+            summary = replay_batch(batch, work, watch)
+        except BatchInterrupted as interruption:
+            _logger.warning("%s", interruption)
+            return ExitStatus.INTERRUPTED
+    print_batch(summary)
+    print(arguments.out)
+    return ExitStatus.ERROR if summary["failed"] else ExitStatus.DONE
+
+
+class _Shown:
+    """The progress bar over all workers."""
+
+    def __init__(self, bar: tqdm) -> None:
+        self._bar = bar
+        self._began = time.monotonic()
+
+    def progress(self, progress: BatchProgress) -> None:
+        """Show how far the batch is."""
+        rate = progress.frames / max(time.monotonic() - self._began, 1e-3)
+        bar = self._bar
+        bar.set_description_str(f"{progress.finished}/{progress.recordings} recordings", False)
+        bar.set_postfix_str(f"{rate:.1f} frames/s", refresh=False)
+        bar.update(max(0.0, progress.share * progress.recordings - bar.n))
+
+    def outcome(self, outcome: RunOutcome) -> None:
+        """Tell of a recording that failed."""
+        if outcome.failure is not None:
+            _logger.warning("%s failed: %s", outcome.name, outcome.failure)
+
+
+def print_batch(summary: Mapping[str, Any]) -> None:
+    """Print a line per recording, the totals, and what failed."""
+    print(_LINE.format("", "frames", "J&F", "J", "F", "acquired", "lost", "alarms", "problems"))
+    for run in summary["runs"]:
+        if run["failure"] is None:
+            frames, problems = run["frames"]["read"], len(run["problems"])
+            print(_score_line(run["name"], frames, run["scores"], problems))
+    total = summary["frames"]["read"]
+    print(_score_line("all", total, summary["scores"], summary["with_problems"]))
+    print(
+        f"{summary['done']} of {summary['recordings']} recordings, {len(summary['failed'])} failed"
+    )
+    for one in summary["failed"]:
+        print(f"failed: {one['name']} ({one['source']}): {one['reason']}")
+
+
+_LINE = "{:<40.40} {:>8} {:>5} {:>5} {:>5} {:>9} {:>6} {:>6} {:>8}"
+
+
+def _score_line(name: str, frames: int, scores: Mapping[str, Any] | None, problems: int) -> str:
+    known = scores or {}
+
+    def share(key: str) -> str:
+        return "–" if known.get(key) is None else f"{known[key]:.3f}"
+
+    seconds = known.get("time_to_acquire")
+    return _LINE.format(
+        name,
+        frames,
+        share("region_and_boundary"),
+        share("region"),
+        share("boundary"),
+        "–" if seconds is None else f"{seconds:.2f} s",
+        known.get("frames_lost", "–"),
+        known.get("false_alarms", "–"),
+        problems or "–",
+    )
+
+
+def _workers(count: int, address: str | None) -> Workers:
+    """Who does the work.
+
+    Raises:
+        RuntimeUnavailable: Ray is needed and not installed.
+    """
+    if count == 1 and address is None:
+        from referdino_core.replay.many.in_process import replay_in_process
+
+        return replay_in_process
+    if find_spec("ray") is None:
+        asked = "--workers above 1" if address is None else "--ray-address"
+        raise RuntimeUnavailable(
+            f"{asked} needs Ray; install it with: pip install ray, or leave the option out."
+        )
+    from referdino_core.replay.many.ray_workers import RayWorkers
+
+    return RayWorkers(count, address)
+
+
+def _can_report(unwanted: bool) -> bool:
+    """Whether every run gets its page."""
+    if unwanted:
+        return False
+    if find_spec("plotly") is None:
+        _logger.warning("No reports: they need plotly; install it with: pip install plotly")
+        return False
+    return True

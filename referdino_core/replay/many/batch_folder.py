@@ -1,0 +1,154 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""The folder of a batch: a folder per run, a line per finished recording, and the summary."""
+
+from __future__ import annotations
+
+import fcntl
+import io
+import json
+from collections.abc import Collection, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from referdino_core.errors import SourceError
+from referdino_core.media.partial_file import OutputError, PartialFile
+from referdino_core.replay.many.one_run import forget
+from referdino_core.replay.many.outcomes import RunOutcome
+from referdino_core.replay.run_folder import SUMMARY_NAME, write_summary
+
+RUNS_NAME = "runs.jsonl"
+SETTINGS_NAME = ".settings.json"
+"""Says with what the recordings of a batch are replayed."""
+LOCK_NAME = ".lock"
+
+
+class BatchFolder:
+    """The folder, held by one program at a time.
+
+    Attributes:
+        path: the folder.
+    """
+
+    def __init__(
+        self, path: Path, settings: Mapping[str, Any], names: Collection[str], restart: bool
+    ) -> None:
+        """Take up the folder, or make it.
+
+        Args:
+            settings: what all runs have in common, as plain data.
+            names: of the recordings.
+            restart: begin all runs anew, whatever is there.
+
+        Raises:
+            SourceError: runs with other settings are there, or another program is at work.
+            OutputError: the folder cannot be written.
+        """
+        self.path = path
+        self._lines: dict[str, str] = {}
+        self._stack = ExitStack()
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            self._lock()
+            if restart:
+                for name in names:
+                    forget(path / name)
+                (path / RUNS_NAME).unlink(missing_ok=True)
+            else:
+                self._check(settings)
+            # What is there is no summary of what is about to be done.
+            (path / SUMMARY_NAME).unlink(missing_ok=True)
+            self._write(SETTINGS_NAME, json.dumps(settings))
+            self._lines = self._kept_lines(names)
+            self._write(RUNS_NAME, "".join(self._lines.values()))
+            self._runs: io.TextIOWrapper = self._stack.enter_context(
+                (path / RUNS_NAME).open("a", encoding="utf-8")
+            )
+        except OSError as error:
+            self._stack.close()
+            raise OutputError(f"{path} cannot be written: {error.strerror}.") from error
+        except BaseException:
+            self._stack.close()
+            raise
+
+    def add(self, outcome: RunOutcome) -> None:
+        """Append what came of a recording, unless the same is there already.
+
+        Raises:
+            OutputError: the disk does not take it.
+        """
+        line = json.dumps(outcome.line(), ensure_ascii=False, allow_nan=False) + "\n"
+        if self._lines.get(outcome.name) == line:
+            return
+        self._lines[outcome.name] = line
+        try:
+            self._runs.write(line)
+            self._runs.flush()
+        except OSError as error:
+            raise OutputError(f"{self._runs.name} cannot be written: {error.strerror}.") from error
+
+    def complete(self, summary: Mapping[str, Any]) -> None:
+        """Write the summary.
+
+        Raises:
+            OutputError: the disk does not take it.
+        """
+        write_summary(self.path, summary)
+
+    def __enter__(self) -> BatchFolder:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._stack.close()
+
+    def _lock(self) -> None:
+        lock = self._stack.enter_context((self.path / LOCK_NAME).open("w"))
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SourceError(
+                f"Another referdino is at work in {self.path}; wait for it, or give another --out."
+            ) from None
+
+    def _check(self, settings: Mapping[str, Any]) -> None:
+        """Refuse to mix runs that were made with different settings."""
+        try:
+            earlier = json.loads((self.path / SETTINGS_NAME).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return
+        wanted = json.loads(json.dumps(settings))
+        names = sorted(earlier.keys() | wanted.keys())
+        different = [name for name in names if earlier.get(name) != wanted.get(name)]
+        if different:
+            raise SourceError(
+                f"{self.path} holds runs that differ in: {', '.join(different)}. Give their "
+                "command again to go on, --restart to begin anew, or another --out."
+            )
+
+    def _kept_lines(self, names: Collection[str]) -> dict[str, str]:
+        """The whole lines of recordings that were done; those that failed are tried again."""
+        try:
+            text = (self.path / RUNS_NAME).read_text(encoding="utf-8", errors="replace")
+        except FileNotFoundError:
+            return {}
+        kept = {}
+        for line in text.splitlines(keepends=True):
+            try:
+                entry = json.loads(line)
+                if entry["name"] in names and entry["failure"] is None and line.endswith("\n"):
+                    kept[entry["name"]] = line
+            except (ValueError, KeyError, TypeError):  # the last one of a program that was killed
+                continue
+        return kept
+
+    def _write(self, name: str, text: str) -> None:
+        file = PartialFile(self.path / name)
+        file.growing_path.write_text(text, encoding="utf-8")
+        file.commit()

@@ -1,0 +1,76 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""The summary of a batch: totals over its recordings, in their order."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from referdino_core.evaluation.sequence_statistics import SequenceStatistics
+from referdino_core.evaluation.stream_scores import CommandScores, overall_scores
+from referdino_core.replay.many.outcomes import RunOutcome
+from referdino_core.replay.run_folder import RunFolder
+from referdino_core.replay.run_summary import referdino_version
+
+FORMAT = 1
+_COMMON = ("model", "runtime", "device", "window", "settings", "clock", "commit", "versions")
+
+
+def summarise(folder: Path, outcomes: Sequence[RunOutcome]) -> dict[str, Any]:
+    """The summary of a batch; says nothing of wall-clock time.
+
+    Args:
+        folder: with the runs.
+        outcomes: of all recordings, in their order.
+
+    Raises:
+        SourceError: a run that was complete is none any more.
+    """
+    done = [outcome for outcome in outcomes if outcome.failure is None]
+    common: dict[str, Any] = {}
+    commands: list[CommandScores] = []
+    judged = False
+    for outcome in done:
+        summary = RunFolder(folder / outcome.name).summary
+        common = common or {name: summary[name] for name in _COMMON}
+        if summary["scores"] is not None:
+            judged = True
+            commands += map(_command_scores, summary["scores"]["commands"])
+    return {
+        "format": FORMAT,
+        "kind": "runs",
+        "referdino": referdino_version(),
+        **common,
+        "recordings": len(outcomes),
+        "done": len(done),
+        "failed": [
+            {"name": outcome.name, "source": outcome.source, "reason": outcome.failure}
+            for outcome in outcomes
+            if outcome.failure is not None
+        ],
+        "with_problems": sum(bool(outcome.problems) for outcome in done),
+        "frames": _sums(outcome.frames for outcome in done if outcome.frames is not None),
+        "seconds": sum(outcome.seconds or 0.0 for outcome in done),
+        "commands_scored": len(commands),
+        "scores": asdict(overall_scores(commands)) if judged else None,
+        "runs": [outcome.line() for outcome in outcomes],
+    }
+
+
+def _command_scores(entry: dict[str, Any]) -> CommandScores:
+    statistics = {
+        name: None if entry[name] is None else SequenceStatistics(**entry[name])
+        for name in ("region", "boundary")
+    }
+    return CommandScores(**{**entry, **statistics})
+
+
+def _sums(counts: Iterable[dict[str, int]]) -> dict[str, int]:
+    total = Counter({"read": 0, "answered": 0, "dropped": 0, "failed": 0})
+    for one in counts:
+        total.update(one)
+    return dict(total)

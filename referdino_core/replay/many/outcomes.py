@@ -1,0 +1,60 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""What came of a recording, as plain data that travels between processes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from referdino_core.replay.many.recordings import FoundRecording
+from referdino_core.replay.run_folder import RunFolder
+
+
+@dataclass(frozen=True)
+class RunOutcome:
+    """What came of one recording.
+
+    Attributes:
+        name: of the recording and of its run's folder. source: path of the recording.
+        failure: why there is no run, one line; None where there is one.
+        frames: how many were read, answered, dropped, failed. seconds: of the recording.
+        scores: over the commands of the run, as its own summary has them; None without truth.
+        problems: what was wrong all the same, a line each.
+    """
+
+    name: str
+    source: str
+    failure: str | None = None
+    frames: dict[str, int] | None = None
+    seconds: float | None = None
+    scores: dict[str, Any] | None = None
+    problems: tuple[str, ...] = ()
+
+    def line(self) -> dict[str, Any]:
+        """What `runs.jsonl` and the summary hold of it."""
+        return {**asdict(self), "problems": list(self.problems)}
+
+
+def outcome_of_run(name: str, run: RunFolder, problems: Sequence[str] = ()) -> RunOutcome:
+    """What came of a recording whose run is complete.
+
+    Args:
+        problems: further ones than those of the run's own summary.
+    """
+    summary = run.summary
+    scores = summary["scores"]
+    return RunOutcome(
+        name=name,
+        source=summary["source"]["path"],
+        frames=summary["frames"],
+        seconds=summary["source"]["seconds"],
+        scores=None if scores is None else scores["all"],
+        problems=(*summary["problems"], *problems),
+    )
+
+
+def failed(recording: FoundRecording, reason: str) -> RunOutcome:
+    """What came of a recording that could not be replayed."""
+    return RunOutcome(recording.name, str(recording.path), failure=" ".join(reason.split()))

@@ -1,0 +1,90 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""Which network a session runs, with what; plain data that travels between processes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from referdino_core.configuration import SessionSettings
+
+if TYPE_CHECKING:
+    from referdino_core.session.session import Session
+
+DEFAULT_MODEL = "nano"
+
+
+@dataclass(frozen=True)
+class ModelChoice:
+    """A network, its weights, what computes it, and the thresholds of its session.
+
+    Attributes:
+        model: name of the configuration; None for the checkpoint's own, or "nano".
+        checkpoint: path of the weights; None for the model's own.
+        device, runtime, precision, exports, settings: as `Session` takes them.
+    """
+
+    model: str | None = None
+    checkpoint: Path | None = None
+    device: str = "cpu"
+    runtime: str = "auto"
+    precision: str = "fp32"
+    exports: Path | None = None
+    settings: SessionSettings = field(default_factory=SessionSettings)
+
+    def __str__(self) -> str:
+        return str(self.checkpoint or self.model or DEFAULT_MODEL)
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A session, which may serve one task after the other, and what it was opened with."""
+
+    session: Session
+    choice: ModelChoice
+
+    @cached_property
+    def sha256(self) -> str:
+        """Of the file of the weights."""
+        from referdino_core.building import weights_of
+        from referdino_core.download import checksums
+
+        choice = self.choice
+        return checksums.compute(choice.checkpoint or weights_of(choice.model or DEFAULT_MODEL))
+
+    def summary(self) -> dict[str, str | None]:
+        """What tells these weights from others: `name`, `checkpoint` and `sha256`."""
+        checkpoint = self.choice.checkpoint
+        return {
+            "name": self.session.model_name,
+            "checkpoint": None if checkpoint is None else str(checkpoint),
+            "sha256": self.sha256,
+        }
+
+
+def load(choice: ModelChoice) -> LoadedModel:
+    """Open a session as the node does, with as many threads as suit the model.
+
+    Raises:
+        ReferDINOError: weights, device or runtime are not to be had.
+    """
+    import referdino_core as rd
+    from referdino_core.installation import choose_threads
+
+    model: rd.ReferDINO | str | Path = choice.checkpoint or choice.model or DEFAULT_MODEL
+    if choice.checkpoint is not None and choice.model is not None:
+        model = rd.build(choice.model)
+        rd.load_checkpoint(model, choice.checkpoint)
+    session = rd.Session(
+        model,
+        settings=choice.settings,
+        device=choice.device,
+        runtime=choice.runtime,
+        precision=choice.precision,
+        exports=choice.exports,
+    )
+    choose_threads(session.model)
+    return LoadedModel(session, choice)
