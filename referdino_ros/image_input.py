@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from rclpy.callback_groups import CallbackGroup
 from rclpy.node import Node
 from rclpy.qos import (
     QoSCompatibility,
@@ -20,10 +19,7 @@ from rclpy.qos import (
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 from sensor_msgs.msg import CompressedImage, Image
 
-try:
-    from rclpy.event_handler import SubscriptionEventCallbacks
-except ImportError:  # Humble
-    from rclpy.qos_event import SubscriptionEventCallbacks
+from referdino_ros.subscription_thread import LeftToItsThread, SubscriptionThread
 
 IMAGE_TOPIC = "image_raw"
 _TYPE_NAMES = {"raw": "sensor_msgs/msg/Image", "compressed": "sensor_msgs/msg/CompressedImage"}
@@ -57,8 +53,7 @@ class ImageInput:
         node: that subscribes.
         transport: "raw" or "compressed".
         qos: a value of the parameter `image_qos`.
-        callback_group: of the subscription.
-        on_image: called with every message; must not block.
+        on_image: called with every message, in a thread of its own; must not block.
     """
 
     def __init__(
@@ -66,7 +61,6 @@ class ImageInput:
         node: Node,
         transport: str,
         qos: str,
-        callback_group: CallbackGroup,
         on_image: Callable[[Any], None],
     ) -> None:
         self._node = node
@@ -83,11 +77,9 @@ class ImageInput:
             f"{base}/compressed" if transport == "compressed" else base,
             self._receive,
             self._qos,
-            callback_group=callback_group,
-            event_callbacks=SubscriptionEventCallbacks(
-                incompatible_qos=lambda event: self.report_incompatible_publishers()
-            ),
+            callback_group=LeftToItsThread(),
         )
+        self._thread = SubscriptionThread(self._subscription, node.context, self._receive)
 
     @property
     def topic(self) -> str:
@@ -101,6 +93,7 @@ class ImageInput:
 
     def close(self) -> None:
         """End the subscription."""
+        self._thread.close()
         self._node.destroy_subscription(self._subscription)
 
     def publishers(self) -> list[TopicEndpointInfo]:

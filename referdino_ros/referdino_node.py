@@ -81,7 +81,6 @@ class ReferDINONode(LifecycleNodeMixin, Node):
         # Apart from everything else, so that its state can be asked for while the model loads.
         self._life_cycle_group = ReentrantCallbackGroup()
         LifecycleNodeMixin.__init__(self, callback_group=self._life_cycle_group)
-        self._image_group = MutuallyExclusiveCallbackGroup()
         self._command_group = MutuallyExclusiveCallbackGroup()
         self._settings = NodeParameters(self, self._is_unconfigured, self._change_settings)
         self._errors = ErrorLog(
@@ -145,9 +144,7 @@ class ReferDINONode(LifecycleNodeMixin, Node):
         outcome = super().on_activate(state)
         transport = self._settings["image_transport"]
         self._convert = compressed_image_to_rgb if transport == "compressed" else image_to_rgb
-        self._images = ImageInput(
-            self, transport, self._settings["image_qos"], self._image_group, self._receive
-        )
+        self._images = ImageInput(self, transport, self._settings["image_qos"], self._receive)
         self.get_logger().info(f"Active: answering images of {self._images.topic}.")
         return outcome
 

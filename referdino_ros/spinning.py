@@ -11,8 +11,8 @@ from rclpy.node import Node
 
 from referdino_ros.error_log import one_line
 
-THREADS = 4
-"""One each for transitions, commands and images, which may wait, and one for everything else."""
+THREADS = 3
+"""One each for transitions and commands, which may wait, and one for everything else."""
 
 
 def spin_until_shutdown(node: Node) -> None:

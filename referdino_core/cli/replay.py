@@ -205,9 +205,10 @@ def job_of(arguments: argparse.Namespace) -> ReplayJob:
     from referdino_core.replay.clocks import EveryFrame, read_clock
     from referdino_core.replay.job import ReplayJob
 
+    source = arguments.sources[0] if arguments.sources else Path()
     return ReplayJob(
-        source=arguments.source,
-        out=arguments.out or Path(f"{arguments.source.resolve().stem}_replay"),
+        source=source,
+        out=arguments.out or Path(f"{source.resolve().stem}_replay"),
         sentences=tuple(arguments.command),
         command_file=arguments.commands,
         command_topic=arguments.command_topic,

@@ -94,11 +94,14 @@ class _Shown:
 
     def __init__(self, bar: tqdm) -> None:
         self._bar = bar
-        self._began = time.monotonic()
+        self._began = 0.0
 
     def progress(self, progress: BatchProgress) -> None:
         """Show how far the batch is."""
-        rate = progress.frames / max(time.monotonic() - self._began, 1e-3)
+        now = time.monotonic()
+        if not progress.frames:  # the model is still being loaded
+            self._began = now
+        rate = progress.frames / max(now - self._began, 1e-3)
         bar = self._bar
         bar.set_description_str(f"{progress.finished}/{progress.recordings} recordings", False)
         bar.set_postfix_str(f"{rate:.1f} frames/s", refresh=False)

@@ -14,7 +14,7 @@ import numpy as np
 
 from referdino_core.errors import SourceError
 from referdino_core.media import run_lengths
-from referdino_core.replay.run_folder import SUMMARY_NAME, RunFolder
+from referdino_core.replay.run_folder import FRAMES_NAME, SUMMARY_NAME, RunFolder
 from referdino_core.report.bootstrap import Difference, Pair, paired_difference
 from referdino_core.report.measures_of_runs import MEASURES, Measure
 from referdino_core.report.run_tracks import NANOSECONDS, failure_of, quality_of
@@ -83,7 +83,7 @@ def pair_runs(first: Path, second: Path) -> PairedRuns:
     Raises:
         SourceError: a folder holds no run, or the runs are of different sources.
     """
-    many = [not (path / SUMMARY_NAME).is_file() and _has_runs(path) for path in (first, second)]
+    many = [not (path / FRAMES_NAME).is_file() and _has_runs(path) for path in (first, second)]
     if many[0] != many[1]:
         single, folder = (second, first) if many[0] else (first, second)
         raise SourceError(f"{single} is one run and {folder} holds many; give two of a kind.")

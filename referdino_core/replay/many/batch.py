@@ -11,13 +11,14 @@ from typing import Any
 
 from referdino_core.errors import ReferDINOError
 from referdino_core.evaluation.truth.opening import TOPIC, WORLD
-from referdino_core.replay.job import ModelChoice, ReplayJob
+from referdino_core.replay.job import ReplayJob
 from referdino_core.replay.many.attempts import Attempts
 from referdino_core.replay.many.batch_folder import BatchFolder
 from referdino_core.replay.many.batch_summary import summarise
 from referdino_core.replay.many.outcomes import RunOutcome
 from referdino_core.replay.many.recordings import FoundRecording
 from referdino_core.replay.opening import changes_of
+from referdino_core.session.model_choice import ModelChoice
 
 
 class BatchInterrupted(ReferDINOError):

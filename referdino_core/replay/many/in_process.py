@@ -10,6 +10,7 @@ from referdino_core.replay.many.attempts import Attempts
 from referdino_core.replay.many.batch import Batch, BatchProgress, BatchWatch
 from referdino_core.replay.many.one_run import run_recording
 from referdino_core.replay.many.outcomes import RunOutcome
+from referdino_core.replay.many.run_counter import RunCounter
 from referdino_core.replay.progress import RunInterrupted, RunWatch
 from referdino_core.session.model_choice import LoadedModel, load
 

@@ -43,9 +43,11 @@ def run_recording(
     except RunInterrupted:
         raise
     except ReferDINOError as error:
-        return failed(recording, str(error))
+        reason = str(error)
     except Exception as error:  # whatever it is, hundreds of others wait
-        return failed(recording, f"unexpected {type(error).__name__}: {error}")
+        reason = f"unexpected {type(error).__name__}: {error}"
+    _remove_if_empty(job.out)
+    return failed(recording, reason)
 
 
 def forget(folder: Path) -> None:
@@ -104,6 +106,13 @@ def _write_identity(folder: Path, identity: dict[str, Any]) -> None:
     except OSError as error:
         raise OutputError(f"{file.path} cannot be written: {error.strerror}.") from error
     file.commit()
+
+
+def _remove_if_empty(folder: Path) -> None:
+    """Remove the folder of a run that never began."""
+    if folder.is_dir() and [path.name for path in folder.iterdir()] == [IDENTITY_NAME]:
+        (folder / IDENTITY_NAME).unlink()
+        folder.rmdir()
 
 
 def _report_problems(run: RunFolder) -> list[str]:

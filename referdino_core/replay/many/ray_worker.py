@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING
 
 import ray
 
-from referdino_core.replay.job import ModelChoice, ReplayJob
-from referdino_core.replay.many.in_process import RunCounter
+from referdino_core.replay.job import ReplayJob
+from referdino_core.replay.many.run_counter import RunCounter
+from referdino_core.session.model_choice import ModelChoice
 
 if TYPE_CHECKING:
-    from referdino_core.replay.job import LoadedModel
     from referdino_core.replay.many.outcomes import RunOutcome
+    from referdino_core.session.model_choice import LoadedModel
 
 CONTROL = "control"
 THREADS_VARIABLE = "OMP_NUM_THREADS"
@@ -64,7 +65,7 @@ class ReplayWorker:
         import torch
 
         from referdino_core.media.sources import quiet_opencv
-        from referdino_core.replay.job import load
+        from referdino_core.session.model_choice import load
 
         quiet_opencv()
         cv2.setNumThreads(threads)

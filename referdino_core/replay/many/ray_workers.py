@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Recordings through several workers of Ray: of this machine, or of a cluster that shares its files.
+"""Recordings through several workers of Ray, on this machine or on a cluster that sees its files.
 
 A worker that is killed is replaced; its recording goes on from its last snapshot.
 """
@@ -11,7 +11,7 @@ import logging
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -139,8 +139,7 @@ class _Pool:
             ready, _ = ray.wait(tasks, num_returns=1, timeout=_SECONDS_BETWEEN_LOOKS)
             if not self._stopping and self._watch.stop_requested():
                 self._stopping = True
-                for slot in self._slots:
-                    slot.worker.stop.remote()
+                self._stop_all()
             for slot in self._slots:
                 if slot.task in ready:
                     final = self._settle(slot)
@@ -159,12 +158,13 @@ class _Pool:
 
     def _new_worker(self) -> tuple[Any, Any]:
         """A worker that is loading the model, and that task."""
-        actor: Any = ray.remote(
-            num_cpus=self._threads,
-            num_gpus=self._gpu_share,
-            max_restarts=0,
-            concurrency_groups={CONTROL: 1},
-        )(ReplayWorker)
+        settings: dict[str, Any] = {
+            "num_cpus": self._threads,
+            "num_gpus": self._gpu_share,
+            "max_restarts": 0,
+            "concurrency_groups": {CONTROL: 1},
+        }
+        actor: Any = ray.remote(**settings)(ReplayWorker)
         worker = actor.remote()
         wanted = os.environ.get(THREADS_VARIABLE)
         return worker, worker.load.remote(self._batch.model, self._threads, wanted)
@@ -176,6 +176,13 @@ class _Pool:
         if slot.recording is not None:
             job = self._batch.job(slot.recording)
             slot.task = slot.worker.replay.remote(job, self._batch.with_report)
+
+    def _stop_all(self) -> None:
+        """Have every run end after its frame; nobody waits for a model."""
+        for slot in self._slots:
+            slot.worker.stop.remote()
+            if slot.recording is None:
+                slot.task = None
 
     def _settle(self, slot: _Slot) -> RunOutcome | None:
         """Deal with a task that has ended; returns the outcome where it is final."""
@@ -223,10 +230,8 @@ class _Pool:
         """Say how far all workers are, as far as they have answered."""
         for slot in self._slots:
             if slot.question is not None and ray.wait([slot.question], timeout=0)[0]:
-                try:
+                with suppress(RayError):  # it was killed, which its task tells as well
                     slot.progress = ray.get(slot.question)
-                except RayError:  # it was killed, which its task tells as well
-                    pass
                 slot.question = None
             if slot.question is None and slot.task is not None:
                 slot.question = slot.worker.progress.remote()
@@ -253,11 +258,12 @@ def _cores() -> int:
 def _threads_per_worker(workers: int) -> int:
     """CPU threads such that all workers together use what there is, and each fits on a machine."""
     machines = [node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]]
-    usable = [cores for cores in machines if cores >= 1]
-    if not usable:
-        return 1
-    here = min(_cores(), int(usable[0])) if len(usable) == 1 else int(sum(usable))
-    return max(1, min(here // workers, int(min(usable))))
+    usable = [int(cores) for cores in machines if cores >= 1]
+    if sum(usable) < workers:
+        _logger.warning(
+            "The cluster has %d CPU cores; %d workers must wait for more.", sum(usable), workers
+        )
+    return max(1, min([sum(usable) // workers, *usable]))
 
 
 def _gpu_share(device: str, workers: int) -> float:

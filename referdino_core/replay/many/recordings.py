@@ -7,7 +7,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from referdino_core.replay.bag import METADATA_NAME, STORAGE_SUFFIXES, is_bag
 from referdino_core.replay.run_folder import FRAMES_NAME
 
 VIDEO_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv")
-"""Files that count as videos where a folder is searched; one that is named may be called anything."""
+"""Files that count as videos where a folder is searched."""
 
 _LONGEST_NAME = 200  # bytes, of the 255 that a file system takes
 _PART_OF_A_BAG = re.compile(r"(?P<series>.+)_(?P<number>\d+)")
@@ -46,32 +46,33 @@ class _Place:
 
 
 def holds_recordings(path: Path) -> bool:
-    """Whether this is a folder to be searched: neither a bag nor a folder of images itself."""
-    return path.is_dir() and not _is_recording(path) and any(_search(path, None, set()))
+    """Whether this is a folder that has recordings below it, and is none itself.
+
+    Raises:
+        SourceError: a folder may not be read.
+    """
+    return path.is_dir() and _recordings_in(path, None, set()) not in ([], [path])
 
 
 def find_recordings(sources: Sequence[Path], out: Path) -> list[FoundRecording]:
     """The recordings that sources mean, each once, in a stable order.
 
-    A folder that is no recording itself is searched for bags, videos and folders of images, in the
-    order of their names; hidden files, folders of runs, and `out` are passed over. A source that
-    does not exist is kept, so that it is listed as one that failed.
+    A folder that is no recording itself stands for the bags, videos and folders of images below it,
+    in the order of their names; hidden files, folders of runs, and `out` are passed over. A source
+    that is nothing of the kind is kept, so that it is listed as one that failed.
 
     Raises:
-        SourceError: there is none.
+        SourceError: no source is given, or a folder may not be read.
     """
     places: dict[Path, _Place] = {}
     for source in sources:
-        if source.is_dir() and not _is_recording(source):
-            found = [_Place(one, source) for one in _search(source, out.resolve(), set())]
-        else:
-            found = [_Place(source, None)]
-        for place in found:
-            places.setdefault(place.path.resolve(), place)
+        found = _recordings_in(source, out.resolve(), set()) if source.is_dir() else []
+        if found in ([], [source]):
+            places.setdefault(source.resolve(), _Place(source, None))
+        for path in found:
+            places.setdefault(path.resolve(), _Place(path, source))
     if not places:
-        raise SourceError(
-            f"There is no bag, video or folder of images in {', '.join(map(str, sources))}."
-        )
+        raise SourceError("The list names no recording.")
     names = _names(list(places.values()))
     return [
         FoundRecording(name, place.path.absolute())
@@ -93,39 +94,47 @@ def read_list(path: Path) -> list[Path]:
     return [Path(line).expanduser() for line in stripped if line and not line.startswith("#")]
 
 
-def _search(folder: Path, out: Path | None, seen: set[Path]) -> Iterator[Path]:
-    """Recordings below a folder; `seen` guards against links that lead back."""
+def _recordings_in(folder: Path, out: Path | None, seen: set[Path]) -> list[Path]:
+    """The folder alone where it is a recording, else those below it.
+
+    Args:
+        out: passed over. seen: folders, resolved; guards against links that lead back.
+    """
     resolved = folder.resolve()
-    if resolved in seen:
-        return
+    if resolved in seen or resolved == out or _is_run(folder):
+        return []
     seen.add(resolved)
+    if (folder / METADATA_NAME).is_file():
+        return [folder]
+    entries = _entries(folder)
+    below = {entry: _recordings_in(entry, out, seen) for entry in entries if entry.is_dir()}
+    files = [entry for entry in entries if entry.is_file()]
+    if not any(below.values()) and _are_one_recording(files):
+        return [folder]
+    alone = {file: [file] for file in files if is_bag(file) or _is_video(file)}
+    found = {**below, **alone}
+    return [path for entry in entries for path in found.get(entry, ())]
+
+
+def _entries(folder: Path) -> list[Path]:
+    """What is in a folder, by name, without hidden files."""
     try:
-        entries = sorted(folder.iterdir())
+        return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
     except OSError as error:
         raise SourceError(f"{folder} cannot be read: {error.strerror}.") from error
-    for entry in entries:
-        if entry.name.startswith(".") or entry.resolve() == out or _is_run(entry):
-            continue
-        if not entry.is_dir():
-            if is_bag(entry) or entry.suffix.lower() in VIDEO_SUFFIXES:
-                yield entry
-        elif _is_recording(entry):
-            yield entry
-        else:
-            yield from _search(entry, out, seen)
 
 
-def _is_recording(folder: Path) -> bool:
-    """Whether a folder is one bag, or one series of images."""
-    if (folder / METADATA_NAME).is_file():
-        return True
-    names = [path.name for path in folder.iterdir() if path.is_file()]
-    parts = [_bare(name) for name in names if is_bag(folder / name)]
+def _are_one_recording(files: Sequence[Path]) -> bool:
+    """Whether the files of one folder are one bag that was not closed, or one series of images."""
+    parts = [_bare(file.name) for file in files if is_bag(file)]
     if parts:
         return len(parts) == 1 or _are_one_series(parts)
-    has_images = any(Path(name).suffix.lower() in IMAGE_SUFFIXES for name in names)
-    has_videos = any(Path(name).suffix.lower() in VIDEO_SUFFIXES for name in names)
-    return has_images and not has_videos
+    has_images = any(file.suffix.lower() in IMAGE_SUFFIXES for file in files)
+    return has_images and not any(map(_is_video, files))
+
+
+def _is_video(file: Path) -> bool:
+    return file.suffix.lower() in VIDEO_SUFFIXES
 
 
 def _are_one_series(names: Sequence[str]) -> bool:

@@ -1,0 +1,122 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""Which recordings are found in folders and lists, in what order, under what names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from referdino_core.errors import SourceError
+from referdino_core.replay.many.recordings import find_recordings, holds_recordings, read_list
+
+
+def make(folder: Path, *names: str) -> Path:
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+    return folder
+
+
+def found(folder: Path, *sources: str) -> dict[str, str]:
+    """Paths below a folder by the names of their runs."""
+    recordings = find_recordings([folder / source for source in sources], folder / "out")
+    return {one.name: one.path.relative_to(folder).as_posix() for one in recordings}
+
+
+def test_a_folder_is_searched_in_a_stable_order(tmp_path: Path) -> None:
+    make(
+        tmp_path,
+        "b/drive.mcap", "b/night.db3.zstd", "b/street.MP4", "b/notes.txt",
+        "a/hall/metadata.yaml", "a/hall/hall_0.mcap",
+        "a/open/open_0.db3", "a/open/open_1.db3",
+        "a/images/1.png", "a/images/2.png",
+    )  # fmt: skip
+
+    assert list(found(tmp_path, ".").items()) == [
+        ("a_hall", "a/hall"),
+        ("a_images", "a/images"),
+        ("a_open", "a/open"),
+        ("b_drive", "b/drive.mcap"),
+        ("b_night", "b/night.db3.zstd"),
+        ("b_street", "b/street.MP4"),
+    ]
+
+
+def test_loose_files_are_recordings_of_their_own(tmp_path: Path) -> None:
+    make(tmp_path, "monday.mcap", "tuesday.mcap", "thumbnail.jpg")
+
+    assert holds_recordings(tmp_path)
+    assert list(found(tmp_path, ".")) == ["monday", "tuesday"]
+
+
+def test_one_file_beside_folders_of_bags_is_one_of_them(tmp_path: Path) -> None:
+    make(tmp_path, "x.mcap", "bag/metadata.yaml")
+
+    assert list(found(tmp_path, ".")) == ["bag", "x"]
+
+
+@pytest.mark.parametrize(
+    "files",
+    [["metadata.yaml", "a.mcap", "b.mcap"], ["drive_0.mcap", "drive_1.mcap"], ["1.png", "2.png"]],
+)
+def test_a_bag_or_a_folder_of_images_is_one_recording(tmp_path: Path, files: list[str]) -> None:
+    make(tmp_path / "drive", *files)
+
+    assert not holds_recordings(tmp_path / "drive")
+    assert found(tmp_path, "drive") == {"drive": "drive"}
+
+
+def test_runs_and_hidden_files_are_no_recordings(tmp_path: Path) -> None:
+    make(
+        tmp_path,
+        "drive.mcap", "drive_replay/frames.jsonl", "drive_replay/results.mcap",
+        "unfinished/.frames.partial.jsonl", "unfinished/overlay.mp4",
+        ".trash/old.mcap", "out/drive/results.mcap",
+    )  # fmt: skip
+    (tmp_path / "loop").symlink_to(tmp_path, target_is_directory=True)
+
+    assert list(found(tmp_path, ".")) == ["drive"]
+
+
+def test_names_that_clash_are_told_apart_and_stay_as_they_are(tmp_path: Path) -> None:
+    make(tmp_path, "monday/cam.mcap", "tuesday/cam.mcap", "a/b.mcap", "a_b.mcap", "a/B.mp4")
+
+    assert found(tmp_path, "monday/cam.mcap", "tuesday/cam.mcap", "a") == {
+        "monday_cam": "monday/cam.mcap",
+        "tuesday_cam": "tuesday/cam.mcap",
+        **{name: path for name, path in found(tmp_path, "a").items()},
+    }
+    names = found(tmp_path, ".", "monday/cam.mcap")
+    assert len(names) == 5 and len({name.casefold() for name in names}) == 5
+    assert names == found(tmp_path, ".")  # each once, with the name that it had
+    assert names["monday_cam"] == "monday/cam.mcap"
+
+
+def test_a_very_long_path_gets_a_name_that_a_file_system_takes(tmp_path: Path) -> None:
+    make(tmp_path, f"{'ä' * 60}/{'b' * 120}/{'c' * 120}.mcap")
+
+    (name,) = found(tmp_path, ".")
+
+    (tmp_path / name).mkdir()
+    assert len(name.encode()) < 200
+
+
+def test_a_list_names_sources_line_by_line(tmp_path: Path) -> None:
+    file = tmp_path / "list.txt"
+    file.write_text("# the night drives\n/data/a b.mcap\n\n  /data/c  \n")
+
+    assert read_list(file) == [Path("/data/a b.mcap"), Path("/data/c")]
+    with pytest.raises(SourceError, match="cannot be read"):
+        read_list(tmp_path / "missing.txt")
+    with pytest.raises(SourceError, match="names no recording"):
+        find_recordings([], tmp_path)
+
+
+def test_a_source_that_is_none_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+
+    assert not holds_recordings(tmp_path / "empty")
+    assert list(found(tmp_path, "empty", "missing.mcap")) == ["empty", "missing"]
