@@ -72,27 +72,26 @@ def test_a_bag_or_a_folder_of_images_is_one_recording(tmp_path: Path, files: lis
 def test_runs_and_hidden_files_are_no_recordings(tmp_path: Path) -> None:
     make(
         tmp_path,
-        "drive.mcap", "drive_replay/frames.jsonl", "drive_replay/results.mcap",
+        "drive.mcap", "night.mcap", "drive_replay/frames.jsonl", "drive_replay/results.mcap",
         "unfinished/.frames.partial.jsonl", "unfinished/overlay.mp4",
         ".trash/old.mcap", "out/drive/results.mcap",
     )  # fmt: skip
     (tmp_path / "loop").symlink_to(tmp_path, target_is_directory=True)
 
-    assert list(found(tmp_path, ".")) == ["drive"]
+    assert list(found(tmp_path, ".")) == ["drive", "night"]
 
 
-def test_names_that_clash_are_told_apart_and_stay_as_they_are(tmp_path: Path) -> None:
-    make(tmp_path, "monday/cam.mcap", "tuesday/cam.mcap", "a/b.mcap", "a_b.mcap", "a/B.mp4")
+def test_names_that_clash_are_told_apart(tmp_path: Path) -> None:
+    make(tmp_path, "monday/cam.mcap", "tuesday/cam.mcap", "x/a_b.mcap", "x/a/b.mcap", "x/a/B.mp4")
 
-    assert found(tmp_path, "monday/cam.mcap", "tuesday/cam.mcap", "a") == {
-        "monday_cam": "monday/cam.mcap",
-        "tuesday_cam": "tuesday/cam.mcap",
-        **{name: path for name, path in found(tmp_path, "a").items()},
-    }
-    names = found(tmp_path, ".", "monday/cam.mcap")
-    assert len(names) == 5 and len({name.casefold() for name in names}) == 5
-    assert names == found(tmp_path, ".")  # each once, with the name that it had
-    assert names["monday_cam"] == "monday/cam.mcap"
+    named = found(tmp_path, "monday/cam.mcap", "tuesday/cam.mcap")
+    searched = found(tmp_path, "x")
+
+    assert named == {"monday_cam": "monday/cam.mcap", "tuesday_cam": "tuesday/cam.mcap"}
+    assert sorted(searched.values()) == ["x/a/B.mp4", "x/a/b.mcap", "x/a_b.mcap"]
+    assert len({name.casefold() for name in searched}) == 3
+    # What is added to the list changes no name that was unique, and a source counts once.
+    assert found(tmp_path, "x", "x/a_b.mcap", "x/a") == searched
 
 
 def test_a_very_long_path_gets_a_name_that_a_file_system_takes(tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ def writer_of(path: Path) -> int | None:
 
 
 def kill_after_a_snapshot(run: Path, kept: list[list[str]]) -> None:
-    """Kill the worker of a run once it has left a snapshot; keeps the lines of what took how long."""
+    """Kill the worker of a run after a snapshot; keeps the lines of what took how long."""
     deadline = time.monotonic() + 120
     while not (run / SNAPSHOT_NAME).exists() and time.monotonic() < deadline:
         time.sleep(0.005)

@@ -1,15 +1,9 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Whole runs: equal bytes, resumption after a kill, what is in the results, bad input, scores."""
+"""Whole runs: equal bytes, what is in the results, scores, both clocks."""
 
 from __future__ import annotations
 
-import pickle
-import signal
-import sqlite3
-import subprocess
-import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,12 +13,10 @@ import numpy as np
 import pytest
 from bag_samples import (
     COMMAND_TOPIC,
-    IMAGE,
     IMAGE_TOPIC,
     PERIOD,
     START,
     TRUTH_TOPIC,
-    TYPES,
     image,
     scene,
     scene_images,
@@ -32,66 +24,43 @@ from bag_samples import (
     text,
     write_bag,
 )
+from replay_cases import (
+    BALL,
+    COUNT,
+    DETERMINISTIC,
+    MEANINGS,
+    SPHERE,
+    assert_equal_results,
+    loaded_model,
+    messages_of,
+    scene_job,
+)
 from rosbags.highlevel import AnyReader
-from rosbags.interfaces import MessageDefinitionFormat
-from rosbags.rosbag2 import StoragePlugin, Writer
 
 import referdino_core as rd
-from referdino_core.errors import SourceError
 from referdino_core.media import run_lengths
 from referdino_core.media.compressed_image_messages import compressed_image_to_rgb
-from referdino_core.media.partial_file import OutputError, growing_path
-from referdino_core.media.writers import write_image
 from referdino_core.replay.clocks import AsLive
 from referdino_core.replay.job import ReplayJob
 from referdino_core.replay.message_types import DEFINITIONS
-from referdino_core.replay.progress import RunInterrupted, RunWatch
 from referdino_core.replay.run import replay
 from referdino_core.replay.run_folder import RunFolder
-from referdino_core.replay.unfinished_run import SNAPSHOT_NAME
-from referdino_core.session.model_choice import LoadedModel, load
-
-COUNT = 24
-BALL, SPHERE = "the small purple ball", "the purple sphere left of the orange cylinder"
-MEANINGS = ((BALL, (2,)), (SPHERE, (5,)))
-DETERMINISTIC = ("frames.jsonl", "results.mcap", "summary.json", "overlay.mp4")
+from referdino_core.session.model_choice import LoadedModel
 
 
 @pytest.fixture(scope="module")
 def loaded() -> LoadedModel:
-    return load(ReplayJob(Path(), Path()).model)
+    return loaded_model()
 
 
 @pytest.fixture(scope="module")
-def bag(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    commands = [text(BALL, -PERIOD), text(SPHERE, 12 * PERIOD + 1)]
-    samples = [*scene(COUNT, with_truth=True), *commands]
-    return write_bag(tmp_path_factory.mktemp("recording") / "bag", samples)
-
-
-@pytest.fixture(scope="module")
-def job(bag: Path, tmp_path_factory: pytest.TempPathFactory) -> ReplayJob:
-    out = tmp_path_factory.mktemp("runs") / "first"
-    return ReplayJob(bag, out, truth=f"topic:{TRUTH_TOPIC}", meanings=MEANINGS)
+def job(tmp_path_factory: pytest.TempPathFactory) -> ReplayJob:
+    return scene_job(tmp_path_factory.mktemp("scene"))
 
 
 @pytest.fixture(scope="module")
 def first(job: ReplayJob, loaded: LoadedModel) -> RunFolder:
     return RunFolder(replay(job, loaded))
-
-
-def assert_equal_results(one: Path, other: Path) -> None:
-    for name in DETERMINISTIC:
-        assert (one / name).read_bytes() == (other / name).read_bytes(), name
-
-
-def messages_of(path: Path) -> list[tuple[str, int, Any]]:
-    """Topic, nanoseconds and message of everything in a bag, read with its own definitions."""
-    with AnyReader([path]) as reader:
-        return [
-            (connection.topic, time, reader.deserialize(data, connection.msgtype))
-            for connection, time, data in reader.messages()
-        ]
 
 
 def test_two_runs_have_equal_bytes(job: ReplayJob, first: RunFolder, loaded: LoadedModel) -> None:
@@ -118,107 +87,11 @@ def test_a_run_gives_what_the_session_gives(first: RunFolder) -> None:
         assert np.array_equal(mask, target.mask)
 
 
-KILLED_RUN = """
-import pickle, sys
-from referdino_core.replay import run
-run.FRAMES_BETWEEN_SNAPSHOTS = 4
-run.replay(pickle.load(open(sys.argv[1], "rb")))
-"""
-
-
-def killed_run(job: ReplayJob, frames: int) -> None:
-    """Run in a process of its own, which is killed once its snapshot has passed so many frames."""
-    import torch
-
-    description = job.out.with_suffix(".job")
-    description.write_bytes(pickle.dumps(job))
-    process = subprocess.Popen([sys.executable, "-c", KILLED_RUN, str(description)])
-    deadline = time.monotonic() + 120
-    snapshot = job.out / SNAPSHOT_NAME
-    while not snapshot.exists() or torch.load(snapshot)["frames"] < frames:
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
-
-
-def test_a_run_that_was_killed_twice_goes_on_and_gives_equal_bytes(
-    job: ReplayJob, first: RunFolder, loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch
+def test_results_lie_beside_the_inputs_with_untouched_headers(
+    job: ReplayJob, first: RunFolder
 ) -> None:
-    killed = replace(job, out=first.path.with_name("killed"))
-    killed_run(killed, 4)
-    with pytest.raises(SourceError, match="holds an unfinished run"):
-        RunFolder(killed.out)
-    killed_run(killed, 12)
-    stepped: list[int] = []
-    step = loaded.session.step
-    monkeypatch.setattr(
-        loaded.session, "step", lambda *values: (stepped.append(1), step(*values))[1]
-    )
-
-    replay(killed, loaded)
-
-    assert 0 < len(stepped) <= COUNT - 12  # what was done was not computed again
-    assert_equal_results(first.path, killed.out)
-    assert len(list(RunFolder(killed.out).timing())) == COUNT
-    assert not [path for path in killed.out.iterdir() if path.name.startswith(".")]
-
-
-def test_a_run_that_was_stopped_goes_on_and_gives_equal_bytes(
-    job: ReplayJob, first: RunFolder, loaded: LoadedModel
-) -> None:
-    stopped = replace(job, out=first.path.with_name("stopped"))
-    done: list[int] = []
-    watch = RunWatch(on_frame=done.append, stop_requested=lambda: done[-1] == 9)
-    with pytest.raises(RunInterrupted, match="after 9 frames"):
-        replay(stopped, loaded, watch)
-    assert sorted(path.name for path in stopped.out.iterdir()) == [
-        ".frames.partial.jsonl",
-        SNAPSHOT_NAME,
-        ".timing.partial.jsonl",
-    ]
-
-    other = replace(stopped, topic=IMAGE_TOPIC, clock=AsLive((1,), ""))
-    with pytest.raises(SourceError, match=r"differs in: clock, topic\..*--restart"):
-        replay(other, loaded)
-    replay(stopped, loaded)
-
-    assert_equal_results(first.path, stopped.out)
-
-
-def test_restart_gives_an_unfinished_run_up(
-    job: ReplayJob, first: RunFolder, loaded: LoadedModel
-) -> None:
-    stopped = replace(job, out=first.path.with_name("restarted"))
-    done: list[int] = []
-    with pytest.raises(RunInterrupted):
-        replay(stopped, loaded, RunWatch(on_frame=done.append, stop_requested=lambda: True))
-
-    other = replace(stopped, sentences=(SPHERE,), restart=True)
-    summary = RunFolder(replay(other, loaded)).summary
-
-    assert [one["text"] for one in summary["commands"]] == [SPHERE]
-
-
-def test_a_snapshot_without_its_journal_is_not_believed(
-    job: ReplayJob, first: RunFolder, loaded: LoadedModel
-) -> None:
-    stopped = replace(job, out=first.path.with_name("journal"))
-    done: list[int] = []
-    watch = RunWatch(on_frame=done.append, stop_requested=lambda: done[-1] == 9)
-    with pytest.raises(RunInterrupted):
-        replay(stopped, loaded, watch)
-    journal = growing_path(stopped.out / "frames.jsonl")
-    journal.write_bytes(journal.read_bytes()[:-10])
-
-    replay(stopped, loaded)
-
-    assert_equal_results(first.path, stopped.out)
-
-
-def test_results_lie_beside_the_inputs_with_untouched_headers(bag: Path, first: RunFolder) -> None:
     found = messages_of(first.results)
-    recorded = messages_of(bag)
+    recorded = messages_of(job.source)
 
     for topic in (IMAGE_TOPIC, COMMAND_TOPIC):
         copies = [(time, message) for one, time, message in found if one == topic]
@@ -374,125 +247,6 @@ def test_as_live_drops_frames_and_delays_answers(
     )
 
 
-def test_a_run_as_live_that_was_stopped_goes_on_and_gives_equal_bytes(
-    job: ReplayJob, loaded: LoadedModel, tmp_path: Path
-) -> None:
-    live = replace(job, clock=AsLive((170_000_000, 90_000_000), "a table"), out=tmp_path / "whole")
-    replay(live, loaded)
-    stopped = replace(live, out=tmp_path / "stopped")
-    done: list[int] = []
-    watch = RunWatch(on_frame=done.append, stop_requested=lambda: done[-1] == 11)
-    with pytest.raises(RunInterrupted):
-        replay(stopped, loaded, watch)
-
-    replay(stopped, loaded)
-
-    assert_equal_results(live.out, stopped.out)
-
-
-def test_frames_that_make_no_sense_are_named_and_counted(
-    loaded: LoadedModel, tmp_path: Path
-) -> None:
-    samples = scene(5)
-    samples[0].message.encoding = samples[3].message.encoding = "64FC7"
-    samples[4].message.header.stamp = TYPES.types["builtin_interfaces/msg/Time"](sec=0, nanosec=0)
-    bag = write_bag(tmp_path / "bag", samples)
-
-    run = RunFolder(replay(ReplayJob(bag, tmp_path / "run", sentences=(BALL,)), loaded))
-
-    errors = [frame["error"] for frame in run.frames()]
-    assert [error is None for error in errors] == [False, True, True, False, True]
-    assert "64FC7" in errors[0]
-    assert run.summary["frames"] == {"read": 5, "answered": 3, "dropped": 0, "failed": 2}
-    (problem,) = run.summary["problems"]
-    assert problem.startswith("2 frames could not be answered; the first: frame 0:")
-    video = cv2.VideoCapture(str(run.overlay))
-    assert video.get(cv2.CAP_PROP_FRAME_COUNT) == 5
-
-
-def test_a_source_without_a_single_good_image_is_an_error(
-    loaded: LoadedModel, tmp_path: Path
-) -> None:
-    samples = scene(2)
-    for sample in samples:
-        sample.message.encoding = "64FC7"
-    bag = write_bag(tmp_path / "bag", samples)
-
-    with pytest.raises(SourceError, match="Not a single image"):
-        replay(ReplayJob(bag, tmp_path / "run", sentences=(BALL,)), loaded)
-
-    assert not (tmp_path / "run" / "summary.json").exists()
-
-
-def test_a_video_is_replayed_with_commands_from_a_file(loaded: LoadedModel, tmp_path: Path) -> None:
-    commands = tmp_path / "commands.yaml"
-    commands.write_text(f"- {{at: 0.25, text: {BALL}}}\n- {{at: 0.55, text: ''}}\n")
-    source = tmp_path / "scene.mp4"
-    video = cv2.VideoWriter(str(source), cv2.VideoWriter.fourcc(*"mp4v"), 10.0, (320, 240))
-    for pixels in scene_images(8):
-        video.write(pixels[..., ::-1])
-    video.release()
-
-    run = RunFolder(replay(ReplayJob(source, tmp_path / "run", command_file=commands), loaded))
-
-    counts = [len(frame["targets"]) for frame in run.frames()]
-    assert counts == [0, 0, 0, 1, 1, 1, 0, 0]
-    assert [frame["stamp"] for frame in run.frames()][:3] == [0, PERIOD, 2 * PERIOD]
-    assert run.summary["source"]["kind"] == "video"
-    (given,) = run.summary["commands"]
-    assert (given["at"], given["until"]) == (0.25, 0.55)
-    topics = {topic for topic, _, _ in messages_of(run.results)}
-    assert len(topics) == 4 and "/referdino/objects" in topics
-
-
-def test_a_folder_of_images_with_a_broken_one_is_replayed(
-    loaded: LoadedModel, tmp_path: Path
-) -> None:
-    for place, pixels in enumerate(scene_images(4)):
-        write_image(tmp_path / "images" / f"{place}.png", pixels)
-    for place in (1, 3):
-        (tmp_path / "images" / f"{place}.png").write_bytes(b"no image")
-    job = ReplayJob(tmp_path / "images", tmp_path / "run", sentences=(BALL,), frame_rate=5.0)
-
-    run = RunFolder(replay(job, loaded))
-
-    assert [bool(frame["error"]) for frame in run.frames()] == [False, True, False, True]
-    assert [frame["stamp"] for frame in run.frames()] == [n * 200_000_000 for n in range(4)]
-    assert "1.png" in run.summary["problems"][0]
-
-
-def test_a_broken_recording_is_replayed_and_the_summary_says_so(
-    loaded: LoadedModel, tmp_path: Path
-) -> None:
-    bag = write_bag(tmp_path / "bag", scene(8))
-    file = bag / "bag.mcap"
-    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
-
-    run = RunFolder(replay(ReplayJob(bag, tmp_path / "run", sentences=(BALL,)), loaded))
-
-    assert 2 <= run.summary["frames"]["answered"] < 8
-    (problem,) = run.summary["problems"]
-    assert "breaks off at byte" in problem
-
-
-def test_commands_whose_objects_nobody_knows_are_refused_at_the_start(
-    job: ReplayJob, loaded: LoadedModel, tmp_path: Path
-) -> None:
-    unknown = replace(job, out=tmp_path / "run", sentences=(BALL,), meanings=())
-
-    with pytest.raises(SourceError, match="does not say which object"):
-        replay(unknown, loaded)
-
-    assert not unknown.out.exists()
-
-
-def test_without_commands_there_is_nothing_to_find(loaded: LoadedModel, tmp_path: Path) -> None:
-    job = ReplayJob(write_bag(tmp_path / "bag", scene(1)), tmp_path / "run")
-
-    with pytest.raises(SourceError, match=r"nothing to find.*no command topic was recorded"):
-        replay(job, loaded)
-
-
 def test_the_definitions_that_come_along_are_the_packages_own() -> None:
     repository = Path(__file__).resolve().parent.parent
     originals = sorted((repository / "msg").glob("*.msg"))
@@ -516,54 +270,3 @@ def test_ros_reads_the_results_as_its_own_messages(first: RunFolder) -> None:
     assert message.objects[0].mask.counts == record["mask"]["counts"]
     assert message.header.stamp.sec == START // 10**9
     assert deserialize_message(serialize_message(message), ReferredObjectArray) == message
-
-
-ODOMETER = "# Metres since the start.\nfloat64 metres\nstd_msgs/Header header\n"
-
-
-def bag_with_an_odometer(path: Path, storage: StoragePlugin = StoragePlugin.MCAP) -> Path:
-    """A bag with a message type that nobody but the bag knows."""
-    with Writer(path, version=9, storage_plugin=storage) as writer:
-        camera = writer.add_connection(IMAGE_TOPIC, IMAGE, typestore=TYPES)
-        odometer = writer.add_connection(
-            "/odometer", "rover_msgs/msg/Odometer", msgdef=ODOMETER, rihs01="RIHS01_unknown"
-        )
-        for sample in scene(3):
-            time = START + sample.time
-            writer.write(camera, time, TYPES.serialize_cdr(sample.message, IMAGE))
-            writer.write(odometer, time + 1, b"\0\1\0\0" + bytes(20))
-    return path
-
-
-def test_inputs_of_unknown_types_are_copied_with_their_definitions(
-    loaded: LoadedModel, tmp_path: Path
-) -> None:
-    bag = bag_with_an_odometer(tmp_path / "bag")
-    job = ReplayJob(bag, tmp_path / "run", sentences=(BALL,), inputs=("/odometer",))
-
-    run = RunFolder(replay(job, loaded))
-
-    with AnyReader([run.results]) as reader:
-        (copied,) = (one for one in reader.connections if one.topic == "/odometer")
-        assert (copied.msgtype, copied.msgcount) == ("rover_msgs/msg/Odometer", 3)
-        assert copied.msgdef.data == ODOMETER
-        assert all(data == b"\0\1\0\0" + bytes(20) for _, _, data in reader.messages([copied]))
-        assert IMAGE_TOPIC not in {one.topic for one in reader.connections}
-        formats = {one.msgdef.format for one in reader.connections}
-    assert formats == {MessageDefinitionFormat.MSG}
-
-
-def test_an_old_recording_without_definitions_is_replayed(
-    loaded: LoadedModel, tmp_path: Path
-) -> None:
-    """SQLite before Iron holds no definitions: what is not a common type cannot be copied."""
-    bag = bag_with_an_odometer(tmp_path / "bag", StoragePlugin.SQLITE3)
-    with sqlite3.connect(bag / "bag.db3") as database:
-        database.execute("DROP TABLE schema")
-        database.execute("DROP TABLE message_definitions")
-    database.close()
-    job = ReplayJob(bag, tmp_path / "run", sentences=(BALL,))
-
-    assert RunFolder(replay(job, loaded)).summary["frames"]["answered"] == 3
-    with pytest.raises(OutputError, match=r"rover_msgs/msg/Odometer .* out of --inputs"):
-        replay(replace(job, out=tmp_path / "other", inputs=("/odometer",)), loaded)
