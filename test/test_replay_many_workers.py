@@ -123,6 +123,18 @@ def test_workers_that_cannot_load_the_model_say_so_once(
     assert not list(batch.out.glob("*/"))
 
 
+def test_a_cluster_that_is_not_there_is_told_at_once(alone: Batch, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "referdino_core.cli", "replay", str(alone.recordings[0].path)]
+    command += ["--list", "/dev/null", "--command", BALL, "--out", str(tmp_path / "runs")]
+
+    outcome = subprocess.run(
+        [*command, "--ray-address", "127.0.0.1:9"], capture_output=True, text=True, timeout=120
+    )
+
+    assert outcome.returncode == 1
+    assert "error: There is no Ray cluster at 127.0.0.1:9: " in outcome.stderr
+
+
 def test_ctrl_c_ends_all_workers_in_order_and_quietly(alone: Batch, tmp_path: Path) -> None:
     sources = [str(one.path) for one in alone.recordings if one.name != "broken"]
     out = tmp_path / "stopped"

@@ -21,9 +21,7 @@ from referdino_core.evaluation.truth import Truth
 from referdino_core.media.frame_records import target_record
 from referdino_core.replay.answers import Answers, Belief, Targets
 from referdino_core.replay.clocks import Scheduled
-from referdino_core.replay.commands import (
-    CommandLog,
-)
+from referdino_core.replay.commands import CommandLog
 from referdino_core.replay.job import ReplayJob
 from referdino_core.replay.opening import (
     changes_of,

@@ -5,8 +5,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -61,12 +61,12 @@ def summarise(folder: Path, outcomes: Sequence[RunOutcome]) -> dict[str, Any]:
     }
 
 
-def _command_scores(entry: dict[str, Any]) -> CommandScores:
-    statistics = {
-        name: None if entry[name] is None else SequenceStatistics(**entry[name])
-        for name in ("region", "boundary")
-    }
-    return CommandScores(**{**entry, **statistics})
+def _command_scores(entry: Mapping[str, Any]) -> CommandScores:
+    values = {one.name: entry[one.name] for one in fields(CommandScores)}
+    for name in ("region", "boundary"):
+        if values[name] is not None:
+            values[name] = SequenceStatistics(**values[name])
+    return CommandScores(**values)
 
 
 def _sums(counts: Iterable[dict[str, int]]) -> dict[str, int]:

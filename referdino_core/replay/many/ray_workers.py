@@ -10,14 +10,11 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
-
-# Nothing is sent out, and Ray says so only where it is asked to. Read when Ray is imported.
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
 import ray
 from ray.exceptions import RayError, RayTaskError
@@ -35,7 +32,17 @@ from referdino_core.replay.many.ray_worker import (
 from referdino_core.replay.many.recordings import FoundRecording
 
 _SECONDS_BETWEEN_LOOKS = 0.5
+_SECONDS_TO_CONNECT = 10.0
 _OBJECT_STORE_BYTES = 128 * 2**20  # outcomes are small; Ray would take a third of the memory
+
+_ENVIRONMENT = {
+    # Nothing is sent out.
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # A certain device that the user names stays visible.
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    # As urgent as this program is, which does the work itself where there is one worker.
+    "RAY_worker_niceness": "0",
+}
 
 _logger = logging.getLogger("referdino.replay")
 
@@ -75,12 +82,15 @@ def ray_running(address: str | None, workers: int) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
     settings: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address is None:
         settings["num_cpus"] = max(workers, _cores())
         settings["include_dashboard"] = False
         settings["object_store_memory"] = _OBJECT_STORE_BYTES
     else:
+        _check_reachable(address)
         settings["address"] = address
     handler = signal.getsignal(signal.SIGTERM)
     try:
@@ -95,6 +105,23 @@ def ray_running(address: str | None, workers: int) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _check_reachable(address: str) -> None:
+    """Refuse an address where nobody listens, which Ray itself would try for many minutes.
+
+    Raises:
+        RuntimeUnavailable: nobody does.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdecimal():
+        return  # a name such as auto, which Ray looks up
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _SECONDS_TO_CONNECT).close()
+    except (OSError, OverflowError) as error:
+        raise RuntimeUnavailable(
+            f"There is no Ray cluster at {address}: {error}; start one with: ray start --head"
+        ) from error
 
 
 @dataclass

@@ -126,11 +126,12 @@ def _entries(folder: Path) -> list[Path]:
 
 def _are_one_recording(files: Sequence[Path]) -> bool:
     """Whether the files of one folder are one bag that was not closed, or one series of images."""
+    if any(map(_is_video, files)):
+        return False
     parts = [_bare(file.name) for file in files if is_bag(file)]
     if parts:
         return len(parts) == 1 or _are_one_series(parts)
-    has_images = any(file.suffix.lower() in IMAGE_SUFFIXES for file in files)
-    return has_images and not any(map(_is_video, files))
+    return any(file.suffix.lower() in IMAGE_SUFFIXES for file in files)
 
 
 def _is_video(file: Path) -> bool:

@@ -1,0 +1,88 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""Frames per second of `referdino replay` over the same recordings with one and with more workers.
+
+    python benchmarks/replay_rate.py --workers 1 2 --rounds 2
+
+One worker is this program, more are Ray's. Takes turns, so that a busy machine slows all alike, and
+prints the median of the rounds: frames per second while the workers are at work, their ratio to the
+first row, and the seconds of a whole call with the start of Ray and the loading of the model.
+Without RECORDINGS the demo's scene is replayed several times over.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+
+from referdino_core.media.sources import quiet_opencv
+from referdino_core.replay.job import ReplayJob
+from referdino_core.replay.many.batch import Batch, replay_batch
+from referdino_core.replay.many.in_process import replay_in_process
+from referdino_core.replay.many.one_run import IDENTITY_NAME
+from referdino_core.replay.many.ray_workers import RayWorkers
+from referdino_core.replay.many.recordings import find_recordings
+from referdino_core.replay.run_folder import SUMMARY_NAME
+from referdino_core.session.model_choice import ModelChoice
+from referdino_ros.demo.scene import BUNDLED, load
+
+
+def copies_of_the_scene(folder: Path, count: int) -> Path:
+    """The demo's video under several names."""
+    for number in range(count):
+        shutil.copy(load(BUNDLED).video, folder / f"scene_{number}.mp4")
+    return folder
+
+
+def measure(sources: list[Path], common: ReplayJob, workers: int) -> tuple[float, float]:
+    """Frames per second at work, and seconds of the whole call."""
+    with tempfile.TemporaryDirectory(prefix="replay_rate_") as name:
+        out = Path(name)
+        batch = Batch(tuple(find_recordings(sources, out)), common, out, with_report=False)
+        began = time.perf_counter()
+        summary = replay_batch(batch, replay_in_process if workers == 1 else RayWorkers(workers))
+        whole = time.perf_counter() - began
+        # A run's identity is written just before it begins, its summary last of all.
+        first = min(path.stat().st_mtime for path in out.glob(f"*/{IDENTITY_NAME}"))
+        last = max(path.stat().st_mtime for path in out.glob(f"*/{SUMMARY_NAME}"))
+        return summary["frames"]["read"] / (last - first), whole
+
+
+def main() -> None:
+    """Measure, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("recordings", nargs="*", type=Path, metavar="RECORDINGS")
+    parser.add_argument("--command", default=load(BUNDLED).commands[0].text)
+    parser.add_argument("--model", default="nano")
+    parser.add_argument("--workers", nargs="+", type=int, default=[1, 2])
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--copies", type=int, default=4, help="of the demo's scene")
+    arguments = parser.parse_args()
+    quiet_opencv()
+    common = ReplayJob(
+        Path(), Path(), (arguments.command,), model=ModelChoice(model=arguments.model)
+    )
+    figures: dict[int, list[tuple[float, float]]] = {count: [] for count in arguments.workers}
+    loads = [os.getloadavg()[0]]
+    with tempfile.TemporaryDirectory(prefix="recordings_") as name:
+        sources = arguments.recordings or [copies_of_the_scene(Path(name), arguments.copies)]
+        for _ in range(arguments.rounds):
+            for count in arguments.workers:
+                figures[count].append(measure(sources, common, count))
+                loads.append(os.getloadavg()[0])
+    print(f"{os.cpu_count()} cores, load average before and after each run: {loads}")
+    print("| workers | frames per second | ratio | s per call |")
+    print("|---|---|---|---|")
+    base = median(rate for rate, _ in figures[arguments.workers[0]])
+    for count, rounds in figures.items():
+        rate, whole = median(one for one, _ in rounds), median(one for _, one in rounds)
+        print(f"| {count} | {rate:.1f} | {rate / base:.2f} | {whole:.1f} |")
+
+
+if __name__ == "__main__":
+    main()
