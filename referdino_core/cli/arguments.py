@@ -54,6 +54,18 @@ def add_runtime_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_session_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what `model_choice` reads: model, runtime and --window."""
+    add_model_arguments(parser)
+    add_runtime_arguments(parser)
+    parser.add_argument(
+        "--window",
+        type=positive_integer,
+        metavar="N",
+        help="frames the network looks back over (default: the model's)",
+    )
+
+
 def positive_integer(text: str) -> int:
     """An argument that counts something.
 
@@ -80,19 +92,18 @@ def checkpoint_path(checkpoint: str) -> Path:
 def model_choice(
     arguments: argparse.Namespace, settings: SessionSettings | None = None
 ) -> ModelChoice:
-    """What the arguments for model and runtime say.
+    """What the arguments for a session say.
 
     Args:
-        settings: thresholds of the session; by default the usual ones, with --window.
+        settings: thresholds of the session, by default the usual ones; --window goes before.
 
     Raises:
         DownloadError: --checkpoint is a released one that was not downloaded yet.
     """
     checkpoint, exports = arguments.checkpoint, arguments.exports
-    if settings is None:
-        settings = SessionSettings()
-        if arguments.window is not None:
-            settings = replace(settings, window=arguments.window)
+    settings = settings or SessionSettings()
+    if arguments.window is not None:
+        settings = replace(settings, window=arguments.window)
     return ModelChoice(
         model=arguments.model,
         checkpoint=None if checkpoint is None else checkpoint_path(checkpoint),

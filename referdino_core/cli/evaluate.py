@@ -13,10 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import referdino_core as rd
 from referdino_core.cli.arguments import (
-    add_model_arguments,
-    add_runtime_arguments,
+    add_session_arguments,
     open_model,
-    positive_integer,
 )
 from referdino_core.cli.exit_status import ExitStatus
 from referdino_core.cli.orderly_stop import OrderlyStop
@@ -89,14 +87,7 @@ def add_command(commands: argparse._SubParsersAction, common: argparse.ArgumentP
         metavar="N|NAME",
         help="the first N videos only, or those of these names",
     )
-    add_model_arguments(parser)
-    add_runtime_arguments(parser)
-    parser.add_argument(
-        "--window",
-        type=positive_integer,
-        metavar="N",
-        help="frames that a stream looks back over (default: the model's)",
-    )
+    add_session_arguments(parser)
     parser.set_defaults(run=run)
 
 

@@ -13,10 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from referdino_core.cli.arguments import (
-    add_model_arguments,
-    add_runtime_arguments,
+    add_session_arguments,
     model_choice,
-    positive_integer,
 )
 from referdino_core.cli.exit_status import ExitStatus
 from referdino_core.cli.orderly_stop import OrderlyStop
@@ -102,14 +100,7 @@ def add_command(commands: argparse._SubParsersAction, common: argparse.ArgumentP
         help="drop and delay frames as a computer would that takes so long for one: a time such "
         "as 40ms, or a table of measured seconds (JSON, CSV, or the timing.jsonl of a run)",
     )
-    add_model_arguments(parser)
-    add_runtime_arguments(parser)
-    parser.add_argument(
-        "--window",
-        type=positive_integer,
-        metavar="N",
-        help="frames the network looks back over (default: the model's)",
-    )
+    add_session_arguments(parser)
     parser.add_argument(
         "--set",
         action="append",
@@ -218,7 +209,7 @@ def job_of(arguments: argparse.Namespace) -> ReplayJob:
         meanings=tuple(arguments.means),
         clock=EveryFrame() if arguments.realtime_on is None else read_clock(arguments.realtime_on),
         frame_rate=arguments.frame_rate,
-        model=model_choice(arguments, _settings(arguments.set, arguments.window)),
+        model=model_choice(arguments, _settings(arguments.set)),
         restart=arguments.restart,
     )
 
@@ -232,10 +223,10 @@ def _meaning(argument: str) -> tuple[str, tuple[int, ...]]:
     return text, tuple(int(one) for one in ids)
 
 
-def _settings(changes: list[str], window: int | None) -> SessionSettings:
-    """The thresholds that --set and --window mean."""
+def _settings(changes: list[str]) -> SessionSettings:
+    """The thresholds that --set means."""
     kinds = {name: type(value) for name, value in asdict(SessionSettings()).items()}
-    values: dict[str, Any] = {} if window is None else {"window": window}
+    values: dict[str, Any] = {}
     for change in changes:
         name, _, text = change.partition("=")
         if name not in kinds:

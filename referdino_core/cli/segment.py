@@ -15,8 +15,7 @@ from typing import Any
 
 import referdino_core as rd
 from referdino_core.cli.arguments import (
-    add_model_arguments,
-    add_runtime_arguments,
+    add_session_arguments,
     open_model,
     positive_integer,
 )
@@ -95,16 +94,9 @@ def add_command(commands: argparse._SubParsersAction, common: argparse.ArgumentP
         metavar="SENTENCE",
         help="what to find; several are followed at once",
     )
-    add_model_arguments(parser)
+    add_session_arguments(parser)
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="folder for the results (default: NAME_referdino)"
-    )
-    add_runtime_arguments(parser)
-    parser.add_argument(
-        "--window",
-        type=positive_integer,
-        metavar="N",
-        help="frames the network looks back over (default: the model's)",
     )
     parser.add_argument(
         "--every", type=positive_integer, default=1, metavar="N", help="take every Nth frame only"
