@@ -245,7 +245,8 @@ def test_continuous_integration_runs_what_the_readme_says() -> None:
     readme = (REPOSITORY / "README.md").read_text()
     blocks = re.findall(r"^```[a-z]*\n(.*?)^```", readme, re.MULTILINE | re.DOTALL)
     told = {line.split("#")[0].strip() for block in blocks for line in block.splitlines()}
-    script = (REPOSITORY / ".ci" / "run").read_text().splitlines()
-    called = [line for line in script if line and not line.startswith(("#", "set ", "cd "))]
+    script = (REPOSITORY / ".ci" / "run").read_text()
+    always = re.sub(r"^if .*?^fi$", "", script, flags=re.MULTILINE | re.DOTALL).splitlines()
+    called = [line for line in always if line and not line.startswith(("#", "set ", "cd "))]
     assert called == ["make test"]
     assert {"make test", "make demo"} <= told
