@@ -48,7 +48,10 @@ def write_run(
     truth: bool = True,
     changes: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Write a complete run folder; `changes` replace parts of its summary."""
+    """Write a complete run folder; `changes` replace parts of its summary.
+
+    The first sentence means the red disc, all others the blue one.
+    """
     faults = faults or Faults()
     sentences = SENTENCES if sentences is None else sentences
     folder.mkdir(parents=True)
@@ -180,7 +183,7 @@ def _line(
         "delay": None if dropped else 0.04 + 0.001 * (index % 9),
         "error": "the JPEG image is cut off" if index in faults.failed else None,
         "targets": [
-            {"given": place, **_target_record(target, discs[place], discs[1 - place], truth)}
+            {"given": place, **_target_record(target, *discs[:: -1 if place else 1], truth)}
             for place, target in enumerate(targets)
         ],
     }
@@ -218,7 +221,7 @@ def _summary(
 ) -> dict[str, Any]:
     dropped = sum(line["dropped"] for line in lines)
     failed = sum(line["error"] is not None for line in lines)
-    starts = [0.0, SECOND_COMMAND_FROM / RATE]
+    starts = [0.0] + [SECOND_COMMAND_FROM / RATE] * len(sentences)
     scores = [
         {"given": place, **_command_scores(lines, command_id, text)}
         for place, (command_id, text) in enumerate(sentences.items())
@@ -240,7 +243,7 @@ def _summary(
         "commit": "3a5c940f00",
         "versions": {"python": "3.11", "torch": "2.13", "numpy": "2.3", "opencv": "5.0"},
         "commands": [
-            {"id": command_id, "text": text, "at": at, "until": None, "objects": [place]}
+            {"id": command_id, "text": text, "at": at, "until": None, "objects": [min(place, 2)]}
             for place, ((command_id, text), at) in enumerate(
                 zip(sentences.items(), starts, strict=False), 1
             )

@@ -176,8 +176,9 @@ class TestMeViS:
         benchmark = open_benchmark("mevis", root)
         clip = only_clip(benchmark, "scene0")
         assert [question.name for question in clip.questions] == ["0"]
-        assert len(benchmark.problems) == 2
-        assert all("mask_dict.json has no object 1" in line for line in benchmark.problems)
+        lines = benchmark.expressions_passed_over
+        assert len(lines) == 2
+        assert all("mask_dict.json has no object 1" in line for line in lines)
         assert clip.truth_at(1) is not None
         with pytest.raises(SourceError, match=r"mask_dict\.json has no mask of object 0"):
             clip.truth_at(2)
@@ -197,7 +198,8 @@ class TestMeViS:
         benchmark = open_benchmark("mevis", root)
         clip = only_clip(benchmark, "scene0")
         assert [question.name for question in clip.questions] == ["2"]
-        assert ["expression 0" in line for line in benchmark.problems] == [True, False]
+        lines = benchmark.expressions_passed_over
+        assert ["expression 0" in line for line in lines] == [True, False]
         with pytest.raises(ImageError):
             clip.truth_at(0)
         with pytest.raises(SourceError, match="no mask of object 1"):
@@ -258,7 +260,8 @@ class TestA2DSentences:
         assert list(benchmark.clips("scene0")) == []
         with pytest.raises(SourceError, match=r"scene1 is annotated, but .* does not exist"):
             list(benchmark.clips("scene1"))
-        copy, damaged, beyond = benchmark.problems
+        (copy,) = benchmark.expressions_passed_over
+        damaged, beyond = benchmark.clips_passed_over
         assert "scene0,1 (copy),a dog" in copy
         assert "00002.h5 is damaged" in damaged
         assert "00009.h5 is annotated, but there are 5 frames" in beyond

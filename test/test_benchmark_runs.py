@@ -23,6 +23,7 @@ from miniature_benchmarks import (
     make_ref_davis17,
     make_ref_youtube_vos,
     make_scenes,
+    run_length,
 )
 from numpy.testing import assert_array_equal
 
@@ -33,7 +34,7 @@ from referdino_core.evaluation.benchmarks.protocols import compete
 from referdino_core.evaluation.benchmarks.records import RecordStore
 from referdino_core.evaluation.benchmarks.running import BenchmarkRun
 from referdino_core.evaluation.benchmarks.submission import write_submission
-from referdino_core.evaluation.benchmarks.summary import summarise_run, table
+from referdino_core.evaluation.benchmarks.summary import COUNTS, summarise_run, table
 from referdino_core.world import WorldRenderer
 
 SETTINGS = {"model": "known answers"}
@@ -151,10 +152,8 @@ class TestScores:
 
     def test_the_table_tells_the_price_of_causality(self) -> None:
         def summary(value: float) -> dict[str, Any]:
-            numbers = dict.fromkeys(
-                ("clips", "expressions", "frames", "frames_unread", "skipped"), 3
-            )
-            return {**numbers, "scores": {"region_and_boundary": value}}
+            counts = dict.fromkeys((key for _, key in COUNTS), 3)
+            return {**counts, "scores": {"region_and_boundary": value}}
 
         lines = table("MeViS", {"whole-clip": summary(0.48), "stream": summary(0.4412)})
         assert "| J&F | 48.0 | 44.1 | +3.9 |" in lines.splitlines()
@@ -167,7 +166,8 @@ class TestFrames:
         root = make_jhmdb_sentences(tmp_path / "data", scenes[:1])
         (root / "Rename_Images/catch/scene0/00003.png").write_bytes(b"no PNG")
         summary = evaluate("jhmdb-sentences", root, tmp_path / "out", Oracle(scenes))
-        assert (summary["clips"], summary["skipped"]) == (1, 1)
+        assert (summary["clips"], summary["clips_passed_over"]) == (1, 1)
+        assert summary["expressions_passed_over"] == 0
         assert "scene0_00003, frame 00003 is left out" in summary["problems"][0]
         assert summary["problems"][1] == (
             "scene0_00003 is passed over: no frame that counts can be read."
@@ -283,8 +283,39 @@ class TestDamage:
         root = make_ref_davis17(tmp_path / "data", [small])
         summary = evaluate("ref-davis17", root, tmp_path / "out", Oracle(scenes))
         assert summary["scores"] is None
+        assert (summary["clips"], summary["clips_scored"], summary["frames_scored"]) == (1, 0, 0)
+        assert (summary["expressions"], summary["expressions_scored"]) == (8, 0)
         assert len(summary["problems"]) == 5
         assert "its truth is 160x60, the image 160x120" in summary["problems"][0]
+
+    @pytest.mark.parametrize("size", [(1, 1), (60, 160)])
+    def test_a_mask_of_another_size_is_named_and_its_frame_is_not_judged(
+        self, tmp_path: Path, scenes: list[Scene], size: tuple[int, int]
+    ) -> None:
+        root = make_mevis(tmp_path / "data", scenes[:1])
+        path = root / "valid_u/mask_dict.json"
+        masks = json.loads(path.read_text())
+        masks["0"][2] = run_length(np.ones(size, bool))
+        path.write_text(json.dumps(masks))
+        summary = evaluate("mevis", root, tmp_path / "out", Oracle(scenes))
+        (problem,) = summary["problems"]
+        assert "scene0, frame 00010 is not scored: the mask of object 0 is" in problem
+        assert (summary["frames"], summary["frames_scored"]) == (5, 4)
+        assert summary["scores"]["region_and_boundary"] == 1.0
+
+    def test_expressions_that_cannot_be_asked_are_counted(
+        self, tmp_path: Path, scenes: list[Scene]
+    ) -> None:
+        root = make_mevis(tmp_path / "data", scenes[:1])
+        path = root / "valid_u/meta_expressions.json"
+        content = json.loads(path.read_text())
+        expressions = content["videos"]["scene0"]["expressions"]
+        expressions["0"]["anno_id"], expressions["1"]["anno_id"] = [], [77]
+        path.write_text(json.dumps(content))
+        summary = evaluate("mevis", root, tmp_path / "out", Oracle(scenes))
+        assert (summary["expressions"], summary["expressions_passed_over"]) == (1, 2)
+        assert len(summary["problems"]) == 2
+        assert "| expressions passed over | 2 |" in table("MeViS", {"whole-clip": summary})
 
     def test_a_missing_video_an_empty_sentence_and_a_failing_network_are_passed_over(
         self, tmp_path: Path, scenes: list[Scene]
@@ -305,7 +336,8 @@ class TestDamage:
         oracle.sentences_at_once = 1
         summary = evaluate("mevis", root, tmp_path / "out", oracle)
         assert summary["complete"]
-        assert (summary["skipped"], summary["expressions"]) == (4, 3)
+        assert (summary["expressions_passed_over"], summary["expressions"]) == (3, 3)
+        assert summary["clips_passed_over"] == 1
         assert summary["problems"] == [
             "scene0, expression 2 is passed over: out of memory",
             "scene1, expression 0 is passed over: The command is empty.",

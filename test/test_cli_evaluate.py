@@ -141,7 +141,7 @@ class TestInterruption:
         run = json.loads((tmp_path / "out/summary.json").read_text())["inference"]["whole-clip"]
         assert run["complete"] is False
         assert 0 < run["expressions"] < 180
-        assert f"| expressions | {run['expressions']} |" in out
+        assert f"| expressions answered | {run['expressions']} |" in out
         assert not list((tmp_path / "out").rglob("*.partial*"))
 
 

@@ -18,6 +18,17 @@ from referdino_core.media.partial_file import growing_path
 from referdino_core.replay.run_folder import RunFolder
 
 BALL = "the small purple ball"
+INTERRUPTED_WHILE_LOADING = """
+import builtins, sys
+from referdino_core.cli import main
+load = builtins.__import__
+def interrupt(name, *values):
+    if name == "cv2":
+        raise KeyboardInterrupt
+    return load(name, *values)
+builtins.__import__ = interrupt
+sys.exit(main(["info"]))
+"""
 DETERMINISTIC = ("frames.jsonl", "results.mcap", "summary.json")
 
 
@@ -70,7 +81,11 @@ def test_the_folder_is_named_after_the_source(
         (["{bag}", "--topic", "/chatter"], "has no topic /chatter"),
         (["{bag}", "--commands", "missing.yaml"], "missing.yaml cannot be read"),
         (["{bag}", "--truth", "topic:/missing", "--topic", "/camera/image_raw"], "there is none"),
-        (["{bag}", "--realtime-on", "fast"], "neither a time such as 40ms nor a table"),
+        (["{bag}", "--realtime-on", "fast"], "neither a time with its unit"),
+        (["{bag}", "--command", "", "--topic", "/camera/image_raw"], "hold no sentence"),
+        (["{bag}", "--realtime-on", "40"], "neither a time with its unit (s, ms, us)"),
+        (["{bag}", "--frame-rate", "-1"], "A frame rate of -1.0 is impossible"),
+        (["{bag}", "--out", "{bag}"], "is the source itself"),
         (["{bag}", "--set", "speed=3"], "there is no 'speed'; choose one of window, accept"),
         (["{bag}", "--set", "accept=high"], "'high' is no number"),
         (["{bag}", "--set", "accept=7"], "accept is 7"),
@@ -126,3 +141,36 @@ def test_after_ctrl_c_the_same_command_goes_on_to_equal_bytes(tmp_path: Path) ->
     for name in DETERMINISTIC:
         whole, resumed = tmp_path / "whole" / name, tmp_path / "stopped" / name
         assert whole.read_bytes() == resumed.read_bytes()
+
+
+def test_ctrl_c_while_the_program_is_loaded_is_one_line() -> None:
+    command = [sys.executable, "-c", INTERRUPTED_WHILE_LOADING]
+    ended = subprocess.run(command, capture_output=True, text=True)
+
+    assert (ended.returncode, ended.stderr) == (130, "referdino: stopped\n")
+
+
+def test_a_log_file_has_no_empty_progress(bag: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "referdino_core.cli", "replay", str(bag), "--command", "zorb"]
+    command += ["--topic", "/camera/image_raw", "--no-report", "--out", str(tmp_path / "run")]
+    ended = subprocess.run(command, capture_output=True, text=True, check=True)
+
+    assert "zorb" in ended.stderr
+    assert "0frame" not in ended.stderr and " 0/" not in ended.stderr
+    assert all(
+        line.startswith("referdino:") for line in ended.stderr.splitlines() if "zorb" in line
+    )
+
+
+def test_a_page_of_a_run_that_is_being_replaced_says_so(
+    bag: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    assert replay(bag, "--topic", "/camera/image_raw", "--command", BALL, "--out", run) == 0
+    assert main(["report", str(run)]) == 0
+    assert "unfinished" not in capsys.readouterr().err
+    growing_path(run / "frames.jsonl").touch()
+
+    assert main(["report", str(run)]) == 0
+
+    assert "a later one there is unfinished" in capsys.readouterr().err

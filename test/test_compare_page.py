@@ -13,6 +13,7 @@ import pytest
 import run_folder_samples as samples
 from report_browser import OpenPage, chromium
 
+from referdino_core.replay.run_folder import RunFolder
 from referdino_core.report import write_comparison
 
 FAULTS_OF_B = samples.Faults(wrong=range(0), missed=range(54, 58))
@@ -42,6 +43,7 @@ def test_a_pair_shows_differences_moments_and_the_same_frame_of_both(
         headings = page.locator("h2").all_text_contents()
         assert headings[0] == "What changed"
         assert "onnxruntime fp32" in page.text_content("#changed")
+        assert "judged by what was believed" in page.text_content("#judging")
         assert "too few" in page.text_content("#measures")
         assert "missed → right" not in page.text_content("#lost")
         assert "right → missed" in page.text_content("#lost")
@@ -72,3 +74,33 @@ def test_many_clips_are_compared_by_clip(
         too_wide = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
         assert opened.page.evaluate(too_wide) == 0
         assert opened.complaints == []
+
+
+def test_different_commands_are_told_at_the_top(
+    browser: Any, runs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    other = samples.write_run(tmp_path / "c", sentences=samples.SENTENCES | {"1": "the green ball"})
+    with OpenPage(browser, write_comparison(runs[0], other, tmp_path / "p.html")) as opened:
+        told = opened.page.locator("#other-commands")
+        assert "only A: “the red ball”" in told.text_content()
+        assert "only B: “the green ball”" in told.text_content()
+        assert told.bounding_box()["y"] < opened.page.locator("h2").nth(1).bounding_box()["y"]
+    commands = RunFolder(runs[0]).summary["commands"]
+    commands[0]["objects"] = [3]
+    moved = samples.write_run(tmp_path / "d", changes={"commands": commands})
+    told = write_comparison(runs[0], moved, tmp_path / "q.html").read_text(encoding="utf-8")
+    assert "“the red ball” is judged against other objects: A 1, B 3" in told
+    same = write_comparison(*runs, tmp_path / "same.html").read_text(encoding="utf-8")
+    assert "other-commands" not in same
+
+
+def test_a_phone_shows_verdicts_and_intervals_without_scrolling_sideways(
+    browser: Any, runs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    phone = {"viewport": {"width": 360, "height": 740}}
+    with OpenPage(browser, write_comparison(*runs, tmp_path / "p.html"), **phone) as opened:
+        cells = opened.page.locator("#measures td").evaluate_all(
+            "cells => cells.map(cell => cell.getBoundingClientRect().right)"
+        )
+        assert cells and max(cells) <= 360
+        assert opened.page.locator("#measures .interval").first.is_visible()

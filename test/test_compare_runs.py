@@ -126,3 +126,26 @@ def test_folders_of_runs_are_paired_by_name(runs: tuple[Path, Path], tmp_path: P
         pair_runs(tmp_path / "a", runs[1])
     with pytest.raises(SourceError, match="holds no run"):
         pair_runs(runs[0], tmp_path)
+
+
+def test_commands_about_other_objects_are_not_compared(
+    runs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    said = samples.SENTENCES | {"1": "the green ball"}
+    other = samples.write_run(tmp_path / "a", sentences=said)
+    clip = pair_runs(runs[0], other).clips[0]
+    assert clip.commands == ["1#0", "2#0"]  # another sentence about the same object
+    assert clip.sentence("1#0") == "the red ball → the green ball"
+    assert clip.unshared_sentences == (["the red ball"], ["the green ball"])
+    commands = RunFolder(other).summary["commands"]
+    commands[0]["objects"] = [2]
+    moved = samples.write_run(tmp_path / "b", sentences=said, changes={"commands": commands})
+    assert pair_runs(runs[0], moved).clips[0].commands == ["2#0"]
+
+
+def test_nothing_is_won_or_lost_where_only_one_truth_shows_the_target(tmp_path: Path) -> None:
+    first = samples.write_run(tmp_path / "a", samples.Faults(absent=range(0)))
+    second = samples.write_run(tmp_path / "b")
+    contest = contests(pair_runs(first, second).clips[0])[0]
+    compared = {s.first for s in contest.timeline if "won" in s.highest}
+    assert compared == set(range(60)) - set(samples.Faults().absent)

@@ -100,6 +100,16 @@ def test_void_pixels_make_a_target_absent_and_are_not_judged() -> None:
     assert score_frame(answer(0, 0, 10, 30), half, [1]).region == 1
 
 
+def test_a_mask_where_nothing_is_judged_is_no_alarm() -> None:
+    right_half = FrameTruth({1: block(0, 0, 0, 0)}, SIZE, void=block(0, 0, 30, 40))
+    unjudged = score_frame(answer(0, 0, 10, 10), right_half, [1])
+    assert unjudged is not None and failure_of(unjudged, seen=True) is None
+    alarm = score_frame(answer(40, 0, 50, 10), right_half, [1])
+    assert alarm is not None and failure_of(alarm, seen=True) == "false alarm"
+    nothing_judged = FrameTruth(TRUTH.masks, SIZE, void=np.ones(SIZE, bool))
+    assert score_frame(answer(0, 0, 10, 10), nothing_judged, [1]) is None
+
+
 def test_a_sentence_true_of_nothing_has_an_absent_target() -> None:
     score = score_frame(answer(30, 0, 40, 10), TRUTH, [])
     assert not score.present and score.overlap_with_other == 2

@@ -117,7 +117,13 @@ def test_frames_drop_as_in_the_nodes_own_slot(seed: int) -> None:
 
 @pytest.mark.parametrize(
     ("text", "nanoseconds"),
-    [("40ms", 40_000_000), ("0.04s", 40_000_000), ("2", 2_000_000_000), ("0s", 0)],
+    [
+        ("40ms", 40_000_000),
+        ("0.04s", 40_000_000),
+        ("2 s", 2_000_000_000),
+        ("0s", 0),
+        ("40us", 40_000),
+    ],
 )
 def test_a_time_is_read(text: str, nanoseconds: int) -> None:
     assert read_clock(text).latencies == (nanoseconds,)
@@ -165,7 +171,17 @@ def test_a_table_that_makes_no_sense_is_one_clear_line(
     assert said in str(caught.value) and "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["fast", "40 mm", "-1ms", "missing.json"])
+@pytest.mark.parametrize("text", ["fast", "40 mm", "40", "-1ms", "nans", "1e-3s", "missing.json"])
 def test_what_is_neither_time_nor_table_is_refused(text: str) -> None:
-    with pytest.raises(SourceError):
+    with pytest.raises(SourceError, match=f"--realtime-on {text} is neither a time with its unit"):
         read_clock(text)
+
+
+def test_a_table_that_may_hold_milliseconds_is_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "a.json").write_text("[0.2, 38.0, 41.5]")
+
+    read_clock(str(tmp_path / "a.json"))
+
+    assert "2 of 3 latencies are above 5 s, up to 41.5 s; a table holds seconds" in caplog.text

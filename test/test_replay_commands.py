@@ -11,7 +11,13 @@ import torch
 
 import referdino_core as rd
 from referdino_core.errors import SourceError
-from referdino_core.replay.commands import CommandChange, CommandLog, from_sentences, read_commands
+from referdino_core.replay.commands import (
+    CommandChange,
+    CommandLog,
+    check_sentences,
+    from_sentences,
+    read_commands,
+)
 
 SECOND = 10**9
 
@@ -58,10 +64,11 @@ def test_a_file_of_commands_is_read_in_the_order_of_its_times(tmp_path: Path) ->
         ("- {at: 0, text: a}\n- {text: b}", "entry 2: at is None"),
         ("- {at: -1, text: a}", "entry 1: at is -1"),
         ("- {at: .nan, text: a}", "entry 1: at is nan"),
+        ("- {at: 1.0e+300, text: a}", "entry 1: at is 1e+300; give seconds"),
         ("- {at: 0, text: 5}", "entry 1: text is 5"),
         ("- {at: 0, text: a, id: ''}", "entry 1: id is ''"),
         ("- {at: 0, text: a, objects: 2}", "entry 1: objects is 2"),
-        ("- {at: 0, text: a, objects: [0]}", "entry 1: objects is [0]"),
+        ("- {at: 0, text: a, objects: [-1]}", "entry 1: objects is [-1]"),
         ("- {at: 0, words: a}", "entry 1: unknown 'words'"),
     ],
 )
@@ -132,6 +139,43 @@ def test_a_command_that_is_refused_is_a_problem_and_what_ran_goes_on(session: rd
     assert session.commands == {"command": "the red ball"}
     too_long, no_text = log.problems
     assert "at 1.000 s was refused" in too_long and "not text" in no_text
+
+
+def test_a_sentence_that_means_other_objects_is_another_command(session: rd.Session) -> None:
+    log = CommandLog(
+        (
+            CommandChange("the red ball", "a", (1,)),
+            CommandChange("the red ball", "a", (2,), at=1.0),
+            CommandChange("the red ball", "a", at=2.0),
+        )
+    )
+    log.begin(0)
+    (first,) = log.apply(session, 0)
+    running = session.running["a"]
+    (second,) = log.apply(session, 3 * SECOND)
+
+    assert (first.objects, first.until, second.objects, second.at) == ((1,), 1.0, (2,), 1.0)
+    assert list(log.running()) == [second] and log.place_of("a", "the red ball") == 1
+    assert session.running["a"] is running  # what it remembers stays
+
+
+def test_what_was_never_given_is_told(session: rd.Session) -> None:
+    log = CommandLog((CommandChange("the red ball", at=60.0), CommandChange("", at=70.0)))
+    log.begin(0)
+    log.apply(session, SECOND)
+
+    assert log.problems == [
+        "The command 'the red ball' was never given: the recording ends before 60 s.",
+        "No command was given, so nothing was searched for.",
+    ]
+
+
+@pytest.mark.parametrize("text", ["", "  ", "?!", "a" * 20_000])
+def test_a_sentence_that_can_never_be_used_is_refused(text: str) -> None:
+    with pytest.raises(SourceError) as caught:
+        check_sentences(from_sentences([text]))
+
+    assert len(str(caught.value)) < 200
 
 
 def test_one_sentence_is_the_command_and_several_have_numbers() -> None:

@@ -232,6 +232,14 @@ def test_two_programs_do_not_share_a_folder(done: Batch, work: Workers, tmp_path
         replay_batch(batch, work)
 
 
+def test_runs_do_not_get_among_the_recordings(done: Batch, recordings: Path, work: Workers) -> None:
+    before = sorted(recordings.rglob("*"))
+    for out in (recordings, done.recordings[0].path, done.recordings[0].path / "runs"):
+        with pytest.raises(SourceError, match="The folder for results"):
+            replay_batch(replace(done, out=out), work)
+    assert sorted(recordings.rglob("*")) == before
+
+
 def test_a_recording_that_costs_too_many_workers_is_given_up(tmp_path: Path) -> None:
     heavy, light = FoundRecording("heavy", tmp_path), FoundRecording("light", tmp_path / "light")
     attempts = Attempts([heavy, light])

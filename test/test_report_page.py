@@ -202,3 +202,49 @@ def test_frames_that_could_not_be_answered_are_marked(browser: Any, tmp_path: Pa
         opened.click_timeline(0, 1.55)
         opened.wait_for_position(15)
         assert "not read" in opened.page.locator(".readings .found").first.text_content()
+
+
+def test_how_frames_are_judged_as_live_stands_by_the_scores(report: Path, tmp_path: Path) -> None:
+    assert "A dropped frame is judged by what was believed" in report.read_text(encoding="utf-8")
+    every = samples.write_run(tmp_path / "a", frames=3, changes={"clock": {"kind": "every frame"}})
+    assert "judged by what was" not in write_report(every).read_text(encoding="utf-8")
+
+
+def test_a_phone_shows_the_readings_of_all_commands(browser: Any, tmp_path: Path) -> None:
+    sentences = {str(number): f"the ball with the number {number}" for number in range(1, 9)}
+    run = samples.write_run(tmp_path / "a", frames=25, sentences=sentences)
+    with OpenPage(browser, write_report(run), **PHONE) as opened:
+        page = opened.page
+        cut = "(list) => list.scrollHeight - list.clientHeight"
+        assert page.locator(".readings").evaluate(cut) == 0
+        page.locator(".timeline").last.evaluate("plot => plot.scrollIntoView(false)")
+        stage, last = (
+            page.locator(name).bounding_box() for name in (".stage", ".timeline >> nth=-1")
+        )
+        assert stage["y"] >= 0 and stage["y"] + stage["height"] <= last["y"]
+
+
+def test_a_run_of_one_good_frame_has_points_and_no_worst_moment(
+    browser: Any, tmp_path: Path
+) -> None:
+    for truth in (True, False):
+        run = samples.write_run(tmp_path / str(truth), frames=1, truth=truth)
+        with OpenPage(browser, write_report(run)) as opened:
+            assert "Worst moments" not in opened.page.text_content("main")
+            assert "Best moments" in opened.page.text_content("main")
+            assert opened.page.locator(".plot .scatterlayer .point").count() >= 2
+            labels = opened.page.locator(".timeline .y2tick").all_text_contents()
+            assert ("fails" in labels) == truth and "state" in labels
+
+
+def test_a_run_without_commands_has_no_empty_tables(browser: Any, tmp_path: Path) -> None:
+    run = samples.write_run(tmp_path / "a", frames=3, sentences={})
+    with OpenPage(browser, write_report(run)) as opened:
+        assert "No command was given" in opened.page.text_content("main")
+        rows = opened.page.locator("table").evaluate_all(
+            "tables => tables.map(table => table.tBodies[0].rows.length)"
+        )
+        assert rows and min(rows) > 0
+        assert "Failures by kind" not in opened.page.text_content("main")
+        assert opened.page.locator(".key").count() == 0
+        assert opened.complaints == []

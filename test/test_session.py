@@ -193,6 +193,20 @@ def test_a_break_in_time_resets_and_says_so(
     assert len(session.running["command"].memory.window) == 1
 
 
+def test_resets_in_a_row_are_counted_and_told_once(
+    model: rd.ReferDINO, images: list[np.ndarray], caplog: pytest.LogCaptureFixture
+) -> None:
+    session = session_of(model)
+    session.command("the red ball")
+    with caplog.at_level(logging.WARNING, logger="referdino"):
+        for stamp in (10.0, 8.0, 6.5, 4.0):
+            session.step(images[0], stamp)
+    assert (session.reset_count, caplog.text.count("Memories were reset")) == (3, 1)
+    assert session.first_reset is not None and "2.00 s" in session.first_reset
+    session.restore(session.snapshot())
+    assert session.reset_count == 3
+
+
 def test_another_image_size_resets_and_goes_on(
     model: rd.ReferDINO, images: list[np.ndarray]
 ) -> None:

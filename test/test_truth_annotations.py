@@ -74,17 +74,17 @@ def frame_of(truth: Truth, index: int) -> FrameTruth:
 
 def test_targets_of_a_sentence_are_merged(tmp_path: Path) -> None:
     truth = open_truth(f"{write(tmp_path, *annotations())}#bear")
-    assert truth.objects == (1, 2)
-    assert truth.resolve("the two bears") == (1, 2)
-    assert truth.resolve("THE LEFT BEAR.") == (1,)
+    assert truth.objects == (9, 10)
+    assert truth.resolve("the two bears") == (9, 10)
+    assert truth.resolve("THE LEFT BEAR.") == (9,)
     assert truth.resolve("a bear that flies") == ()
     assert truth.objects_of("the goat") is None
-    with pytest.raises(SourceError, match="the goat"):
+    with pytest.raises(SourceError, match=r"by their anno_id\).*the goat.*there are: 9, 10"):
         truth.resolve("the goat")
     first, last = frame_of(truth, 0), frame_of(truth, 2)
-    assert (first.of([1, 2]) == (block(0) | block(20)).astype(bool)).all()
+    assert (first.of([9, 10]) == (block(0) | block(20)).astype(bool)).all()
     assert first.size == SIZE and first.void is None
-    assert sorted(last.masks) == [1, 2] and not last.of([1, 2]).any()
+    assert sorted(last.masks) == [9, 10] and not last.of([9, 10]).any()
     assert truth.at(3, 0) is None
     assert truth.problems == ["a frame has no annotation: frame 3"]
 
@@ -96,17 +96,37 @@ def test_one_file_may_hold_sentences_and_masks(tmp_path: Path) -> None:
     assert (frame_of(truth, 0).of(truth.resolve("the goat")) == block(8).astype(bool)).all()
 
 
+def test_one_mask_of_another_size_costs_its_own_frame_only(tmp_path: Path) -> None:
+    sentences, masks = annotations()
+    masks["9"] = [code(block(0, (12, 16))), code(block(2)), code(block(4))]
+    truth = open_truth(f"{write(tmp_path, sentences, masks)}#bear")
+    assert [truth.at(index, 0) is not None for index in range(3)] == [False, True, True]
+    assert "annotation 9 in frame 0" in truth.problems[0]
+
+
 def test_run_lengths_may_be_lists(tmp_path: Path) -> None:
     sentences, masks = annotations()
     masks["11"] = [{"size": [2, 3], "counts": [1, 2, 3]}]
     truth = open_truth(f"{write(tmp_path, sentences, masks)}#goat")
     expected = np.array([[0, 1, 0], [1, 0, 0]], bool)  # down the columns
-    assert (frame_of(truth, 0).masks[1] == expected).all()
+    assert (frame_of(truth, 0).masks[0] == expected).all()
 
 
 def test_a_folder_of_annotations_and_the_recordings_name_are_enough(tmp_path: Path) -> None:
     write(tmp_path, *annotations())
-    assert open_truth(str(tmp_path), Path("/videos/goat.mp4")).objects == (1,)
+    assert open_truth(str(tmp_path), Path("/videos/goat.mp4")).objects == (0,)
+
+
+def test_an_object_is_called_as_in_the_file(tmp_path: Path) -> None:
+    sentences, masks = annotations()
+    bear = sentences["videos"]["bear"]["expressions"]
+    bear["0"] |= {"obj_id": [5, 3], "anno_id": [10, 9]}
+    bear["1"]["obj_id"] = [3]
+    truth = open_truth(f"{write(tmp_path, sentences, masks)}#bear")
+    assert truth.objects == (3, 5) and truth.resolve("the left bear") == (3,)
+    assert (frame_of(truth, 0).of([5]) == block(20).astype(bool)).all()
+    with pytest.raises(SourceError, match=r"by their obj_id\).*there are: 3, 5"):
+        truth.resolve("a wolf")
 
 
 def test_frames_are_matched_by_name_with_a_folder_of_images(tmp_path: Path) -> None:
@@ -116,7 +136,7 @@ def test_frames_are_matched_by_name_with_a_folder_of_images(tmp_path: Path) -> N
         cv2.imwrite(str(images / f"{name}.jpg"), flat_image(9, *SIZE))
     truth = open_truth(str(write(tmp_path / "truth", *annotations())), images)
     assert truth.at(1, 0) is None
-    assert (frame_of(truth, 2).masks[1] == block(2).astype(bool)).all()
+    assert (frame_of(truth, 2).masks[9] == block(2).astype(bool)).all()
     assert truth.problems == ["an annotated frame is not in the recording: frame 00010"]
 
 
@@ -130,7 +150,7 @@ def test_damaged_annotations_are_named_and_only_their_frames_are_lost(tmp_path: 
     truth = open_truth(f"{write(tmp_path, sentences, masks)}#bear")
     assert [truth.at(index, 0) is not None for index in range(3)] == [True, False, False]
     assert truth.objects_of("the third bear") is None
-    assert truth.objects_of("the left bear") == (1,)
+    assert truth.objects_of("the left bear") == (9,)
     lines = "\n".join(truth.problems)
     assert "an annotation has no masks: annotation 77" in lines
     assert "lacks 'exp' or 'anno_id': expression 4" in lines

@@ -159,9 +159,12 @@ def test_the_only_object_is_meant_and_several_must_be_named(tmp_path: Path) -> N
     assert truth.resolve("the red box") == (4,)
     assert truth.resolve("nothing in view", named=[]) == ()
     assert truth.resolve("the hidden box", named=[8]) == (8,)
+    assert truth.resolve("the hidden box", named=[8]) == (8,)
     assert truth.problems == ["an object that a command names never shows: object 8"]
     write_labels(tmp_path / "1.png", labels_with(a=2))
     truth = open_truth(str(tmp_path))
     assert truth.resolve("the red box", named=[4, 2]) == (2, 4)
-    with pytest.raises(SourceError, match=r"'the red box'.*objects: \[1\].*there are: 2, 4"):
+    with pytest.raises(
+        SourceError, match=r"--means .the red box=1., .*objects: \[1\].*there are: 2, 4"
+    ):
         truth.resolve("the red box")

@@ -2,6 +2,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """The program `referdino`."""
 
-from referdino_core.cli.program import main
+import sys
+from collections.abc import Sequence
+
+from referdino_core.cli.exit_status import ExitStatus
 
 __all__ = ["main"]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program with the given arguments, by default the process's own; returns its exit
+    status. Ctrl-C ends it in one line, also while it is being loaded.
+    """
+    try:
+        from referdino_core.cli.program import main as run
+
+        return run(argv)
+    except KeyboardInterrupt:
+        print("referdino: stopped", file=sys.stderr)
+        return ExitStatus.INTERRUPTED

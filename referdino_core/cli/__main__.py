@@ -4,7 +4,7 @@
 
 import sys
 
-from referdino_core.cli.program import main
+from referdino_core.cli import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -6,17 +6,14 @@ from __future__ import annotations
 
 import argparse
 import math
-import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tqdm import tqdm
-
 from referdino_core.cli.arguments import positive_integer
 from referdino_core.cli.exit_status import ExitStatus
-from referdino_core.cli.progress import progress_bar
+from referdino_core.cli.progress import progress_bar, say
 
 if TYPE_CHECKING:
     from referdino_core.runtime.tensorrt import BuildProgress, EngineProvider
@@ -111,7 +108,7 @@ def _build(provider: EngineProvider, force: bool) -> dict[str, CachedEngine]:
             wait([future])
         except KeyboardInterrupt:
             cancelled.set()
-            tqdm.write("referdino: stopping at the end of this step", file=sys.stderr)
+            say("stopping at the end of this step")
             wait([future])
             raise
         return future.result()

@@ -209,7 +209,7 @@ def _print_problems(summaries: dict[str, Any]) -> None:
         dict.fromkeys(line for summary in summaries.values() for line in summary["problems"])
     )
     if problems:
-        print(f"\n{len(problems)} problems:")
+        print(f"\n{len(problems)} {'problem' if len(problems) == 1 else 'problems'}:")
     for problem in problems[:PROBLEMS_PRINTED]:
         print(f"- {problem}")
     if len(problems) > PROBLEMS_PRINTED:

@@ -5,11 +5,10 @@
 from __future__ import annotations
 
 import signal
-import sys
 from types import FrameType, TracebackType
 from typing import Any
 
-from tqdm import tqdm
+from referdino_core.cli.progress import say
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -41,4 +40,4 @@ class OrderlyStop:
         if self.requested:
             raise KeyboardInterrupt
         self.requested = True
-        tqdm.write("referdino: finishing this frame, then stopping", file=sys.stderr)
+        say("finishing this frame, then stopping")

@@ -16,8 +16,6 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from tqdm import tqdm
-
 from referdino_core.cli import (
     build_engine,
     compare,
@@ -30,6 +28,7 @@ from referdino_core.cli import (
     segment,
 )
 from referdino_core.cli.exit_status import ExitStatus
+from referdino_core.cli.progress import say
 from referdino_core.errors import ReferDINOError
 from referdino_core.media.sources import quiet_opencv
 
@@ -47,12 +46,15 @@ class _OneLineHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         level = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""
-        tqdm.write(f"referdino: {level}{record.getMessage()}", file=sys.stderr)
+        say(f"{level}{record.getMessage()}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program with the given arguments, by default the process's own; returns its exit
     status.
+
+    Raises:
+        KeyboardInterrupt: it was stopped by Ctrl-C.
     """
     arguments = _parser().parse_args(argv)
     quiet_opencv()
@@ -67,9 +69,6 @@ def _run_reporting_errors(arguments: argparse.Namespace) -> int:
         return arguments.run(arguments)
     except ReferDINOError as error:
         return _report(str(error))
-    except KeyboardInterrupt:
-        print("referdino: stopped", file=sys.stderr)
-        return ExitStatus.INTERRUPTED
     except BrokenPipeError:
         # The reader of our output went away; Python must not complain about it at exit either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

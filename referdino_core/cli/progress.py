@@ -14,5 +14,23 @@ _SECONDS_BETWEEN_LINES_OF_A_LOG = 10.0
 
 def progress_bar(**settings: Any) -> tqdm:
     """A tqdm bar on standard error, redrawn rarely where that is no terminal."""
-    interval = 0.1 if sys.stderr.isatty() else _SECONDS_BETWEEN_LINES_OF_A_LOG
-    return tqdm(mininterval=interval, maxinterval=interval, file=sys.stderr, **settings)
+    if sys.stderr.isatty():
+        return tqdm(mininterval=0.1, maxinterval=0.1, file=sys.stderr, **settings)
+    interval = _SECONDS_BETWEEN_LINES_OF_A_LOG
+    return _LoggedBar(mininterval=interval, maxinterval=interval, file=sys.stderr, **settings)
+
+
+class _LoggedBar(tqdm):
+    """A bar that gives every state a line of its own, and none to the beginning."""
+
+    def display(self, msg: str | None = None, pos: int | None = None) -> None:
+        if self.n:
+            print(msg or self, file=self.fp, flush=True)
+
+
+def say(line: str) -> None:
+    """Print a line of the program on standard error, above a progress bar where one is drawn."""
+    if sys.stderr.isatty():
+        tqdm.write(f"referdino: {line}", file=sys.stderr)
+    else:
+        print(f"referdino: {line}", file=sys.stderr, flush=True)

@@ -66,6 +66,27 @@ def add_command(commands: argparse._SubParsersAction, common: argparse.ArgumentP
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    _add_recording_arguments(parser)
+    _add_command_arguments(parser)
+    _add_clock_arguments(parser)
+    add_session_arguments(parser)
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a threshold of the session, such as accept=0.5; may be given several times",
+    )
+    parser.add_argument(
+        "--restart", action="store_true", help="begin anew where a run was interrupted"
+    )
+    parser.add_argument("--no-report", action="store_true", help="write no report.html")
+    add_many_arguments(parser)
+    parser.set_defaults(run=run, refuse=parser.error)
+
+
+def _add_recording_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what is read, what is known about it, and where the results go."""
     parser.add_argument(
         "sources",
         metavar="SOURCE",
@@ -79,7 +100,6 @@ def add_command(commands: argparse._SubParsersAction, common: argparse.ArgumentP
         metavar="DIR",
         help="folder of the run (default: NAME_replay), or of the runs of many recordings",
     )
-    _add_command_arguments(parser)
     parser.add_argument(
         "--topic", metavar="NAME", help="of the images (default: the only one of the recording)"
     )
@@ -94,20 +114,10 @@ def add_command(commands: argparse._SubParsersAction, common: argparse.ArgumentP
         metavar="TRUTH",
         help="topic:NAME, a folder of PNG files, a MeViS-style JSON file, or world:SPLIT:INDEX",
     )
-    parser.add_argument(
-        "--realtime-on",
-        metavar="TIME",
-        help="drop and delay frames as a computer would that takes so long for one: a time such "
-        "as 40ms, or a table of measured seconds (JSON, CSV, or the timing.jsonl of a run)",
-    )
-    add_session_arguments(parser)
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="a threshold of the session, such as accept=0.5; may be given several times",
-    )
+
+
+def _add_clock_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add when frames come, and when they are answered."""
     parser.add_argument(
         "--frame-rate",
         type=float,
@@ -115,11 +125,12 @@ def add_command(commands: argparse._SubParsersAction, common: argparse.ArgumentP
         help="frames per second of an image folder (default: 25), or instead of a video's own",
     )
     parser.add_argument(
-        "--restart", action="store_true", help="begin anew where a run was interrupted"
+        "--realtime-on",
+        metavar="TIME",
+        help="drop and delay frames as a computer would that takes so long for one: a time with "
+        "its unit, such as 40ms, or a table of measured seconds (JSON, CSV, or the timing.jsonl "
+        "of a run)",
     )
-    parser.add_argument("--no-report", action="store_true", help="write no report.html")
-    add_many_arguments(parser)
-    parser.set_defaults(run=run, refuse=parser.error)
 
 
 def _add_command_arguments(parser: argparse.ArgumentParser) -> None:
@@ -218,7 +229,7 @@ def _meaning(argument: str) -> tuple[str, tuple[int, ...]]:
     """A sentence and ids of objects."""
     text, _, numbers = argument.rpartition("=")
     ids = numbers.split(",") if numbers.strip() else []
-    if not text or not all(one.strip().isdecimal() and int(one) for one in ids):
+    if not text or not all(one.strip().isdecimal() for one in ids):
         raise argparse.ArgumentTypeError(f"{argument!r} is not a sentence, '=' and ids such as 2,3")
     return text, tuple(int(one) for one in ids)
 
@@ -242,11 +253,14 @@ def _settings(changes: list[str]) -> SessionSettings:
 
 def print_outcome(run_folder: RunFolder) -> None:
     """Print what a run came to: its scores where there are any, and what was wrong."""
+    from referdino_core.replay.progress import counted
+
     summary = run_folder.summary
     frames = summary["frames"]
     print(
-        f"{frames['read']} frames: {frames['answered']} answered, {frames['dropped']} dropped, "
-        f"{frames['failed']} failed ({summary['model']['name']}, {summary['runtime']})"
+        f"{counted(frames['read'], 'frame')}: {frames['answered']} answered, "
+        f"{frames['dropped']} dropped, {frames['failed']} failed "
+        f"({summary['model']['name']}, {summary['runtime']})"
     )
     scores = summary["scores"]
     if scores is not None:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from pathlib import Path
 
 from referdino_core.cli.exit_status import ExitStatus
@@ -15,6 +16,9 @@ and video, which opens in any browser and needs no network."""
 _EPILOG = """examples:
   referdino report hall_referdino
   referdino report runs/monday runs/tuesday"""
+
+
+_logger = logging.getLogger("referdino.report")
 
 
 def add_command(commands: argparse._SubParsersAction, common: argparse.ArgumentParser) -> None:
@@ -39,8 +43,13 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         ReferDINOError: a folder holds no complete run, or its page cannot be written.
     """
+    from referdino_core.replay.run_folder import RunFolder
     from referdino_core.report import write_report
 
     for folder in arguments.runs:
         print(write_report(folder))
+        if RunFolder(folder).is_being_replaced:
+            _logger.warning(
+                "The page is of the complete run in %s; a later one there is unfinished.", folder
+            )
     return ExitStatus.DONE

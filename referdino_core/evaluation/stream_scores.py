@@ -58,6 +58,7 @@ class FrameScore:
         centre_error: pixels between the centres of the answered and the true box; None where the
             target is absent or no box was answered.
         overlap_with_other: id of another object that takes most of the mask, None where none does.
+        answered: whether the mask has pixels that are judged.
     """
 
     present: bool
@@ -65,10 +66,11 @@ class FrameScore:
     boundary: float | None
     centre_error: float | None
     overlap_with_other: int | None
+    answered: bool = True
 
 
-def score_frame(target: Answered, truth: FrameTruth, objects: Collection[int]) -> FrameScore:
-    """Compare an answer with the truth of its frame.
+def score_frame(target: Answered, truth: FrameTruth, objects: Collection[int]) -> FrameScore | None:
+    """Compare an answer with the truth of its frame; None where not a single pixel is judged.
 
     Args:
         objects: ids that the command means, merged into one target; none where it is true of
@@ -79,17 +81,21 @@ def score_frame(target: Answered, truth: FrameTruth, objects: Collection[int]) -
     """
     if target.mask.shape != truth.size:
         raise ImageError(f"The mask is {target.mask.shape}, but the truth is {truth.size}.")
+    if truth.void is not None and truth.void.all():
+        return None
     meant = truth.of(objects)
     judged = meant if truth.void is None else meant & ~truth.void
+    answered = target.mask if truth.void is None else target.mask & ~truth.void
     other = other_object(target.mask, truth, objects)
     if np.count_nonzero(judged) < ABSENT_AREA:
-        return FrameScore(False, None, None, None, other)
+        return FrameScore(False, None, None, None, other, bool(answered.any()))
     return FrameScore(
         present=True,
         region=region_similarity(target.mask, meant, truth.void),
         boundary=boundary_accuracy(target.mask, meant, truth.void),
         centre_error=None if target.box is None else centre_distance(target.box, judged),
         overlap_with_other=other,
+        answered=bool(answered.any()),
     )
 
 
@@ -124,11 +130,12 @@ def failure_of(score: FrameScore, seen: bool) -> str | None:
     """What is wrong with an answer, one of `FAILURES`; None where nothing is.
 
     Args:
-        seen: whether a mask was answered.
+        seen: whether a mask was answered; one on pixels that are not judged does not count.
     """
+    answered = seen and score.answered
     if not score.present:
-        return FALSE_ALARM if seen else None
-    if not seen:
+        return FALSE_ALARM if answered else None
+    if not answered:
         return MISSED
     overlap = score.region or 0.0
     if overlap > RIGHT_OVERLAP:

@@ -97,11 +97,7 @@ def open_source(source: str, frame_rate: float | None = None) -> FrameSource:
     Raises:
         SourceError: the source does not exist, holds no video or image, or cannot be opened.
     """
-    if frame_rate is not None and not _is_plausible(frame_rate):
-        raise SourceError(
-            f"A frame rate of {frame_rate} is impossible; give more than 0 and at most "
-            f"{HIGHEST_FRAME_RATE:.0f} frames per second."
-        )
+    check_frame_rate(frame_rate)
     path = Path(source)
     if path.is_dir():
         return ImageFiles(images_in(path), str(path), frame_rate or DEFAULT_FRAME_RATE)
@@ -119,6 +115,15 @@ def open_source(source: str, frame_rate: float | None = None) -> FrameSource:
         f"{source} does not exist; give a video file, a folder of images, or a camera index "
         "such as 0."
     )
+
+
+def check_frame_rate(frame_rate: float | None) -> None:
+    """Raise SourceError for frames per second that cannot be; None stands for none given."""
+    if frame_rate is not None and not _is_plausible(frame_rate):
+        raise SourceError(
+            f"A frame rate of {frame_rate} is impossible; give more than 0 and at most "
+            f"{HIGHEST_FRAME_RATE:.0f} frames per second."
+        )
 
 
 def quiet_opencv() -> None:

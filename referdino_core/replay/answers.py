@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,7 +38,7 @@ class Answers:
         self._session = session
         self._run = run
         self._records = run.recorded()
-        self._record: dict[str, Any] | None = None
+        self._recorded: _Recorded | None = None
         self._begun = 0
 
     def begin_frame(self) -> None:
@@ -46,15 +47,19 @@ class Answers:
         Raises:
             SourceError: the journal is damaged.
         """
-        self._record = next(self._records) if self._begun < self._run.frames_done else None
+        is_recorded = self._begun < self._run.frames_done
+        self._recorded = self._read(next(self._records)) if is_recorded else None
+        self._begun += 1
+
+    def end_frame(self) -> None:
+        """Let the session go on where an earlier attempt ended, once its frames are behind us."""
         if self._begun == self._run.frames_done and self._run.remembered is not None:
             self._session.restore(self._run.remembered)
-        self._begun += 1
 
     @property
     def is_recorded(self) -> bool:
         """Whether the present frame was done in an earlier attempt."""
-        return self._record is not None
+        return self._recorded is not None
 
     def answer(self, pixels: np.ndarray, seconds: float | None) -> Targets:
         """The targets of the present frame, one per running command.
@@ -65,10 +70,10 @@ class Answers:
         Raises:
             AnswerFailed: there is no answer.
         """
-        if self._record is not None:
-            if self._record["error"]:
-                raise AnswerFailed(self._record["error"])
-            return tuple(target_from_record(one, one["command"]) for one in self._record["targets"])
+        if self._recorded is not None:
+            if self._recorded.error:
+                raise AnswerFailed(self._recorded.error)
+            return self._recorded.targets
         try:
             return self._session.step(pixels, seconds)
         except ReferDINOError as error:
@@ -76,6 +81,21 @@ class Answers:
         except Exception as error:  # as in the node: one bad frame must not end a long run
             reason = " ".join(str(error).split())
             raise AnswerFailed(f"{type(error).__name__}: {reason}") from error
+
+    def _read(self, record: dict[str, Any]) -> _Recorded:
+        try:
+            targets = [target_from_record(one, one["command"]) for one in record["targets"]]
+            return _Recorded(record["error"], tuple(targets))
+        except (ReferDINOError, LookupError, TypeError, ValueError) as error:
+            raise self._run.damaged(f"frame {self._begun}, {error}") from error
+
+
+@dataclass(frozen=True)
+class _Recorded:
+    """What the journal says of a frame: why it failed, or what was answered or believed."""
+
+    error: str | None
+    targets: Targets
 
 
 class Belief:

@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
 import math
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import cycle
@@ -15,6 +17,12 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from referdino_core.errors import SourceError
 from referdino_core.replay.recording import NANOSECONDS
+
+_UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6}
+_TIME = re.compile(r"(?P<number>\d+\.?\d*|\.\d+)\s*(?P<unit>s|ms|us)")
+_LONGEST_LIKELY = 5.0  # seconds; more in a table are probably milliseconds
+
+_logger = logging.getLogger("referdino.replay")
 
 
 class Arriving(Protocol):
@@ -125,26 +133,35 @@ def read_clock(text: str) -> AsLive:
     """The clock that --realtime-on means.
 
     Args:
-        text: seconds for every frame, such as "40ms" or "0.04s"; or the path of a table: JSON (a
-            list of seconds), JSON lines (such as a run's timing.jsonl) or CSV (seconds in the
-            column "seconds", else in the last one).
+        text: a time for every frame with its unit (s, ms, us), such as "40ms" or "0.04s"; or the
+            path of a table: JSON (a list of seconds), JSON lines (such as a run's timing.jsonl) or
+            CSV (seconds in the column "seconds", else in the last one).
 
     Raises:
         SourceError: it is neither, or the table is empty or damaged.
     """
     path = Path(text).expanduser()
     if path.is_file():
-        return AsLive(_nanoseconds(_read_table(path), str(path)), path.name)
-    number, factor = text.removesuffix("s"), 1.0
-    if number.endswith("m") and text.endswith("s"):
-        number, factor = number.removesuffix("m"), 1e-3
-    try:
-        return AsLive(_nanoseconds([float(number) * factor], text), text)
-    except ValueError:
+        seconds = _read_table(path)
+        clock = AsLive(_nanoseconds(seconds, str(path)), path.name)
+        _warn_of_units(seconds, path)
+        return clock
+    time = _TIME.fullmatch(text.strip())
+    if time is None:
         raise SourceError(
-            f"--realtime-on {text} is neither a time such as 40ms nor a table that exists "
-            "(JSON, JSON lines or CSV with the seconds of each frame)."
-        ) from None
+            f"--realtime-on {text} is neither a time with its unit (s, ms, us) such as 40ms nor a "
+            "table that exists (JSON, JSON lines or CSV with the seconds of each frame)."
+        )
+    return AsLive(_nanoseconds([float(time["number"]) * _UNITS[time["unit"]]], text), text)
+
+
+def _warn_of_units(seconds: list[float], path: Path) -> None:
+    slow = [value for value in seconds if value > _LONGEST_LIKELY]
+    if slow:
+        _logger.warning(
+            "%s: %d of %d latencies are above %g s, up to %g s; a table holds seconds.",
+            path, len(slow), len(seconds), _LONGEST_LIKELY, max(slow),
+        )  # fmt: skip
 
 
 def _nanoseconds(seconds: list[float], origin: str) -> tuple[int, ...]:

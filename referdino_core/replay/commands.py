@@ -4,19 +4,21 @@
 
 from __future__ import annotations
 
-import math
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from referdino_core.errors import CommandError, SourceError
+from referdino_core.network.tokenizer import caption
 from referdino_core.replay.recording import NANOSECONDS
 from referdino_core.session import Session
+from referdino_core.session.session import SINGLE_COMMAND
 
 _FIELDS = ("at", "text", "id", "objects")
+_LATEST = 1e6  # seconds; later is a slip of the keyboard
 _REPLACEMENT_CHARACTER = "\ufffd"
 
 
@@ -105,8 +107,8 @@ def _change(entry: Any) -> CommandChange:
     if unknown:
         raise ValueError(f"unknown {unknown[0]!r}; known are {', '.join(_FIELDS)}")
     at = entry.get("at")
-    if isinstance(at, bool) or not isinstance(at, int | float) or not math.isfinite(at) or at < 0:
-        raise ValueError(f"at is {at!r}; give seconds from the first frame, 0 or more")
+    if isinstance(at, bool) or not isinstance(at, int | float) or not 0 <= at <= _LATEST:
+        raise ValueError(f"at is {at!r}; give seconds from the first frame, 0 to {_LATEST:,.0f}")
     text = entry.get("text", "")
     if text is not None and not isinstance(text, str):
         raise ValueError(f"text is {text!r}; give a sentence in quotes, or an empty one")
@@ -119,16 +121,46 @@ def _change(entry: Any) -> CommandChange:
 def _objects(value: Any) -> tuple[int, ...] | None:
     if value is None:
         return None
-    if not isinstance(value, list) or not all(type(one) is int and one > 0 for one in value):
+    if not isinstance(value, list) or not all(type(one) is int and one >= 0 for one in value):
         raise ValueError(f"objects is {value!r}; give a list of ids of the truth, such as [1, 2]")
     return tuple(value)
 
 
 def meant(change: CommandChange, meanings: Mapping[str, tuple[int, ...]]) -> CommandChange:
-    """The change with the objects that its sentence means, where it names none itself."""
-    if change.objects is not None or change.text not in meanings:
+    """The change with the objects that its sentence means, where it names none itself.
+
+    Args:
+        meanings: objects by sentence, without white space around it.
+    """
+    text = change.text.strip()
+    if change.objects is not None or text not in meanings:
         return change
-    return replace(change, objects=meanings[change.text])
+    return replace(change, objects=meanings[text])
+
+
+def check_sentences(
+    changes: Sequence[CommandChange], check: Callable[[str], object] = caption
+) -> None:
+    """See that every sentence can be used, as far as that is known without an image.
+
+    Args:
+        check: raises CommandError where a sentence cannot be used.
+
+    Raises:
+        SourceError: one cannot be used, or there is none.
+    """
+    sentences = [change.text for change in changes if change.text.strip()]
+    if changes and not sentences:
+        raise SourceError("The commands hold no sentence; give one, such as 'the red mug'.")
+    for sentence in sentences:
+        try:
+            check(sentence)
+        except CommandError as error:
+            raise SourceError(f"The command {_short(sentence)} cannot be used: {error}") from error
+
+
+def _short(sentence: str) -> str:
+    return repr(sentence if len(sentence) <= 80 else f"{sentence[:80]}…")
 
 
 @dataclass
@@ -153,7 +185,7 @@ class CommandLog:
 
     Args:
         changes: those that are known before the first frame.
-        meanings: ids of the truth by sentence, for those that come later.
+        meanings: ids of the truth by sentence, for those that come later; see `meant`.
     """
 
     def __init__(
@@ -165,8 +197,27 @@ class CommandLog:
         self._meanings = meanings
         self._due: deque[tuple[int, CommandChange]] = deque()
         self._start: int | None = None
+        self._refused: list[str] = []
         self.given: list[GivenCommand] = []
-        self.problems: list[str] = []
+
+    @property
+    def problems(self) -> list[str]:
+        """What was refused, was never asked for, or is said of no command, a line each."""
+        problems = list(self._refused)
+        late = [change for _, change in self._due if change.text.strip()] if self._known else []
+        problems += [
+            f"The command {_short(change.text)} was never given: the recording ends before "
+            f"{change.at:g} s."
+            for change in late
+        ]
+        if not self.given:
+            problems.append("No command was given, so nothing was searched for.")
+        texts = {one.text.strip() for one in self.given} | {one.text.strip() for one in late}
+        return problems + [
+            f"--means {_short(text)} is the sentence of no command."
+            for text in self._meanings
+            if text not in texts
+        ]
 
     def begin(self, arrival: int) -> None:
         """Note when the first frame arrived, in integer nanoseconds."""
@@ -188,15 +239,14 @@ class CommandLog:
         while self._due and self._due[0][0] <= time:
             when, change = self._due.popleft()
             seconds = self.seconds(when)
-            before = session.commands
             try:
                 change.apply(session)
             except CommandError as error:
-                self.problems.append(
-                    f"The command {change.text[:80]!r} at {seconds:.3f} s was refused: {error}"
+                self._refused.append(
+                    f"The command {_short(change.text)} at {seconds:.3f} s was refused: {error}"
                 )
                 continue
-            begun += self._note(before, session.commands, change, seconds)
+            begun += self._note(session.commands, change, seconds)
         return begun
 
     def place_of(self, command_id: str, text: str) -> int:
@@ -216,15 +266,19 @@ class CommandLog:
         return max(0, time - (self._start or 0)) / NANOSECONDS
 
     def _note(
-        self, before: dict[str, str], after: dict[str, str], change: CommandChange, seconds: float
+        self, after: dict[str, str], change: CommandChange, seconds: float
     ) -> list[GivenCommand]:
+        """Note what ended and began, where `after` runs now; other objects make another command."""
+        changed = change.command_id or SINGLE_COMMAND
         for one in self.running():
-            if after.get(one.command_id) != one.text:
+            means_others = one.command_id == changed and change.objects not in (None, one.objects)
+            if after.get(one.command_id) != one.text or means_others:
                 one.until = seconds
+        running = {one.command_id for one in self.running()}
         begun = [
             GivenCommand(key, text, change.objects, seconds)
             for key, text in after.items()
-            if before.get(key) != text
+            if key not in running
         ]
         self.given += begun
         return begun

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from referdino_core.cli.program import main as referdino
+from referdino_core.cli import main as referdino
 from referdino_core.errors import ReferDINOError
 from referdino_core.replay.message_types import message_types
 from referdino_core.world import Clip, WorldRenderer, WorldSettings

@@ -44,3 +44,8 @@ class ReplayJob:
     frame_rate: float | None = None
     model: ModelChoice = field(default_factory=ModelChoice)
     restart: bool = False
+
+    @property
+    def objects_by_sentence(self) -> dict[str, tuple[int, ...]]:
+        """The meanings, by sentence without white space around it."""
+        return {sentence.strip(): objects for sentence, objects in self.meanings}

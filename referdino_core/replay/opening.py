@@ -11,9 +11,16 @@ from itertools import chain
 from referdino_core.errors import SourceError
 from referdino_core.evaluation.truth import Truth, open_truth
 from referdino_core.evaluation.truth.opening import TOPIC
+from referdino_core.media.sources import check_frame_rate
 from referdino_core.replay.bag import is_bag
 from referdino_core.replay.bag_recording import BagRecording
-from referdino_core.replay.commands import CommandChange, from_sentences, meant, read_commands
+from referdino_core.replay.commands import (
+    CommandChange,
+    check_sentences,
+    from_sentences,
+    meant,
+    read_commands,
+)
 from referdino_core.replay.job import ReplayJob
 from referdino_core.replay.media_recording import MediaRecording
 from referdino_core.replay.recording import Event, RecordedFrame, Recording, frame_rate_of
@@ -26,7 +33,7 @@ def changes_of(job: ReplayJob) -> tuple[CommandChange, ...]:
     """The commands that are known before the first frame.
 
     Raises:
-        SourceError: they are given in several ways, or the file cannot be used.
+        SourceError: they are given in several ways, or the file or a sentence cannot be used.
     """
     ways = [bool(job.sentences), job.command_file is not None, job.command_topic is not None]
     if sum(ways) > 1:
@@ -36,7 +43,8 @@ def changes_of(job: ReplayJob) -> tuple[CommandChange, ...]:
         if job.command_file is None
         else read_commands(job.command_file)
     )
-    return tuple(meant(change, dict(job.meanings)) for change in given)
+    check_sentences(given)
+    return tuple(meant(change, job.objects_by_sentence) for change in given)
 
 
 def open_recording(job: ReplayJob) -> Recording:
@@ -45,6 +53,7 @@ def open_recording(job: ReplayJob) -> Recording:
     Raises:
         SourceError: it cannot be read, or lacks a topic.
     """
+    check_frame_rate(job.frame_rate)
     if not job.source.exists():
         raise SourceError(
             f"{job.source} does not exist; give a rosbag2 recording, a video file or a folder of "

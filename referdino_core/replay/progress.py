@@ -10,6 +10,11 @@ from dataclasses import dataclass
 from referdino_core.errors import ReferDINOError
 
 
+def counted(number: int, thing: str) -> str:
+    """The number with the word for what it counts, such as "1 frame" and "2 frames"."""
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
 class RunInterrupted(ReferDINOError):
     """A run was asked to stop; it goes on when the same is asked for again."""
 

@@ -17,11 +17,13 @@ import numpy as np
 from referdino_core.errors import ReferDINOError, SourceError
 from referdino_core.evaluation.latency import latency_percentiles
 from referdino_core.evaluation.stream_scores import FrameScore
-from referdino_core.evaluation.truth import Truth
+from referdino_core.evaluation.truth import FrameTruth, Truth
 from referdino_core.media.frame_records import target_record
+from referdino_core.media.partial_file import OutputError
 from referdino_core.replay.answers import Answers, Belief, Targets
 from referdino_core.replay.clocks import Scheduled
-from referdino_core.replay.commands import CommandLog
+from referdino_core.replay.commands import CommandLog, check_sentences
+from referdino_core.replay.held_folder import HeldFolder, check_apart
 from referdino_core.replay.job import ReplayJob
 from referdino_core.replay.opening import (
     changes_of,
@@ -30,7 +32,7 @@ from referdino_core.replay.opening import (
     with_frame_rate,
 )
 from referdino_core.replay.overlay_track import OverlayTrack
-from referdino_core.replay.progress import RunInterrupted, RunWatch
+from referdino_core.replay.progress import RunInterrupted, RunWatch, counted
 from referdino_core.replay.recording import (
     RecordedCommand,
     RecordedFrame,
@@ -68,8 +70,10 @@ def replay(
         ReferDINOError: source, commands, truth, model or folder cannot be used.
     """
     watch = watch or RunWatch()
+    check_apart(job.out, job.source)
     changes = changes_of(job)
     with ExitStack() as stack:
+        stack.enter_context(HeldFolder(job.out))
         recording = stack.enter_context(open_recording(job))
         if not changes and recording.command_topic is None:
             raise SourceError(
@@ -80,20 +84,23 @@ def replay(
         scorer = RunScorer(truth)
         scorer.check(changes)
         loaded = loaded or load(job.model)
+        check_sentences(changes, loaded.session.tokenizer.encode)
         loaded.session.restore(NOTHING)
         unfinished = UnfinishedRun(job.out, identity_of(job, loaded, changes), job.restart)
         stack.callback(unfinished.close)
-        run = _Run(
-            job, recording, CommandLog(changes, dict(job.meanings)), scorer, loaded, unfinished
-        )
+        log = CommandLog(changes, job.objects_by_sentence)
+        run = _Run(job, recording, log, scorer, loaded, unfinished)
         try:
             run.go(watch)
+            if truth is not None:
+                truth.close()
+            run.complete(truth)
+        except OutputError as error:
+            run.discard()
+            raise OutputError(f"{error} {unfinished.outlook}") from error
         except BaseException:
             run.discard()
             raise
-        if truth is not None:
-            truth.close()
-        run.complete(truth)
     return job.out
 
 
@@ -123,6 +130,7 @@ class _Run:
         self._read = self._answered = self._dropped = self._failed = 0
         self._first_failure = ""
         self._size: tuple[int, int] | None = None
+        self._latest_size: tuple[int, int] | None = None
         self._first: RecordedFrame | None = None
         self._latest: RecordedFrame | None = None
         self._delays = array("d")
@@ -139,6 +147,7 @@ class _Run:
         for scheduled in self._job.clock.schedule(self._frames()):
             self._answers.begin_frame()
             self._take(scheduled, ended)
+            self._answers.end_frame()
             self._read += 1
             watch.on_frame(self._read)
             stopping = watch.stop_requested()
@@ -148,7 +157,8 @@ class _Run:
                 self._unfinished.save(self._read, self._loaded.session.snapshot())
             if stopping:
                 raise RunInterrupted(
-                    f"Stopped after {self._read} frames; the same command goes on from there."
+                    f"Stopped after {counted(self._read, 'frame')}; the same command goes on from "
+                    "there."
                 )
             ended = time.perf_counter()
         if self._size is None:
@@ -183,15 +193,12 @@ class _Run:
     def _take(self, scheduled: Scheduled[RecordedFrame], since: float) -> None:
         """Answer or drop one frame, and write what came of it; `since`: when work on it began."""
         frame = scheduled.frame
-        # An answer counts from when it is there, not from when its image was taken.
-        seconds = self._log.seconds(
-            frame.arrival if scheduled.answered is None else scheduled.answered
-        )
         if scheduled.taken is not None:
             self._scorer.begin(self._log.apply(self._loaded.session, scheduled.taken))
         try:
             pixels = frame.pixels()
             self._size = self._size or pixels.shape[:2]
+            self._latest_size = pixels.shape[:2]
             read = time.perf_counter()
             targets = self._targets(scheduled, pixels)
         except ReferDINOError as error:
@@ -202,12 +209,12 @@ class _Run:
         if scheduled.answered is not None:
             header = frame.header or self._results.header(frame.stamp)
             self._results.write(scheduled.answered, header, picture, targets)
-        dropped = scheduled.taken is None
-        scores = self._scorer.add(frame.index, frame.stamp, seconds, dropped, targets)
-        places = [self._log.place_of(one.command_id, one.command) for one in targets]
-        self._write(_record(scheduled, self._delay(scheduled), None, targets, places, scores))
+        truth = self._scorer.truth_of(frame, self._latest_size)
+        # An answer counts from when it is there, not from when its image was taken.
+        there = frame.arrival if scheduled.answered is None else scheduled.answered
+        self._write(scheduled, there, self._delay(scheduled), None, targets, truth)
         self._count(scheduled)
-        if not dropped and not self._answers.is_recorded:
+        if scheduled.taken is not None and not self._answers.is_recorded:
             took = {"read": read - since, "infer": inferred - read}
             took["write"] = time.perf_counter() - inferred
             self._unfinished.write_timing({"index": frame.index, "seconds": took})
@@ -222,14 +229,33 @@ class _Run:
         return targets
 
     def _fail(self, scheduled: Scheduled[RecordedFrame], reason: str) -> None:
+        """Write that a frame cannot be answered; what is believed meanwhile is scored."""
+        frame = scheduled.frame
         self._failed += 1
-        self._first_failure = self._first_failure or f"frame {scheduled.frame.index}: {reason}"
+        self._first_failure = self._first_failure or f"frame {frame.index}: {reason}"
         self._overlay.repeat()
-        self._write(_record(scheduled, None, reason, (), (), ()))
+        truth = self._scorer.truth_of(frame, self._latest_size)
+        size = self._latest_size or (None if truth is None else truth.size)
+        believed: Targets = ()
+        if size is not None:
+            believed = self._belief.at(frame.arrival, self._log.running(), size)
+        self._write(scheduled, frame.arrival, None, reason, believed, truth)
 
-    def _write(self, record: dict[str, Any]) -> None:
+    def _write(
+        self,
+        scheduled: Scheduled[RecordedFrame],
+        there: int,
+        delay: float | None,
+        error: str | None,
+        targets: Targets,
+        truth: FrameTruth | None,
+    ) -> None:
+        """Score targets that are there at a time (nanoseconds), and note all in the journal."""
+        dropped = scheduled.taken is None
+        scores = self._scorer.add(truth, self._log.seconds(there), dropped, targets)
+        places = [self._log.place_of(one.command_id, one.command) for one in targets]
         if not self._answers.is_recorded:
-            self._unfinished.write_frame(record)
+            self._unfinished.write_frame(_record(scheduled, delay, error, targets, places, scores))
 
     def _count(self, scheduled: Scheduled[RecordedFrame]) -> None:
         delay = self._delay(scheduled)
@@ -248,8 +274,12 @@ class _Run:
         problems = [*self._recording.problems, *self._log.problems]
         if self._failed:
             problems.append(
-                f"{self._failed} frames could not be answered; the first: {self._first_failure}"
+                f"{counted(self._failed, 'frame')} could not be answered; "
+                f"the first: {self._first_failure}"
             )
+        resets, reason = self._loaded.session.reset_count, self._loaded.session.first_reset
+        if resets:
+            problems.append(f"Memories were reset {counted(resets, 'time')}; the first: {reason}.")
         return [*problems, *self._scorer.problems, *(truth.problems if truth else [])]
 
     def _summary(self, truth: Truth | None) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,11 @@ class RunFolder:
         return {keys[one["given"]]: one for one in scores["commands"]} if scores else {}
 
     @property
+    def is_being_replaced(self) -> bool:
+        """Whether a later run in the same folder was begun and is not complete."""
+        return growing_path(self.path / FRAMES_NAME).exists()
+
+    @property
     def results(self) -> Path:
         """The bag of results."""
         return self.path / RESULTS_NAME
@@ -95,9 +101,17 @@ class RunFolder:
         """The lines of `frames.jsonl`, one after the other.
 
         Raises:
-            SourceError: a line is damaged.
+            SourceError: a line is damaged, or there are not as many as the summary says.
         """
-        return read_lines(self.path / FRAMES_NAME)
+        path, count = self.path / FRAMES_NAME, 0
+        for frame in read_lines(path):
+            count += 1
+            yield frame
+        expected = self.summary["frames"]["read"]
+        if count != expected:
+            raise SourceError(
+                f"{path} has {count} lines for {expected} frames; it is damaged, replay again."
+            )
 
     def timing(self) -> Iterator[dict[str, Any]]:
         """The lines of `timing.jsonl`, one after the other.
@@ -171,12 +185,22 @@ class LineWriter:
             raise OutputError(f"{self.path} cannot be written: {error.strerror}.") from error
 
     def close(self) -> None:
-        """Close the file under its hidden name."""
-        self._file.close()
+        """Close the file under its hidden name; what was not settled may be lost."""
+        with suppress(OSError):
+            self._file.close()
 
 
 def write_summary(folder: Path, summary: Mapping[str, Any]) -> None:
     """Write `summary.json`, whole or not at all.
+
+    Raises:
+        OutputError: the disk does not take it.
+    """
+    growing_summary(folder, summary).commit()
+
+
+def growing_summary(folder: Path, summary: Mapping[str, Any]) -> PartialFile:
+    """Write `summary.json` under its hidden name.
 
     Raises:
         OutputError: the disk does not take it.
@@ -187,7 +211,7 @@ def write_summary(folder: Path, summary: Mapping[str, Any]) -> None:
         file.growing_path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise OutputError(f"{file.path} cannot be written: {error.strerror}.") from error
-    file.commit()
+    return file
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:

@@ -15,8 +15,9 @@ from referdino_core.evaluation.stream_scores import (
     overall_scores,
     score_frame,
 )
-from referdino_core.evaluation.truth.base import Truth
+from referdino_core.evaluation.truth.base import FrameTruth, Truth
 from referdino_core.replay.commands import CommandChange, GivenCommand
+from referdino_core.replay.recording import RecordedFrame
 
 if TYPE_CHECKING:
     from referdino_core.session import Target
@@ -25,14 +26,20 @@ if TYPE_CHECKING:
 class RunScorer:
     """Scores every command of a run.
 
-    Attributes:
-        problems: commands whose objects nobody knows, a line each.
+    Args:
+        truth: None where there is none.
     """
 
     def __init__(self, truth: Truth | None) -> None:
         self._truth = truth
         self._scored: list[tuple[GivenCommand, tuple[int, ...] | None, StreamScorer]] = []
-        self.problems: list[str] = []
+        self._unknown: dict[str, None] = {}
+
+    @property
+    def problems(self) -> list[str]:
+        """Frames without truth, and commands whose objects nobody knows, a line each."""
+        gaps = [] if self._truth is None else self._truth.gaps
+        return [*gaps, *self._unknown]
 
     def check(self, changes: Iterable[CommandChange]) -> None:
         """Look ahead whether the objects of commands are known.
@@ -51,29 +58,26 @@ class RunScorer:
             scorer = StreamScorer(command.command_id, command.text, command.at)
             self._scored.append((command, self._objects(command), scorer))
 
+    def truth_of(self, frame: RecordedFrame, size: tuple[int, int] | None) -> FrameTruth | None:
+        """Truth of a frame, asked for once; `size`: see `Truth.for_image`."""
+        return (
+            None if self._truth is None else self._truth.for_image(frame.index, frame.stamp, size)
+        )
+
     def add(
-        self,
-        index: int,
-        stamp: int,
-        seconds: float,
-        dropped: bool,
-        targets: Sequence[Target],
+        self, truth: FrameTruth | None, seconds: float, dropped: bool, targets: Sequence[Target]
     ) -> list[FrameScore | None]:
         """Score one frame.
 
         Args:
-            index, stamp: of the frame, for the truth.
+            truth: of the frame, in the size of the targets' masks.
             seconds: from the first frame to when the targets were there, or believed.
-            dropped: whether the targets are an earlier frame's answer.
+            dropped: whether the clock dropped the frame.
             targets: one per running command.
 
         Returns:
             One score per target, None where there is no truth.
         """
-        truth = None
-        if targets and self._truth is not None:
-            height, width = targets[0].mask.shape
-            truth = self._truth.for_image(index, stamp, (height, width))
         scores: list[FrameScore | None] = []
         for target in targets:
             objects, scorer = self._of(target)
@@ -113,7 +117,5 @@ class RunScorer:
         try:
             return self._truth.resolve(command.text, command.objects)
         except SourceError as error:
-            problem = f"{command.text!r} is not scored: {error}"
-            if problem not in self.problems:
-                self.problems.append(problem)
+            self._unknown[f"{command.text!r} is not scored: {error}"] = None
             return None

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,11 +26,13 @@ _WAITING = 64
 class TopicTruth(Truth):
     """Label images (0 background, each object its number) of a topic; eight or sixteen bits.
 
-    Frames are asked for in the order of their stamps, more or less: the topic is read along.
+    The topic is read along with the frames, whose stamps may jump back. Where a stamp comes again,
+    its label images belong to its frames in their order; that nothing else tells them apart matters
+    only where one of them was lost.
     """
 
     def __init__(self, path: Path, topic: str) -> None:
-        """Open the topic, and look through it once for the objects there are.
+        """Open the topic, and look through it once for stamps and objects.
 
         Raises:
             SourceError: the recording has no such topic, or it holds no label images.
@@ -37,16 +40,14 @@ class TopicTruth(Truth):
         super().__init__(f"label images on {topic}")
         self._bag = Bag(path)
         self._topic = topic
-        types = {one.type_name for one in self._bag.channels if one.topic == topic}
-        if types != {_IMAGE_TYPE}:
+        self._places: dict[int, deque[int]] = {}
+        try:
+            self._objects = self._look_through(path)
+        except SourceError:
             self._bag.close()
-            found = f"its type is {', '.join(sorted(types))}" if types else "there is none"
-            raise SourceError(f"{topic} of {path} must be a topic of {_IMAGE_TYPE}; {found}.")
-        found_objects: set[int] = set()
-        for _, labels in self._images(noting=True):
-            found_objects.update(np.unique(labels).tolist())
-        self._objects = tuple(sorted(found_objects - {0}))
-        self._coming: Iterator[tuple[int, np.ndarray]] | None = self._images(noting=False)
+            raise
+        self._coming: Iterator[tuple[int, np.ndarray]] = self._images(noting=False)
+        self._next_place = 0
         self._read: dict[int, np.ndarray] = {}
 
     @property
@@ -56,8 +57,10 @@ class TopicTruth(Truth):
 
     def at(self, index: int, stamp: int) -> FrameTruth | None:
         """Truth of the frame with that stamp; None where the topic has none."""
-        self._read_up_to(stamp)
-        labels = self._read.pop(stamp, None)
+        places = self._places.get(stamp)
+        if not places:
+            return None
+        labels = self._labels_at(places.popleft())
         if labels is None:
             return None
         return FrameTruth(
@@ -65,22 +68,45 @@ class TopicTruth(Truth):
         )
 
     def close(self) -> None:
-        """Release the recording."""
-        self._coming = None
+        """Note the label images that no frame asked for, and release the recording."""
+        for stamp, places in self._places.items():
+            seconds, nanoseconds = divmod(stamp, NANOSECONDS)
+            for _ in places:
+                self.note(
+                    "a label image has the stamp of no frame", f"{seconds}.{nanoseconds:09} s"
+                )
+        self._places.clear()
+        self._coming = iter(())
         self._read.clear()
         self._bag.close()
 
-    def _read_up_to(self, stamp: int) -> None:
-        while self._coming is not None and stamp not in self._read:
-            if self._read and max(self._read) > stamp:
-                break
+    def _look_through(self, path: Path) -> tuple[int, ...]:
+        """Note the place of every image by its stamp; returns the objects of all."""
+        types = {one.type_name for one in self._bag.channels if one.topic == self._topic}
+        if types != {_IMAGE_TYPE}:
+            found = f"its type is {', '.join(sorted(types))}" if types else "there is none"
+            raise SourceError(f"{self._topic} of {path} must be a topic of {_IMAGE_TYPE}; {found}.")
+        objects: set[int] = set()
+        place = -1
+        for place, (stamp, labels) in enumerate(self._images(noting=True)):
+            self._places.setdefault(stamp, deque()).append(place)
+            objects.update(np.unique(labels).tolist())
+        if place < 0:
+            found = self.problems[0] if self.problems else "it has not a single message"
+            raise SourceError(f"{self._topic} of {path} holds no label images; {found}.")
+        return tuple(sorted(objects - {0}))
+
+    def _labels_at(self, place: int) -> np.ndarray | None:
+        """The image at a place on the topic; None where it was passed too long ago."""
+        while self._next_place <= place:
             following = next(self._coming, None)
             if following is None:
-                self._coming = None
-                break
-            self._read[following[0]] = following[1]
-            while len(self._read) > _WAITING:
-                self._read.pop(min(self._read))
+                return None
+            self._read[self._next_place] = following[1]
+            self._next_place += 1
+            if len(self._read) > _WAITING:
+                del self._read[min(self._read)]
+        return self._read.pop(place, None)
 
     def _images(self, noting: bool) -> Iterator[tuple[int, np.ndarray]]:
         """Stamps (nanoseconds) and labels (H, W)."""
@@ -89,10 +115,12 @@ class TopicTruth(Truth):
                 message = message_types().deserialize_cdr(raw.data, _IMAGE_TYPE)
                 stamp = message.header.stamp
                 time = stamp.sec * NANOSECONDS + stamp.nanosec
-                yield time, _labels(message)
+                labels = _labels(message)
             except Exception as error:  # rosbags, NumPy and struct have errors of their own
                 if noting:
                     self.note("a label image cannot be read", " ".join(str(error).split()))
+            else:
+                yield time, labels
 
 
 def _labels(message: Any) -> np.ndarray:

@@ -8,6 +8,7 @@ of it counts, and what the session remembered then; what follows is cut off and 
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
@@ -16,17 +17,20 @@ from typing import Any
 
 from referdino_core.errors import SourceError
 from referdino_core.media.partial_file import OutputError, PartialFile, growing_path
+from referdino_core.replay.progress import counted
 from referdino_core.replay.run_folder import (
     FRAMES_NAME,
     SUMMARY_NAME,
     TIMING_NAME,
     LineWriter,
+    growing_summary,
     read_lines,
-    write_summary,
 )
 
 SNAPSHOT_NAME = ".snapshot.pt"
 FRAMES_BETWEEN_SNAPSHOTS = 100
+
+_logger = logging.getLogger("referdino.replay")
 
 
 class UnfinishedRun:
@@ -34,6 +38,7 @@ class UnfinishedRun:
 
     Attributes:
         frames_done: frames whose records an earlier attempt left.
+        frames_kept: frames that need not be answered again when the run goes on.
         remembered: the session's snapshot after those; None where there are none.
     """
 
@@ -55,6 +60,7 @@ class UnfinishedRun:
         if snapshot is not None:
             self._check(snapshot["identity"])
         self.frames_done: int = snapshot["frames"] if snapshot else 0
+        self.frames_kept = self.frames_done
         self.remembered: dict[str, Any] | None = snapshot["session"] if snapshot else None
         if snapshot is None:
             self._snapshot_path.unlink(missing_ok=True)
@@ -67,7 +73,30 @@ class UnfinishedRun:
         Raises:
             SourceError: a record is damaged.
         """
-        return islice(read_lines(growing_path(self.folder / FRAMES_NAME)), self.frames_done)
+        count, path = 0, growing_path(self.folder / FRAMES_NAME)
+        try:
+            for record in islice(read_lines(path), self.frames_done):
+                count += 1
+                yield record
+        except SourceError as error:
+            raise self.damaged(str(error)) from error
+        if count < self.frames_done:
+            raise self.damaged(f"it ends after frame {count}")
+
+    @property
+    def outlook(self) -> str:
+        """What the same command finds when it is given again."""
+        if not self.frames_kept:
+            return "Nothing is kept; the same command begins anew."
+        kept = counted(self.frames_kept, "frame")
+        return f"Kept so far: {kept}; the same command goes on from there."
+
+    def damaged(self, reason: str) -> SourceError:
+        """The error that the journal cannot be used."""
+        return SourceError(
+            f"The journal of the unfinished run in {self.folder} is damaged: {reason.rstrip('.')}. "
+            "Give --restart to begin anew."
+        )
 
     def write_frame(self, record: Mapping[str, Any]) -> None:
         """Append the record of a frame.
@@ -107,8 +136,10 @@ class UnfinishedRun:
                 opened.flush()
                 os.fsync(opened.fileno())
         except (OSError, RuntimeError) as error:
+            file.discard()
             raise OutputError(f"{self._snapshot_path} cannot be written: {error}.") from error
         file.commit()
+        self.frames_kept = frames
 
     def complete(self, commit: Sequence[Callable[[], None]], summary: Mapping[str, Any]) -> None:
         """Give everything its name, the summary last.
@@ -119,7 +150,10 @@ class UnfinishedRun:
         Raises:
             OutputError: a file cannot be renamed.
         """
+        self._frames.settle()
+        self._timing.settle()
         self.close()
+        growing = growing_summary(self.folder, summary)
         # From here on an earlier complete run is none any more.
         (self.folder / SUMMARY_NAME).unlink(missing_ok=True)
         for give_name in commit:
@@ -130,7 +164,7 @@ class UnfinishedRun:
             except OSError as error:
                 raise OutputError(f"{self.folder / name} cannot be written: {error}.") from error
         self._snapshot_path.unlink(missing_ok=True)
-        write_summary(self.folder, summary)
+        growing.commit()
 
     def close(self) -> None:
         """Close the journal; the run stays unfinished."""
@@ -147,8 +181,12 @@ class UnfinishedRun:
         try:
             snapshot = torch.load(self._snapshot_path, weights_only=True, map_location="cpu")
         except Exception:  # torch has many ways to complain about a damaged file
+            _logger.warning("%s is damaged; the run begins anew.", self._snapshot_path)
             return None
-        return snapshot if lines.stat().st_size >= snapshot["frames_bytes"] else None
+        if lines.stat().st_size < snapshot["frames_bytes"]:
+            _logger.warning("%s is cut off; the run begins anew.", lines)
+            return None
+        return snapshot
 
     def _check(self, identity: Mapping[str, Any]) -> None:
         names = sorted(identity.keys() | self._identity.keys())

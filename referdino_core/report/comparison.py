@@ -37,9 +37,43 @@ class ClipPair:
 
     @property
     def commands(self) -> list[str]:
-        """The keys of the commands that both runs were given."""
-        others = set(self.second.command_keys)
-        return [key for key in self.first.command_keys if key in others]
+        """The keys of the commands that both runs were given.
+
+        Of two commands of the same key that say different things, those that mean the same
+        objects, or any where no truth could tell.
+        """
+        first, second = _commands_by_key(self.first), _commands_by_key(self.second)
+        unjudged = self.first.summary["truth"] is None and self.second.summary["truth"] is None
+        return [
+            key
+            for key in first
+            if key in second and (unjudged or _is_comparable(first[key], second[key]))
+        ]
+
+    @property
+    def other_meanings(self) -> list[tuple[str, list[int], list[int]]]:
+        """Sentences of both runs whose objects were named differently, with both runs' objects."""
+        first, second = _commands_by_key(self.first), _commands_by_key(self.second)
+        both = [(first[key], second[key]) for key in self.commands]
+        return [
+            (str(one["text"]), one["objects"], other["objects"])
+            for one, other in both
+            if one["text"] == other["text"]
+            and None not in (one["objects"], other["objects"])
+            and one["objects"] != other["objects"]
+        ]
+
+    @property
+    def unshared_sentences(self) -> tuple[list[str], list[str]]:
+        """What only the first run was told, and what only the second."""
+        first, second = (
+            list(dict.fromkeys(str(command["text"]) for command in run.summary["commands"]))
+            for run in (self.first, self.second)
+        )
+        return (
+            [text for text in first if text not in second],
+            [text for text in second if text not in first],
+        )
 
     def sentence(self, key: str) -> str:
         """What a command said: in both runs, or in the first and the second where it changed."""
@@ -139,6 +173,8 @@ def _judge(
     if first["truth"] is None or second["truth"] is None:
         disagreement = 1.0 - _overlap(first["mask"], second["mask"])
         return {"disagreement": disagreement}, "", f"overlap {1.0 - disagreement:.2f}"
+    if first["truth"]["present"] != second["truth"]["present"]:
+        return {}, "", ""  # judged against different objects
     failures = failure_of(first), failure_of(second)
     values = quality_of(first, failures[0]), quality_of(second, failures[1])
     told = " → ".join(failure or "right" for failure in failures) if any(failures) else ""
@@ -146,6 +182,17 @@ def _judge(
     before, after = (1.0 if value is None else value for value in values)
     present = first["truth"]["present"]
     return {"won": after - before}, told, f"J {before:.2f} → {after:.2f}" if present else "absent"
+
+
+def _commands_by_key(run: RunFolder) -> dict[str, Mapping[str, Any]]:
+    return dict(zip(run.command_keys, run.summary["commands"], strict=True))
+
+
+def _is_comparable(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
+    """Whether two commands say the same, or are known to mean the same objects."""
+    if first["text"] == second["text"]:
+        return True
+    return first["objects"] is not None and first["objects"] == second["objects"]
 
 
 def _overlap(first: Mapping[str, Any], second: Mapping[str, Any]) -> float:

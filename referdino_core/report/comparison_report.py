@@ -25,12 +25,13 @@ from referdino_core.report.moments import CommandMoment, choose
 from referdino_core.report.overlay_pictures import MOST_VIDEO_BYTES, pictures_at, take
 from referdino_core.report.page import write_page
 from referdino_core.report.player import clock_data, player_data
-from referdino_core.report.run_report import problems_of
+from referdino_core.report.run_report import AS_LIVE, problems_of
 from referdino_core.report.run_tracks import FAILURES, STATES, CommandTrack, RunTracks, collect
 from referdino_core.report.settings_table import changed_settings
 
 SIDES = ("A", "B")
 LEAST_DIFFERENCE = 0.05  # of J, or of overlap; less is no moment worth a picture
+MOST_OTHER_COMMANDS = 12  # lines
 
 _COLOURS = ("first", "second")
 
@@ -73,6 +74,12 @@ def _common(runs: PairedRuns) -> dict[str, Any]:
         "summary": summaries[0],
         "title": runs.clips[0].name if len(runs.clips) == 1 else f"{len(runs.clips)} clips",
         "sides": SIDES,
+        "as_live": any(
+            run.summary["clock"].get("kind") == AS_LIVE
+            for clip in runs.clips
+            for run in (clip.first, clip.second)
+        ),
+        "other_commands": _other_commands(runs),
         "measures": [_measure_row(*entry) for entry in found],
         "unit": "command" if len(runs.clips) == 1 else "clip",
         "bootstrap": bootstrap,
@@ -82,6 +89,23 @@ def _common(runs: PairedRuns) -> dict[str, Any]:
         "clips": _clip_rows(runs) if len(runs.clips) > 1 else [],
         "words": words,
     }
+
+
+def _other_commands(runs: PairedRuns) -> list[str]:
+    """What only one run of a pair was told, and what means other objects, in lines."""
+    lines = []
+    for clip in runs.clips:
+        prefix = "" if len(runs.clips) == 1 else f"{clip.name}, "
+        for side, texts in zip(SIDES, clip.unshared_sentences, strict=True):
+            if texts:
+                lines.append(f"{prefix}only {side}: " + ", ".join(f"“{text}”" for text in texts))
+        for text, first, second in clip.other_meanings:
+            lines.append(
+                f"{prefix}“{text}” is judged against other objects: "
+                f"A {words.plain(first)}, B {words.plain(second)}"
+            )
+    more = len(lines) - MOST_OTHER_COMMANDS
+    return lines if more <= 0 else [*lines[:MOST_OTHER_COMMANDS], f"and {more} more"]
 
 
 def _measure_row(measure: Measure, difference: Difference | None) -> dict[str, Any]:
@@ -207,6 +231,7 @@ def _one_clip(clip: ClipPair, moments: dict[str, list[_ClipMoment]]) -> dict[str
         ],
         "players": players,
         "timelines": _timelines(clip, tracks, figures),
+        "lines": _shared_lines(figures),
         "marks": {"state": STATES, "fails": FAILURES},
         "moments": {
             kind: [_cell(entry, sides[0], sides[1], seekable=True) for entry in group]
@@ -239,8 +264,21 @@ def _timelines(
         judged = all(_is_judged(track) for _, _, track, _ in present)
         line = plots.Line("region", "J", "") if judged else plots.Line("score", "score", "")
         timelines.append({"sentence": clip.sentence(key), "figure": len(figures)})
-        figures.append(plots.overlaid_figure(present, line))
+        figures.append(plots.overlaid_figure(present, line, judged))
     return timelines
+
+
+def _shared_lines(figures: Sequence[plots.Figure]) -> list[dict[str, str]]:
+    """What the lines of all figures mean, each once."""
+    lines = {
+        trace["name"]: trace["line"]["color"].removeprefix("var(--").removesuffix(")")
+        for figure in figures
+        for trace in figure["data"]
+        if "line" in trace
+    }
+    return [
+        {"name": name, "colour": colour, "dash": "solid"} for name, colour in sorted(lines.items())
+    ]
 
 
 def _is_judged(track: CommandTrack) -> bool:

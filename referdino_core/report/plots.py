@@ -22,6 +22,10 @@ LEFT, RIGHT = 52, 12  # margins in pixels; the page finds the time under the poi
 
 _DIGITS = 4
 _MOST_BARS = 120
+_MANY_COMMANDS = 3
+_HEIGHT, _LOW_HEIGHT = 185, 128  # of a command's timeline in pixels, the lower one for many
+_HEIGHT_OF_TWO, _LOW_HEIGHT_OF_TWO = 205, 160  # likewise, with two runs in one plot
+_FEWEST_FOR_A_LINE = 10  # values; of fewer, each is marked by a point
 _ROW_STARTS = {"state": 0, "failure": len(STATES), "trouble": len(STATES) + len(FAILURES)}
 
 
@@ -47,21 +51,31 @@ def colour_of(mark: str) -> str:
     return mark.replace(" ", "-")
 
 
-def command_figure(track: CommandTrack, run: RunTracks) -> Figure:
-    """Scores and J of one command over time, above strips of its state and of what failed."""
-    data = [
-        _line(track.timeline, line)
-        for line in SCORE_LINES
-        if any(line.series in stretch.lowest for stretch in track.timeline)
-    ]
+def lines_of(tracks: Iterable[CommandTrack]) -> list[Line]:
+    """The lines that at least one command has values of."""
+    found = {series for track in tracks for stretch in track.timeline for series in stretch.lowest}
+    return [line for line in SCORE_LINES if line.series in found]
+
+
+def command_figure(track: CommandTrack, run: RunTracks, judged: bool) -> Figure:
+    """Scores and J of one command over time, above strips of its state and of what failed.
+
+    Several commands are drawn lower.
+    """
     marks = _marks(track, run)
-    rows = {"state": marks["state"], "fails": marks["failure"], "frame": marks["trouble"]}
+    rows = {"state": marks["state"]}
+    if judged:
+        rows["fails"] = marks["failure"]
+    rows["frame"] = marks["trouble"]
+    data = [_line(track.timeline, line) for line in lines_of([track])]
     data.append(_strip(list(run.timeline), rows))
-    return {"data": data, "layout": _timeline_layout(_span(run.timeline), 210, list(rows))}
+    height = _HEIGHT if len(run.commands) < _MANY_COMMANDS else _LOW_HEIGHT
+    layout = _timeline_layout(_span(run.timeline), height, list(rows))
+    return {"data": data, "layout": layout}
 
 
 def overlaid_figure(
-    tracks: Sequence[tuple[str, str, CommandTrack, RunTracks]], line: Line
+    tracks: Sequence[tuple[str, str, CommandTrack, RunTracks]], line: Line, judged: bool
 ) -> Figure:
     """One series of several runs in one plot, above their strips.
 
@@ -73,13 +87,14 @@ def overlaid_figure(
         for name, colour, track, _ in tracks
     ]
     rows: dict[str, list[int | None]] = {}
-    for row in ("state", "failure"):
-        for name, _, track, run in tracks:
+    for row in ("state", "failure") if judged else ("state",):
+        for name, _, track, own in tracks:
             label = "fails" if row == "failure" else row
-            rows[f"{label} {name}"] = _marks(track, run)[row]
-    stretches = list(tracks[0][3].timeline)
-    data.append(_strip(stretches, rows))
-    layout = _timeline_layout(_span(tracks[0][3].timeline), 230, list(rows))
+            rows[f"{label} {name}"] = _marks(track, own)[row]
+    run = tracks[0][3]
+    data.append(_strip(list(run.timeline), rows))
+    height = _HEIGHT_OF_TWO if len(run.commands) < _MANY_COMMANDS else _LOW_HEIGHT_OF_TWO
+    layout = _timeline_layout(_span(run.timeline), height, list(rows))
     return {"data": data, "layout": layout}
 
 
@@ -174,7 +189,9 @@ def _line(timeline: Timeline, line: Line, scale: float = 1.0) -> Figure:
             values.append(None)
     return {
         "type": "scatter",
-        "mode": "lines",
+        "mode": "lines" if len(values) >= _FEWEST_FOR_A_LINE else "lines+markers",
+        "marker": {"size": 9},
+        "cliponaxis": len(values) >= _FEWEST_FOR_A_LINE,
         "name": line.name,
         "x": times,
         "y": values,
@@ -261,12 +278,15 @@ def _colour_scale() -> list[list[Any]]:
 def _timeline_layout(end: float, height: int, rows: Sequence[str]) -> Figure:
     layout = _plain_layout("", height)
     layout["xaxis"] = _time_axis(end) | {"anchor": "y2"}
+    layout["showlegend"] = False  # all timelines of a page share one
+    layout["margin"] |= {"t": 8, "b": 24}
     layout["yaxis"] |= {"range": [-0.03, 1.03], "domain": [0.4, 1], "dtick": 0.5}
     layout["yaxis2"] = {
         "domain": [0, 0.33],
         "range": [-0.5, len(rows) - 0.5],
         "tickvals": list(range(len(rows))),
         "ticktext": list(reversed(rows)),
+        "tickfont": {"size": 10},
         "fixedrange": True,
         "showgrid": False,
         "zeroline": False,

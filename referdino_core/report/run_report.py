@@ -27,7 +27,9 @@ from referdino_core.report.run_tracks import (
 )
 from referdino_core.report.settings_table import settings_of
 
+AS_LIVE = "as live"  # kind of clock in a summary
 MOST_BEST_MOMENTS = 4  # the worst tell more
+LEAST_DROP = 0.05  # of the score, below a command's highest one
 
 
 def write_report(path: Path) -> Path:
@@ -57,13 +59,15 @@ def best_and_worst(tracks: RunTracks) -> tuple[list[CommandMoment], list[Command
     series = "quality" if judged else "score"
     lows, highs = [], []
     for track in tracks.commands.values():
-        for stretch in track.timeline:
-            if series in stretch.lowest:
-                low, high = stretch.lowest[series], stretch.highest[series]
-                if not judged or low.failure:
-                    lows.append(CommandMoment(track.key, track.sentence, low))
-                if not high.failure:
-                    highs.append(CommandMoment(track.key, track.sentence, high))
+        stretches = [stretch for stretch in track.timeline if series in stretch.lowest]
+        peak = max((stretch.highest[series].value for stretch in stretches), default=0.0)
+        for stretch in stretches:
+            low, high = stretch.lowest[series], stretch.highest[series]
+            # Without truth a low score tells something only where there are higher ones.
+            if low.failure if judged else low.value <= peak - LEAST_DROP:
+                lows.append(CommandMoment(track.key, track.sentence, low))
+            if not high.failure:
+                highs.append(CommandMoment(track.key, track.sentence, high))
     worst = choose(lows, lambda found: found.moment.value)
     shown = {found.moment.position for found in worst}
     highs = [found for found in highs if found.moment.position not in shown]
@@ -111,13 +115,14 @@ def _content(
         "tiles": tiles_of(summary),
         "players": [{"name": "", "pictures": pictures}],
         "timelines": _timelines(run, tracks, figures),
+        "lines": plots.lines_of(tracks.commands.values()),
         "marks": {"state": STATES, "fails": FAILURES if judged else (), "frame": TROUBLES},
         "thinned": tracks.timeline.frames_per_stretch,
         "commands": _command_rows(run, tracks),
         "measures": MEASURES,
         "best": moment_cells(best, pictures, judged),
         "worst": moment_cells(worst, pictures, judged),
-        "failures": _failures(tracks, figures) if judged else None,
+        "failures": _failures(tracks, figures) if judged and tracks.commands else None,
         "latency": _latency(summary, tracks, figures),
         "settings": settings_of(summary),
         "words": words,
@@ -184,6 +189,7 @@ def _timelines(
 ) -> list[dict[str, Any]]:
     given = dict(zip(run.command_keys, run.summary["commands"], strict=True))
     end = run.summary["source"]["seconds"]
+    judged = run.summary.get("truth") is not None
     timelines = []
     for track in tracks.commands.values():
         command = given[track.key]
@@ -196,7 +202,7 @@ def _timelines(
                 "bounded": (command["until"] or end) < end,
             }
         )
-        figures.append(plots.command_figure(track, tracks))
+        figures.append(plots.command_figure(track, tracks, judged))
     return timelines
 
 
@@ -237,7 +243,7 @@ def _latency(
     summary: Mapping[str, Any], tracks: RunTracks, figures: list[plots.Figure]
 ) -> dict[str, Any]:
     shown: list[int] = []
-    as_live = summary["clock"].get("kind") == "as live"
+    as_live = summary["clock"].get("kind") == AS_LIVE
     rows: list[tuple[str, list[float | None], int]] = []
     if as_live:
         shown.append(len(figures))

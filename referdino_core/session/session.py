@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import logging
+import math
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -34,6 +36,7 @@ logger = logging.getLogger("referdino.session")
 
 SINGLE_COMMAND = "command"
 MOST_COMMANDS = 64
+SECONDS_BETWEEN_RESET_LOGS = 10.0
 
 
 @dataclass
@@ -88,6 +91,9 @@ class Session:
         self.stages = open_stages(self.model, runtime, precision, exports, watch)
         self.tokenizer: Tokenizer = tokenizer_of(self.model.configuration)
         self.last_reset: str | None = None
+        self.first_reset: str | None = None
+        self.reset_count = 0
+        self.reset_logged = -math.inf
         self.running: dict[str, Command] = {}
         self.track_count = 0
         self.image_size: tuple[int, int] | None = None
@@ -170,9 +176,14 @@ class Session:
         return self.track_count
 
     def reset(self, reason: str) -> None:
-        """Forget every command's memory, keep the commands, and say why in the log."""
+        """Forget every command's memory, keep the commands, and say why in the log now and then."""
         self.last_reset = reason
-        logger.warning("Memories were reset: %s.", reason)
+        self.first_reset = self.first_reset or reason
+        self.reset_count += 1
+        now = time.monotonic()
+        if now - self.reset_logged >= SECONDS_BETWEEN_RESET_LOGS:
+            self.reset_logged = now
+            logger.warning("Memories were reset: %s (reset %d).", reason, self.reset_count)
         for command in self.running.values():
             command.memory, command.tracker = self.new_memory(), self.new_tracker()
 
@@ -182,6 +193,8 @@ class Session:
             "image_size": self.image_size,
             "stamp": self.stamp,
             "last_reset": self.last_reset,
+            "first_reset": self.first_reset,
+            "reset_count": self.reset_count,
             "track_count": self.track_count,
             "commands": {
                 key: snapshot.command_to_plain(command) for key, command in self.running.items()
@@ -193,6 +206,9 @@ class Session:
         self.image_size = remembered["image_size"]
         self.stamp = remembered["stamp"]
         self.last_reset = remembered["last_reset"]
+        self.first_reset = remembered["first_reset"]
+        self.reset_count = remembered["reset_count"]
+        self.reset_logged = -math.inf
         self.track_count = remembered["track_count"]
         self.running = {
             key: self.revive(command) for key, command in remembered["commands"].items()

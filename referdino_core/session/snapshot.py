@@ -23,6 +23,8 @@ NOTHING: dict[str, Any] = {
     "image_size": None,
     "stamp": None,
     "last_reset": None,
+    "first_reset": None,
+    "reset_count": 0,
     "track_count": 0,
     "commands": {},
 }

@@ -86,7 +86,7 @@ class A2DSentences(Benchmark):
             try:
                 yield self._clip(video, annotation, place, count, frame_rate)
             except SourceError as error:
-                self.problems.append(str(error))
+                self.clips_passed_over.append(str(error))
 
     def _clip(
         self, video: str, annotation: Path, place: Path, count: int, frame_rate: float
@@ -116,13 +116,18 @@ class A2DSentences(Benchmark):
         expressions: dict[str, dict[int, str]] = {}
         for row in _read_rows(path, "the sentences")[1:]:
             if len(row) <= _QUERY or not row[_INSTANCE].strip().isdecimal():
-                self.problems.append(f"{path.name}: {','.join(row)!r} is passed over: no instance.")
+                self.expressions_passed_over.append(
+                    f"{path.name}: {','.join(row)!r} is passed over: no instance."
+                )
                 continue
             instance, sentence = int(row[_INSTANCE]), ",".join(row[_QUERY:])
             known = expressions.setdefault(row[0], {})
             if instance in known:
-                self.problems.append(f"{path.name} describes {row[0]}, {instance} twice.")
-            known.setdefault(instance, sentence)
+                self.expressions_passed_over.append(
+                    f"{path.name} describes {row[0]}, {instance} twice; {sentence!r} is left out."
+                )
+                continue
+            known[instance] = sentence
         return expressions
 
 

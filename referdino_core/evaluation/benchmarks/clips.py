@@ -77,7 +77,9 @@ class Benchmark(ABC):
         split: the part that is read.
         folder: where it lies.
         videos: names of the videos, in the order in which they are read.
-        problems: what was found wrong with the files, a line each; grows while clips are read.
+        problems: what was found wrong with the files, a line each.
+        expressions_passed_over, clips_passed_over: likewise, a line for each that cannot be asked.
+            All three grow while clips are read.
     """
 
     title: str
@@ -87,6 +89,8 @@ class Benchmark(ABC):
 
     def __init__(self) -> None:
         self.problems: list[str] = []
+        self.expressions_passed_over: list[str] = []
+        self.clips_passed_over: list[str] = []
 
     @abstractmethod
     def clips(self, video: str) -> Iterator[Clip]:

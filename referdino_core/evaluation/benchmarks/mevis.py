@@ -5,14 +5,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from referdino_core.errors import ImageError, SourceError
+from referdino_core.errors import SourceError
 from referdino_core.evaluation.benchmarks.clips import (
     Benchmark,
     Clip,
@@ -28,7 +27,11 @@ from referdino_core.evaluation.benchmarks.meta_expressions import (
     read_meta_expressions,
 )
 from referdino_core.evaluation.truth import FrameTruth
-from referdino_core.evaluation.truth.mevis import decode_entry, read_json
+from referdino_core.evaluation.truth.mevis import (
+    decode_entry,
+    most_frequent_size,
+    read_json,
+)
 
 FRAME_RATE = 6.0
 JUDGED_SPLIT, SERVED_SPLIT = "valid_u", "valid"
@@ -93,7 +96,9 @@ class MeViS(Benchmark):
             yield Question(key, (Expression(given["exp"], objects),))
 
     def _pass_over(self, video: str, key: str, reason: str) -> None:
-        self.problems.append(f"Video {video}, expression {key} is passed over: {reason}.")
+        self.expressions_passed_over.append(
+            f"Video {video}, expression {key} is passed over: {reason}."
+        )
 
 
 class _VideoMasks:
@@ -103,7 +108,7 @@ class _VideoMasks:
         self._video = video
         meant = {number for one in questions for number in one.expressions[0].objects}
         self._codes: dict[int, Any] = {number: masks[str(number)] for number in sorted(meant)}
-        self._size = self._find_size()
+        self._size = most_frequent_size(self._codes.values())
 
     def at(self, index: int) -> FrameTruth | None:
         """Masks of all objects that the video's expressions mean; None where there are none.
@@ -121,14 +126,11 @@ class _VideoMasks:
                     f"Video {self._video}: mask_dict.json has no mask of object {number} there."
                 )
             code = frames[index]
-            truth[number] = decode_entry(code) if code else np.zeros((height, width), dtype=bool)
+            mask = decode_entry(code) if code else np.zeros((height, width), dtype=bool)
+            if mask.shape != (height, width):
+                raise SourceError(
+                    f"the mask of object {number} is {mask.shape[1]}x{mask.shape[0]}, most of the "
+                    f"video are {width}x{height}."
+                )
+            truth[number] = mask
         return FrameTruth(truth, (height, width))
-
-    def _find_size(self) -> tuple[int, int] | None:
-        for frames in self._codes.values():
-            for code in frames if isinstance(frames, list) else ():
-                with suppress(ImageError):
-                    if code:
-                        height, width = decode_entry(code).shape
-                        return height, width
-        return None

@@ -15,7 +15,7 @@ from referdino_core.media.partial_file import OutputError, PartialFile
 
 Json = dict[str, Any]
 
-_FORMAT = 1
+_FORMAT = 2
 _HARMLESS = " !#$&'()+,;=@[]^{}~"
 
 
@@ -27,6 +27,7 @@ class Record:
         video, clip, question: their names.
         frames: names of the clip's frames.
         unread: places of those that could not be read.
+        judged: places of those that were scored.
         size: height and width of the frames.
         expressions: how many sentences the question has.
         problems: what was found wrong, a line each.
@@ -38,6 +39,7 @@ class Record:
     question: str
     frames: list[str]
     unread: list[int]
+    judged: list[int]
     size: list[int]
     expressions: int
     problems: list[str]

@@ -28,19 +28,31 @@ class Outcome:
         keys: clip and question of every record, in the benchmark's order.
         problems: what was found wrong, a line each, without repetitions.
         complete: whether no question was left for another run.
-        skipped: how many clips, questions and videos could not be answered.
+        clips_passed_over: how many clips, or whole videos, could not be answered.
+        expressions_passed_over: how many expressions of other clips could not.
     """
 
     keys: list[tuple[str, str]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     complete: bool = True
-    skipped: int = 0
+    clips_passed_over: int = 0
+    expressions_passed_over: int = 0
 
     def note(self, problem: str) -> None:
         """Take down a problem and tell the user, once."""
         if problem not in self.problems:
             self.problems.append(problem)
             _logger.warning("%s", problem)
+
+    def pass_clip_over(self, problem: str) -> None:
+        """Take down a clip, or a whole video, that is not answered, once."""
+        self.clips_passed_over += problem not in self.problems
+        self.note(problem)
+
+    def pass_expressions_over(self, problem: str, count: int = 1) -> None:
+        """Take down expressions that are not answered, once."""
+        self.expressions_passed_over += 0 if problem in self.problems else count
+        self.note(problem)
 
 
 class BenchmarkRun:
@@ -69,8 +81,7 @@ class BenchmarkRun:
         Raises:
             OutputError: a record cannot be written.
         """
-        for problem in self._benchmark.problems:
-            self.outcome.note(problem)
+        self._note_files()
         for video in videos:
             if self._stopped():
                 self.outcome.complete = False
@@ -81,9 +92,8 @@ class BenchmarkRun:
                     if not self.outcome.complete:
                         break
             except SourceError as error:
-                self._skip(str(error))
-            for problem in self._benchmark.problems:
-                self.outcome.note(problem)
+                self.outcome.pass_clip_over(str(error))
+            self._note_files()
         return self.outcome
 
     def records(self) -> Iterator[Record]:
@@ -92,6 +102,15 @@ class BenchmarkRun:
             record = self._store.read(clip, question)
             if record is not None:
                 yield record
+
+    def _note_files(self) -> None:
+        """Take down what the benchmark found wrong with its files so far."""
+        for problem in self._benchmark.problems:
+            self.outcome.note(problem)
+        for problem in self._benchmark.clips_passed_over:
+            self.outcome.pass_clip_over(problem)
+        for problem in self._benchmark.expressions_passed_over:
+            self.outcome.pass_expressions_over(problem)
 
     def _answer_clip(self, video: str, clip: Clip) -> None:
         known = {q.name: self._store.read(clip.name, q.name) for q in clip.questions}
@@ -115,7 +134,9 @@ class BenchmarkRun:
         for problem in problems:
             self.outcome.note(problem)
         if frames is None:
-            self._skip(f"{clip.name} is passed over: no frame that counts can be read.")
+            self.outcome.pass_clip_over(
+                f"{clip.name} is passed over: no frame that counts can be read."
+            )
             return
         for group in self._groups(questions):
             if self._stopped():
@@ -154,7 +175,10 @@ class BenchmarkRun:
                 for expression in question.expressions:
                     self._segmenter.check(expression.sentence)
             except CommandError as error:
-                self._skip(f"{clip.name}, expression {question.name} is passed over: {error}")
+                self.outcome.pass_expressions_over(
+                    f"{clip.name}, expression {question.name} is passed over: {error}",
+                    len(question.expressions),
+                )
                 continue
             answerable.append(question)
         return answerable
@@ -181,7 +205,10 @@ class BenchmarkRun:
         except (ReferDINOError, RuntimeError, MemoryError) as error:  # such as too long a clip
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             names = ", ".join(question.name for question in group)
-            self._skip(f"{clip.name}, expression {names} is passed over: {reason}")
+            self.outcome.pass_expressions_over(
+                f"{clip.name}, expression {names} is passed over: {reason}",
+                sum(len(question.expressions) for question in group),
+            )
             return
         for question, prediction in zip(group, predictions, strict=True):
             yield Record(
@@ -190,6 +217,7 @@ class BenchmarkRun:
                 question=question.name,
                 frames=list(clip.frame_names),
                 unread=sorted(set(range(len(clip.frame_names))) - set(frames.indices)),
+                judged=[frame.index for frame in judged],
                 size=list(frames.size),
                 expressions=len(question.expressions),
                 problems=list(problems),
@@ -210,7 +238,3 @@ class BenchmarkRun:
             )
             for question in group
         ]
-
-    def _skip(self, problem: str) -> None:
-        self.outcome.skipped += 1
-        self.outcome.note(problem)

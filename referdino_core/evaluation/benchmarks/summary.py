@@ -32,27 +32,47 @@ _ROWS = (
     ),
 )
 
+COUNTS = (
+    ("clips answered", "clips"),
+    ("clips scored", "clips_scored"),
+    ("clips passed over", "clips_passed_over"),
+    ("expressions answered", "expressions"),
+    ("expressions scored", "expressions_scored"),
+    ("expressions passed over", "expressions_passed_over"),
+    ("frames of the clips", "frames"),
+    ("frames that could not be read", "frames_unread"),
+    ("frames scored", "frames_scored"),
+)
+
 
 def summarise_run(run: BenchmarkRun, protocol: Protocol) -> dict[str, Any]:
     """What a run came to, JSON-able.
 
     Returns:
-        "complete": whether all was answered; "clips", "expressions", "frames", "frames_unread"
-        and "skipped" (clips, expressions or videos) as numbers; "problems", a line each;
-        "scores": the protocol's total, or None.
+        "complete": whether all was answered; numbers: "clips" and "expressions" that were
+        answered, "frames" of those clips, "frames_unread", of each of the first three how many
+        were "…_scored", "clips_passed_over" (also whole videos) and "expressions_passed_over" (of
+        other clips); "problems", a line each; "scores": the protocol's total, or None.
     """
-    clips: dict[str, tuple[int, int]] = {}
-    expressions = 0
+    clips: dict[str, tuple[int, int, int]] = {}
+    expressions = expressions_scored = 0
     for record in run.records():
-        clips[record.clip] = (len(record.frames), len(record.unread))
+        scored = len(record.judged) if record.scores else 0
+        _, _, most_scored = clips.get(record.clip, (0, 0, 0))
+        clips[record.clip] = (len(record.frames), len(record.unread), max(scored, most_scored))
         expressions += record.expressions
+        expressions_scored += record.expressions if scored else 0
     return {
         "complete": run.outcome.complete,
         "clips": len(clips),
+        "clips_scored": sum(scored > 0 for _, _, scored in clips.values()),
         "expressions": expressions,
-        "frames": sum(frames for frames, _ in clips.values()),
-        "frames_unread": sum(unread for _, unread in clips.values()),
-        "skipped": run.outcome.skipped,
+        "expressions_scored": expressions_scored,
+        "frames": sum(frames for frames, _, _ in clips.values()),
+        "frames_unread": sum(unread for _, unread, _ in clips.values()),
+        "frames_scored": sum(scored for _, _, scored in clips.values()),
+        "clips_passed_over": run.outcome.clips_passed_over,
+        "expressions_passed_over": run.outcome.expressions_passed_over,
         "problems": run.outcome.problems,
         "scores": protocol.total(run.records()),
     }
@@ -78,13 +98,7 @@ def table(title: str, runs: Mapping[str, Mapping[str, Any]]) -> str:
         rows.append([label, *cells])
     if len(rows) == 2:
         rows.append(["scores", *["none here"] * (len(head) - 1)])
-    for label, key in (
-        ("clips", "clips"),
-        ("expressions", "expressions"),
-        ("frames", "frames"),
-        ("frames that could not be read", "frames_unread"),
-        ("skipped", "skipped"),
-    ):
+    for label, key in COUNTS:
         rows.append([label, *(str(run[key]) for run in runs.values()), *([""] if both else [])])
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 

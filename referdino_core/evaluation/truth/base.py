@@ -51,6 +51,9 @@ class Truth(ABC):
         self.description = description
         self.problems: list[str] = []
         self._counted: dict[str, tuple[int, int, str]] = {}
+        self._never_shown: set[int] = set()
+        self._frames = self._frames_without = 0
+        self._first_without = ""
 
     @abstractmethod
     def at(self, index: int, stamp: int) -> FrameTruth | None:
@@ -69,13 +72,34 @@ class Truth(ABC):
         """Objects that a sentence means; () where it is true of nothing, None where unknown."""
         return None
 
-    def for_image(self, index: int, stamp: int, size: tuple[int, int]) -> FrameTruth | None:
-        """Truth of an image of (height, width) pixels.
+    @property
+    def gaps(self) -> list[str]:
+        """How many of the images that `for_image` was asked for have no truth; empty where all
+        have.
+        """
+        if not self._frames_without:
+            return []
+        return [
+            f"{self._frames_without} of {self._frames} frames have no truth; "
+            f"the first: {self._first_without}"
+        ]
+
+    def for_image(
+        self, index: int, stamp: int, size: tuple[int, int] | None = None
+    ) -> FrameTruth | None:
+        """Truth of an image; to be asked once for every frame, in their order.
 
         Like `at`; truth of another size is a problem, and the frame is not scored.
+
+        Args:
+            size: height and width in pixels; None where the image cannot be read.
         """
         truth = self.at(index, stamp)
-        if truth is None or truth.size == tuple(size):
+        self._frames += 1
+        if truth is None:
+            self._frames_without += 1
+            self._first_without = self._first_without or f"frame {index}"
+        if truth is None or size is None or truth.size == tuple(size):
             return truth
         self.note(
             "truth has another size than the image",
@@ -94,8 +118,10 @@ class Truth(ABC):
         """
         known = self.objects
         if named is not None:
-            for number in sorted(set(named) - set(named if known is None else known)):
+            strangers = set(named) - set(named if known is None else known)
+            for number in sorted(strangers - self._never_shown):
                 self.note("an object that a command names never shows", f"object {number}")
+            self._never_shown |= strangers
             return tuple(sorted(set(named)))
         meant = self.objects_of(sentence)
         if meant is not None:
@@ -104,8 +130,9 @@ class Truth(ABC):
             return known
         listed = "" if known is None else ", ".join(str(number) for number in known) or "none"
         raise SourceError(
-            f"{self.description} does not say which object {sentence!r} means; name it with the "
-            f"command, such as 'objects: [1]'{listed and f' (there are: {listed})'}."
+            f"{self.description} does not say which object {sentence!r} means; say it with "
+            f'--means "{sentence}=1", or with objects: [1] in a file of commands'
+            f"{listed and f' (there are: {listed})'}."
         )
 
     def note(self, problem: str, example: str) -> None:

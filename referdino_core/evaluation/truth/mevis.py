@@ -5,9 +5,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -28,8 +29,9 @@ class MevisTruth(Truth):
     The sentences' file holds `videos/<id>/expressions/<n>/{exp, obj_id, anno_id}` and
     `videos/<id>/frames`; `mask_dict.json` beside it, or the key `mask_dict` in the same file,
     holds per annotation id one entry per frame: run lengths, or null where the object is not in
-    view. A sentence may mean several objects. Objects are numbered from 1 by the order of their
-    annotation ids. Frames are matched by name with a folder of images, else by position.
+    view. A sentence may mean several objects. An object's id is its `obj_id` where every one of the
+    video belongs to one annotation and the other way round, otherwise its `anno_id`; the
+    description says which. Frames are matched by name with a folder of images, else by position.
     """
 
     def __init__(self, path: Path, video: str | None = None, recording: Path | None = None) -> None:
@@ -55,14 +57,15 @@ class MevisTruth(Truth):
         if not isinstance(tracks, dict):
             raise SourceError(f"{path} has a {MASKS_KEY!r} that is no object.")
         self._tracks = self._choose_tracks(tracks)
-        self._numbers = {annotation: i for i, annotation in enumerate(self._tracks, start=1)}
+        self._numbers, kind = object_ids(entry.get("expressions"), list(self._tracks))
+        self.description += f" (objects by their {kind})"
         self._places = self._match_frames(entry.get("frames"), recording)
-        self._size = self._first_size()
+        self._size = self._find_size()
 
     @property
     def objects(self) -> tuple[int, ...]:
         """Ids of the objects that have masks."""
-        return tuple(self._numbers.values())
+        return tuple(sorted(self._numbers.values()))
 
     def objects_of(self, sentence: str) -> tuple[int, ...] | None:
         """Objects of a sentence of the file; None for others, and where a target has no masks."""
@@ -139,16 +142,13 @@ class MevisTruth(Truth):
             self.note("an annotated frame is not in the recording", f"frame {name}")
         return {index: places[name] for index, name in enumerate(names) if name in places}
 
-    def _first_size(self) -> tuple[int, int] | None:
-        for entry in (entry for track in self._tracks.values() for entry in track):
-            try:
-                if entry is not None:
-                    height, width = decode_entry(entry).shape
-                    return height, width
-            except ImageError:
-                continue
-        self.note("the video has no readable mask, so nothing is scored", f"video {self._video}")
-        return None
+    def _find_size(self) -> tuple[int, int] | None:
+        size = most_frequent_size(self._tracks.values())
+        if size is None:
+            self.note(
+                "the video has no readable mask, so nothing is scored", f"video {self._video}"
+            )
+        return size
 
 
 def decode_entry(entry: RunLengths) -> np.ndarray:
@@ -169,6 +169,58 @@ def decode_entry(entry: RunLengths) -> np.ndarray:
         raise ImageError(f"its run lengths do not cover {height}x{width} pixels.")
     inside = np.arange(len(lengths)) % 2 == 1
     return np.ascontiguousarray(np.repeat(inside, lengths).reshape(width, height).T)
+
+
+def object_ids(expressions: object, annotations: Sequence[str]) -> tuple[dict[str, int], str]:
+    """Ids of the objects that annotations show, and what they are: "obj_id" or "anno_id".
+
+    Where neither are whole numbers of one object each, it is the "place among the anno_id", from 1.
+    """
+    pairs = {
+        (str(annotation), number)
+        for entry in (expressions.values() if isinstance(expressions, dict) else ())
+        if isinstance(entry, dict) and isinstance(entry.get("anno_id"), list)
+        for annotation, number in zip(
+            entry["anno_id"], _numbers_of(entry, len(entry["anno_id"])), strict=True
+        )
+    }
+    by_annotation = dict(pairs)
+    known = [by_annotation.get(annotation) for annotation in annotations]
+    is_one_to_one = len(pairs) == len(by_annotation) == len(set(by_annotation.values()))
+    if is_one_to_one and all(type(number) is int and number >= 0 for number in known):
+        return dict(zip(annotations, cast("list[int]", known), strict=True)), "obj_id"
+    if all(annotation.isascii() and annotation.isdecimal() for annotation in annotations):
+        return {annotation: int(annotation) for annotation in annotations}, "anno_id"
+    places = {annotation: place for place, annotation in enumerate(annotations, start=1)}
+    return places, "place among the anno_id"
+
+
+def _numbers_of(entry: Mapping[str, Any], count: int) -> list[Any]:
+    """The `obj_id` of an expression, as many as it has annotations; None where it lacks them."""
+    numbers = entry.get("obj_id")
+    if not isinstance(numbers, list) or len(numbers) != count:
+        return [None] * count
+    return [one if type(one) is int else None for one in numbers]
+
+
+def most_frequent_size(tracks: Iterable[object]) -> tuple[int, int] | None:
+    """Height and width that most run-length entries of some tracks have; None where none tells."""
+    sizes = Counter(
+        (entry["size"][0], entry["size"][1])
+        for track in tracks
+        for entry in (track if isinstance(track, list) else ())
+        if _is_sized(entry)
+    )
+    return max(sizes, key=lambda size: sizes[size]) if sizes else None
+
+
+def _is_sized(entry: object) -> bool:
+    size = entry.get("size") if isinstance(entry, dict) else None
+    return (
+        isinstance(size, list)
+        and len(size) == 2
+        and all(isinstance(side, int) and side > 0 for side in size)
+    )
 
 
 def choose_video(

@@ -11,6 +11,7 @@ from typing import Any
 
 from referdino_core.errors import ReferDINOError
 from referdino_core.evaluation.truth.opening import TOPIC, WORLD
+from referdino_core.replay.held_folder import check_apart
 from referdino_core.replay.job import ReplayJob
 from referdino_core.replay.many.attempts import Attempts
 from referdino_core.replay.many.batch_folder import BatchFolder
@@ -116,9 +117,11 @@ def replay_batch(batch: Batch, work: Workers, watch: BatchWatch | None = None) -
 
     Raises:
         BatchInterrupted: the watch asked to stop; the same batch goes on from there.
-        ReferDINOError: the model, the folder or the workers cannot be used.
+        ReferDINOError: the model, the folder, the commands or the workers cannot be used.
     """
     watch = watch or BatchWatch()
+    for recording in batch.recordings:
+        check_apart(batch.out, recording.path)
     settings = batch_settings(batch)
     names = [recording.name for recording in batch.recordings]
     outcomes: dict[str, RunOutcome] = {}

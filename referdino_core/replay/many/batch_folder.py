@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import io
 import json
 from collections.abc import Collection, Mapping
@@ -15,6 +14,7 @@ from typing import Any
 
 from referdino_core.errors import SourceError
 from referdino_core.media.partial_file import OutputError, PartialFile
+from referdino_core.replay.held_folder import HeldFolder
 from referdino_core.replay.many.one_run import forget
 from referdino_core.replay.many.outcomes import RunOutcome
 from referdino_core.replay.run_folder import SUMMARY_NAME, write_summary
@@ -22,7 +22,6 @@ from referdino_core.replay.run_folder import SUMMARY_NAME, write_summary
 RUNS_NAME = "runs.jsonl"
 SETTINGS_NAME = ".settings.json"
 """Says with what the recordings of a batch are replayed."""
-LOCK_NAME = ".lock"
 
 
 class BatchFolder:
@@ -50,8 +49,7 @@ class BatchFolder:
         self._lines: dict[str, str] = {}
         self._stack = ExitStack()
         try:
-            path.mkdir(parents=True, exist_ok=True)
-            self._lock()
+            self._stack.enter_context(HeldFolder(path))
             if restart:
                 for name in names:
                     forget(path / name)
@@ -107,15 +105,6 @@ class BatchFolder:
         traceback: TracebackType | None,
     ) -> None:
         self._stack.close()
-
-    def _lock(self) -> None:
-        lock = self._stack.enter_context((self.path / LOCK_NAME).open("w"))
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise SourceError(
-                f"Another referdino is at work in {self.path}; wait for it, or give another --out."
-            ) from None
 
     def _check(self, settings: Mapping[str, Any]) -> None:
         """Refuse to mix runs that were made with different settings."""

@@ -215,14 +215,21 @@ async function plotAll(width) {
   told(position);
 }
 
+function layoutOf(timeline) {
+  return page.figures[Number(timeline.querySelector(".plot").dataset.figure)].layout;
+}
+
 function endOf(timeline) {
-  return page.figures[Number(timeline.querySelector(".plot").dataset.figure)].layout.xaxis.range[1];
+  return layoutOf(timeline).xaxis.range[1];
 }
 
 function placeCursor(timeline, seconds) {
   const cursor = timeline.querySelector(".cursor");
   const width = timeline.clientWidth - margins.left - margins.right;
+  const { t, b } = layoutOf(timeline).margin;
   cursor.style.display = "block";
+  cursor.style.top = `${t}px`;
+  cursor.style.bottom = `${b}px`;
   cursor.style.left = `${margins.left + (width * seconds) / endOf(timeline) - 1}px`;
 }
 

@@ -1,0 +1,94 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""A folder for results: apart from what is read, and held by one program at a time."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+
+from referdino_core.errors import SourceError
+from referdino_core.media.partial_file import OutputError
+
+LOCK_NAME = ".lock"
+
+
+class HeldFolder:
+    """A folder that no other referdino writes meanwhile; it is made where there is none.
+
+    The lock ends with the program, whatever ends it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Take the folder.
+
+        Raises:
+            SourceError: another program is at work there.
+            OutputError: the folder cannot be made or written.
+        """
+        self._path = path
+        self._lock_path = path / LOCK_NAME
+        try:
+            if path.exists() and not path.is_dir():
+                raise OutputError(f"{path} is a file; give a folder with --out.")
+            self._made = not path.exists()
+            path.mkdir(parents=True, exist_ok=True)
+            self._lock = self._take()
+        except OSError as error:
+            raise OutputError(f"{path} cannot be written: {error.strerror}.") from error
+
+    def __enter__(self) -> HeldFolder:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Let go of the folder; one that was made for nothing is removed."""
+        with suppress(OSError):
+            self._lock_path.unlink()
+        os.close(self._lock)
+        if self._made:
+            with suppress(OSError):  # it is not empty
+                self._path.rmdir()
+
+    def _take(self) -> int:
+        """The locked file, as a descriptor."""
+        while True:
+            lock = os.open(self._lock_path, os.O_RDWR | os.O_CREAT, 0o666)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                # Whoever held it before may have removed the file that was just locked.
+                with suppress(FileNotFoundError):
+                    if os.path.samestat(os.fstat(lock), self._lock_path.stat()):
+                        return lock
+            except BlockingIOError:
+                os.close(lock)
+                raise SourceError(
+                    f"Another referdino is at work in {self._path}; wait for it, or give another "
+                    "--out."
+                ) from None
+            os.close(lock)
+
+
+def check_apart(out: Path, source: Path) -> None:
+    """See that results do not get into what they are made of.
+
+    Raises:
+        SourceError: one of the two is the other, or lies in it.
+    """
+    result, origin = out.resolve(), source.resolve()
+    if result == origin:
+        relation = "is the source itself"
+    elif result in origin.parents:
+        relation = f"holds the source {source}"
+    elif origin in result.parents and origin.is_dir():
+        relation = f"lies in the source {source}"
+    else:
+        return
+    raise SourceError(f"The folder for results, {out}, {relation}; give another one with --out.")
