@@ -8,6 +8,7 @@ import signal
 from collections.abc import Iterator
 
 import pytest
+import torch
 
 from referdino_core.world import WorldRenderer, WorldUnavailable
 
@@ -19,6 +20,15 @@ def pytest_configure() -> None:
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def threads() -> Iterator[None]:
+    """Give PyTorch back the number of threads that it had: commands choose their own."""
+    before = torch.get_num_threads()
+    yield
+    if torch.get_num_threads() != before:
+        torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

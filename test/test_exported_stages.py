@@ -14,6 +14,7 @@ from torch import Tensor
 
 import referdino_core as rd
 from referdino_core.errors import CommandError
+from referdino_core.evaluation.region_similarity import region_similarity
 from referdino_core.export.exported_set import read_exported_set
 from referdino_core.media.sources import open_source
 from referdino_core.runtime import tensorrt_stages
@@ -24,6 +25,8 @@ from referdino_core.runtime.tensorrt_stages import TensorRTRuntime
 from referdino_ros.demo.scene import BUNDLED, load
 
 FRAMES = 16
+MOST_TURNED = 8
+"""Answers that may differ by more than rounding: those of one command over one window."""
 SHORT = "the big cylinder"
 LONG = "the small purple ball to the left of the big orange cylinder and in front of the green box"
 
@@ -49,19 +52,32 @@ def sentences() -> dict[str, str]:
     return {str(number): one.text for number, one in enumerate(load(BUNDLED).commands)}
 
 
-def test_a_session_on_onnx_runtime_answers_as_one_on_pytorch(images: list[Any]) -> None:
-    sessions = [rd.Session("nano", runtime=name) for name in ("torch", "onnxruntime")]
-    for session in sessions:
-        session.commands = sentences()
-    tracked = 0
+def assert_equal_answers(first: rd.Session, second: rd.Session, images: list[Any]) -> None:
+    """Step both sessions through the images, under the sentences of the scene.
+
+    A last bit may turn the rank of two queries that are nearly equal. Another query on the same
+    object is then felt for a window of frames.
+    """
+    first.commands = second.commands = sentences()
+    tracked = turned = 0
     for image in images:
-        for expected, found in zip(*(one.step(image) for one in sessions), strict=True):
+        for expected, found in zip(first.step(image), second.step(image), strict=True):
             assert found.state is expected.state
-            assert found.score == pytest.approx(expected.score, abs=2e-3)
-            assert found.box == pytest.approx(expected.box, abs=0.05)
-            assert (found.mask != expected.mask).mean() < 1e-3
+            assert found.box == pytest.approx(expected.box, abs=1.0)
+            assert region_similarity(found.mask, expected.mask) > 0.98
+            turned += (
+                found.score != pytest.approx(expected.score, abs=2e-3)
+                or found.box != pytest.approx(expected.box, abs=0.05)
+                or (found.mask != expected.mask).mean() > 1e-3
+            )
             tracked += expected.state is rd.TargetState.TRACKING
     assert tracked > FRAMES
+    assert turned <= MOST_TURNED
+
+
+def test_a_session_on_onnx_runtime_answers_as_one_on_pytorch(images: list[Any]) -> None:
+    first, second = (rd.Session("nano", runtime=name) for name in ("torch", "onnxruntime"))
+    assert_equal_answers(first, second, images)
 
 
 def test_a_longer_sentence_brings_graphs_of_its_own_and_changes_no_other_answer(
@@ -130,12 +146,7 @@ def test_a_session_on_simulated_engines_keeps_what_they_overwrite(
     watch = Watch(on_progress=lambda fraction, phase: told.append((fraction, phase)))
     session, expected = rd.Session("nano"), rd.Session("nano")
     session.stages = TensorRTRuntime(session.model, "fp32", None, watch)
-    for one in (session, expected):
-        one.commands = sentences()
-    for image in images:
-        for target, reference in zip(session.step(image), expected.step(image), strict=True):
-            assert target.state is reference.state
-            assert target.score == pytest.approx(reference.score, abs=2e-3)
+    assert_equal_answers(expected, session, images)
     exporting = [fraction for fraction, phase in told if phase == "exporting the network"]
     assert exporting == sorted(exporting) and exporting[-1] == 1.0
     assert told[len(exporting) :] == [(0.5, "building engine"), (1.0, "building engine")]
