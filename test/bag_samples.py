@@ -19,7 +19,7 @@ from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, W
 
 from referdino_core.media import run_lengths
 from referdino_core.media.sources import open_source
-from referdino_core.replay.message_types import message_types
+from referdino_core.replay.message_types import header_message, image_message, message_types
 
 SCENE = Path(__file__).resolve().parent.parent / "referdino_ros" / "demo" / "recording"
 START = 1_700_000_000 * 10**9
@@ -62,27 +62,14 @@ def scene_labels(count: int) -> tuple[np.ndarray, ...]:
 
 
 def header(time: int) -> Any:
-    seconds, nanoseconds = divmod(START + time, 10**9)
-    stamp = TYPES.types["builtin_interfaces/msg/Time"](sec=seconds, nanosec=nanoseconds)
-    return TYPES.types["std_msgs/msg/Header"](stamp=stamp, frame_id="camera")
+    return header_message(START + time, "camera")
 
 
 def image(
     pixels: np.ndarray, time: int, encoding: str = "rgb8", topic: str = IMAGE_TOPIC
 ) -> Sample:
     """A raw image of (H, W) or (H, W, C) samples."""
-    height, width = pixels.shape[:2]
-    data = np.ascontiguousarray(pixels).view(np.uint8).reshape(-1)
-    message = TYPES.types[IMAGE](
-        header=header(time),
-        height=height,
-        width=width,
-        encoding=encoding,
-        is_bigendian=0,
-        step=data.size // height,
-        data=data,
-    )
-    return Sample(topic, time, IMAGE, message)
+    return Sample(topic, time, IMAGE, image_message(pixels, encoding, header(time)))
 
 
 def compressed_image(pixels: np.ndarray, time: int, kind: str = "jpeg") -> Sample:

@@ -32,6 +32,15 @@ def threads() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Small tensors gain little from threads, which wait for each other on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
 def renderer() -> Iterator[WorldRenderer]:
     """A renderer of the world, where there is OpenGL."""
     try:

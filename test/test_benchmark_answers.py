@@ -12,7 +12,7 @@ from numpy.testing import assert_array_equal
 import referdino_core as rd
 from referdino_core.errors import CommandError
 from referdino_core.evaluation.benchmarks.answers import ReadFrames, Streamed, WholeClip
-from referdino_core.evaluation.whole_clip import segment_clip
+from referdino_core.evaluation.whole_clip import read_clip
 from referdino_core.world import WorldRenderer
 
 
@@ -37,17 +37,15 @@ def sentences_of(scene: Scene) -> list[str]:
 
 
 @pytest.mark.parametrize("merge_above", [1.0, 0.2])
-def test_whole_clip_answers_are_those_of_segment_clip(
+def test_whole_clip_answers_are_those_of_the_clips_reading(
     scene: Scene, session: rd.Session, merge_above: float
 ) -> None:
     frames, sentences = frames_of(scene), sentences_of(scene)
     answers = WholeClip(session, merge_above).segment(frames, sentences)
     for answer, sentence in zip(answers, sentences, strict=True):
         masks = np.stack(list(answer.masks()))
-        expected = segment_clip(
-            session.model, session.tokenizer, sentence, scene.frames, frames.stamps, merge_above
-        )
-        assert_array_equal(masks, expected)
+        reading = read_clip(session.model, session.tokenizer, sentence, scene.frames, frames.stamps)
+        assert_array_equal(masks, reading.answer(merge_above))
         assert masks.any()
         probabilities = np.stack(list(answer.probabilities()))
         assert_array_equal(probabilities > 0.5, masks)

@@ -156,7 +156,7 @@ def test_a_log_file_has_no_empty_progress(bag: Path, tmp_path: Path) -> None:
     ended = subprocess.run(command, capture_output=True, text=True, check=True)
 
     assert "zorb" in ended.stderr
-    assert "0frame" not in ended.stderr and " 0/" not in ended.stderr
+    assert " 0frame" not in ended.stderr and " 0/" not in ended.stderr
     assert all(
         line.startswith("referdino:") for line in ended.stderr.splitlines() if "zorb" in line
     )

@@ -128,7 +128,7 @@ def test_a_stream_is_summed_up() -> None:
     scorer.add(10.3, "occluded", 2, ABSENT, seen=False)
     scorer.add(10.4, "tracking", 2, ABSENT, seen=True)
     scorer.add(10.5, "tracking", 2, RIGHT, seen=True)
-    scorer.drop(10.6)
+    scorer.drop()
     scorer.add(10.6, "tracking", 2, RIGHT, seen=True)
     scorer.add(10.7, "tracking", 3, None, seen=True)
     found = scorer.result()

@@ -14,7 +14,7 @@ import torch
 
 import referdino_core as rd
 from referdino_core.errors import CommandError, ImageError
-from referdino_core.evaluation.whole_clip import read_clip, segment_clip
+from referdino_core.evaluation.whole_clip import read_clip
 from referdino_core.network.pixels import mask_probabilities, to_pixels
 from referdino_core.world import Clip, WorldRenderer
 
@@ -45,7 +45,8 @@ def test_a_clip_in_pieces_is_the_clip_of_the_paper(session: rd.Session, clip: Cl
     np.testing.assert_allclose(reading.scores, scores.numpy(), atol=1e-5)
     found = np.stack([masks[0] for masks in reading.probabilities([best])])
     np.testing.assert_allclose(found, expected, atol=1e-4)
-    masks = segment_clip(model, session.tokenizer, sentence, clip.frames, clip.stamps.tolist())
+    reading = read_clip(model, session.tokenizer, sentence, clip.frames, clip.stamps.tolist())
+    masks = reading.answer()
     assert masks.shape == (len(clip.frames), *SIZE) and masks.dtype == bool
     assert np.mean(masks != (expected > 0.5)) < 1e-4 and masks.any()
 
@@ -57,10 +58,7 @@ def test_slots_above_the_threshold_are_merged(session: rd.Session, clip: Clip) -
     slots = reading.best_slots(merge_above=float(means[-3:-1].mean()))
     assert len(slots) == 2
     assert reading.best_slots(merge_above=1.0) == [int(reading.scores.mean(axis=0).argmax())]
-    merged = segment_clip(
-        session.model, session.tokenizer, sentence, clip.frames[:3],
-        merge_above=float(means[-3:-1].mean()),
-    )  # fmt: skip
+    merged = reading.answer(merge_above=float(means[-3:-1].mean()))
     assert (merged == [masks.any(axis=0) for masks in reading.masks(slots)]).all()
 
 
@@ -74,13 +72,13 @@ def test_what_is_kept_of_a_frame_is_small(session: rd.Session, clip: Clip) -> No
 def test_clips_that_cannot_be_read_are_refused(session: rd.Session, clip: Clip) -> None:
     model, tokenizer, frames = session.model, session.tokenizer, list(clip.frames[:2])
     with pytest.raises(ImageError, match="no frames"):
-        segment_clip(model, tokenizer, "the red ball", [])
+        read_clip(model, tokenizer, "the red ball", [])
     with pytest.raises(ImageError, match="80x60"):
-        segment_clip(model, tokenizer, "the red ball", [*frames, frames[0][::2, ::2]])
+        read_clip(model, tokenizer, "the red ball", [*frames, frames[0][::2, ::2]])
     with pytest.raises(ImageError, match="stamps"):
-        segment_clip(model, tokenizer, "the red ball", frames, [0.0])
+        read_clip(model, tokenizer, "the red ball", frames, [0.0])
     with pytest.raises(CommandError):
-        segment_clip(model, tokenizer, " ", frames)
+        read_clip(model, tokenizer, " ", frames)
 
 
 def test_one_command_puts_both_ways_of_inference_side_by_side(

@@ -26,16 +26,9 @@ from referdino_core.export.exporting import checkpoint_sum, export
 from referdino_core.export.lint import lint
 from referdino_core.world import WorldUnavailable
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 GOLDENS = ("swint_q32_128x160_f3", "swinb_q32_128x160_f1")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Small tensors gain little from threads, which wait for each other on a busy machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def graphs(exported: ExportedSet) -> Iterator[onnx.ModelProto]:

@@ -185,6 +185,16 @@ def test_what_configuring_reads_cannot_change_until_a_clean_up(stage: Stage) -> 
     assert stage.set("image_qos", "reliable") == ""
 
 
+def test_the_log_says_what_is_loaded_and_how_long_it_took(stage: Stage) -> None:
+    stage.reach("unconfigured")
+    start = len(stage.process.log)
+
+    assert stage.change(Transition.TRANSITION_CONFIGURE)
+
+    assert "nano" in stage.process.wait_for_log("Loading PyTorch and the model", start=start)
+    assert " s." in stage.process.wait_for_log("The model is ready after", start=start)
+
+
 # ---- Checkpoints that cannot be loaded ----
 
 

@@ -91,4 +91,5 @@ def test_a_shutdown_of_ros_ends_the_thread(node: Node) -> None:
     node.context.shutdown()
 
     ros_harness.wait_until(lambda: not threads(), "the thread to end")
+    assert threads() == []
     thread.close()

@@ -29,17 +29,10 @@ from referdino_core.runtime.stages import FrameGrounding, Stages
 from referdino_core.runtime.torch_stages import TorchStages
 from referdino_core.world import WorldRenderer
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SMALL = (64, 64)
 SENTENCES = ("the red ball", "the big blue box on the left of the red ball", "the cone")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Small tensors gain little from threads, which wait for each other on a busy machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(autouse=True)

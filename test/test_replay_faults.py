@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from bag_samples import PERIOD, START, TRUTH_TOPIC, image, scene, scene_labels, write_bag
-from replay_cases import BALL, COUNT, assert_equal_results, loaded_model, scene_job
+from replay_cases import BALL, COUNT, assert_equal_results
 
 from referdino_core.errors import ReferDINOError, SourceError
 from referdino_core.media.partial_file import OutputError, growing_path
@@ -26,15 +26,7 @@ from referdino_core.replay.run_folder import RunFolder
 from referdino_core.replay.topic_truth import TopicTruth
 from referdino_core.session.model_choice import LoadedModel
 
-
-@pytest.fixture(scope="module")
-def loaded() -> LoadedModel:
-    return loaded_model()
-
-
-@pytest.fixture(scope="module")
-def job(tmp_path_factory: pytest.TempPathFactory) -> ReplayJob:
-    return scene_job(tmp_path_factory.mktemp("scene"))
+pytest_plugins = ("replay_fixtures",)
 
 
 def stop_after(count: int) -> RunWatch:

@@ -20,8 +20,6 @@ from replay_cases import (
     COUNT,
     SPHERE,
     assert_equal_results,
-    loaded_model,
-    scene_job,
 )
 
 from referdino_core.errors import SourceError
@@ -34,21 +32,7 @@ from referdino_core.replay.run_folder import RunFolder
 from referdino_core.replay.unfinished_run import SNAPSHOT_NAME
 from referdino_core.session.model_choice import LoadedModel
 
-
-@pytest.fixture(scope="module")
-def loaded() -> LoadedModel:
-    return loaded_model()
-
-
-@pytest.fixture(scope="module")
-def job(tmp_path_factory: pytest.TempPathFactory) -> ReplayJob:
-    return scene_job(tmp_path_factory.mktemp("scene"))
-
-
-@pytest.fixture(scope="module")
-def first(job: ReplayJob, loaded: LoadedModel) -> RunFolder:
-    return RunFolder(replay(job, loaded))
-
+pytest_plugins = ("replay_fixtures",)
 
 KILLED_RUN = """
 import pickle, sys

@@ -31,9 +31,7 @@ from replay_cases import (
     MEANINGS,
     SPHERE,
     assert_equal_results,
-    loaded_model,
     messages_of,
-    scene_job,
 )
 from rosbags.highlevel import AnyReader
 
@@ -47,20 +45,7 @@ from referdino_core.replay.run import replay
 from referdino_core.replay.run_folder import RunFolder
 from referdino_core.session.model_choice import LoadedModel
 
-
-@pytest.fixture(scope="module")
-def loaded() -> LoadedModel:
-    return loaded_model()
-
-
-@pytest.fixture(scope="module")
-def job(tmp_path_factory: pytest.TempPathFactory) -> ReplayJob:
-    return scene_job(tmp_path_factory.mktemp("scene"))
-
-
-@pytest.fixture(scope="module")
-def first(job: ReplayJob, loaded: LoadedModel) -> RunFolder:
-    return RunFolder(replay(job, loaded))
+pytest_plugins = ("replay_fixtures",)
 
 
 def test_two_runs_have_equal_bytes(job: ReplayJob, first: RunFolder, loaded: LoadedModel) -> None:

@@ -22,9 +22,7 @@ from bag_samples import (
 )
 from replay_cases import (
     BALL,
-    loaded_model,
     messages_of,
-    scene_job,
 )
 from rosbags.highlevel import AnyReader
 from rosbags.interfaces import MessageDefinitionFormat
@@ -38,15 +36,7 @@ from referdino_core.replay.run import replay
 from referdino_core.replay.run_folder import RunFolder
 from referdino_core.session.model_choice import LoadedModel
 
-
-@pytest.fixture(scope="module")
-def loaded() -> LoadedModel:
-    return loaded_model()
-
-
-@pytest.fixture(scope="module")
-def job(tmp_path_factory: pytest.TempPathFactory) -> ReplayJob:
-    return scene_job(tmp_path_factory.mktemp("scene"))
+pytest_plugins = ("replay_fixtures",)
 
 
 def test_frames_that_make_no_sense_are_named_and_counted(

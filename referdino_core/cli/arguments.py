@@ -30,8 +30,9 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_runtime_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add --device, --runtime, --precision and --exports."""
+def add_session_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what `model_choice` reads: the model, what computes it and --window."""
+    add_model_arguments(parser)
     parser.add_argument(
         "--device", default="cpu", help="where to compute, such as cpu or cuda (default: cpu)"
     )
@@ -52,12 +53,6 @@ def add_runtime_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="what `referdino export` wrote, for onnxruntime and tensorrt",
     )
-
-
-def add_session_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what `model_choice` reads: model, runtime and --window."""
-    add_model_arguments(parser)
-    add_runtime_arguments(parser)
     parser.add_argument(
         "--window",
         type=positive_integer,

@@ -233,7 +233,7 @@ class StreamScorer:
         if score.region > RIGHT_OVERLAP and self._time_to_acquire is None:
             self._time_to_acquire = stamp - self._since
 
-    def drop(self, stamp: float) -> None:
+    def drop(self) -> None:
         """Count a frame as dropped, besides `add`, which is told what was believed meanwhile."""
         self._dropped += 1
 

@@ -80,6 +80,18 @@ class ClipReading:
         for probabilities in self.probabilities(slots):
             yield probabilities > threshold
 
+    def answer(self, merge_above: float = NO_MERGING) -> np.ndarray:
+        """What the sentence refers to: (T, H, W) bool, the union of `best_slots`.
+
+        The slot with the highest mean score answers in every frame, as in the paper: the answer
+        may be wrong, but it is never silence.
+        """
+        slots = self.best_slots(merge_above)
+        answer = np.empty((len(self.scores), *self.size), dtype=bool)
+        for index, masks in enumerate(self.masks(slots)):
+            answer[index] = masks.any(axis=0)
+        return answer
+
     def probabilities(self, slots: Sequence[int]) -> Iterator[np.ndarray]:
         """How surely pixels belong to some slots, frame by frame, each (len(slots), H, W) float32.
 
@@ -149,37 +161,6 @@ def read_clip(
         kept.append(_read_frames(model, text, memory, images, times[first:last]))
     assert size is not None
     return ClipReading(model, stack_windows([memory]), kept, size)
-
-
-def segment_clip(
-    model: ReferDINO,
-    tokenizer: Tokenizer,
-    sentence: str,
-    frames: Sequence[np.ndarray] | np.ndarray,
-    stamps: Sequence[float] | None = None,
-    merge_above: float = NO_MERGING,
-    frames_at_once: int = FRAMES_AT_ONCE,
-) -> np.ndarray:
-    """Segment what a sentence refers to in a clip: (T, H, W) bool.
-
-    The slot with the highest mean score answers in every frame, as in the paper: the answer may
-    be wrong, but it is never silence.
-
-    Args:
-        frames: (T, H, W, 3) uint8 RGB, or T images of one size; stamps: T seconds.
-        merge_above: slots whose mean score exceeds this join the best one (MeViS: 0.2).
-        frames_at_once: how many frames the network sees side by side; memory grows with it.
-
-    Raises:
-        CommandError: the sentence is empty or too long.
-        ImageError: there is no frame, or the frames differ in size.
-    """
-    reading = read_clip(model, tokenizer, sentence, frames, stamps, frames_at_once)
-    slots = reading.best_slots(merge_above)
-    answer = np.empty((len(frames), *reading.size), dtype=bool)
-    for index, masks in enumerate(reading.masks(slots)):
-        answer[index] = masks.any(axis=0)
-    return answer
 
 
 def _read_frames(

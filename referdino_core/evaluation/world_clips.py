@@ -13,7 +13,7 @@ from tqdm import tqdm
 from referdino_core.evaluation.boundary_accuracy import boundary_accuracy
 from referdino_core.evaluation.region_similarity import RIGHT_OVERLAP, region_similarity
 from referdino_core.evaluation.stream_scores import ABSENT_AREA
-from referdino_core.evaluation.whole_clip import segment_clip
+from referdino_core.evaluation.whole_clip import read_clip
 from referdino_core.session import Session
 from referdino_core.world import Clip, Expression, WorldRenderer
 from referdino_core.world.clip import KINDS, Split
@@ -105,12 +105,9 @@ def stream_clip(session: Session, clip: Clip, sentences: Sequence[Expression]) -
 
 def read_whole_clip(session: Session, clip: Clip, sentences: Sequence[Expression]) -> list[Masks]:
     """Segment one clip as the paper does: T masks per sentence, each from all frames."""
+    model, tokenizer, stamps = session.model, session.tokenizer, clip.stamps.tolist()
     return [
-        list(
-            segment_clip(
-                session.model, session.tokenizer, sentence.text, clip.frames, clip.stamps.tolist()
-            )
-        )
+        list(read_clip(model, tokenizer, sentence.text, clip.frames, stamps).answer())
         for sentence in sentences
     ]
 

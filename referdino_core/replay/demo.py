@@ -17,11 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from referdino_core.cli import main as referdino
 from referdino_core.errors import ReferDINOError
-from referdino_core.replay.message_types import message_types
+from referdino_core.replay.message_types import header_message, image_message, message_types
 from referdino_core.world import Clip, WorldRenderer, WorldSettings
 from referdino_core.world.timed_commands import TimedCommand, choose_commands
 
@@ -92,7 +90,8 @@ def images_of(clip: Clip) -> Iterator[Recorded]:
             (IMAGE_TOPIC, "rgb8", image),
             (TRUTH_TOPIC, "mono8", labels),
         ):
-            yield Recorded(topic, at(seconds), IMAGE, image_message(pixels, encoding, at(seconds)))
+            message = image_message(pixels, encoding, header_message(at(seconds), "camera"))
+            yield Recorded(topic, at(seconds), IMAGE, message)
 
 
 def texts_of(commands: Sequence[TimedCommand]) -> Iterator[Recorded]:
@@ -100,23 +99,6 @@ def texts_of(commands: Sequence[TimedCommand]) -> Iterator[Recorded]:
     for command in commands:
         message = message_types().types[TEXT](data=command.text)
         yield Recorded(COMMAND_TOPIC, at(command.begins), TEXT, message)
-
-
-def image_message(pixels: np.ndarray, encoding: str, time: int) -> Any:
-    """A sensor_msgs/Image of (H, W) or (H, W, 3) uint8 pixels."""
-    types = message_types().types
-    seconds, nanoseconds = divmod(time, 10**9)
-    stamp = types["builtin_interfaces/msg/Time"](sec=seconds, nanosec=nanoseconds)
-    height, width = pixels.shape[:2]
-    return types[IMAGE](
-        header=types["std_msgs/msg/Header"](stamp=stamp, frame_id="camera"),
-        height=height,
-        width=width,
-        encoding=encoding,
-        is_bigendian=0,
-        step=pixels.size // height,
-        data=np.ascontiguousarray(pixels).reshape(-1),
-    )
 
 
 def at(seconds: float) -> int:

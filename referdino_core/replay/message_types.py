@@ -1,12 +1,16 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Message types without ROS: those that rosbags knows, and the definitions that come along."""
+"""Messages without ROS: the types that rosbags knows, and those whose definitions come along."""
 
 from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+
+from referdino_core.replay.recording import NANOSECONDS
 
 DEFINITIONS = Path(__file__).parent / "definitions"
 """PACKAGE/msg/TYPE.msg: referdino's own, and those of vision_msgs 4."""
@@ -24,3 +28,26 @@ def message_types() -> Any:
         definitions.update(get_types_from_msg(path.read_text(encoding="utf-8"), name))
     store.register(definitions)
     return store
+
+
+def header_message(stamp: int, frame_id: str = "") -> Any:
+    """A std_msgs/Header; `stamp`: integer nanoseconds."""
+    types = message_types().types
+    seconds, nanoseconds = divmod(stamp, NANOSECONDS)
+    time = types["builtin_interfaces/msg/Time"](sec=seconds, nanosec=nanoseconds)
+    return types["std_msgs/msg/Header"](stamp=time, frame_id=frame_id)
+
+
+def image_message(pixels: np.ndarray, encoding: str, header: Any) -> Any:
+    """A sensor_msgs/Image of (H, W) or (H, W, C) pixels."""
+    height, width = pixels.shape[:2]
+    data = np.ascontiguousarray(pixels).view(np.uint8).reshape(-1)
+    return message_types().types["sensor_msgs/msg/Image"](
+        header=header,
+        height=height,
+        width=width,
+        encoding=encoding,
+        is_bigendian=0,
+        step=data.size // height,
+        data=data,
+    )

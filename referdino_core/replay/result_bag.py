@@ -16,7 +16,7 @@ from referdino_core.media import run_lengths
 from referdino_core.media.compressed_image_messages import JPEG_FORMAT, jpeg_of
 from referdino_core.media.partial_file import Output, OutputError, growing_path
 from referdino_core.media.result_contents import detections_of, label_image, region_around
-from referdino_core.replay.message_types import message_types
+from referdino_core.replay.message_types import image_message, message_types
 from referdino_core.replay.storage import Channel, RawMessage
 
 if TYPE_CHECKING:
@@ -90,26 +90,19 @@ class ResultBag(Output):
 
         Args:
             time: integer nanoseconds at which it is published.
-            header: of the image, as rosbags has it; None makes one of the time.
+            header: of the image, as rosbags has it.
             picture: (H, W, 3) uint8 RGB, the image with the targets drawn over it.
             targets: the session's answer, with masks (H, W).
 
         Raises:
             OutputError: the disk does not take it.
         """
-        header = self.header(time) if header is None else header
         height, width = picture.shape[:2]
         self._write_message(OBJECTS_TOPIC, time, self._objects(header, targets))
         labels = label_image(targets, height, width)
-        self._write_message(MASK_TOPIC, time, self._mask(header, labels))
+        self._write_message(MASK_TOPIC, time, image_message(labels, "mono8", header))
         self._write_message(OVERLAY_TOPIC, time, self._overlay(header, picture))
         self._write_message(DETECTIONS_TOPIC, time, self._detections(header, targets))
-
-    def header(self, time: int, frame_id: str = "") -> Any:
-        """A std_msgs/Header with a stamp of integer nanoseconds."""
-        seconds, nanoseconds = divmod(time, 1_000_000_000)
-        stamp = self._of("builtin_interfaces/msg/Time", sec=seconds, nanosec=nanoseconds)
-        return self._of("std_msgs/msg/Header", stamp=stamp, frame_id=frame_id)
 
     def close(self) -> None:
         """Finish the bag and give it its name.
@@ -203,19 +196,6 @@ class ResultBag(Output):
             frame_score=target.frame_score,
             box=self._of("sensor_msgs/msg/RegionOfInterest", **region, do_rectify=False),
             mask=self._of("referdino/msg/RunLengthMask", height=height, width=width, counts=counts),
-        )
-
-    def _mask(self, header: Any, labels: np.ndarray) -> Any:
-        height, width = labels.shape
-        return self._of(
-            RESULT_TYPES[MASK_TOPIC],
-            header=header,
-            height=height,
-            width=width,
-            encoding="mono8",
-            is_bigendian=0,
-            step=width,
-            data=labels.reshape(-1),
         )
 
     def _overlay(self, header: Any, picture: np.ndarray) -> Any:

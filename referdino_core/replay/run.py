@@ -25,6 +25,7 @@ from referdino_core.replay.clocks import Scheduled
 from referdino_core.replay.commands import CommandLog, check_sentences
 from referdino_core.replay.held_folder import HeldFolder, check_apart
 from referdino_core.replay.job import ReplayJob
+from referdino_core.replay.message_types import header_message
 from referdino_core.replay.opening import (
     changes_of,
     open_job_truth,
@@ -207,7 +208,7 @@ class _Run:
         inferred = time.perf_counter()
         picture = self._overlay.write(pixels, targets)
         if scheduled.answered is not None:
-            header = frame.header or self._results.header(frame.stamp)
+            header = frame.header or header_message(frame.stamp)
             self._results.write(scheduled.answered, header, picture, targets)
         truth = self._scorer.truth_of(frame, self._latest_size)
         # An answer counts from when it is there, not from when its image was taken.

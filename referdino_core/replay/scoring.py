@@ -85,7 +85,7 @@ class RunScorer:
             if truth is not None and objects is not None:
                 score = score_frame(target, truth, objects)
             if dropped:
-                scorer.drop(seconds)
+                scorer.drop()
             scorer.add(seconds, target.state.value, target.track_id, score, bool(target.mask.any()))
             scores.append(score)
         return scores

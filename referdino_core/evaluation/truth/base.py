@@ -19,8 +19,9 @@ class FrameTruth:
     """Which pixels of a frame belong to which object.
 
     Attributes:
-        masks: object id (from 1) to (H, W) bool. Masks may overlap; every object that the frame
-            annotates is here, also where its mask is empty.
+        masks: object id to (H, W) bool. Label images number objects from 1, as 0 is their
+            background; elsewhere, as in MeViS, an object may be 0. Masks may overlap; every object
+            that the frame annotates is here, also where its mask is empty.
         size: height and width in pixels.
         void: (H, W) bool, pixels that are not judged; None where all are.
     """
