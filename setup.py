@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import sys
+from glob import glob
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
@@ -40,12 +41,8 @@ setup(
     ext_modules=[
         Extension(
             "referdino_core.kernels.libreferdino_kernels",
-            [
-                "referdino_core/kernels/deformable_attention.cpp",
-                "referdino_core/kernels/deformable_inference.cpp",
-                "referdino_core/kernels/window_attention.cpp",
-            ],
-            depends=["referdino_core/kernels/numbers.h"],
+            sorted(glob("referdino_core/kernels/*.cpp")),
+            depends=sorted(glob("referdino_core/kernels/*.h")),
             optional=True,
         )
     ],

@@ -4,21 +4,64 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import wraps
 from typing import Any
+from unittest.mock import patch
 
+from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
+from referdino_core.kernels import FusedKernel
 
-class MatrixWork(TorchDispatchMode):
-    """A context that adds up the floating-point operations in it, by PyTorch's own formulas.
 
-    PyTorch's counter cannot follow modules in inference mode, and this one need not.
+class MatrixWork:
+    """A context that adds up the floating-point operations in it.
+
+    PyTorch's operators count by PyTorch's own formulas. Its counter cannot follow modules in
+    inference mode, and this one need not; nor can it see what the CPU kernels do.
     """
 
     def __init__(self) -> None:
-        super().__init__()
         self.operations = 0
+        self.contexts = ExitStack()
+
+    def __enter__(self) -> MatrixWork:
+        """Begin to count."""
+        for name, products in KERNEL_PRODUCTS.items():
+            method = self.counted(getattr(FusedKernel, name), products)
+            self.contexts.enter_context(patch.object(FusedKernel, name, method))
+        self.contexts.enter_context(OperatorWork(self))
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        """Leave everything as it was."""
+        self.contexts.close()
+
+    def counted(self, method: Callable[..., Any], products: Callable[..., int]) -> Any:
+        """A kernel's method that counts what it is called for: a product and its sum are two."""
+        signature = inspect.signature(method)
+
+        @wraps(method)
+        def count(*inputs: Any, **named: Any) -> Any:
+            call = signature.bind(*inputs, **named)
+            call.apply_defaults()
+            output = method(*inputs, **named)
+            self.operations += 2 * products(output=output, **call.arguments)
+            return output
+
+        return count
+
+
+class OperatorWork(TorchDispatchMode):
+    """Adds the operations of PyTorch's operators to `work`."""
+
+    def __init__(self, work: MatrixWork) -> None:
+        super().__init__()
+        self.work = work
 
     def __torch_dispatch__(
         self, function: Any, types: Any, inputs: tuple[Any, ...] = (), named: Any = None
@@ -33,5 +76,79 @@ class MatrixWork(TorchDispatchMode):
                 return parts
         output = function(*inputs, **named)
         if formula is not None:
-            self.operations += formula(*inputs, **named, out_val=output)
+            self.work.operations += formula(*inputs, **named, out_val=output)
         return output
+
+
+# ---- Products of the CPU kernels ----
+
+
+def layer(rows: Tensor, weights: Any) -> int:
+    return rows.numel() // rows.shape[-1] * weights.inputs * weights.outputs
+
+
+def linear(output: Tensor, features: Tensor, **_: Any) -> int:
+    return output.numel() * features.shape[-1]
+
+
+def convolution(output: Tensor, grid: Tensor, **_: Any) -> int:
+    return output.numel() * 9 * grid.shape[-1]
+
+
+def attention(output: Tensor, keys: Tensor, **_: Any) -> int:
+    return 2 * output.numel() * keys.shape[1]
+
+
+def fusion_attention(output: tuple[Tensor, Tensor], image: Tensor, **_: Any) -> int:
+    """Logits, what the image takes from the text, and what the text takes from the image."""
+    _, seen = output
+    return 3 * seen.numel() * image.shape[1]
+
+
+def token_similarity(output: Tensor, text: Tensor, **_: Any) -> int:
+    return output.numel() * text.shape[-2] * text.shape[-1]
+
+
+def window_attention(output: Tensor, window_cells: Tensor, **_: Any) -> int:
+    windows, size = window_cells.shape
+    return 2 * len(output) * windows * size * size * output.shape[-1]
+
+
+def feed_forward(features: Tensor, weights: Any, **_: Any) -> int:
+    return layer(features, weights.first) + layer(features, weights.second)
+
+
+def attention_block(
+    output: Tensor, tokens: Tensor, weights: Any, context: Tensor | None, **_: Any
+) -> int:
+    source = tokens if context is None else context
+    projections = layer(tokens, weights.located) + layer(source, weights.source)
+    return projections + attention(output, source) + layer(tokens, weights.output)
+
+
+def deformable_block(tokens: Tensor, memory: Tensor, weights: Any, **_: Any) -> int:
+    projections = layer(tokens, weights.located) + layer(memory, weights.value)
+    return projections + layer(tokens, weights.output)
+
+
+def window_block(tokens: Tensor, weights: Any, **_: Any) -> int:
+    attended = 2 * len(tokens) * weights.windows * weights.size**2 * tokens.shape[-1]
+    return layer(tokens, weights.projection) + attended + layer(tokens, weights.output)
+
+
+KERNEL_PRODUCTS: dict[str, Callable[..., int]] = {
+    product.__name__: product
+    for product in (
+        linear,
+        convolution,
+        attention,
+        fusion_attention,
+        token_similarity,
+        window_attention,
+        feed_forward,
+        attention_block,
+        deformable_block,
+        window_block,
+    )
+}
+"""Products of each method of `FusedKernel`; sampling and norms are none."""

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
+from referdino_core.kernels import BUILD_COMMAND, FusedKernel, fused_kernel
 from referdino_core.world import WorldRenderer, WorldUnavailable
 
 
@@ -38,6 +39,27 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture
+def two_threads() -> None:
+    """As many threads as it takes to get in each other's way; `threads` takes that back."""
+    torch.set_num_threads(2)
+
+
+@pytest.fixture
+def without_gradients() -> Iterator[None]:
+    """As the prepared stages run."""
+    with torch.inference_mode():
+        yield
+
+
+@pytest.fixture
+def kernel() -> FusedKernel:
+    """The fused CPU kernels."""
+    found = fused_kernel()
+    assert found is not None, f"build it with: {BUILD_COMMAND}"
+    return found
 
 
 @pytest.fixture(scope="module")

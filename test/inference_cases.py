@@ -16,6 +16,7 @@ from torch import Tensor
 import referdino_core as rd
 from referdino_core.building import load_model, tokenizer_of
 from referdino_core.inference import deformable_attention as prepared_attention
+from referdino_core.inference import linear as prepared_linear
 from referdino_core.inference import preparation
 from referdino_core.inference.preparation import PreparedStages, prepare
 from referdino_core.kernels import BUILD_COMMAND, fused_kernel
@@ -108,7 +109,7 @@ def simulated_cuda_attention(
 
 def forget_the_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     """As where the CPU's library is not built."""
-    for module in (preparation, network_attention):
+    for module in (preparation, prepared_linear, network_attention):
         monkeypatch.setattr(module, "fused_kernel", lambda: None)
 
 

@@ -4,13 +4,9 @@
 // Calls the inference kernels with blocks of memory of exactly their sizes and with the worst
 // numbers, for the sanitizers to watch.
 
-#include <cmath>
-#include <cstdint>
-#include <cstdio>
-#include <random>
-#include <vector>
+#include "inference_kernel_walk.h"
 
-using Index = std::int64_t;
+#include <cstdio>
 
 extern "C" int referdino_deformable_inference(
     const void*, const Index*, const float*, const void*, void*, Index, Index, Index, Index, Index,
@@ -18,28 +14,6 @@ extern "C" int referdino_deformable_inference(
 extern "C" void referdino_window_attention(
     const void*, const void*, const std::int32_t*, const std::uint8_t*, const float*, void*, Index,
     Index, Index, Index, Index, Index, int, int);
-
-std::mt19937 generator(0);
-
-float number(float reach) {
-  return std::uniform_real_distribution<float>(-reach, reach)(generator);
-}
-
-void write(float value, float& to) { to = value; }
-void write(float value, std::uint16_t& to) {
-  std::uint32_t bits;
-  __builtin_memcpy(&bits, &value, 4);
-  to = static_cast<std::uint16_t>(bits >> 16);
-}
-
-template <typename Number>
-std::vector<Number> numbers(Index count, float reach, bool wild = false) {
-  const float worst[] = {NAN, INFINITY, -INFINITY, 3e38f, -3e38f, 1e7f};
-  std::vector<Number> made(count);
-  for (Index i = 0; i < count; ++i)
-    write(wild && i % 3 == 0 ? worst[i % 7 % 6] : number(reach), made[i]);
-  return made;
-}
 
 template <typename Number>
 void sample(Index channels, Index points, Index levels, Index reference_size) {
@@ -89,5 +63,6 @@ void walk() {
 int main() {
   walk<float>();
   walk<std::uint16_t>();
+  walk_layers();
   std::puts("walked");
 }

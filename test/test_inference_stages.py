@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
 from dataclasses import fields
 from typing import Any
 
@@ -19,7 +18,10 @@ from referdino_core.inference.deformable_attention import (
     CudaDeformableAttention,
     KernelDeformableAttention,
 )
-from referdino_core.inference.fusion_attention import FoldedBidirectionalAttention
+from referdino_core.inference.fusion_attention import (
+    FoldedBidirectionalAttention,
+    KernelFusionLayer,
+)
 from referdino_core.inference.linear import (
     Activation,
     PackedLinear,
@@ -29,14 +31,23 @@ from referdino_core.inference.linear import (
 )
 from referdino_core.inference.preparation import PreparedStages, prepare
 from referdino_core.inference.swin_stage import CachedSwinStage, KernelSwinStage
-from referdino_core.kernels import BUILD_COMMAND, FusedKernel, fused_kernel
+from referdino_core.kernels import FusedKernel
+from referdino_core.network.decoder import Decoder
 from referdino_core.network.deformable_attention import DeformableAttention
-from referdino_core.network.fusion_encoder import BidirectionalAttention
+from referdino_core.network.fusion_encoder import BidirectionalAttention, FusionEncoder
+from referdino_core.network.grounder import Grounder
+from referdino_core.network.image_encoder import ImageEncoder
 from referdino_core.network.layers import FeedForward
-from referdino_core.network.mask_decoder import MaskFeatures
+from referdino_core.network.mask_decoder import MaskDecoder, MaskFeatures
 from referdino_core.network.object_memory import Window
+from referdino_core.network.query_selection import QuerySelection
+from referdino_core.network.readout import Readout
 from referdino_core.network.swin_transformer import FeedForward as SwinFeedForward
+from referdino_core.network.swin_transformer import PatchMerging, SwinTransformer
+from referdino_core.network.temporal_decoder import TemporalDecoder, TimeEmbedding
 from referdino_core.network.text_encoder import TextFeatures, stack_texts
+
+pytestmark = pytest.mark.usefixtures("without_gradients")
 
 FEATURE_TOLERANCE = 5e-5
 BOX_TOLERANCE = 5e-6
@@ -44,12 +55,6 @@ BLOCK_TOLERANCE = {"rtol": 1e-5, "atol": 1e-5}
 # Half a unit in the last of bfloat16's eight places, and what float32 sums may differ by.
 BFLOAT16_ROUNDING = {"rtol": 2.0**-8 * 1.01, "atol": 1e-6}
 CASES = ("nano", *GOLDENS)
-
-
-@pytest.fixture(autouse=True)
-def no_gradients() -> Iterator[None]:
-    with torch.inference_mode():
-        yield
 
 
 @pytest.fixture(scope="module", params=CASES)
@@ -62,13 +67,6 @@ def stages(
     case: Case, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> PreparedStages:
     return prepare_by(request.param, case.model, case.size, torch.float32, monkeypatch)
-
-
-@pytest.fixture
-def kernel() -> FusedKernel:
-    found = fused_kernel()
-    assert found is not None, f"build it with: {BUILD_COMMAND}"
-    return found
 
 
 def assert_close(actual: Tensor, expected: Tensor, tolerance: float) -> None:
@@ -164,22 +162,54 @@ def test_a_readout_of_few_slots_samples_first_and_of_many_projects_first(
     assert_close(embeddings, expected.mask_embeddings, FEATURE_TOLERANCE)
 
 
+CONTAINERS = (
+    Decoder,
+    FusionEncoder,
+    Grounder,
+    ImageEncoder,
+    MaskDecoder,
+    PatchMerging,
+    QuerySelection,
+    Readout,
+    SwinTransformer,
+    TemporalDecoder,
+    TimeEmbedding,
+    nn.Embedding,
+    nn.ModuleList,
+    nn.Sequential,
+)
+"""What the CPU kernels leave of the network and of PyTorch: it holds blocks and calls them."""
+
+
+def kinds_of(stages: PreparedStages) -> set[type[nn.Module]]:
+    parts = (stages.image, stages.grounding, stages.readout)
+    return {type(block) for part in parts for block in part.modules()}
+
+
 def test_every_route_exchanges_the_blocks_that_it_is_for(monkeypatch: pytest.MonkeyPatch) -> None:
     case = case_of("nano")
     wanted = {
-        "CPU kernels": {KernelSwinStage, KernelDeformableAttention},
-        "no kernels": {CachedSwinStage, DeformableAttention},
-        "a simulated CUDA kernel": {CachedSwinStage, CudaDeformableAttention},
+        "CPU kernels": {KernelFusionLayer, KernelSwinStage},
+        "no kernels": {CachedSwinStage, DeformableAttention, FoldedBidirectionalAttention},
+        "a simulated CUDA kernel": {
+            CachedSwinStage,
+            CudaDeformableAttention,
+            FoldedBidirectionalAttention,
+        },
     }
     kinds = set.union(*wanted.values())
     for route, expected in wanted.items():
-        stages = prepare_by(route, case.model, case.size, torch.float32, monkeypatch)
-        parts = [*stages.image.modules(), *stages.grounding.modules(), *stages.readout.modules()]
-        found = {type(part) for part in parts if type(part) in kinds}
+        found = kinds_of(prepare_by(route, case.model, case.size, torch.float32, monkeypatch))
         # The CUDA block keeps the plain one for its projections.
-        assert found - {DeformableAttention} == expected - {DeformableAttention}
-        assert FoldedBidirectionalAttention in {type(part) for part in parts}
-        assert not {type(part) for part in parts} & {BidirectionalAttention}
+        assert (found & kinds) - {DeformableAttention} == expected - {DeformableAttention}
+        assert BidirectionalAttention not in found
+
+
+def test_float32_on_the_cpu_leaves_no_plain_block() -> None:
+    case = case_of("nano")
+    found = kinds_of(prepare(case.model, case.size, torch.float32))
+    plain = {kind for kind in found if not kind.__module__.startswith("referdino_core.inference")}
+    assert plain <= set(CONTAINERS)
 
 
 def test_without_the_kernel_windows_are_made_on_the_device_of_the_weights() -> None:
@@ -284,10 +314,13 @@ def test_a_feed_forward_network_in_blocks_of_tokens_is_the_plain_one(
     inputs = torch.randn(5, 50, 64, generator=torch.Generator().manual_seed(3))
     before = inputs.clone()
     expected = copy.deepcopy(block).double()(inputs.double())
-    prepared = make(block, torch.float32)
+    prepared = make(block)
+    added = torch.randn(inputs.shape, generator=torch.Generator().manual_seed(4))
     for tokens in (prepared.tokens_at_once, 250, 100, 7, 1):
         prepared.tokens_at_once = tokens
         torch.testing.assert_close(prepared(inputs).double(), expected, **BLOCK_TOLERANCE)
+        found = prepared(inputs, added).double()
+        torch.testing.assert_close(found, expected + added.double(), **BLOCK_TOLERANCE)
     assert torch.equal(inputs, before)
 
 
@@ -300,7 +333,7 @@ def test_a_feed_forward_network_in_bfloat16_is_as_exact_as_the_plain_one(
     low = copy.deepcopy(block).bfloat16()
     exact = copy.deepcopy(low).double()(inputs.double())
     plain = (low(inputs).double() - exact).abs().mean()
-    prepared = make(low, torch.bfloat16)
+    prepared = make(low)
     for tokens in (prepared.tokens_at_once, 7):
         prepared.tokens_at_once = tokens
         found = prepared(inputs)

@@ -31,12 +31,12 @@ class KernelDeformableAttention(nn.Module):
         self.kernel = kernel
         self.heads, self.points = attention.heads, attention.points
         self.samples = attention.levels * attention.points
-        self.value_proj = attention.value_proj
+        self.value_proj: nn.Module = attention.value_proj
         self.value_weight = constant(attention.value_proj.weight)
         self.value_bias = constant(attention.value_proj.bias)
-        self.output_proj = attention.output_proj
+        self.output_proj: nn.Module = attention.output_proj
         offsets, weights = attention.sampling_offsets, attention.attention_weights
-        self.query_proj = side_by_side(offsets, weights)
+        self.query_proj: nn.Module = side_by_side(offsets, weights)
 
     def forward(
         self,
@@ -48,8 +48,7 @@ class KernelDeformableAttention(nn.Module):
     ) -> Tensor:
         """As `DeformableAttention.forward`, without padding; references (1, ...) serve all."""
         projections = self.query_proj(query)
-        reads = query.shape[1] * self.heads * self.samples * CORNERS
-        if reads < value.shape[1]:
+        if self.samples_first(query.shape[1], value.shape[1]):
             sampled = self.sample_first(projections, references, value, spatial_shapes)
         else:
             projected = self.value_proj(value).unflatten(-1, (self.heads, -1))
@@ -57,6 +56,10 @@ class KernelDeformableAttention(nn.Module):
                 projected, spatial_shapes, references, projections, self.points
             )
         return self.output_proj(sampled)
+
+    def samples_first(self, queries: int, cells: int) -> bool:
+        """Whether so many queries read less than there is in so many cells."""
+        return queries * self.heads * self.samples * CORNERS < cells
 
     def sample_first(
         self, projections: Tensor, references: Tensor, value: Tensor, spatial_shapes: SpatialShapes

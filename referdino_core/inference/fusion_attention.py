@@ -7,7 +7,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from referdino_core.network.fusion_encoder import BidirectionalAttention
+from referdino_core.inference.linear import KernelLinear
+from referdino_core.kernels import FusedKernel
+from referdino_core.network.fusion_encoder import BidirectionalAttention, FusionLayer
 
 
 class FoldedBidirectionalAttention(nn.Module):
@@ -66,6 +68,75 @@ class FoldedBidirectionalAttention(nn.Module):
         seen = (to_image @ image).unflatten(1, (self.heads, length))
         text_update = seen @ self.image_value + self.image_value_bias
         return image_update, self.out_l_proj(text_update.transpose(1, 2).flatten(-2))
+
+
+class KernelFusionLayer(nn.Module):
+    """`FusionLayer` in float32, whose attention is one call of the CPU kernel.
+
+    Everything linear between a text token and the image's channels is multiplied beforehand: the
+    projections of `FoldedBidirectionalAttention`, and the gains.
+    """
+
+    def __init__(self, layer: FusionLayer, kernel: FusedKernel) -> None:
+        super().__init__()
+        attention = FoldedBidirectionalAttention(layer.attn)
+        self.kernel = kernel
+        self.heads = attention.heads
+        self.layer_norm_v, self.layer_norm_l = layer.layer_norm_v, layer.layer_norm_l
+        self.fold = fold_text(attention, layer.gamma_v, kernel)
+        self.text_update = unfold_image(attention, layer.gamma_l, kernel)
+        self.bias = constant(attention.image_output_bias * layer.gamma_v)
+
+    def forward(
+        self, image: Tensor, text: Tensor, image_padding: Tensor | None, text_padding: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """As `FusionLayer.forward`, without padding of the image."""
+        image, text = self.layer_norm_v(image), self.layer_norm_l(text)
+        fused, seen = self.kernel.fusion_attention(
+            image, self.fold(text), text_padding, self.bias, self.heads
+        )
+        return fused, self.text_update(seen, text)
+
+
+def fold_text(
+    attention: FoldedBidirectionalAttention, gain: Tensor, kernel: FusedKernel
+) -> KernelLinear:
+    """From text tokens to the rows that `FusedKernel.fusion_attention` takes."""
+    shape = (attention.heads, -1, attention.l_proj.in_features)
+
+    def per_head(projection: nn.Linear, onwards: Tensor) -> tuple[Tensor, Tensor]:
+        """A projection (heads, inner, d), then (heads, inner, out): (heads, out, d) and bias."""
+        onwards = onwards.double().transpose(1, 2)
+        weight = onwards @ projection.weight.double().view(shape)
+        bias = onwards @ projection.bias.double().view(*shape[:2], 1)
+        return weight, bias.squeeze(-1)
+
+    parts = (
+        per_head(attention.l_proj, attention.key_weight),
+        per_head(attention.values_l_proj, attention.image_output * gain),
+        per_head(attention.l_proj, attention.key_bias),
+    )
+    weights, biases = zip(*parts, strict=True)
+    return KernelLinear(
+        torch.cat([weight.flatten(0, 1) for weight in weights]).float(),
+        torch.cat([bias.flatten() for bias in biases]).float(),
+        kernel,
+    )
+
+
+def unfold_image(
+    attention: FoldedBidirectionalAttention, gain: Tensor, kernel: FusedKernel
+) -> KernelLinear:
+    """From what each head of a text token saw, (heads * d), to the token's update."""
+    output = attention.out_l_proj
+    onwards = output.weight.double().unflatten(1, (attention.heads, -1)).transpose(0, 1)
+    weight = onwards @ attention.image_value.double().transpose(1, 2)
+    bias = onwards @ attention.image_value_bias.double().transpose(1, 2)
+    return KernelLinear(
+        (weight.transpose(0, 1).flatten(1) * gain[:, None]).float(),
+        ((bias.sum(0).squeeze(-1) + output.bias) * gain).float(),
+        kernel,
+    )
 
 
 def constant(tensor: Tensor) -> nn.Parameter:

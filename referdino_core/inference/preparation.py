@@ -12,28 +12,62 @@ from typing import Any, TypeVar, cast
 import torch
 from torch import nn
 
+from referdino_core.inference.convolution import (
+    KernelGroupNorm,
+    KernelPixelDecoder,
+    fast_convolution,
+)
+from referdino_core.inference.decoder import KernelBoxRefinement, KernelPruningScore
 from referdino_core.inference.deformable_attention import (
     CudaDeformableAttention,
     KernelDeformableAttention,
 )
-from referdino_core.inference.fusion_attention import FoldedBidirectionalAttention
+from referdino_core.inference.fusion_attention import (
+    FoldedBidirectionalAttention,
+    KernelFusionLayer,
+)
 from referdino_core.inference.linear import (
-    PackedLinear,
+    KernelLayerNorm,
+    KernelResidualNorm,
     blockwise,
     blockwise_swin,
-    can_pack,
+    fast_linear,
+    fast_perceptron,
 )
+from referdino_core.inference.position_encoding import KernelBoxEmbedding, KernelSineEmbedding
 from referdino_core.inference.stages import GroundingStage, ImageStage, ReadoutStage
-from referdino_core.inference.swin_stage import CachedSwinStage, KernelSwinStage
-from referdino_core.kernels import fused_kernel
+from referdino_core.inference.swin_stage import (
+    CachedSwinStage,
+    KernelPatchEmbedding,
+    KernelSwinStage,
+)
+from referdino_core.inference.token_similarity import KernelTokenSimilarity
+from referdino_core.inference.transformer_layers import (
+    KernelDecoderLayer,
+    KernelImageLayer,
+    KernelTemporalLayer,
+    KernelTextLayer,
+)
+from referdino_core.kernels import FusedKernel, fused_kernel
 from referdino_core.kernels.cuda import cuda_kernel
+from referdino_core.network.attention import DecoderLayer
+from referdino_core.network.decoder import BoxRefinement, ReleasedPruningScore
 from referdino_core.network.deformable_attention import DeformableAttention
-from referdino_core.network.fusion_encoder import BidirectionalAttention
+from referdino_core.network.fusion_encoder import (
+    BidirectionalAttention,
+    FusionLayer,
+    ImageLayer,
+    TextLayer,
+)
 from referdino_core.network.image_geometry import Shape
-from referdino_core.network.layers import FeedForward
+from referdino_core.network.layers import FeedForward, MultilayerPerceptron, ResidualNorm
+from referdino_core.network.pixel_decoder import PixelDecoder
+from referdino_core.network.position_encoding import BoxEmbedding, SineEmbedding
 from referdino_core.network.referdino import ReferDINO
 from referdino_core.network.swin_transformer import FeedForward as SwinFeedForward
-from referdino_core.network.swin_transformer import SwinStage, SwinTransformer
+from referdino_core.network.swin_transformer import PatchEmbedding, SwinStage, SwinTransformer
+from referdino_core.network.temporal_decoder import TemporalLayer
+from referdino_core.network.token_similarity import TokenSimilarity
 
 Block = TypeVar("Block", bound=nn.Module)
 Exchanges = Mapping[type[nn.Module], Callable[[Any], nn.Module]]
@@ -137,31 +171,61 @@ def prepare_backbone(backbone: SwinTransformer, size: Shape, device: torch.devic
 
 def prepare_blocks(block: nn.Module, precision: torch.dtype, device: torch.device) -> None:
     """Exchange whatever has a faster equivalent on this device, in this precision."""
-    exchanges: dict[type[nn.Module], Callable[[Any], nn.Module]] = {
-        BidirectionalAttention: FoldedBidirectionalAttention
-    }
     kernel = fused_kernel() if device.type == "cpu" else None
+    if kernel is not None and kernel.multiplies_fast and precision is torch.float32:
+        exchange_layers_for_kernel(block, kernel)
     if kernel is not None:
-        exchanges[DeformableAttention] = lambda found: KernelDeformableAttention(found, kernel)
-    if device.type == "cuda" and cuda_kernel() is not None:
-        exchanges[DeformableAttention] = CudaDeformableAttention
-    exchange(block, exchanges)
+        exchange_for_kernel(block, kernel)
+    exchange(block, {BidirectionalAttention: FoldedBidirectionalAttention})
     if device.type == "cpu":
         exchange(
             block,
             {
-                FeedForward: lambda found: blockwise(found, precision),
-                SwinFeedForward: lambda found: blockwise_swin(found, precision),
+                FeedForward: blockwise,
+                SwinFeedForward: blockwise_swin,
+                MultilayerPerceptron: fast_perceptron,
             },
         )
-        if precision is torch.bfloat16 and can_pack():
-            pack_linear_layers(block)
+        exchange(block, {nn.Linear: fast_linear})
+    elif device.type == "cuda" and cuda_kernel() is not None:
+        exchange(block, {DeformableAttention: CudaDeformableAttention})
 
 
-def pack_linear_layers(block: nn.Module) -> None:
-    """Replace the bfloat16 linear layers of a block."""
-    for name, child in block.named_children():
-        if isinstance(child, nn.Linear) and child.weight.dtype is torch.bfloat16:
-            setattr(block, name, PackedLinear(child))
-        else:
-            pack_linear_layers(child)
+def exchange_layers_for_kernel(block: nn.Module, kernel: FusedKernel) -> None:
+    """Exchange what the CPU kernels have a function for in float32."""
+    exchange(
+        block,
+        {
+            DecoderLayer: lambda found: KernelDecoderLayer(found, kernel),
+            FusionLayer: lambda found: KernelFusionLayer(found, kernel),
+            ImageLayer: lambda found: KernelImageLayer(found, kernel),
+            PatchEmbedding: lambda found: KernelPatchEmbedding(found, kernel),
+            PixelDecoder: lambda found: KernelPixelDecoder(found, kernel),
+            ReleasedPruningScore: lambda _: KernelPruningScore(kernel),
+            TemporalLayer: lambda found: KernelTemporalLayer(found, kernel),
+            TextLayer: lambda found: KernelTextLayer(found, kernel),
+        },
+    )
+    exchange(
+        block,
+        {
+            ResidualNorm: lambda found: KernelResidualNorm(found, kernel),
+            nn.Conv2d: lambda found: fast_convolution(found, kernel),
+            nn.GroupNorm: lambda found: KernelGroupNorm(found, kernel),
+            nn.LayerNorm: lambda found: KernelLayerNorm(found, kernel),
+        },
+    )
+
+
+def exchange_for_kernel(block: nn.Module, kernel: FusedKernel) -> None:
+    """Exchange what the CPU kernels have a function for in every precision."""
+    exchange(
+        block,
+        {
+            BoxEmbedding: lambda found: KernelBoxEmbedding(found, kernel),
+            BoxRefinement: lambda _: KernelBoxRefinement(kernel),
+            DeformableAttention: lambda found: KernelDeformableAttention(found, kernel),
+            SineEmbedding: lambda found: KernelSineEmbedding(found, kernel),
+            TokenSimilarity: lambda found: KernelTokenSimilarity(found, kernel),
+        },
+    )

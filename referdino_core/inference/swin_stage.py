@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import cast
 
 import torch
@@ -12,8 +12,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from referdino_core.inference.fusion_attention import constant
+from referdino_core.inference.linear import KernelLinear
+from referdino_core.inference.transformer_layers import FeedForwardBlock
 from referdino_core.kernels import FusedKernel
+from referdino_core.kernels.weights import WindowAttentionWeights, norm_weights
 from referdino_core.network.swin_transformer import (
+    PatchEmbedding,
     SwinBlock,
     SwinStage,
     WindowAttention,
@@ -26,20 +30,35 @@ BEYOND = -1
 """Number of a cell that padding to whole windows has added."""
 
 
-class KernelSwinBlock(nn.Module):
-    """A Swin block at one size, whose windows are a table of cell numbers for the CPU kernel."""
+class KernelPatchEmbedding(PatchEmbedding):
+    """`PatchEmbedding` in float32 through the CPU kernel."""
 
-    def __init__(self, block: SwinBlock, height: int, width: int, kernel: FusedKernel) -> None:
+    def __init__(self, embedding: PatchEmbedding, kernel: FusedKernel) -> None:
+        nn.Module.__init__(self)
+        self.projection = KernelLinear(
+            embedding.proj.weight.flatten(1), embedding.proj.bias, kernel
+        )
+        self.norm = embedding.norm
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """(N, 3, H, W) to (N, ceil(H/4), ceil(W/4), C)."""
+        return self.norm(self.projection(self.patches(pixels)))
+
+
+class WindowTable(nn.Module):
+    """Where a block's windows lie in an image of one size, and what is added to its logits.
+
+    Attributes:
+        cells: (windows, size) int32 number of the cell at every place of every window.
+        regions: (windows, size) uint8, cells of different regions do not see each other; or None.
+        bias: (heads, size, padded) float32, by key, then by query, whose number the kernel wants
+            in eights.
+    """
+
+    def __init__(self, block: SwinBlock, height: int, width: int) -> None:
         super().__init__()
-        attention, window, shift = block.attn, block.window, block.shift
-        self.kernel = kernel
-        self.heads = attention.heads
-        self.norm1, self.norm2, self.mlp = block.norm1, block.norm2, block.mlp
-        self.qkv, self.proj = attention.qkv, attention.proj
-        # What a cell beyond the border, a zero, is projected to.
-        self.padding = constant(attention.qkv.bias)
-        # By key, then by query, whose number the kernel wants in eights.
-        bias = attention.bias().float().transpose(1, 2)
+        window, shift = block.window, block.shift
+        bias = block.attn.bias().float().transpose(1, 2)
         self.bias = constant(F.pad(bias, (0, -bias.shape[-1] % 8)))
         cells = torch.arange(height * width, dtype=torch.int32).view(1, height, width, 1)
         cells = F.pad(cells, (0, 0, 0, -width % window, 0, -height % window), value=BEYOND)
@@ -53,13 +72,60 @@ class KernelSwinBlock(nn.Module):
         self.register_buffer("cells", partition_windows(cells, window).squeeze(-1).contiguous())
         self.register_buffer("regions", regions)
 
+
+class KernelSwinBlock(nn.Module):
+    """A Swin block at one size, whose windows are a table of cell numbers for the CPU kernel."""
+
+    def __init__(self, block: SwinBlock, height: int, width: int, kernel: FusedKernel) -> None:
+        super().__init__()
+        attention = block.attn
+        self.kernel = kernel
+        self.table = WindowTable(block, height, width)
+        self.norm1, self.norm2, self.mlp = block.norm1, block.norm2, block.mlp
+        self.qkv, self.proj = attention.qkv, attention.proj
+        # What a cell beyond the border, a zero, is projected to.
+        self.padding = constant(attention.qkv.bias)
+
     def forward(self, tokens: Tensor) -> Tensor:
         """(N, height * width, C) to the same shape."""
+        table = self.table
         attended = self.kernel.window_attention(
-            self.qkv(self.norm1(tokens)), self.padding, self.cells, self.regions, self.bias
+            self.qkv(self.norm1(tokens)), self.padding, table.cells, table.regions, table.bias
         )
-        tokens = tokens + self.proj(attended)
-        return tokens + self.mlp(self.norm2(tokens))
+        tokens = self.proj(attended, tokens)
+        return self.mlp(self.norm2(tokens), tokens)
+
+
+class FusedSwinBlock(nn.Module):
+    """A Swin block at one size in float32, in two calls of the CPU kernel."""
+
+    def __init__(self, block: SwinBlock, height: int, width: int, kernel: FusedKernel) -> None:
+        super().__init__()
+        attention, norm = block.attn, block.norm1
+        self.kernel = kernel
+        self.table = WindowTable(block, height, width)
+        self.norm = norm
+        self.qkv = KernelLinear(attention.qkv.weight, attention.qkv.bias, kernel)
+        self.proj = KernelLinear(attention.proj.weight, attention.proj.bias, kernel)
+        regions = self.table.regions
+        self.weights = WindowAttentionWeights(
+            before=norm_weights(norm.weight, norm.bias),
+            projection=self.qkv.weights,
+            output=self.proj.weights,
+            window_cells=self.table.cells.data_ptr(),
+            regions=None if regions is None else regions.data_ptr(),
+            bias=self.table.bias.data_ptr(),
+            windows=len(self.table.cells),
+            size=self.table.cells.shape[1],
+            heads=attention.heads,
+        )
+        self.feed_forward = FeedForwardBlock(
+            block.mlp.fc1, block.mlp.fc2, "gelu", kernel, before=block.norm2
+        )
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(N, height * width, C) to the same shape."""
+        return self.feed_forward(self.kernel.window_block(tokens, self.weights))
 
 
 class KernelSwinStage(nn.Module):
@@ -67,9 +133,10 @@ class KernelSwinStage(nn.Module):
 
     def __init__(self, stage: SwinStage, height: int, width: int, kernel: FusedKernel) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList(
-            KernelSwinBlock(cast(SwinBlock, block), height, width, kernel) for block in stage.blocks
-        )
+        blocks = cast(Sequence[SwinBlock], stage.blocks)
+        is_exact = blocks[0].norm1.weight.dtype is torch.float32
+        kind = FusedSwinBlock if is_exact and kernel.multiplies_fast else KernelSwinBlock
+        self.blocks = nn.ModuleList(kind(block, height, width, kernel) for block in blocks)
         self.downsample = stage.downsample
 
     def forward(self, grid: Tensor) -> tuple[Tensor, Tensor]:

@@ -298,7 +298,7 @@ void differentiate(const Problem& problem, const float* value, const float* loca
 }  // namespace
 
 // Changes whenever a signature below does, so that a library left over from an older version is seen.
-REFERDINO_EXPORT int referdino_kernels_version() { return 3; }
+REFERDINO_EXPORT int referdino_kernels_version() { return 4; }
 
 // `output` is overwritten.
 REFERDINO_EXPORT void referdino_deformable_attention_forward(

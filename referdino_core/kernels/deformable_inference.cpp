@@ -13,10 +13,7 @@
 //
 // Places and sums are float32 throughout.
 
-#include "numbers.h"
-
-#include <algorithm>
-#include <vector>
+#include "linear_layer.h"
 
 #define REFERDINO_EXPORT extern "C" __attribute__((visibility("default")))
 
@@ -178,25 +175,28 @@ void find_corners(const Attention& a, const Levels& levels, const Reference& ref
 template <typename Number, Index Blocks>
 inline void add_up(const Corners& corners, Index samples, const Number* value, Index stride,
                    Number* output) {
-  WideLanes sum[Blocks] = {};
+  Vector sum[Blocks] = {};
   for (Index s = 0; s < samples; ++s) {
     for (int corner = 0; corner < 4; ++corner) {
       const Number* cell = value + corners.cell[corner][s] * stride;
       const float weight = corners.weight[corner][s];
-      for (Index b = 0; b < Blocks; ++b) sum[b] += weight * load_wide(cell + b * kWide);
+      for (Index b = 0; b < Blocks; ++b) sum[b] += weight * load_vector(cell + b * kVector);
     }
   }
-  for (Index b = 0; b < Blocks; ++b) store_wide(sum[b], output + b * kWide);
+  for (Index b = 0; b < Blocks; ++b) store_vector(sum[b], output + b * kVector);
 }
 
 template <typename Number>
-void add_up_any(const Corners& corners, Index samples, Index channels, const Number* value,
+void add_up_channels(const Corners& corners, Index samples, Index channels, const Number* value,
                 Index stride, Number* output) {
   Index c = 0;
-  for (; c + 2 * kWide <= channels; c += 2 * kWide) {
+  for (; c + 4 * kVector <= channels; c += 4 * kVector) {
+    add_up<Number, 4>(corners, samples, value + c, stride, output + c);
+  }
+  for (; c + 2 * kVector <= channels; c += 2 * kVector) {
     add_up<Number, 2>(corners, samples, value + c, stride, output + c);
   }
-  for (; c + kWide <= channels; c += kWide) {
+  for (; c + kVector <= channels; c += kVector) {
     add_up<Number, 1>(corners, samples, value + c, stride, output + c);
   }
   for (; c < channels; ++c) {
@@ -210,40 +210,49 @@ void add_up_any(const Corners& corners, Index samples, Index channels, const Num
   }
 }
 
+// A step that a team of threads does together.
 template <typename Number>
-void attend(const Attention& a, const void* value, const void* projections, void* output,
-            int threads) {
-  const auto* source = static_cast<const Number*>(value);
-  const auto* rows = static_cast<const Number*>(projections);
-  auto* target = static_cast<Number*>(output);
+void attend(const Attention& a, const Levels& levels, const Number* value, const Number* projections,
+            Number* output) {
   const Index samples = a.samples();
   const Index stride = a.heads * a.channels;
   const Index row_size = a.heads * samples * 3;
-  const Levels levels(a);
-#pragma omp parallel for collapse(2) schedule(static) num_threads(threads)
+#pragma omp for collapse(2) schedule(static)
   for (Index image = 0; image < a.batch; ++image) {
     for (Index query = 0; query < a.queries; ++query) {
       const Reference reference(a, levels, image, query);
-      const Number* row = rows + (image * a.queries + query) * row_size;
+      const Number* row = projections + (image * a.queries + query) * row_size;
       Corners corners;
       for (Index head = 0; head < a.heads; ++head) {
         find_corners(a, levels, reference, row + head * samples * 2,
                      row + (2 * a.heads + head) * samples, corners);
-        const Number* origin = source + image * a.cells * stride + head * a.channels;
-        Number* sum = target + (image * a.queries + query) * stride + head * a.channels;
-        if (a.channels == 2 * kWide) {
-          add_up<Number, 2>(corners, samples, origin, stride, sum);
-        } else if (a.channels == kWide) {
-          add_up<Number, 1>(corners, samples, origin, stride, sum);
-        } else {
-          add_up_any(corners, samples, a.channels, origin, stride, sum);
-        }
+        const Number* origin = value + image * a.cells * stride + head * a.channels;
+        Number* sum = output + (image * a.queries + query) * stride + head * a.channels;
+        add_up_channels(corners, samples, a.channels, origin, stride, sum);
       }
     }
   }
 }
 
+Index count_cells(const Index* level_sizes, Index levels) {
+  Index cells = 0;
+  for (Index level = 0; level < levels; ++level) {
+    cells += level_sizes[2 * level] * level_sizes[2 * level + 1];
+  }
+  return cells;
+}
+
 }  // namespace
+
+// Deformable attention, its projections, the residual and the norm after it; mirrored in cpu.py.
+struct ReferdinoDeformableAttention {
+  LinearWeights located;  // from tokens and their positions to offsets and logits
+  LinearWeights value;
+  LinearWeights output;
+  NormWeights after;
+  Index heads;
+  Index points;
+};
 
 // 0, or 1 where there are more samples than the kernel has room for.
 REFERDINO_EXPORT int referdino_deformable_inference(
@@ -251,16 +260,60 @@ REFERDINO_EXPORT int referdino_deformable_inference(
     void* output, Index batch, Index reference_batch, Index queries, Index heads, Index channels,
     Index levels, Index points, Index reference_size, int is_bfloat16, int threads) {
   if (levels * points > kMostSamples) return 1;
-  Index cells = 0;
-  for (Index level = 0; level < levels; ++level) {
-    cells += level_sizes[2 * level] * level_sizes[2 * level + 1];
-  }
+  const Index cells = count_cells(level_sizes, levels);
   const Attention a{batch,  reference_batch, queries, heads,       channels,  levels,
                     points, reference_size,  cells,   level_sizes, references};
+  const Levels constants(a);
+#pragma omp parallel num_threads(threads)
   if (is_bfloat16 != 0) {
-    attend<BFloat16>(a, value, projections, output, threads);
+    attend(a, constants, static_cast<const BFloat16*>(value),
+           static_cast<const BFloat16*>(projections), static_cast<BFloat16*>(output));
   } else {
-    attend<float>(a, value, projections, output, threads);
+    attend(a, constants, static_cast<const float*>(value), static_cast<const float*>(projections),
+           static_cast<float*>(output));
+  }
+  return 0;
+}
+
+// after(tokens + attention(tokens + positions, memory)); `positions` (position_batch, queries, width) of one
+// image serve all. 0, or 1 where there are more samples than the kernel has room for.
+REFERDINO_EXPORT int referdino_deformable_block(
+    const ReferdinoDeformableAttention* block, const float* tokens, const float* positions,
+    Index position_batch, const float* memory, const Index* level_sizes, Index levels,
+    const float* references, Index reference_batch, Index reference_size, float* output, Index batch,
+    Index queries, int threads) {
+  if (levels * block->points > kMostSamples) return 1;
+  const Index width = block->output.outputs;
+  const Index cells = count_cells(level_sizes, levels);
+  const Attention a{batch,
+                    reference_batch,
+                    queries,
+                    block->heads,
+                    width / block->heads,
+                    levels,
+                    block->points,
+                    reference_size,
+                    cells,
+                    level_sizes,
+                    references};
+  const Levels constants(a);
+  const Index rows = batch * queries;
+  const auto located = workspace(rows * width);
+  const auto projections = workspace(rows * block->located.outputs);
+  const auto values = workspace(batch * cells * width);
+#pragma omp parallel num_threads(threads)
+  {
+    for (Index image = 0; image < batch; ++image) {
+      const Index first = image * queries * width;
+      add(tokens + first, positions + (position_batch == 1 ? 0 : first), queries, width,
+          located.get() + first);
+    }
+    linear({block->located, located.get(), rows, projections.get()});
+    linear({block->value, memory, batch * cells, values.get()});
+    // The places are done with: what was sampled there takes their memory.
+    attend<float>(a, constants, values.get(), projections.get(), located.get());
+    linear({block->output, located.get(), rows, output, kNone, tokens, rows});
+    layer_norm(block->after, output, nullptr, rows, width, output);
   }
   return 0;
 }

@@ -18,17 +18,24 @@ struct BFloat16 {
   std::uint16_t bits;
 };
 
-constexpr Index kLanes = 8;
+// Numbers in a vector register. Longer vectors than the processor has would live in memory.
+#if defined(__AVX512F__)
+constexpr Index kVector = 16;
+#elif defined(__AVX__)
+constexpr Index kVector = 8;
+#else
+constexpr Index kVector = 4;
+#endif
+typedef float Vector __attribute__((vector_size(4 * kVector), aligned(4), may_alias));
+typedef std::uint32_t VectorBits __attribute__((vector_size(4 * kVector), aligned(4), may_alias));
+typedef std::uint16_t VectorHalves __attribute__((vector_size(2 * kVector), aligned(2), may_alias));
+
+// At most eight at a time, for rows that are short.
+constexpr Index kLanes = kVector < 8 ? kVector : 8;
 typedef float Lanes __attribute__((vector_size(4 * kLanes), aligned(4), may_alias));
 typedef std::int32_t IntLanes __attribute__((vector_size(4 * kLanes), aligned(4), may_alias));
 typedef std::uint32_t BitLanes __attribute__((vector_size(4 * kLanes), aligned(4), may_alias));
 typedef std::uint16_t HalfLanes __attribute__((vector_size(2 * kLanes), aligned(2), may_alias));
-
-// Sixteen at a time, for what streams through memory.
-constexpr Index kWide = 16;
-typedef float WideLanes __attribute__((vector_size(4 * kWide), aligned(4), may_alias));
-typedef std::uint32_t WideBits __attribute__((vector_size(4 * kWide), aligned(4), may_alias));
-typedef std::uint16_t WideHalves __attribute__((vector_size(2 * kWide), aligned(2), may_alias));
 
 inline float load(const float* number) { return *number; }
 inline float load(const BFloat16* number) {
@@ -44,12 +51,12 @@ inline Lanes load_lanes(const BFloat16* numbers) {
   return (Lanes)(__builtin_convertvector(halves, BitLanes) << 16);
 }
 
-inline WideLanes load_wide(const float* numbers) {
-  return *reinterpret_cast<const WideLanes*>(numbers);
+inline Vector load_vector(const float* numbers) {
+  return *reinterpret_cast<const Vector*>(numbers);
 }
-inline WideLanes load_wide(const BFloat16* numbers) {
-  const WideHalves halves = *reinterpret_cast<const WideHalves*>(numbers);
-  return (WideLanes)(__builtin_convertvector(halves, WideBits) << 16);
+inline Vector load_vector(const BFloat16* numbers) {
+  const VectorHalves halves = *reinterpret_cast<const VectorHalves*>(numbers);
+  return (Vector)(__builtin_convertvector(halves, VectorBits) << 16);
 }
 
 inline void store(float value, float* target) { *target = value; }
@@ -73,39 +80,48 @@ inline void store_lanes(Lanes values, BFloat16* target) {
   *reinterpret_cast<HalfLanes*>(target) = __builtin_convertvector(result, HalfLanes);
 }
 
-inline void store_wide(WideLanes values, float* target) {
-  *reinterpret_cast<WideLanes*>(target) = values;
+inline void store_vector(Vector values, float* target) {
+  *reinterpret_cast<Vector*>(target) = values;
 }
-inline void store_wide(WideLanes values, BFloat16* target) {
-  float spread[kWide];
-  *reinterpret_cast<WideLanes*>(spread) = values;
-  store_lanes(load_lanes(spread), target);
-  store_lanes(load_lanes(spread + kLanes), target + kLanes);
+inline void store_vector(Vector values, BFloat16* target) {
+  float spread[kVector];
+  *reinterpret_cast<Vector*>(spread) = values;
+  for (Index i = 0; i < kVector; i += kLanes) store_lanes(load_lanes(spread + i), target + i);
+}
+
+// `chosen` where the bits of the mask are set, `otherwise` elsewhere.
+template <typename Floats, typename Integers>
+inline Floats choose(Integers mask, Floats chosen, Floats otherwise) {
+  return (Floats)(((Integers)chosen & mask) | ((Integers)otherwise & ~mask));
 }
 
 // e^x for x <= 0, to 2e-7 of its value; 0 below -87.
-inline Lanes exponential(Lanes x) {
-  const Lanes lowest = Lanes{} - 87.0f;
-  const IntLanes too_low = x < lowest;
-  const Lanes bounded = (Lanes)(((IntLanes)x & ~too_low) | ((IntLanes)lowest & too_low));
+template <typename Floats>
+inline Floats exponential(Floats x) {
+  using Integers = decltype(x < x);
+  const Floats lowest = Floats{} - 87.0f;
+  const Integers too_low = x < lowest;
+  const Floats bounded = choose(too_low, lowest, x);
   // x = n ln 2 + r with |r| <= ln 2 / 2; the constant rounds to the nearest integer.
   const float magic = 12582912.0f;
-  const Lanes shifted = bounded * 1.44269504f + magic;
-  const Lanes n = shifted - magic;
-  const Lanes r = (bounded - n * 0.693359375f) + n * 2.12194440e-4f;
-  Lanes series = r * 1.9875691500e-4f + 1.3981999507e-3f;
+  const Floats shifted = bounded * 1.44269504f + magic;
+  const Floats n = shifted - magic;
+  const Floats r = (bounded - n * 0.693359375f) + n * 2.12194440e-4f;
+  Floats series = r * 1.9875691500e-4f + 1.3981999507e-3f;
   series = series * r + 8.3334519073e-3f;
   series = series * r + 4.1665795894e-2f;
   series = series * r + 1.6666665459e-1f;
   series = series * r + 5.0000001201e-1f;
   series = series * r * r + r + 1.0f;
-  const IntLanes power = ((IntLanes)shifted - 0x4b400000) << 23;
-  const Lanes result = (Lanes)((IntLanes)series + power);
-  return (Lanes)((IntLanes)result & ~too_low);
+  const Integers power = ((Integers)shifted - 0x4b400000) << 23;
+  const Floats result = (Floats)((Integers)series + power);
+  return (Floats)((Integers)result & ~too_low);
 }
 
 inline float sum_of(Lanes x) {
-  return ((x[0] + x[4]) + (x[1] + x[5])) + ((x[2] + x[6]) + (x[3] + x[7]));
+  float sum = 0.0f;
+  for (Index i = 0; i < kLanes / 2; ++i) sum += x[i] + x[i + kLanes / 2];
+  return sum;
 }
 inline float largest_of(Lanes x) {
   float largest = x[0];
@@ -113,8 +129,7 @@ inline float largest_of(Lanes x) {
   return largest;
 }
 inline Lanes larger_of(Lanes a, Lanes b) {
-  const IntLanes mask = a > b;
-  return (Lanes)(((IntLanes)a & mask) | ((IntLanes)b & ~mask));
+  return choose(a > b, a, b);
 }
 
 }  // namespace referdino

@@ -15,9 +15,8 @@
 //
 // `channels` is a multiple of eight.
 
-#include "numbers.h"
-
-#include <vector>
+#include "head_attention.h"
+#include "linear_layer.h"
 
 #define REFERDINO_EXPORT extern "C" __attribute__((visibility("default")))
 
@@ -28,9 +27,7 @@ using namespace referdino;
 // What Swin adds between cells that a shift has brought together.
 constexpr float kUnseen = -100.0f;
 
-// Keys that are compared, and queries that values are collected for, at once.
-constexpr Index kKeys = 7;
-constexpr Index kQueries = 4;
+constexpr Index kBiasPadding = 8;
 
 struct Windows {
   Index images;
@@ -43,151 +40,75 @@ struct Windows {
   const std::uint8_t* regions;
   const float* bias;
 
-  Index padded() const { return (size + kLanes - 1) / kLanes * kLanes; }
-};
-
-// One thread's memory for one head of one window, in float32. Eight queries lie side by side in a
-// vector, so that a softmax runs down the keys and never across a vector.
-struct Workspace {
-  std::vector<float> queries;   // (channels, padded), scaled
-  std::vector<float> keys;      // (size, channels)
-  std::vector<float> values;    // (size, channels)
-  std::vector<float> weights;   // (size, lanes)
-  std::vector<float> attended;  // (lanes, channels)
-
-  explicit Workspace(const Windows& w)
-      : queries(w.channels * w.padded()),
-        keys(w.size * w.channels),
-        values(w.size * w.channels),
-        weights(w.size * kLanes),
-        attended(kLanes * w.channels) {}
+  Index padded() const { return (size + kBiasPadding - 1) / kBiasPadding * kBiasPadding; }
 };
 
 template <typename Number>
 void gather(const Windows& w, const Number* projections, const Number* padding, Index image,
-            Index window, Index head, Workspace& space) {
-  const float scale = 1.0f / __builtin_sqrtf(static_cast<float>(w.channels));
+            Index window, Index head, Head& space) {
   const Index part = w.heads * w.channels;
-  const Index padded = w.padded();
   for (Index i = 0; i < w.size; ++i) {
     const std::int32_t cell = w.window_cells[window * w.size + i];
     const Number* row = cell < 0 ? padding : projections + (image * w.cells + cell) * 3 * part;
     row += head * w.channels;
-    for (Index c = 0; c < w.channels; c += kLanes) {
-      const Lanes query = load_lanes(row + c) * scale;
-      for (Index l = 0; l < kLanes; ++l) space.queries[(c + l) * padded + i] = query[l];
-      store_lanes(load_lanes(row + part + c), &space.keys[i * w.channels + c]);
-      store_lanes(load_lanes(row + 2 * part + c), &space.values[i * w.channels + c]);
-    }
+    space.put_query(i, row);
+    space.put_key(i, row + part, row + 2 * part);
   }
 }
 
-// Logits of the eight queries from `first` on for `Keys` keys from `key` on.
-template <Index Keys>
-void compare(const Windows& w, Index first, Index key, Workspace& space) {
-  const float* queries = &space.queries[first];
-  const float* keys = &space.keys[key * w.channels];
-  const Index padded = w.padded();
-  Lanes logits[Keys] = {};
-  for (Index c = 0; c < w.channels; ++c) {
-    const Lanes query = load_lanes(queries + c * padded);
-    for (Index k = 0; k < Keys; ++k) logits[k] += query * keys[k * w.channels + c];
-  }
-  for (Index k = 0; k < Keys; ++k) store_lanes(logits[k], &space.weights[(key + k) * kLanes]);
-}
-
-// Turns the logits of the eight queries from `first` on into weights that sum to one.
-void weigh(const Windows& w, Index window, Index head, Index first, Workspace& space) {
-  float* weights = space.weights.data();
-  const float* bias = w.bias + head * w.size * w.padded() + first;
-  const std::uint8_t* regions = w.regions == nullptr ? nullptr : w.regions + window * w.size;
-  IntLanes own = {};
-  for (Index l = 0; regions != nullptr && l < kLanes && first + l < w.size; ++l) {
-    own[l] = regions[first + l];
-  }
-  const Lanes unseen = Lanes{} + kUnseen;
-  Lanes largest = Lanes{} - 1e30f;
-  for (Index j = 0; j < w.size; ++j) {
-    Lanes logits = load_lanes(weights + j * kLanes) + load_lanes(bias + j * w.padded());
-    if (regions != nullptr) {
-      const IntLanes apart = own != static_cast<std::int32_t>(regions[j]);
-      logits += (Lanes)((IntLanes)unseen & apart);
-    }
-    store_lanes(logits, weights + j * kLanes);
-    largest = larger_of(largest, logits);
-  }
-  Lanes sum = {};
-  for (Index j = 0; j < w.size; ++j) {
-    const Lanes share = exponential(load_lanes(weights + j * kLanes) - largest);
-    store_lanes(share, weights + j * kLanes);
-    sum += share;
-  }
-  const Lanes scale = 1.0f / sum;
-  for (Index j = 0; j < w.size; ++j) {
-    store_lanes(load_lanes(weights + j * kLanes) * scale, weights + j * kLanes);
-  }
-}
-
-// Weighted sums of the values for `kQueries` of the eight queries, `Blocks` vectors of channels.
-template <Index Blocks>
-void collect(const Windows& w, Index query, Index channel, Workspace& space) {
-  Lanes sums[kQueries][Blocks] = {};
-  for (Index j = 0; j < w.size; ++j) {
-    const float* value = &space.values[j * w.channels + channel];
-    const float* weights = &space.weights[j * kLanes + query];
-    for (Index b = 0; b < Blocks; ++b) {
-      const Lanes lanes = load_lanes(value + b * kLanes);
-      for (Index q = 0; q < kQueries; ++q) sums[q][b] += weights[q] * lanes;
+// Adds the bias to the logits of a window's cells, and hides cells of other regions.
+class Adjustment {
+ public:
+  Adjustment(const Windows& w, Index window, Index head, Index first)
+      : bias_(w.bias + head * w.size * w.padded() + first),
+        stride_(w.padded()),
+        regions_(w.regions == nullptr ? nullptr : w.regions + window * w.size),
+        own_{} {
+    for (Index l = 0; regions_ != nullptr && l < kLanes && first + l < w.size; ++l) {
+      own_[l] = regions_[first + l];
     }
   }
-  for (Index q = 0; q < kQueries; ++q) {
-    float* attended = &space.attended[(query + q) * w.channels + channel];
-    for (Index b = 0; b < Blocks; ++b) store_lanes(sums[q][b], attended + b * kLanes);
+
+  Lanes operator()(Index key, Lanes logits) const {
+    logits += load_lanes(bias_ + key * stride_);
+    if (regions_ == nullptr) return logits;
+    const IntLanes apart = own_ != static_cast<std::int32_t>(regions_[key]);
+    return logits + (Lanes)((IntLanes)(Lanes{} + kUnseen) & apart);
   }
-}
+
+ private:
+  const float* bias_;
+  Index stride_;
+  const std::uint8_t* regions_;
+  IntLanes own_;
+};
 
 template <typename Number>
-void attend_window(const Windows& w, Index image, Index window, Index head, Workspace& space,
+void attend_window(const Windows& w, Index image, Index window, Index head, Head& space,
                    Number* output) {
   for (Index first = 0; first < w.size; first += kLanes) {
-    Index key = 0;
-    for (; key + kKeys <= w.size; key += kKeys) compare<kKeys>(w, first, key, space);
-    for (; key < w.size; ++key) compare<1>(w, first, key, space);
-    weigh(w, window, head, first, space);
-    for (Index query = 0; query < kLanes; query += kQueries) {
-      Index channel = 0;
-      for (; channel + 4 * kLanes <= w.channels; channel += 4 * kLanes) {
-        collect<4>(w, query, channel, space);
-      }
-      for (; channel < w.channels; channel += kLanes) collect<1>(w, query, channel, space);
-    }
+    space.attend(first, Adjustment(w, window, head, first));
     for (Index l = 0; l < kLanes && first + l < w.size; ++l) {
       const std::int32_t cell = w.window_cells[window * w.size + first + l];
       if (cell < 0) continue;
       Number* target = output + ((image * w.cells + cell) * w.heads + head) * w.channels;
       for (Index c = 0; c < w.channels; c += kLanes) {
-        store_lanes(load_lanes(&space.attended[l * w.channels + c]), target + c);
+        store_lanes(load_lanes(space.attended(l) + c), target + c);
       }
     }
   }
 }
 
+// A step that a team of threads does together.
 template <typename Number>
-void attend(const Windows& w, const void* projections, const void* padding, void* output,
-            int threads) {
-  const auto* source = static_cast<const Number*>(projections);
-  const auto* border = static_cast<const Number*>(padding);
-  auto* target = static_cast<Number*>(output);
-#pragma omp parallel num_threads(threads)
-  {
-    Workspace space(w);
+void attend(const Windows& w, const Number* projections, const Number* padding, Number* output) {
+  Head space(w.size, w.size, w.channels);
 #pragma omp for collapse(3) schedule(static)
-    for (Index image = 0; image < w.images; ++image) {
-      for (Index window = 0; window < w.windows; ++window) {
-        for (Index head = 0; head < w.heads; ++head) {
-          gather(w, source, border, image, window, head, space);
-          attend_window(w, image, window, head, space, target);
-        }
+  for (Index image = 0; image < w.images; ++image) {
+    for (Index window = 0; window < w.windows; ++window) {
+      for (Index head = 0; head < w.heads; ++head) {
+        gather(w, projections, padding, image, window, head, space);
+        attend_window(w, image, window, head, space, output);
       }
     }
   }
@@ -195,14 +116,58 @@ void attend(const Windows& w, const void* projections, const void* padding, void
 
 }  // namespace
 
+// Window attention, the norm before it, its projections and the residual; mirrored in cpu.py.
+struct ReferdinoWindowAttention {
+  NormWeights before;
+  LinearWeights projection;
+  LinearWeights output;
+  const std::int32_t* window_cells;
+  const std::uint8_t* regions;
+  const float* bias;
+  Index windows;
+  Index size;
+  Index heads;
+};
+
 REFERDINO_EXPORT void referdino_window_attention(
     const void* projections, const void* padding, const std::int32_t* window_cells,
     const std::uint8_t* regions, const float* bias, void* output, Index images, Index cells,
     Index windows, Index size, Index heads, Index channels, int is_bfloat16, int threads) {
   const Windows w{images, cells, windows, size, heads, channels, window_cells, regions, bias};
+#pragma omp parallel num_threads(threads)
   if (is_bfloat16 != 0) {
-    attend<BFloat16>(w, projections, padding, output, threads);
+    attend(w, static_cast<const BFloat16*>(projections), static_cast<const BFloat16*>(padding),
+           static_cast<BFloat16*>(output));
   } else {
-    attend<float>(w, projections, padding, output, threads);
+    attend(w, static_cast<const float*>(projections), static_cast<const float*>(padding),
+           static_cast<float*>(output));
+  }
+}
+
+// tokens + attention(before(tokens)), both (images, cells, width). A cell beyond the border, a zero, is
+// projected to the bias.
+REFERDINO_EXPORT void referdino_window_block(const ReferdinoWindowAttention* block,
+                                             const float* tokens, float* output, Index images,
+                                             Index cells, int threads) {
+  const Index width = block->output.outputs;
+  const Windows w{images,
+                  cells,
+                  block->windows,
+                  block->size,
+                  block->heads,
+                  width / block->heads,
+                  block->window_cells,
+                  block->regions,
+                  block->bias};
+  const Index rows = images * cells;
+  const auto normed = workspace(rows * width);
+  const auto projections = workspace(rows * 3 * width);
+#pragma omp parallel num_threads(threads)
+  {
+    layer_norm(block->before, tokens, nullptr, rows, width, normed.get());
+    linear({block->projection, normed.get(), rows, projections.get()});
+    // The normalised tokens are done with: what they attend to takes their memory.
+    attend<float>(w, projections.get(), block->projection.bias, normed.get());
+    linear({block->output, normed.get(), rows, output, kNone, tokens, rows});
   }
 }

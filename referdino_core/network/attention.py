@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from referdino_core.network.deformable_attention import DeformableAttention
-from referdino_core.network.layers import FeedForward
+from referdino_core.network.layers import FeedForward, ResidualNorm
 
 
 class MultiHeadAttention(nn.Module):
@@ -69,13 +69,13 @@ class DecoderLayer(nn.Module):
     def __init__(self, width: int, heads: int, levels: int, points: int, feed_forward: int) -> None:
         super().__init__()
         self.self_attn = MultiHeadAttention(width, heads)
-        self.norm2 = nn.LayerNorm(width)
+        self.norm2 = ResidualNorm(width)
         self.ca_text = MultiHeadAttention(width, heads)
-        self.catext_norm = nn.LayerNorm(width)
+        self.catext_norm = ResidualNorm(width)
         self.cross_attn = DeformableAttention(width, heads, levels, points)
-        self.norm1 = nn.LayerNorm(width)
+        self.norm1 = ResidualNorm(width)
         self.feed_forward = FeedForward(width, feed_forward)
-        self.norm3 = nn.LayerNorm(width)
+        self.norm3 = ResidualNorm(width)
 
     def forward(
         self,
@@ -103,14 +103,14 @@ class DecoderLayer(nn.Module):
         """
         located = queries + positions
         attended, query_weights = self.self_attn.with_weights(located, located, queries)
-        queries = self.norm2(queries + attended)
+        queries = self.norm2(queries, attended)
         attended, text_weights = self.ca_text.with_weights(
             queries + positions, text, text, visible=~text_padding[:, None, None, :]
         )
-        queries = self.catext_norm(queries + attended)
+        queries = self.catext_norm(queries, attended)
         attended = self.cross_attn(
             queries + positions, references, memory, spatial_shapes, memory_padding
         )
-        queries = self.norm1(queries + attended)
-        queries = self.norm3(queries + self.feed_forward(queries))
+        queries = self.norm1(queries, attended)
+        queries = self.norm3(queries, self.feed_forward(queries))
         return queries, query_weights, text_weights

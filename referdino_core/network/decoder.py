@@ -12,7 +12,7 @@ from referdino_core.configuration import NetworkConfiguration
 from referdino_core.network.attention import DecoderLayer
 from referdino_core.network.image_geometry import ImageGeometry
 from referdino_core.network.layers import MultilayerPerceptron
-from referdino_core.network.position_encoding import box_position_embedding, inverse_sigmoid
+from referdino_core.network.position_encoding import BoxEmbedding, inverse_sigmoid
 from referdino_core.network.query_selection import Proposals, take
 from referdino_core.network.token_similarity import TokenSimilarity
 
@@ -41,15 +41,17 @@ class Decoder(nn.Module):
         self.surviving_queries = c.surviving_queries
         self.keep_ratio = c.keep_ratio
         self.pruning_score = c.pruning_score
-        self.width = c.width
         self.layers = nn.ModuleList(
             DecoderLayer(c.width, c.heads, c.levels, c.points, c.feed_forward)
             for _ in range(c.decoder_layers)
         )
         self.norm = nn.LayerNorm(c.width)
+        self.box_embedding = BoxEmbedding(c.width)
         self.reference_point_head = MultilayerPerceptron((2 * c.width, c.width, c.width))
         self.box_head = MultilayerPerceptron((c.width, c.width, c.width, 4))
+        self.box_refinement = BoxRefinement()
         self.similarity = TokenSimilarity(c.width, c.calibrated_scores)
+        self.released_score = ReleasedPruningScore()
 
     def forward(
         self,
@@ -85,11 +87,11 @@ class Decoder(nn.Module):
 
     def query_positions(self, boxes: Tensor) -> Tensor:
         """Query positions (N, Q, d) of boxes (N, Q, 4)."""
-        return self.reference_point_head(box_position_embedding(boxes, self.width))
+        return self.reference_point_head(self.box_embedding(boxes))
 
     def refine(self, queries: Tensor, references: Tensor) -> Tensor:
         """Boxes (..., 4) in [0, 1] that the queries make of their references."""
-        return (self.box_head(queries.float()) + inverse_sigmoid(references)).sigmoid()
+        return self.box_refinement(self.box_head(queries.float()), references)
 
     def confidence(
         self,
@@ -104,9 +106,31 @@ class Decoder(nn.Module):
         The paper (eq. 4) takes attention weights for both; the released code takes the mean of
         two distributions over the queries.
         """
-        own = query_weights.flatten(2)[..., :: query_weights.shape[-1] + 1]
-        received = (query_weights.float().sum(2) - own).mean(1)
         if self.pruning_score == "paper":
+            received = received_attention(query_weights)
             return received / max(queries.shape[1] - 1, 1) + text_weights.mean(1).amax(-1)
         fit = self.similarity(queries.float(), text.float(), text_padding)
+        return self.released_score(fit, query_weights)
+
+
+class ReleasedPruningScore(nn.Module):
+    """The mean of two distributions over the queries, as in the released code."""
+
+    def forward(self, fit: Tensor, query_weights: Tensor) -> Tensor:
+        """(N, Q) of (N, Q) logits and self-attention weights (N, heads, Q, Q)."""
+        received = received_attention(query_weights)
         return 0.5 * fit.softmax(-1) + 0.5 * received.softmax(-1)
+
+
+class BoxRefinement(nn.Module):
+    """Moves boxes by their logits."""
+
+    def forward(self, moves: Tensor, references: Tensor) -> Tensor:
+        """Boxes (..., 4) in [0, 1] of moves (..., 4) and references (..., 4) in [0, 1]."""
+        return (moves + inverse_sigmoid(references)).sigmoid()
+
+
+def received_attention(query_weights: Tensor) -> Tensor:
+    """(N, Q) attention that each query receives from the others, of weights (N, heads, Q, Q)."""
+    own = query_weights.flatten(2)[..., :: query_weights.shape[-1] + 1]
+    return (query_weights.float().sum(2) - own).mean(1)

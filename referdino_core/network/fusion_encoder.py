@@ -14,8 +14,8 @@ from referdino_core.network.attention import MultiHeadAttention
 from referdino_core.network.deformable_attention import DeformableAttention
 from referdino_core.network.image_encoder import ImageFeatures
 from referdino_core.network.image_geometry import ImageGeometry
-from referdino_core.network.layers import FeedForward
-from referdino_core.network.position_encoding import sine_embedding
+from referdino_core.network.layers import FeedForward, ResidualNorm
+from referdino_core.network.position_encoding import SineEmbedding
 from referdino_core.network.text_encoder import TextFeatures
 
 
@@ -80,15 +80,15 @@ class TextLayer(nn.Module):
     def __init__(self, width: int, heads: int, feed_forward: int) -> None:
         super().__init__()
         self.self_attn = MultiHeadAttention(width, heads)
-        self.norm1 = nn.LayerNorm(width)
+        self.norm1 = ResidualNorm(width)
         self.feed_forward = FeedForward(width, feed_forward)
-        self.norm2 = nn.LayerNorm(width)
+        self.norm2 = ResidualNorm(width)
 
     def forward(self, text: Tensor, positions: Tensor, visible: Tensor) -> Tensor:
         """(N, L, d) to the same shape; `visible` is (N, L, L) bool."""
         located = text + positions
-        text = self.norm1(text + self.self_attn(located, located, text, visible[:, None]))
-        return self.norm2(text + self.feed_forward(text))
+        text = self.norm1(text, self.self_attn(located, located, text, visible[:, None]))
+        return self.norm2(text, self.feed_forward(text))
 
 
 class ImageLayer(nn.Module):
@@ -97,9 +97,9 @@ class ImageLayer(nn.Module):
     def __init__(self, width: int, heads: int, levels: int, points: int, feed_forward: int) -> None:
         super().__init__()
         self.self_attn = DeformableAttention(width, heads, levels, points)
-        self.norm1 = nn.LayerNorm(width)
+        self.norm1 = ResidualNorm(width)
         self.feed_forward = FeedForward(width, feed_forward)
-        self.norm2 = nn.LayerNorm(width)
+        self.norm2 = ResidualNorm(width)
 
     def forward(self, tokens: Tensor, geometry: ImageGeometry) -> Tensor:
         """(N, S, d) to the same shape."""
@@ -110,8 +110,8 @@ class ImageLayer(nn.Module):
             geometry.spatial_shapes,
             geometry.padding,
         )
-        tokens = self.norm1(tokens + attended)
-        return self.norm2(tokens + self.feed_forward(tokens))
+        tokens = self.norm1(tokens, attended)
+        return self.norm2(tokens, self.feed_forward(tokens))
 
 
 class FusionEncoder(nn.Module):
@@ -121,7 +121,7 @@ class FusionEncoder(nn.Module):
         super().__init__()
         c = configuration
         count = range(c.encoder_layers)
-        self.width = c.width
+        self.text_positions = SineEmbedding(c.width, 10000.0)
         self.fusion_layers = nn.ModuleList(
             FusionLayer(c.width, c.fusion_width, c.fusion_heads, c.initial_fusion_gain)
             for _ in count
@@ -137,8 +137,7 @@ class FusionEncoder(nn.Module):
         """Fused image tokens (N, S, d) and text tokens (N, L, d); one image serves N texts."""
         image_tokens, text_tokens = image.tokens, text.tokens
         geometry = image.geometry
-        text_positions = sine_embedding(text.positions * (2 * math.pi), self.width, 10000.0)
-        text_positions = text_positions.to(text_tokens.dtype)
+        text_positions = self.text_positions(text.positions * (2 * math.pi)).to(text_tokens.dtype)
         for fuse, read, look in zip(self.fusion_layers, self.text_layers, self.layers, strict=True):
             image_tokens, text_tokens = fuse(
                 image_tokens, text_tokens, geometry.padding, text.padding

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -36,6 +37,19 @@ class FeedForward(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """(..., width) to (..., width)."""
         return self.linear2(F.relu(self.linear1(features)))
+
+
+class ResidualNorm(nn.Module):
+    """LayerNorm of features and what a block has made of them, the end of a post-norm block."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+        self.bias = nn.Parameter(torch.zeros(width))
+
+    def forward(self, features: Tensor, update: Tensor) -> Tensor:
+        """(..., width), twice, to the same shape."""
+        return F.layer_norm(features + update, self.weight.shape, self.weight, self.bias)
 
 
 def group_count(channels: int, most: int = 8) -> int:

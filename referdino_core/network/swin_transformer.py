@@ -144,8 +144,9 @@ class PatchMerging(nn.Module):
     def forward(self, grid: Tensor) -> Tensor:
         """(N, H, W, C) to (N, ceil(H/2), ceil(W/2), 2 C)."""
         grid = F.pad(grid, (0, 0, 0, grid.shape[2] % 2, 0, grid.shape[1] % 2))
-        corners = [grid[:, row::2, column::2] for column in (0, 1) for row in (0, 1)]
-        return self.reduction(self.norm(torch.cat(corners, dim=-1)))
+        # Column by column, as the weights expect it.
+        corners = grid.unflatten(2, (-1, 2)).unflatten(1, (-1, 2)).permute(0, 1, 3, 4, 2, 5)
+        return self.reduction(self.norm(corners.flatten(3)))
 
 
 class SwinStage(nn.Module):
@@ -180,10 +181,16 @@ class PatchEmbedding(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """(N, 3, H, W) to (N, ceil(H/4), ceil(W/4), C)."""
-        pixels = F.pad(pixels, (0, -pixels.shape[3] % 4, 0, -pixels.shape[2] % 4))
         # Patches do not overlap, so the convolution is a matrix product, and a faster one.
+        weight = self.proj.weight.flatten(1)
+        return self.norm(F.linear(self.patches(pixels), weight, self.proj.bias))
+
+    @staticmethod
+    def patches(pixels: Tensor) -> Tensor:
+        """(N, 3, H, W) to (N, ceil(H/4), ceil(W/4), 48)."""
+        pixels = F.pad(pixels, (0, -pixels.shape[3] % 4, 0, -pixels.shape[2] % 4))
         patches = pixels.unflatten(3, (-1, 4)).unflatten(2, (-1, 4)).permute(0, 2, 4, 1, 3, 5)
-        return self.norm(F.linear(patches.flatten(3), self.proj.weight.flatten(1), self.proj.bias))
+        return patches.flatten(3)
 
 
 class SwinTransformer(nn.Module):

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from referdino_core.configuration import NetworkConfiguration
 from referdino_core.network.attention import MultiHeadAttention
-from referdino_core.network.layers import FeedForward
-from referdino_core.network.position_encoding import sine_embedding
+from referdino_core.network.layers import FeedForward, ResidualNorm
+from referdino_core.network.position_encoding import SineEmbedding
 
 
 class TimeEmbedding(nn.Module):
@@ -23,12 +23,12 @@ class TimeEmbedding(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.width = width
+        self.ages = SineEmbedding(width, 100.0)
         self.projection = nn.Linear(width, width)
 
     def forward(self, ages: Tensor) -> Tensor:
         """(N, T) seconds before the newest frame to (N, T, d)."""
-        return self.projection(sine_embedding(ages * (2 * math.pi), self.width, 100.0))
+        return self.projection(self.ages(ages * (2 * math.pi)))
 
 
 class SentenceDecoderLayer(nn.Module):
@@ -37,17 +37,22 @@ class SentenceDecoderLayer(nn.Module):
     def __init__(self, width: int, heads: int, feed_forward: int) -> None:
         super().__init__()
         self.self_attn = MultiHeadAttention(width, heads)
-        self.norm1 = nn.LayerNorm(width)
+        self.norm1 = ResidualNorm(width)
         self.multihead_attn = MultiHeadAttention(width, heads)
-        self.norm2 = nn.LayerNorm(width)
+        self.norm2 = ResidualNorm(width)
         self.feed_forward = FeedForward(width, feed_forward)
-        self.norm3 = nn.LayerNorm(width)
+        self.norm3 = ResidualNorm(width)
 
     def forward(self, sentence: Tensor, history: Tensor) -> Tensor:
-        """(B, T, d) sentence features over (B, T, d) slot history to (B, T, d)."""
-        sentence = self.norm1(sentence + self.self_attn(sentence, sentence, sentence))
-        sentence = self.norm2(sentence + self.multihead_attn(sentence, history, history))
-        return self.norm3(sentence + self.feed_forward(sentence))
+        """Sentence features (B, T, d) over slot history (B, T, d) to (B, T, d).
+
+        Where all slots of a sentence still share its features, (N, T, d) will do: one for every
+        B / N rows of the history.
+        """
+        sentence = self.norm1(sentence, self.self_attn(sentence, sentence, sentence))
+        sentence = sentence.repeat_interleave(len(history) // len(sentence), dim=0)
+        sentence = self.norm2(sentence, self.multihead_attn(sentence, history, history))
+        return self.norm3(sentence, self.feed_forward(sentence))
 
 
 class TemporalLayer(nn.Module):
@@ -56,12 +61,12 @@ class TemporalLayer(nn.Module):
     def __init__(self, width: int, heads: int, feed_forward: int) -> None:
         super().__init__()
         self.self_attn = MultiHeadAttention(width, heads)
-        self.norm = nn.LayerNorm(width)
+        self.norm = ResidualNorm(width)
         self.decoder = SentenceDecoderLayer(width, heads, feed_forward)
 
     def forward(self, history: Tensor, sentence: Tensor) -> tuple[Tensor, Tensor]:
-        """Updated (B, T, d) history and sentence."""
-        history = self.norm(history + self.self_attn(history, history, history))
+        """Updated (B, T, d) history and sentence; see `SentenceDecoderLayer.forward`."""
+        history = self.norm(history, self.self_attn(history, history, history))
         return history, self.decoder(sentence, history)
 
 
@@ -75,7 +80,7 @@ class TemporalDecoder(nn.Module):
             TemporalLayer(c.width, c.heads, c.temporal_feed_forward)
             for _ in range(c.temporal_layers)
         )
-        self.norm = nn.ModuleList(nn.LayerNorm(c.width) for _ in range(c.temporal_layers))
+        self.norm = nn.ModuleList(ResidualNorm(c.width) for _ in range(c.temporal_layers))
         self.time_embedding = TimeEmbedding(c.width) if c.time_embedding else None
 
     def forward(self, queries: Tensor, sentence: Tensor, ages: Tensor) -> Tensor:
@@ -93,8 +98,7 @@ class TemporalDecoder(nn.Module):
             age = self.time_embedding(ages).to(queries.dtype)
             queries = queries + age[:, :, None]
         history = queries.transpose(1, 2).reshape(count * slots, frames, width)
-        sentence = sentence[:, None].expand(-1, slots, -1, -1).reshape(history.shape)
         for layer, norm in zip(self.layer, self.norm, strict=True):
             history, sentence = layer(history, sentence)
-            history = norm(history + sentence)
+            history = norm(history, sentence)
         return history.view(count, slots, frames, width).transpose(1, 2)

@@ -43,6 +43,8 @@ class TextFeatures:
 
 def stack_texts(texts: Sequence[TextFeatures]) -> TextFeatures:
     """One batch of separately encoded sentences, padded to the longest."""
+    if len(texts) == 1:
+        return texts[0]
     length = max(text.tokens.shape[1] for text in texts)
 
     def padded(name: str, fill: float, axes: int) -> Tensor:

@@ -1,0 +1,59 @@
+// Copyright 2026 The referdino authors
+// SPDX-License-Identifier: Apache-2.0
+//
+// How well queries fit a sentence, on the CPU, for inference, in float32: the highest product of a query
+// with one of the sentence's tokens.
+//
+//   queries     (batch, queries, width)
+//   text        (batch, tokens, width)
+//   hidden      (masks, tokens), not zero where a token is padding; a mask serves batch / masks rows
+//   similarity  (batch, queries): highest product times `scale`, plus `offset`
+
+#include "numbers.h"
+
+#include <limits>
+
+#define REFERDINO_EXPORT extern "C" __attribute__((visibility("default")))
+
+namespace {
+
+using namespace referdino;
+
+// Fewer products than this are done before a second thread has woken up.
+constexpr Index kWorthSharing = 1 << 17;
+
+float product(const float* query, const float* token, Index width) {
+  Lanes total = {};
+  Index i = 0;
+  for (; i + kLanes <= width; i += kLanes) {
+    total += load_lanes(query + i) * load_lanes(token + i);
+  }
+  float sum = sum_of(total);
+  for (; i < width; ++i) sum += query[i] * token[i];
+  return sum;
+}
+
+}  // namespace
+
+REFERDINO_EXPORT void referdino_token_similarity(const float* queries, const float* text,
+                                                 const std::uint8_t* hidden, float scale,
+                                                 float offset, float* similarity, Index batch,
+                                                 Index masks, Index count, Index tokens,
+                                                 Index width, int threads) {
+  const bool shared = batch * count * tokens * width >= kWorthSharing;
+#pragma omp parallel for collapse(2) schedule(static) num_threads(threads) if (shared)
+  for (Index image = 0; image < batch; ++image) {
+    for (Index q = 0; q < count; ++q) {
+      const Index row = image * count + q;
+      float best = -std::numeric_limits<float>::infinity();
+      for (Index t = 0; t < tokens; ++t) {
+        if (hidden[image * masks / batch * tokens + t] != 0) continue;
+        const float* token = text + (image * tokens + t) * width;
+        const float similar = product(queries + row * width, token, width);
+        // What is not a number stays the answer.
+        if (similar > best || similar != similar) best = similar;
+      }
+      similarity[row] = best * scale + offset;
+    }
+  }
+}

@@ -1,0 +1,365 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""Prepared float32 blocks of the CPU against the network's own in float64."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from kernel_exactness import assert_as_exact, random_numbers
+from torch import Tensor, nn
+
+from referdino_core.inference.convolution import (
+    KernelConvolution,
+    KernelGroupNorm,
+    KernelPixelDecoder,
+    KernelPointwiseConvolution,
+    fast_convolution,
+)
+from referdino_core.inference.decoder import KernelBoxRefinement, KernelPruningScore
+from referdino_core.inference.linear import (
+    KernelLayerNorm,
+    KernelLinear,
+    KernelResidualNorm,
+    PlainLinear,
+    fast_linear,
+    fast_perceptron,
+)
+from referdino_core.inference.position_encoding import KernelBoxEmbedding
+from referdino_core.inference.swin_stage import KernelPatchEmbedding, KernelSwinStage
+from referdino_core.inference.transformer_layers import (
+    FeedForwardBlock,
+    KernelDecoderLayer,
+    KernelImageLayer,
+    KernelTemporalLayer,
+    KernelTextLayer,
+    cross_attention_block,
+    feed_forward_block,
+    self_attention_block,
+)
+from referdino_core.kernels import FusedKernel
+from referdino_core.network.attention import DecoderLayer, MultiHeadAttention
+from referdino_core.network.decoder import BoxRefinement, ReleasedPruningScore
+from referdino_core.network.fusion_encoder import ImageLayer, TextLayer
+from referdino_core.network.image_geometry import ImageGeometry
+from referdino_core.network.layers import FeedForward, MultilayerPerceptron, ResidualNorm
+from referdino_core.network.pixel_decoder import PixelDecoder
+from referdino_core.network.position_encoding import BoxEmbedding
+from referdino_core.network.swin_transformer import FeedForward as SwinFeedForward
+from referdino_core.network.swin_transformer import PatchEmbedding, SwinStage
+from referdino_core.network.temporal_decoder import TemporalLayer
+
+pytestmark = pytest.mark.usefixtures("without_gradients", "two_threads")
+
+SHAPES = ((6, 9), (3, 5))
+CELLS = sum(height * width for height, width in SHAPES)
+
+
+def randomised(block: Any) -> Any:
+    """Weights that leave activations at their scale; biases and gains of about one."""
+    for number, weight in enumerate(block.parameters()):
+        inputs = weight[0].numel() if weight.dim() > 1 else 1
+        weight.copy_(random_numbers(*weight.shape, seed=number) * inputs**-0.5)
+    return block
+
+
+def doubled(value: Any) -> Any:
+    """Float64 for float32, also within tuples."""
+    if isinstance(value, tuple):
+        return tuple(doubled(part) for part in value)
+    is_number = isinstance(value, Tensor) and value.dtype == torch.float32
+    return value.double() if is_number else value
+
+
+def assert_is(
+    prepared: Callable[..., Any], block: nn.Module, *inputs: Any, times: float = 3.0
+) -> None:
+    """The prepared block is as exact as the network's; its inputs stay as they are."""
+    before = copy.deepcopy(inputs)
+    found, plain = prepared(*inputs), block(*inputs)
+    exact = copy.deepcopy(block).double()(*doubled(inputs))
+    if isinstance(found, Tensor):
+        found, plain, exact = (found,), (plain,), (exact,)
+    for parts in zip(found, plain, exact, strict=True):
+        assert_as_exact(*parts, times=times)
+    for one, other in zip(inputs, before, strict=True):
+        assert not isinstance(one, Tensor) or torch.equal(one, other)
+
+
+# ---- Linear layers and norms ----
+
+
+@pytest.mark.parametrize("bias", [True, False], ids=["bias", "no bias"])
+def test_a_linear_layer_is_the_plain_one(kernel: FusedKernel, bias: bool) -> None:
+    layer = randomised(nn.Linear(70, 45, bias=bias))
+    prepared = fast_linear(layer)
+    assert isinstance(prepared, KernelLinear)
+    assert_is(prepared, layer, random_numbers(3, 30, 70))
+
+
+@pytest.mark.parametrize("activation", ["none", "relu", "gelu"])
+@pytest.mark.parametrize("precision", [torch.float16, torch.float64])
+def test_a_layer_that_the_kernel_has_no_precision_for_stays_plain(
+    precision: torch.dtype, activation: Any
+) -> None:
+    layer = randomised(nn.Linear(24, 16)).to(precision)
+    prepared = fast_linear(layer, activation)
+    assert isinstance(prepared, PlainLinear)
+    function = {"none": nn.Identity(), "relu": nn.ReLU(), "gelu": nn.GELU()}[activation]
+    features, added = random_numbers(5, 24).to(precision), random_numbers(5, 16).to(precision)
+    assert torch.equal(prepared(features), function(layer(features)))
+    assert torch.equal(prepared(features, added), added + function(layer(features)))
+
+
+def test_a_perceptron_is_the_plain_one() -> None:
+    perceptron = randomised(MultilayerPerceptron((40, 40, 24, 4)))
+    assert_is(fast_perceptron(perceptron), perceptron, random_numbers(2, 33, 40))
+
+
+def test_norms_are_the_plain_ones(kernel: FusedKernel) -> None:
+    norm, residual = randomised(nn.LayerNorm(45)), randomised(ResidualNorm(45))
+    features, update = random_numbers(4, 20, 45), random_numbers(4, 20, 45, seed=1)
+    assert_is(KernelLayerNorm(norm, kernel), norm, features)
+    assert_is(KernelResidualNorm(residual, kernel), residual, features, update)
+    apart = update.transpose(0, 1).contiguous().transpose(0, 1)
+    assert_is(KernelResidualNorm(residual, kernel), residual, features, apart)
+
+
+# ---- Attention and feed-forward networks ----
+
+
+class PlainAttention(nn.Module):
+    """norm(tokens + attention), with the weights, in the network's own blocks."""
+
+    def __init__(self, attention: MultiHeadAttention, norm: ResidualNorm) -> None:
+        super().__init__()
+        self.attention, self.norm = attention, norm
+
+    def forward(
+        self, tokens: Tensor, positions: Tensor, context: Tensor | None, visible: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        located = tokens + positions
+        key, value = (located, tokens) if context is None else (context, context)
+        if visible is not None:
+            visible = visible[:, None]
+        attended, weights = self.attention.with_weights(located, key, value, visible)
+        return self.norm(tokens, attended), weights
+
+
+def visible_of(*shape: int) -> Tensor:
+    visible = torch.rand(shape, generator=torch.Generator().manual_seed(0)) < 0.6
+    visible[..., 0] = True
+    return visible
+
+
+@pytest.mark.parametrize("mask", ["no mask", "shared", "per query"])
+@pytest.mark.parametrize("own", [True, False], ids=["to each other", "to a context"])
+@pytest.mark.parametrize(("channels", "heads"), [(8, 3), (12, 2), (32, 4), (5, 2)])
+def test_attention_of_tokens_is_the_network_s(
+    kernel: FusedKernel, channels: int, heads: int, own: bool, mask: str
+) -> None:
+    width = channels * heads
+    attention, norm = randomised(MultiHeadAttention(width, heads)), randomised(ResidualNorm(width))
+    tokens, positions = random_numbers(3, 19, width), random_numbers(3, 19, width, seed=1)
+    context = None if own else random_numbers(3, 11, width, seed=2)
+    rows = {"no mask": 0, "shared": 1, "per query": 19}[mask]
+    visible = visible_of(3, rows, 19 if own else 11) if rows else None
+    make = self_attention_block if own else cross_attention_block
+    block = make(attention, norm, kernel)
+    plain = PlainAttention(attention, norm)
+    inputs = (tokens, positions, context, visible)
+    assert_is(block.with_weights, plain, *inputs)
+    found, _ = block.with_weights(*inputs)
+    assert torch.equal(block(*inputs), found)
+    still = torch.zeros_like(positions)
+    assert torch.equal(
+        block(tokens, None, context, visible), block(tokens, still, context, visible)
+    )
+    torch.set_num_threads(1)
+    assert torch.equal(block(*inputs), found)
+
+
+class PlainFeedForward(nn.Module):
+    """A feed-forward network, the residual around it, and a norm before or after."""
+
+    def __init__(self, network: nn.Module, before: nn.Module | None, after: nn.Module | None):
+        super().__init__()
+        self.network, self.before, self.after = network, before, after
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        update = self.network(tokens if self.before is None else self.before(tokens))
+        return tokens + update if self.after is None else self.after(tokens, update)
+
+
+@pytest.mark.parametrize("rows", [1, 9, 300, 5000])
+def test_feed_forward_networks_are_the_network_s(kernel: FusedKernel, rows: int) -> None:
+    tokens = random_numbers(1, rows, 40)
+    network, after = randomised(FeedForward(40, 300)), randomised(ResidualNorm(40))
+    block = feed_forward_block(network, after, kernel)
+    assert_is(block, PlainFeedForward(network, None, after), tokens)
+    swin, before = randomised(SwinFeedForward(40)), randomised(nn.LayerNorm(40))
+    swin_block = FeedForwardBlock(swin.fc1, swin.fc2, "gelu", kernel, before=before)
+    assert_is(swin_block, PlainFeedForward(swin, before, None), tokens)
+    together = block(tokens), swin_block(tokens)
+    torch.set_num_threads(1)
+    assert torch.equal(block(tokens), together[0]) and torch.equal(swin_block(tokens), together[1])
+    for row in (0, rows - 1):
+        alone = tokens[:, row : row + 1]
+        assert torch.equal(block(alone), together[0][:, row : row + 1])
+
+
+# ---- Transformer layers ----
+
+
+def test_a_text_layer_is_the_network_s(kernel: FusedKernel) -> None:
+    layer = randomised(TextLayer(48, 4, 100))
+    text, positions = random_numbers(3, 9, 48), random_numbers(3, 9, 48, seed=1)
+    visible = visible_of(3, 9, 9)
+    assert_is(KernelTextLayer(layer, kernel), layer, text, positions, visible)
+
+
+@pytest.mark.parametrize("images", [1, 3])
+def test_an_image_layer_is_the_network_s(kernel: FusedKernel, images: int) -> None:
+    layer = randomised(ImageLayer(48, 3, len(SHAPES), 4, 100))
+    tokens = random_numbers(images, CELLS, 48)
+    fields = dict.fromkeys(ImageGeometry.__dataclass_fields__)
+    fields |= {
+        "spatial_shapes": SHAPES,
+        "positions": random_numbers(1, CELLS, 48, seed=1),
+        "centres": torch.rand(1, CELLS, len(SHAPES), 2, generator=torch.Generator()),
+    }
+    geometry = ImageGeometry(**fields)
+    exact_geometry = ImageGeometry(**{name: doubled(part) for name, part in fields.items()})
+    found = KernelImageLayer(layer, kernel)(tokens, geometry)
+    plain = layer(tokens, everywhere(geometry, images))
+    exact = copy.deepcopy(layer).double()(tokens.double(), everywhere(exact_geometry, images))
+    assert_as_exact(found, plain, exact)
+
+
+def everywhere(geometry: ImageGeometry, images: int) -> ImageGeometry:
+    """With references for every image, which the network's own layer asks for."""
+    centres = geometry.centres.expand(images, -1, -1, -1)
+    return ImageGeometry(**{**vars(geometry), "centres": centres})
+
+
+@pytest.mark.parametrize("queries", [1, 20])
+def test_a_decoder_layer_is_the_network_s(kernel: FusedKernel, queries: int) -> None:
+    layer = randomised(DecoderLayer(48, 3, len(SHAPES), 4, 100))
+    references = torch.rand(3, queries, len(SHAPES), 4, generator=torch.Generator())
+    padding = torch.arange(7) >= torch.tensor([[7], [3], [1]])
+    inputs = (
+        random_numbers(3, queries, 48),
+        random_numbers(3, queries, 48, seed=1),
+        references,
+        random_numbers(3, 7, 48, seed=2),
+        padding,
+        random_numbers(3, CELLS, 48, seed=3),
+        None,
+        SHAPES,
+    )
+    assert_is(KernelDecoderLayer(layer, kernel), layer, *inputs)
+
+
+@pytest.mark.parametrize("sentences", [2, 10], ids=["a sentence's", "a slot's own"])
+@pytest.mark.parametrize("frames", [1, 5])
+def test_a_temporal_layer_is_the_network_s(
+    kernel: FusedKernel, frames: int, sentences: int
+) -> None:
+    layer = randomised(TemporalLayer(48, 4, 100))
+    history, sentence = random_numbers(10, frames, 48), random_numbers(sentences, frames, 48)
+    assert_is(KernelTemporalLayer(layer, kernel), layer, history, sentence)
+
+
+# ---- Decoder ----
+
+
+def test_box_embeddings_and_refinements_are_the_network_s(kernel: FusedKernel) -> None:
+    boxes = torch.rand(2, 30, 4, generator=torch.Generator())
+    boxes[0, :3] = torch.tensor([[0.0], [1.0], [1e-4]])
+    embedding = BoxEmbedding(32)
+    found = KernelBoxEmbedding(embedding, kernel)(boxes)
+    torch.testing.assert_close(found, embedding(boxes), rtol=0, atol=4e-7)
+    moves = random_numbers(2, 30, 4) * 4.0
+    assert_is(KernelBoxRefinement(kernel), BoxRefinement(), moves, boxes)
+    moves[1, 2, 3] = math.nan
+    refined = KernelBoxRefinement(kernel)(moves, boxes)
+    assert torch.equal(refined.isnan(), moves.isnan())
+
+
+@pytest.mark.parametrize(("images", "queries"), [(1, 1), (3, 40), (1, 300)])
+def test_pruning_scores_are_the_network_s(kernel: FusedKernel, images: int, queries: int) -> None:
+    fit = random_numbers(images, queries) * 5.0
+    weights = random_numbers(images, 4, queries, queries, seed=1).softmax(-1)
+    assert_is(KernelPruningScore(kernel), ReleasedPruningScore(), fit, weights)
+
+
+# ---- Maps ----
+
+
+@pytest.mark.parametrize(("height", "width"), [(32, 48), (29, 37), (1, 2)])
+def test_a_patch_embedding_is_the_network_s(kernel: FusedKernel, height: int, width: int) -> None:
+    embedding = randomised(PatchEmbedding(24))
+    assert_is(
+        KernelPatchEmbedding(embedding, kernel), embedding, random_numbers(2, 3, height, width)
+    )
+
+
+@pytest.mark.parametrize(("height", "width"), [(14, 21), (9, 16), (3, 4)])
+def test_a_swin_stage_is_the_network_s(kernel: FusedKernel, height: int, width: int) -> None:
+    stage = randomised(SwinStage(48, depth=2, heads=3, window=7, merge=False))
+    prepared = KernelSwinStage(stage, height, width, kernel)
+    assert_is(prepared, stage, random_numbers(2, height, width, 48))
+
+
+@pytest.mark.parametrize(("memories", "images"), [(1, 1), (2, 2), (3, 1)])
+@pytest.mark.parametrize("size", [(8, 12), (9, 7)])
+def test_a_pixel_decoder_is_the_network_s(
+    kernel: FusedKernel, size: tuple[int, int], memories: int, images: int
+) -> None:
+    decoder = randomised(PixelDecoder(64, 24))
+    sizes = [tuple(-(-side // step) for side in size) for step in (1, 2, 4)]
+    memory = tuple(random_numbers(memories, 64, *one) for one in sizes)
+    finest = random_numbers(images, 24, *(2 * side for side in size), seed=1)
+    # A group norm's error of one stage is spread by those that follow, one way or another.
+    assert_is(KernelPixelDecoder(decoder, kernel), decoder, memory, finest, times=5.0)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_a_group_norm_is_the_plain_one(kernel: FusedKernel, layout: torch.memory_format) -> None:
+    norm, features = randomised(nn.GroupNorm(4, 12)), random_numbers(2, 12, 7, 9)
+    assert_is(KernelGroupNorm(norm, kernel), norm, features.contiguous(memory_format=layout))
+
+
+@pytest.mark.parametrize(
+    ("convolution", "kind"),
+    [
+        (nn.Conv2d(12, 20, 1), KernelPointwiseConvolution),
+        (nn.Conv2d(12, 20, 1, bias=False), KernelPointwiseConvolution),
+        (nn.Conv2d(12, 20, 3, padding=1), KernelConvolution),
+        (nn.Conv2d(12, 20, 3, padding=1, stride=2), KernelConvolution),
+        (nn.Conv2d(12, 20, 3), nn.Conv2d),
+        (nn.Conv2d(12, 20, 5, padding=2), nn.Conv2d),
+        (nn.Conv2d(12, 20, 1, padding=1), nn.Conv2d),
+        (nn.Conv2d(12, 20, 1, stride=2), nn.Conv2d),
+        (nn.Conv2d(12, 20, 1, groups=4), nn.Conv2d),
+        (nn.Conv2d(12, 20, 3, padding=1, groups=4), nn.Conv2d),
+        (nn.Conv2d(12, 20, 3, padding=1, dilation=2), nn.Conv2d),
+        (nn.Conv2d(12, 20, 3, padding=1, stride=(1, 2)), nn.Conv2d),
+        (nn.Conv2d(12, 20, 3, padding=1, padding_mode="circular"), nn.Conv2d),
+        (nn.Conv2d(12, 20, 3, padding=1, bias=False), nn.Conv2d),
+    ],
+    ids=str,
+)
+def test_a_convolution_that_there_is_no_kernel_for_is_kept(
+    kernel: FusedKernel, convolution: nn.Conv2d, kind: type[nn.Module]
+) -> None:
+    prepared = fast_convolution(randomised(convolution), kernel)
+    assert isinstance(prepared, kind)
+    for layout in (torch.contiguous_format, torch.channels_last):
+        features = random_numbers(2, 12, 8, 9).contiguous(memory_format=layout)
+        assert_is(prepared, convolution, features)
