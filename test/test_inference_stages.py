@@ -134,6 +134,18 @@ def test_the_readout_stage_is_the_readout(stages: PreparedStages, case: Case) ->
     assert_close(embeddings, case.readings.mask_embeddings, FEATURE_TOLERANCE)
 
 
+def test_the_cpu_kernels_answer_the_same_on_one_thread_and_on_two(case: Case) -> None:
+    stages = prepare(case.model, case.size, torch.float32)
+    text = stack_texts(case.texts)
+    answers = []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        image = stages.image(case.pixels[:1])
+        answers.append([*image, *ground(stages, image, text)])
+        answers[-1] += read(stages, case.window, case.masks)
+    assert all(torch.equal(one, two) for one, two in zip(*answers, strict=True))
+
+
 def count_calls(monkeypatch: pytest.MonkeyPatch, owner: type, name: str) -> list[int]:
     calls: list[int] = []
     method = getattr(owner, name)

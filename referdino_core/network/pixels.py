@@ -27,18 +27,20 @@ def network_size(height: int, width: int, short_side: int) -> tuple[int, int]:
 
 
 def to_pixels(image: np.ndarray, short_side: int, device: torch.device | str = "cpu") -> Tensor:
-    """An RGB image as the network takes it.
+    """An RGB image, or B of them, as the network takes them.
 
     Args:
-        image: (H, W, 3) uint8 RGB.
+        image: (H, W, 3) or (B, H, W, 3) uint8 RGB.
         short_side: length in pixels that the shorter side is resized to (bilinear, antialiased).
 
     Returns:
-        (1, 3, h, w) float32, normalised.
+        (1 or B, 3, h, w) float32, normalised.
     """
-    pixels = torch.from_numpy(np.ascontiguousarray(image)).to(device).permute(2, 0, 1)[None]
-    pixels = pixels.float() / 255
-    height, width = image.shape[:2]
+    height, width = image.shape[-3:-1]
+    pixels = torch.from_numpy(np.ascontiguousarray(image)).to(device)
+    pixels = pixels.view(-1, height, width, 3).permute(0, 3, 1, 2)
+    # One channel after the other: what follows is twice as fast on that.
+    pixels = pixels.to(torch.float32, memory_format=torch.contiguous_format) / 255
     size = network_size(height, width, short_side)
     if size != (height, width):
         pixels = F.interpolate(pixels, size=size, mode="bilinear", antialias=True)
