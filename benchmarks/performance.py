@@ -1,13 +1,18 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Time per frame of a steady stream: stages, runtimes, precisions and numbers of commands.
+"""Time per frame of steady streams: stages, runtimes, precisions, commands and cameras.
 
     python benchmarks/performance.py                                    # everything that is here
     python benchmarks/performance.py --models swint --commands 1 8 --runtimes portable torch-bf16
+    python benchmarks/performance.py --models swint --commands 1 --cameras 1 8 --device cuda
 
-Every row streams the same images through a session, in turns with the other rows of its model and
-number of commands, so that what else the machine does falls on all of them. Swin-T and Swin-B have
-random weights, which changes no shape. Masks are decoded for every command in every frame.
+Every row streams the same images through a group of cameras, in turns with the other rows of its
+model and numbers of cameras and commands, so that what else the machine does falls on all of them.
+Swin-T and Swin-B have random weights, which changes no shape. Masks are decoded for every command
+in every frame.
+
+A frame of several cameras is one image of each, and every camera has so many commands; "frames/s"
+counts all cameras' images.
 
 "portable" is the network as it reads in the paper, in PyTorch's float32 operators with grid_sample.
 "GFLOP" counts the matrix products and convolutions that a frame takes in that row; "share" is how
@@ -51,10 +56,10 @@ ROWS_ON_REQUEST = ("tensorrt-fp32", "tensorrt-fp16")
 
 @dataclass
 class Row:
-    """One line of the table: a session under way and what was measured of it."""
+    """One line of the table: cameras' sessions under way and what was measured of them."""
 
     name: str
-    session: rd.Session
+    group: rd.CameraGroup
     stages: TimedStages
     frames: list[float] = field(default_factory=list)
     gigaflops: float | None = None
@@ -64,12 +69,17 @@ class Row:
         """The last part of the name; the portable row is in float32."""
         return self.name.partition("-")[2] or "fp32"
 
-    def step(self, image: np.ndarray, counts: bool) -> None:
-        """Answer an image, and note how long that took."""
-        synchronise(self.session.model.device)
+    @property
+    def cameras(self) -> int:
+        """How many images there are in a frame."""
+        return len(self.group.sessions)
+
+    def step(self, images: Sequence[np.ndarray], counts: bool) -> None:
+        """Answer one image of each camera, and note how long that took."""
+        synchronise(self.stages.device)
         began = time.perf_counter()
-        self.session.step(image)
-        synchronise(self.session.model.device)
+        self.group.step(images)
+        synchronise(self.stages.device)
         if counts:
             self.frames.append(time.perf_counter() - began)
 
@@ -125,7 +135,7 @@ class WordsOnly:
         return []
 
 
-def open_row(name: str, model: rd.ReferDINO, commands: int) -> Row | None:
+def open_row(name: str, model: rd.ReferDINO, commands: int, cameras: int = 1) -> Row | None:
     """A row of the table, or None, with a line why, where its runtime is not to be had."""
     runtime, _, precision = name.partition("-")
     settings = rd.SessionSettings(accept=0.0, keep=0.0)
@@ -146,8 +156,10 @@ def open_row(name: str, model: rd.ReferDINO, commands: int) -> Row | None:
     stages = PortableStages(model) if runtime == "portable" else session.stages
     timed = TimedStages(stages)
     session.stages = timed
-    session.commands = {str(number): SENTENCE for number in range(commands)}
-    return Row(name, session, timed)
+    group = rd.CameraGroup(session, cameras)
+    for session in group.sessions:
+        session.commands = {str(number): SENTENCE for number in range(commands)}
+    return Row(name, group, timed)
 
 
 @contextlib.contextmanager
@@ -163,39 +175,41 @@ def without_vocabulary() -> Iterator[None]:
         module.tokenizer_of = original
 
 
-def fill_windows(session: rd.Session) -> None:
+def fill_windows(group: rd.CameraGroup) -> None:
     """Let every command remember as many frames as it can, all like its newest."""
-    for command in session.running.values():
+    for command in (c for session in group.sessions for c in session.running.values()):
         window = command.memory.window
         newest = window[-1]
         for age in range(1, (window.maxlen or 1) - len(window) + 1):
             window.appendleft(replace(newest, stamp=newest.stamp - 0.1 * age))
 
 
-def count_gigaflops(row: Row, image: np.ndarray) -> float:
+def count_gigaflops(row: Row, images: Sequence[np.ndarray]) -> float:
     """GFLOP of the matrix products and convolutions of one frame."""
     with MatrixWork() as work:
-        row.session.step(image)
+        row.group.step(images)
     return work.operations * 1e-9
 
 
 def measure(
     rows: Sequence[Row], images: Sequence[np.ndarray], arguments: argparse.Namespace
 ) -> None:
-    """Stream the images through all rows in turns."""
-    frames = itertools.cycle(images)
+    """Stream the images through all rows in turns; cameras are an image apart."""
+    cameras = max((row.cameras for row in rows), default=1)
+    endless = [itertools.islice(itertools.cycle(images), camera, None) for camera in range(cameras)]
+    frames = zip(*endless, strict=True)
     for row in tqdm(rows, desc="warming up", leave=False):
-        row.step(images[0], counts=False)
-        fill_windows(row.session)
-        for image in itertools.islice(frames, WARM_UP):
-            row.step(image, counts=False)
-        if row.name in ("portable", "torch-fp32") and row.session.device == "cpu":
-            row.gigaflops = count_gigaflops(row, images[0])
+        row.step(next(frames), counts=False)
+        fill_windows(row.group)
+        for frame in itertools.islice(frames, WARM_UP):
+            row.step(frame, counts=False)
+        if row.name in ("portable", "torch-fp32") and row.stages.device.type == "cpu":
+            row.gigaflops = count_gigaflops(row, next(frames))
         row.stages.clear()
     for _ in tqdm(range(arguments.rounds), desc="rounds", leave=False):
         for row in rows:
-            for image in itertools.islice(frames, arguments.frames):
-                row.step(image, counts=True)
+            for frame in itertools.islice(frames, arguments.frames):
+                row.step(frame, counts=True)
     prepared = next((row.gigaflops for row in rows if row.name == "torch-fp32"), None)
     for row in rows:
         row.gigaflops = row.gigaflops if row.name == "portable" else prepared
@@ -209,10 +223,11 @@ def table_lines(
     for row in rows:
         frame = statistics.median(row.frames)
         slowest = float(np.percentile(row.frames, 99))
-        parts = [1000 * row.stages.per_frame(stage) for stage in STAGES]
-        cells = [f"{model}", f"{commands}", row.name]
+        parts = [1000 * row.stages.per_frame(stage, len(row.frames)) for stage in STAGES]
+        cameras = f", {row.cameras} cameras" if row.cameras > 1 else ""
+        cells = [f"{model}{cameras}", f"{commands}", row.name]
         cells += [f"{part:.1f}" for part in parts]
-        cells += [f"{1000 * frame:.1f}", f"{1000 * slowest:.1f}", f"{1 / frame:.2f}"]
+        cells += [f"{1000 * frame:.1f}", f"{1000 * slowest:.1f}", f"{row.cameras / frame:.2f}"]
         cells.append("" if portable is None else f"{portable / frame:.2f}")
         if row.gigaflops is None:
             cells += ["", ""]
@@ -252,6 +267,7 @@ def main() -> None:
     )
     parser.add_argument("--models", nargs="+", choices=tuple(CONFIGURATIONS))
     parser.add_argument("--commands", nargs="+", type=int, default=[1, 2, 4, 8])
+    parser.add_argument("--cameras", nargs="+", type=int, default=[1], help="in one batch")
     parser.add_argument("--runtimes", nargs="+", choices=ROWS + ROWS_ON_REQUEST)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
@@ -268,8 +284,8 @@ def main() -> None:
     for name in arguments.models or ("nano", "swint", "swinb"):
         model = model_of(name, arguments.device)
         images = images_of(model)
-        for commands in arguments.commands:
-            opened = (open_row(row, model, commands) for row in names)
+        for cameras, commands in itertools.product(arguments.cameras, arguments.commands):
+            opened = (open_row(row, model, commands, cameras) for row in names)
             rows = [row for row in opened if row is not None]
             measure(rows, images, arguments)
             print(*table_lines(name, commands, rows, rates), sep="\n", flush=True)

@@ -50,8 +50,13 @@ class PortableStages(Stages):
         return EncodedImage(self.features.tokens, self.features.finest)
 
     def ground(self, image: EncodedImage, text: TextFeatures) -> FrameGrounding:
-        """Ground N sentences in the image that was encoded last."""
-        features = self.features.repeat_interleave(len(text.tokens))
+        """Ground N sentences in the images that were encoded last."""
+        features = self.features
+        if image.rows is None:
+            features = features.repeat_interleave(len(text.tokens) // len(image.tokens))
+        else:
+            tokens, finest = image.tokens[image.rows], image.finest[image.rows]
+            features = ImageFeatures(tokens, finest, features.geometry)
         with grid_sample_only():
             grounding = self.model.grounder(features, text)
         self.masks = grounding.masks

@@ -27,6 +27,7 @@ class TimedStages(Stages):
     def __init__(self, stages: Stages) -> None:
         super().__init__(stages.model, stages.precision)
         self.name = stages.name
+        self.takes_batches = stages.takes_batches
         self.stages = stages
         self.seconds: dict[str, list[float]] = {stage: [] for stage in STAGES}
 
@@ -35,9 +36,10 @@ class TimedStages(Stages):
         for spans in self.seconds.values():
             spans.clear()
 
-    def per_frame(self, stage: str) -> float:
-        """Median seconds of a stage."""
-        return statistics.median(self.seconds[stage])
+    def per_frame(self, stage: str, frames: int) -> float:
+        """Median seconds of a stage's calls, times the calls there were in each of some frames."""
+        seconds = self.seconds[stage]
+        return statistics.median(seconds) * len(seconds) / frames
 
     def timed(self, stage: str, *inputs: Any) -> Any:
         """Call a stage and note how long it took, to the end of what it started on a GPU."""

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from referdino_core.checkpoint import load_checkpoint
     from referdino_core.configuration import NetworkConfiguration, SessionSettings
     from referdino_core.errors import (
+        CameraImageError,
         CheckpointError,
         CommandError,
         ImageError,
@@ -26,9 +27,11 @@ if TYPE_CHECKING:
     from referdino_core.installation import capabilities
     from referdino_core.network.predictions import ClipPrediction, FramePrediction
     from referdino_core.network.referdino import ReferDINO
-    from referdino_core.session import Session, Target, TargetState
+    from referdino_core.session import CameraGroup, Session, Target, TargetState
 
 _HOMES = {
+    "CameraGroup": "session",
+    "CameraImageError": "errors",
     "CheckpointError": "errors",
     "ClipPrediction": "network.predictions",
     "CommandError": "errors",
@@ -48,6 +51,8 @@ _HOMES = {
 }
 
 __all__ = [
+    "CameraGroup",
+    "CameraImageError",
     "CheckpointError",
     "ClipPrediction",
     "CommandError",

@@ -2,6 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Errors that a user can act on: one line each, on what is wrong and what to do about it."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping
+
 
 class ReferDINOError(Exception):
     """Base of every error that referdino raises on purpose."""
@@ -17,6 +21,23 @@ class CommandError(ReferDINOError):
 
 class ImageError(ReferDINOError):
     """An image has an impossible size, shape, type or encoding."""
+
+
+class CameraImageError(ImageError):
+    """Images or stamps of some of several cameras cannot be used.
+
+    Args:
+        complaints: what is wrong, by number of the camera from 0.
+
+    Attributes:
+        cameras: whose images they are.
+    """
+
+    def __init__(self, complaints: Mapping[int, str]) -> None:
+        super().__init__(
+            " ".join(f"Camera {camera}: {text}" for camera, text in complaints.items())
+        )
+        self.cameras = tuple(complaints)
 
 
 class SourceError(ReferDINOError):

@@ -1,102 +1,32 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""When a stage is recorded, recorded anew and replayed; a stand-in takes the place of CUDA graphs.
-
-The stand-in's replay runs the stage again on the recorded inputs, into the recorded outputs.
-"""
+"""When a stage is recorded, recorded anew and replayed, with a stand-in for CUDA graphs."""
 
 from __future__ import annotations
 
-import contextlib
 import logging
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from typing import Any
 
 import pytest
 import torch
+from simulated_graphs import RecordableStage, Simulation, simulate_graphs
 from torch import Tensor
 
 from referdino_core.runtime.graphed_stage import MOST_GRAPHS, GraphedStage
 
 
-@dataclass
-class Simulation:
-    """What the stand-ins for torch.cuda have seen."""
-
-    graphs: list[SimulatedGraph] = field(default_factory=list)
-    capturing: SimulatedGraph | None = None
-    synchronised: int = 0
-    modes: list[str] = field(default_factory=list)
-    refusal: Exception | None = None
-
-
-@dataclass
-class SimulatedGraph:
-    simulation: Simulation
-    replays: int = 0
-    run: Callable[[], tuple[Tensor, ...]] | None = None
-    outputs: tuple[Tensor, ...] = ()
-
-    def __post_init__(self) -> None:
-        self.simulation.graphs.append(self)
-
-    def replay(self) -> None:
-        assert self.run is not None, "a graph that was not recorded"
-        self.replays += 1
-        for kept, fresh in zip(self.outputs, self.run(), strict=True):
-            kept.copy_(fresh)
-
-
-class Doubling:
-    """A stage: twice the first input plus the second, and their difference."""
-
-    def __init__(self, simulation: Simulation) -> None:
-        self.simulation = simulation
-        self.calls = 0
-
-    def compute(self, first: Tensor, second: Tensor) -> tuple[Tensor, ...]:
-        return 2 * first + second, first - second
-
-    def __call__(self, first: Tensor, second: Tensor) -> tuple[Tensor, ...]:
-        self.calls += 1
-        outputs = self.compute(first, second)
-        graph = self.simulation.capturing
-        if graph is not None:
-            graph.run = lambda: self.compute(first, second)
-            # Recording computes nothing: what is in the outputs then has no meaning.
-            outputs = tuple(torch.full_like(one, torch.nan) for one in outputs)
-            graph.outputs = outputs
-        return outputs
+def double(first: Tensor, second: Tensor) -> tuple[Tensor, ...]:
+    """Twice the first input plus the second, and their difference."""
+    return 2 * first + second, first - second
 
 
 @pytest.fixture
 def simulation(monkeypatch: pytest.MonkeyPatch) -> Simulation:
-    simulation = Simulation()
-
-    @contextlib.contextmanager
-    def record(graph: SimulatedGraph, capture_error_mode: str) -> Iterator[None]:
-        simulation.modes.append(capture_error_mode)
-        simulation.capturing = graph
-        try:
-            yield
-            if simulation.refusal is not None:
-                raise simulation.refusal
-        finally:
-            simulation.capturing = None
-
-    def synchronize(device: Any) -> None:
-        simulation.synchronised += 1
-
-    monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: SimulatedGraph(simulation))
-    monkeypatch.setattr(torch.cuda, "graph", record)
-    monkeypatch.setattr(torch.cuda, "synchronize", synchronize)
-    return simulation
+    return simulate_graphs(monkeypatch)
 
 
 @pytest.fixture
-def stage(simulation: Simulation) -> Doubling:
-    return Doubling(simulation)
+def stage(simulation: Simulation) -> RecordableStage:
+    return RecordableStage(double, simulation)
 
 
 def numbers(count: int, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -104,7 +34,9 @@ def numbers(count: int, seed: int = 0) -> tuple[Tensor, Tensor]:
     return torch.randn(count, generator=generator), torch.randn(count, generator=generator)
 
 
-def assert_answers(graphed: GraphedStage, stage: Doubling, *inputs: Tensor) -> tuple[Tensor, ...]:
+def assert_answers(
+    graphed: GraphedStage, stage: RecordableStage, *inputs: Tensor
+) -> tuple[Tensor, ...]:
     before = [one.clone() for one in inputs]
     expected = stage.compute(*inputs)
     found = graphed(*inputs)
@@ -116,7 +48,7 @@ def assert_answers(graphed: GraphedStage, stage: Doubling, *inputs: Tensor) -> t
 
 
 def test_the_first_call_is_plain_the_second_is_recorded_the_third_is_replayed(
-    simulation: Simulation, stage: Doubling
+    simulation: Simulation, stage: RecordableStage
 ) -> None:
     graphed = GraphedStage(stage)
     assert_answers(graphed, stage, *numbers(5, seed=0))
@@ -134,7 +66,7 @@ def test_the_first_call_is_plain_the_second_is_recorded_the_third_is_replayed(
     assert (stage.calls, len(simulation.graphs), simulation.graphs[0].replays) == (2, 1, 3)
 
 
-def test_every_shape_has_a_graph_of_its_own(simulation: Simulation, stage: Doubling) -> None:
+def test_every_shape_has_a_graph_of_its_own(simulation: Simulation, stage: RecordableStage) -> None:
     graphed = GraphedStage(stage)
     for seed in range(4):
         for count in (3, 7):
@@ -143,7 +75,9 @@ def test_every_shape_has_a_graph_of_its_own(simulation: Simulation, stage: Doubl
     assert stage.calls == 4
 
 
-def test_inputs_are_copied_wherever_they_lie(simulation: Simulation, stage: Doubling) -> None:
+def test_inputs_are_copied_wherever_they_lie(
+    simulation: Simulation, stage: RecordableStage
+) -> None:
     graphed = GraphedStage(stage)
     held = [numbers(6, seed) for seed in range(6)]
     for first, second in held:
@@ -157,7 +91,7 @@ def test_inputs_are_copied_wherever_they_lie(simulation: Simulation, stage: Doub
 
 
 def test_an_input_in_place_is_read_where_it_lies_and_the_other_is_copied(
-    simulation: Simulation, stage: Doubling
+    simulation: Simulation, stage: RecordableStage
 ) -> None:
     graphed = GraphedStage(stage, in_place=frozenset((0,)))
     first, _ = numbers(4)
@@ -170,7 +104,9 @@ def test_an_input_in_place_is_read_where_it_lies_and_the_other_is_copied(
     assert recording.inputs[0] is first
 
 
-def test_a_moved_input_in_place_is_recorded_anew(simulation: Simulation, stage: Doubling) -> None:
+def test_a_moved_input_in_place_is_recorded_anew(
+    simulation: Simulation, stage: RecordableStage
+) -> None:
     graphed = GraphedStage(stage, in_place=frozenset((0,)))
     here, there = numbers(4, seed=1)[0], numbers(4, seed=2)[0]
     for seed, first in enumerate((here, here, here, there, there, here)):
@@ -188,7 +124,7 @@ def test_a_moved_input_in_place_is_recorded_anew(simulation: Simulation, stage: 
 )
 def test_a_stage_that_cannot_be_recorded_runs_plainly_and_says_so_once(
     simulation: Simulation,
-    stage: Doubling,
+    stage: RecordableStage,
     caplog: pytest.LogCaptureFixture,
     refusal: Exception,
 ) -> None:
@@ -207,7 +143,7 @@ def test_a_stage_that_cannot_be_recorded_runs_plainly_and_says_so_once(
 
 
 def test_a_later_failure_leaves_what_runs_with_its_answers(
-    simulation: Simulation, stage: Doubling
+    simulation: Simulation, stage: RecordableStage
 ) -> None:
     graphed = GraphedStage(stage)
     for seed in range(3):
@@ -220,7 +156,7 @@ def test_a_later_failure_leaves_what_runs_with_its_answers(
 
 
 def test_no_more_graphs_are_kept_than_allowed_and_the_oldest_goes_first(
-    simulation: Simulation, stage: Doubling
+    simulation: Simulation, stage: RecordableStage
 ) -> None:
     graphed = GraphedStage(stage)
     for count in range(1, MOST_GRAPHS + 1):

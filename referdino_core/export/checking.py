@@ -95,8 +95,7 @@ class RecordedStages(TorchStages):
         from referdino_core.export.recording import exportable_stages
 
         kind = getattr(torch, PRECISIONS[self.precision])
-        stages = exportable_stages(self.model, size, kind)
-        self.image, self.grounding, self.readout = stages.image, stages.grounding, stages.readout
+        self.use(exportable_stages(self.model, size, kind))
 
 
 @contextmanager

@@ -45,7 +45,7 @@ class ExportedStages(Stages):
     """Stages over exported networks, which are made where none is given.
 
     Texts are padded to one of `TOKEN_COUNTS`, the smallest that fits the longest sentence, or to
-    the length of the export that was given.
+    the length of the export that was given. Graphs are of one image.
 
     Attributes:
         title: of the runtime, for messages.
@@ -54,6 +54,7 @@ class ExportedStages(Stages):
         readable_forms: that a given export may have.
     """
 
+    takes_batches = False
     title: str
     precisions: tuple[str, ...]
     form: str

@@ -15,7 +15,7 @@ from torch import Tensor
 logger = logging.getLogger("referdino.runtime")
 
 MOST_GRAPHS = 8
-"""Kept per stage: one for each number of commands and frames that recurs."""
+"""Kept per stage: one for each number of images, commands and frames that recurs."""
 
 Stage = Callable[..., tuple[Tensor, ...]]
 Signature = tuple[tuple[int, ...], ...]

@@ -41,14 +41,19 @@ class Watch:
 
 @dataclass(frozen=True)
 class EncodedImage:
-    """One image as the image encoder leaves it, in the runtime's precision and on its device.
+    """B images as the image encoder leaves them, in the runtime's precision and on its device.
+
+    B is 1 unless the stages take batches.
 
     Attributes:
-        tokens: (1, S, d). finest: (1, C, h, w) backbone map at stride 4.
+        tokens: (B, S, d). finest: (B, C, h, w) backbone map at stride 4.
+        rows: (N,) int64, the image that each of N sentences is grounded in; None where all share
+            the only image, or where each of B sentences has its own.
     """
 
     tokens: Tensor
     finest: Tensor
+    rows: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -75,9 +80,11 @@ class Stages(abc.ABC):
     Attributes:
         name: of the runtime. precision: of the tensor stages, a key of `DTYPES`.
         device: where the stages' tensors live.
+        takes_batches: whether several images are encoded at once; else there is one per call.
     """
 
     name: str
+    takes_batches: bool = True
 
     def __init__(self, model: ReferDINO, precision: str) -> None:
         self.model = model
@@ -102,11 +109,11 @@ class Stages(abc.ABC):
 
     @abc.abstractmethod
     def encode_image(self, pixels: Tensor) -> EncodedImage:
-        """Encode (1, 3, H, W) float32 pixels of the size that was fitted."""
+        """Encode (B, 3, H, W) float32 pixels of the size that was fitted."""
 
     @abc.abstractmethod
     def ground(self, image: EncodedImage, text: TextFeatures) -> FrameGrounding:
-        """Ground N sentences in one image."""
+        """Ground N sentences, each in the image that `EncodedImage.rows` says."""
 
     @abc.abstractmethod
     def read(self, window: Window, mask_features: Tensor) -> SlotReadings:

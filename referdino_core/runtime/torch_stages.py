@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from referdino_core.inference.preparation import prepare
+from referdino_core.inference.preparation import PreparedStages, prepare
 from referdino_core.network.image_geometry import Shape
 from referdino_core.network.object_memory import Window
 from referdino_core.network.readout import SlotReadings
@@ -21,6 +21,21 @@ from referdino_core.runtime.stages import (
 )
 
 
+class GroundingByRows:
+    """A grounding stage whose N sentences share B images; one graph serves any sharing."""
+
+    def __init__(self, grounding: Stage) -> None:
+        self.grounding = grounding
+
+    def __call__(
+        self, tokens: Tensor, finest: Tensor, rows: Tensor, *sentences: Tensor
+    ) -> tuple[Tensor, ...]:
+        """Ground sentences in images of (B, S, d) tokens; `rows` (N,) says which in which."""
+        return self.grounding(
+            tokens.index_select(0, rows), finest.index_select(0, rows), *sentences
+        )
+
+
 class TorchStages(Stages):
     """PyTorch's operators and referdino's kernels; always there."""
 
@@ -31,34 +46,39 @@ class TorchStages(Stages):
         self.size: Shape | None = None
         self.image: Stage
         self.grounding: Stage
+        self.grounding_by_rows: Stage
         self.readout: Stage
 
     def fit(self, size: Shape) -> None:
         """Prepare for images of that size; takes well under a second."""
         if size == self.size:
             return
-        stages = prepare(self.model, size, DTYPES[self.precision])
-        self.image, self.grounding, self.readout = stages.image, stages.grounding, stages.readout
-        if self.device.type == "cuda":
-            self.image = GraphedStage(stages.image)
-            self.grounding = GraphedStage(stages.grounding, in_place=frozenset((0, 1)))
-            self.readout = GraphedStage(stages.readout)
+        self.use(prepare(self.model, size, DTYPES[self.precision]))
         self.size = size
+
+    def use(self, stages: PreparedStages) -> None:
+        """Compute with these, on a GPU as CUDA graphs."""
+        self.image, self.grounding, self.readout = stages.image, stages.grounding, stages.readout
+        self.grounding_by_rows = GroundingByRows(stages.grounding)
+        if self.device.type == "cuda":
+            encoded = frozenset((0, 1))
+            self.image = GraphedStage(self.image)
+            self.grounding = GraphedStage(self.grounding, in_place=encoded)
+            self.grounding_by_rows = GraphedStage(self.grounding_by_rows, in_place=encoded)
+            self.readout = GraphedStage(self.readout)
 
     def encode_image(self, pixels: Tensor) -> EncodedImage:
         """Encode pixels of the size that was fitted."""
         return EncodedImage(*self.image(pixels))
 
     def ground(self, image: EncodedImage, text: TextFeatures) -> FrameGrounding:
-        """Ground N sentences in one image."""
-        queries, references, fused_text, mask_features = self.grounding(
-            image.tokens,
-            image.finest,
-            text.tokens,
-            text.padding,
-            text.attention,
-            text.positions,
-        )
+        """Ground N sentences."""
+        sentences = (text.tokens, text.padding, text.attention, text.positions)
+        if image.rows is None:
+            outputs = self.grounding(image.tokens, image.finest, *sentences)
+        else:
+            outputs = self.grounding_by_rows(image.tokens, image.finest, image.rows, *sentences)
+        queries, references, fused_text, mask_features = outputs
         if self.device.type == "cuda":
             # The next replay overwrites what the object memory remembers.
             queries, references, fused_text = (

@@ -9,11 +9,18 @@ from typing import TYPE_CHECKING
 from referdino_core.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from referdino_core.session.cameras import CameraGroup
     from referdino_core.session.session import Session
     from referdino_core.session.target import Target, TargetState
 
-__all__ = ["Session", "Target", "TargetState"]
+__all__ = ["CameraGroup", "Session", "Target", "TargetState"]
 
 __getattr__ = lazy_names(
-    __name__, {"Session": "session", "Target": "target", "TargetState": "target"}
+    __name__,
+    {
+        "CameraGroup": "cameras",
+        "Session": "session",
+        "Target": "target",
+        "TargetState": "target",
+    },
 )

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import math
 import time
@@ -15,20 +16,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from referdino_core.boxes import centre_to_corners
 from referdino_core.building import load_model, tokenizer_of
 from referdino_core.configuration import SessionSettings
-from referdino_core.errors import CommandError, ImageError
+from referdino_core.errors import CommandError
 from referdino_core.network.mask_decoder import decode_masks
-from referdino_core.network.object_memory import ObjectMemory, stack_windows
-from referdino_core.network.pixels import mask_probabilities, network_size, to_pixels
-from referdino_core.network.readout import SlotReadings
+from referdino_core.network.object_memory import ObjectMemory
+from referdino_core.network.pixels import mask_probabilities, network_size
 from referdino_core.network.referdino import ReferDINO
-from referdino_core.network.text_encoder import TextFeatures, stack_texts
+from referdino_core.network.text_encoder import TextFeatures
 from referdino_core.network.tokenizer import Tokenizer, caption
 from referdino_core.runtime.choice import open_stages
 from referdino_core.runtime.stages import Watch
 from referdino_core.session import snapshot
+from referdino_core.session.stepping import CommandReading, View, step_together
 from referdino_core.session.target import Target, TargetState
 from referdino_core.session.target_tracker import TargetTracker
 
@@ -54,7 +54,8 @@ class Session:
 
     The image is encoded once per frame however many commands there are, a sentence once per
     command; masks are decoded only for targets that are seen. Work and memory per frame do not
-    depend on how long the stream has run. Not thread-safe: one thread owns a session.
+    depend on how long the stream has run. Not thread-safe: one thread owns a session. For several
+    cameras there is `CameraGroup`.
     """
 
     def __init__(
@@ -90,6 +91,10 @@ class Session:
         self.model = load_model(model, device)
         self.stages = open_stages(self.model, runtime, precision, exports, watch)
         self.tokenizer: Tokenizer = tokenizer_of(self.model.configuration)
+        self.begin_stream()
+
+    def begin_stream(self) -> None:
+        """Have no commands, and have seen nothing yet."""
         self.last_reset: str | None = None
         self.first_reset: str | None = None
         self.reset_count = 0
@@ -98,6 +103,12 @@ class Session:
         self.track_count = 0
         self.image_size: tuple[int, int] | None = None
         self.stamp: float | None = None
+
+    def another(self) -> Session:
+        """A session of another stream, over the same model and runtime and with equal settings."""
+        session = copy.copy(self)
+        session.begin_stream()
+        return session
 
     @property
     def model_name(self) -> str:
@@ -232,7 +243,6 @@ class Session:
         short_side = self.model.configuration.image_short_side
         self.stages.fit(network_size(height, width, short_side))
 
-    @torch.inference_mode()
     def step(self, image: np.ndarray, stamp: float | None = None) -> tuple[Target, ...]:
         """What every command refers to in the next image.
 
@@ -246,33 +256,15 @@ class Session:
         Raises:
             ImageError: this is no such image; the stream goes on with the next one.
         """
-        check_image(image)
-        stamp = self.follow_stream(image.shape[:2], stamp)
-        if not self.running:
-            return ()
-        stages, commands = self.stages, list(self.running.values())
-        short_side = self.model.configuration.image_short_side
-        self.prepare(*image.shape[:2])
-        pixels = to_pixels(image, short_side, self.model.device)
-        encoded = stages.encode_image(pixels)
-        grounding = stages.ground(encoded, stack_texts([c.text for c in commands]))
-        for row, command in enumerate(commands):
-            tokens = grounding.text[row, : command.text.tokens.shape[1]]
-            command.memory.update(grounding.queries[row], grounding.references[row], tokens, stamp)
-        targets: dict[int, Target] = {}
-        for rows in same_window(commands):
-            masks = select_rows(grounding.mask_features, rows)
-            readings = stages.read(stack_windows([commands[row].memory for row in rows]), masks)
-            for place, row in enumerate(rows):
-                targets[row] = self.answer(row, readings, place, masks, image.shape[:2], pixels)
-        return tuple(targets[row] for row in range(len(commands)))
+        view = View(self, image, stamp)
+        view.check()
+        (targets,) = step_together([view])
+        return targets
 
     def follow_stream(self, size: tuple[int, ...], stamp: float | None) -> float:
         """Note size and stamp of the next image, and reset where the stream breaks."""
         if stamp is None:
             stamp = 0.0 if self.stamp is None else self.stamp + 0.1
-        elif not np.isfinite(stamp):
-            raise ImageError(f"The stamp {stamp} is no time; give seconds.")
         height, width = size
         if self.image_size not in (None, (height, width)):
             before = "x".join(str(side) for side in reversed(self.image_size or ()))
@@ -286,32 +278,19 @@ class Session:
         self.image_size, self.stamp = (height, width), stamp
         return stamp
 
-    def answer(
-        self,
-        row: int,
-        readings: SlotReadings,
-        place: int,
-        masks: torch.Tensor,
-        size: tuple[int, int],
-        pixels: torch.Tensor,
-    ) -> Target:
-        """The target of one command; its mask is decoded only if it is seen."""
-        key = list(self.running)[row]
+    def answer(self, key: str, reading: CommandReading, size: tuple[int, ...]) -> Target:
+        """The target of one command in an image of (height, width); only a seen one has a mask."""
         command = self.running[key]
         height, width = size
-        corners = centre_to_corners(readings.boxes[place]).clamp(0, 1).cpu().numpy()
-        corners = corners * np.array([width, height, width, height], dtype=np.float32)
-        choice = command.tracker.update(
-            readings.scores[place].sigmoid().cpu().numpy(), corners, self.settings
-        )
-        mask = np.zeros(size, dtype=bool)
+        corners = reading.boxes * np.array([width, height, width, height], dtype=np.float32)
+        choice = command.tracker.update(reading.scores, corners, self.settings)
+        mask = np.zeros((height, width), dtype=bool)
         box = None
         if choice.state is TargetState.TRACKING:
-            logits = decode_masks(
-                readings.mask_embeddings[place, choice.slot][None, None].to(masks.dtype),
-                masks[place : place + 1],
-            )
-            sure = mask_probabilities(logits.float(), pixels.shape[-2:], size)[0, 0]
+            features = reading.mask_features
+            embedding = reading.mask_embeddings[choice.slot][None, None].to(features.dtype)
+            logits = decode_masks(embedding, features)
+            sure = mask_probabilities(logits.float(), reading.resized, (height, width))[0, 0]
             mask = (sure > self.settings.mask_threshold).cpu().numpy()
             left, top, right, bottom = (float(value) for value in corners[choice.slot])
             box = (left, top, right, bottom)
@@ -325,28 +304,3 @@ class Session:
             box=box,
             mask=mask,
         )
-
-
-def check_image(image: np.ndarray) -> None:
-    """Raise ImageError unless this is a non-empty (H, W, 3) uint8 array."""
-    if not isinstance(image, np.ndarray):
-        raise ImageError(f"An image is a NumPy array, not {type(image).__name__}.")
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-        raise ImageError(
-            f"An image is (H, W, 3) uint8 RGB, not {image.shape} {image.dtype}; convert it first."
-        )
-    if not image.shape[0] or not image.shape[1]:
-        raise ImageError(f"The image has no pixels: {image.shape[1]}x{image.shape[0]}.")
-
-
-def select_rows(tensor: torch.Tensor, rows: list[int]) -> torch.Tensor:
-    """Some rows of a tensor, ascending; all of them are not copied."""
-    return tensor if len(rows) == len(tensor) else tensor[rows]
-
-
-def same_window(commands: list[Command]) -> list[list[int]]:
-    """Rows of commands grouped by how many frames they remember."""
-    groups: dict[int, list[int]] = {}
-    for row, command in enumerate(commands):
-        groups.setdefault(len(command.memory.window), []).append(row)
-    return list(groups.values())
