@@ -88,8 +88,10 @@ class NetworkConfiguration:
             raise ReferDINOError(f"keep_ratio is {self.keep_ratio}; it must be in (0, 1].")
         if self.num_queries < 1:
             raise ReferDINOError(f"num_queries is {self.num_queries}; it must be at least 1.")
-        if self.width % self.heads or self.fusion_width % self.fusion_heads:
-            raise ReferDINOError("width and fusion_width must be divisible by their head counts.")
+        if self.width % self.heads or self.width % self.text_heads:
+            raise ReferDINOError("width must be divisible by heads and by text_heads.")
+        if self.fusion_width % self.fusion_heads:
+            raise ReferDINOError("fusion_width must be divisible by fusion_heads.")
         if self.pruning_score not in ("released", "paper"):
             raise ReferDINOError(f"pruning_score {self.pruning_score!r} is not released or paper.")
         if self.relevance not in ("released", "paper"):

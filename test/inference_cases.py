@@ -35,7 +35,8 @@ SENTENCES = (
     "the small red box in front of the big green cylinder",
     "the ball",
 )
-ROUTES = ("CPU kernels", "no kernels", "a simulated CUDA kernel")
+ANY_PROCESSOR = "CPU kernels that are built for any processor"
+ROUTES = ("CPU kernels", "no kernels", "a simulated CUDA kernel", ANY_PROCESSOR)
 
 
 @dataclass(frozen=True)
@@ -123,6 +124,9 @@ def prepare_by(
     """The stages as they are prepared on one of `ROUTES`."""
     if route == "CPU kernels":
         assert fused_kernel() is not None, f"build it with: {BUILD_COMMAND}"
+        return prepare(model, size, precision)
+    if route == ANY_PROCESSOR:
+        monkeypatch.setattr(fused_kernel(), "multiplies_fast", False)
         return prepare(model, size, precision)
     forget_the_kernels(monkeypatch)
     if route == "no kernels":

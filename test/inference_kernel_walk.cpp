@@ -57,7 +57,7 @@ void walk() {
       for (Index levels : {1, 4})
         for (Index size : {2, 4}) sample<Number>(channels, points, levels, size);
   for (Index window : {3, 5, 7, 12})
-    for (Index channels : {8, 32, 40}) attend<Number>(window, channels);
+    for (Index channels : {5, 8, 12, 32, 40}) attend<Number>(window, channels);
 }
 
 int main() {

@@ -3,63 +3,34 @@
 
 #include "inference_kernel_walk.h"
 
-#include "linear_layer.h"
+#include "blocks.h"
 
 using referdino::LinearWeights;
 using referdino::NormWeights;
 
-struct ReferdinoFeedForward {
-  NormWeights before;
-  LinearWeights first;
-  Index activation;
-  LinearWeights second;
-  NormWeights after;
-};
-struct ReferdinoAttention {
-  LinearWeights located;
-  LinearWeights source;
-  LinearWeights output;
-  NormWeights after;
-  Index heads;
-};
-struct ReferdinoDeformableAttention {
-  LinearWeights located;
-  LinearWeights value;
-  LinearWeights output;
-  NormWeights after;
-  Index heads;
-  Index points;
-};
-struct ReferdinoWindowAttention {
-  NormWeights before;
-  LinearWeights projection;
-  LinearWeights output;
-  const std::int32_t* window_cells;
-  const std::uint8_t* regions;
-  const float* bias;
-  Index windows;
-  Index size;
-  Index heads;
-};
+using referdino::AttentionWeights;
+using referdino::DeformableAttentionWeights;
+using referdino::FeedForwardWeights;
+using referdino::WindowAttentionWeights;
 
 extern "C" {
 Index referdino_packed_size(Index, Index);
 void referdino_pack_linear(const float*, Index, Index, float*);
 void referdino_linear(const float*, Index, Index, const float*, const float*, Index, const float*,
-                      Index, int, float*, int);
+                      int, float*, int);
 void referdino_layer_norm(const float*, const float*, const float*, const float*, Index, Index,
                           float, float*, int);
-void referdino_feed_forward(const ReferdinoFeedForward*, const float*, Index, float*, int);
+void referdino_feed_forward(const FeedForwardWeights*, const float*, Index, float*, int);
 void referdino_attention(const float*, const float*, const float*, const std::uint8_t*, float*,
                          float*, Index, Index, Index, Index, Index, Index, Index, Index, Index,
                          int);
-void referdino_attention_block(const ReferdinoAttention*, const float*, const float*, const float*,
+void referdino_attention_block(const AttentionWeights*, const float*, const float*, const float*,
                                const std::uint8_t*, Index, float*, float*, Index, Index, Index,
                                int);
-int referdino_deformable_block(const ReferdinoDeformableAttention*, const float*, const float*,
+int referdino_deformable_block(const DeformableAttentionWeights*, const float*, const float*,
                                Index, const float*, const Index*, Index, const float*, Index, Index,
                                float*, Index, Index, int);
-void referdino_window_block(const ReferdinoWindowAttention*, const float*, float*, Index, Index,
+void referdino_window_block(const WindowAttentionWeights*, const float*, float*, Index, Index,
                             int);
 void referdino_convolution(const float*, const float*, const float*, float*, Index, Index, Index,
                            Index, Index, Index, int);
@@ -120,15 +91,13 @@ struct Norm {
 void apply_linear(Index rows, Index inputs, Index outputs, bool wild) {
   const Layer layer(inputs, outputs);
   const auto input = numbers<float>(rows * inputs, 10.0f, wild);
-  for (const Index added_rows : {rows, Index{1}}) {
-    const auto added = numbers<float>(added_rows * outputs, 1.0f, wild);
-    for (int activation = 0; activation < 3; ++activation) {
-      std::vector<float> output(rows * outputs);
-      referdino_linear(input.data(), rows, inputs, layer.packed.data(), layer.bias.data(), outputs,
-                       added.data(), added_rows, activation, output.data(), kThreads);
-      referdino_linear(input.data(), rows, inputs, layer.packed.data(), nullptr, outputs, nullptr,
-                       0, activation, output.data(), kThreads);
-    }
+  const auto added = numbers<float>(rows * outputs, 1.0f, wild);
+  for (int activation = 0; activation < 3; ++activation) {
+    std::vector<float> output(rows * outputs);
+    referdino_linear(input.data(), rows, inputs, layer.packed.data(), layer.bias.data(), outputs,
+                     added.data(), activation, output.data(), kThreads);
+    referdino_linear(input.data(), rows, inputs, layer.packed.data(), nullptr, outputs, nullptr,
+                     activation, output.data(), kThreads);
   }
 }
 
@@ -147,9 +116,9 @@ void feed_forward(Index rows, Index width, Index inside, bool wild) {
   const Layer first(width, inside), second(inside, width);
   const auto input = numbers<float>(rows * width, 10.0f, wild);
   for (const Index activation : {1, 2}) {
-    const ReferdinoFeedForward before{norm.weights(), first.weights(), activation,
+    const FeedForwardWeights before{norm.weights(), first.weights(), activation,
                                       second.weights(), {}};
-    const ReferdinoFeedForward after{{}, first.weights(), activation, second.weights(),
+    const FeedForwardWeights after{{}, first.weights(), activation, second.weights(),
                                      norm.weights()};
     std::vector<float> output(rows * width);
     referdino_feed_forward(&before, input.data(), rows, output.data(), kThreads);
@@ -182,9 +151,9 @@ void attend_in_blocks(Index queries, Index keys, Index channels, bool wild) {
   const auto context = numbers<float>(batch * keys * width, 3.0f, wild);
   const auto own_visible = flags(batch * queries * queries);
   const auto visible = flags(batch * keys);
-  const ReferdinoAttention own{two.weights(), one.weights(), output.weights(), norm.weights(),
+  const AttentionWeights own{two.weights(), one.weights(), output.weights(), norm.weights(),
                                heads};
-  const ReferdinoAttention other{one.weights(), two.weights(), output.weights(), norm.weights(),
+  const AttentionWeights other{one.weights(), two.weights(), output.weights(), norm.weights(),
                                  heads};
   std::vector<float> own_weights(batch * heads * queries * queries);
   std::vector<float> weights(batch * heads * queries * keys), attended(batch * queries * width);
@@ -206,7 +175,7 @@ void sample_in_blocks(Index queries, Index levels, Index reference_size, bool wi
   const Norm norm(width);
   const Layer located(width, heads * levels * points * 3), value(width, width),
       output(width, width);
-  const ReferdinoDeformableAttention block{located.weights(), value.weights(), output.weights(),
+  const DeformableAttentionWeights block{located.weights(), value.weights(), output.weights(),
                                            norm.weights(), heads, points};
   const auto tokens = numbers<float>(batch * queries * width, 10.0f, wild);
   const auto memory = numbers<float>(batch * cells * width, 1.0f, wild);
@@ -234,7 +203,7 @@ void attend_in_windows(Index window, Index channels, bool wild) {
   const auto bias = numbers<float>(heads * size * ((size + 7) / 8 * 8), 1.0f);
   const auto tokens = numbers<float>(images * cells * width, 3.0f, wild);
   for (const std::uint8_t* given : {static_cast<const std::uint8_t*>(nullptr), regions.data()}) {
-    const ReferdinoWindowAttention block{norm.weights(), projection.weights(), output.weights(),
+    const WindowAttentionWeights block{norm.weights(), projection.weights(), output.weights(),
                                          table.data(),   given,                bias.data(),
                                          windows,        size,                 heads};
     std::vector<float> attended(images * cells * width);

@@ -309,9 +309,12 @@ def test_a_patch_embedding_is_the_network_s(kernel: FusedKernel, height: int, wi
     )
 
 
+@pytest.mark.parametrize("heads", [3, 4], ids=["16 channels", "12 channels"])
 @pytest.mark.parametrize(("height", "width"), [(14, 21), (9, 16), (3, 4)])
-def test_a_swin_stage_is_the_network_s(kernel: FusedKernel, height: int, width: int) -> None:
-    stage = randomised(SwinStage(48, depth=2, heads=3, window=7, merge=False))
+def test_a_swin_stage_is_the_network_s(
+    kernel: FusedKernel, height: int, width: int, heads: int
+) -> None:
+    stage = randomised(SwinStage(48, depth=2, heads=heads, window=7, merge=False))
     prepared = KernelSwinStage(stage, height, width, kernel)
     assert_is(prepared, stage, random_numbers(2, height, width, 48))
 
@@ -355,7 +358,7 @@ def test_a_group_norm_is_the_plain_one(kernel: FusedKernel, layout: torch.memory
     ],
     ids=str,
 )
-def test_a_convolution_that_there_is_no_kernel_for_is_kept(
+def test_a_convolution_goes_through_the_kernel_that_there_is_for_it_or_is_kept(
     kernel: FusedKernel, convolution: nn.Conv2d, kind: type[nn.Module]
 ) -> None:
     prepared = fast_convolution(randomised(convolution), kernel)

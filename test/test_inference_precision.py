@@ -89,8 +89,10 @@ def test_coordinates_and_scores_stay_float32_in_prepared_stages(
         if name.endswith(kinds)
     ]
     assert len(heads) == 6  # two box heads, one of reference points, three similarities
-    for head in heads:
-        assert {weight.dtype for weight in tensors_of(head)} <= {torch.float32}
+    precisions = [{weight.dtype for weight in tensors_of(head)} for head in heads]
+    # On a CPU similarities are numbers, and of those released not even that.
+    assert all(found <= {torch.float32} for found in precisions)
+    assert sum(bool(found) for found in precisions) >= 3
     for name in ("centres", "proposals", "valid_ratios", "finest_valid_ratio"):
         assert getattr(stages.grounding, name).dtype == torch.float32
     with torch.inference_mode():
@@ -128,7 +130,7 @@ def test_preparing_leaves_the_model_as_it_is(
     assert torch.equal(grounding.queries, case.groundings[0][0].queries)
 
 
-@pytest.mark.parametrize("route", ROUTES[1:])
+@pytest.mark.parametrize("route", ["no kernels", "a simulated CUDA kernel"])
 def test_weights_in_float32_are_shared_and_only_what_was_rewritten_is_new(
     case: Case, route: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -150,7 +152,7 @@ def test_weights_in_float32_are_shared_and_only_what_was_rewritten_is_new(
     assert stages.readout.readout.boxes.__self__ is stages.grounding.grounder.decoder
 
 
-def test_the_cpu_kernels_lay_out_every_weight_at_most_once(case: Case) -> None:
+def test_the_cpu_kernels_lay_out_about_as_much_as_there_is(case: Case) -> None:
     owned = {one.data_ptr() for one in case.model.parameters()}
     stages = prepare(case.model, case.size, torch.float32)
     sizes = {
@@ -179,7 +181,7 @@ def test_stages_prepared_in_inference_mode_work_outside_of_it(case: Case, precis
     with torch.inference_mode():
         inside = prepare(case.model, case.size, dtype)
     for stage in parts_of(inside).values():
-        for one in (*stage.parameters(), *stage.buffers()):
+        for one in tensors_of(stage):
             assert not one.is_inference()
     with torch.no_grad():
         assert same(run_all(inside, case)(), run_all(outside, case)())

@@ -221,7 +221,8 @@ def test_one_command_per_camera_is_one_call_of_every_stage_without_copies_of_ima
     group = group_of(model, stages=stages)
     for session in group.sessions:
         session.command(SENTENCES["short"])
-    monkeypatch.setattr(stages, "grounding_by_rows", None, raising=False)
+    stages.fit((HEIGHT, WIDTH))
+    monkeypatch.setattr(stages, "grounding_by_rows", None)
     for frame in range(3):
         answers = group.step([scene[frame] for scene in scenes])
         assert [len(targets) for targets in answers] == CAMERAS * [1]

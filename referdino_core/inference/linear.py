@@ -79,7 +79,7 @@ class KernelLinear(nn.Module):
         self.weights = linear_weights(self.weight, self.bias, *weight.shape)
 
     def forward(self, features: Tensor, added: Tensor | None = None) -> Tensor:
-        """(..., in) to (..., out); `added`, (..., out) or rows that repeat, is added to that."""
+        """(..., in) to (..., out); `added`, (..., out), is added to that."""
         return self.kernel.linear(
             features, self.weight, self.bias, self.out_features, added, self.activation
         )
@@ -91,11 +91,11 @@ class KernelLayerNorm(nn.Module):
     def __init__(self, norm: nn.LayerNorm, kernel: FusedKernel) -> None:
         super().__init__()
         self.kernel = kernel
-        self.weight, self.bias = norm.weight, norm.bias
+        self.weight, self.bias, self.epsilon = norm.weight, norm.bias, norm.eps
 
     def forward(self, features: Tensor) -> Tensor:
         """(..., width) to the same shape."""
-        return self.kernel.layer_norm(features, self.weight, self.bias)
+        return self.kernel.layer_norm(features, self.weight, self.bias, self.epsilon)
 
 
 class KernelResidualNorm(nn.Module):
@@ -104,11 +104,11 @@ class KernelResidualNorm(nn.Module):
     def __init__(self, norm: ResidualNorm, kernel: FusedKernel) -> None:
         super().__init__()
         self.kernel = kernel
-        self.weight, self.bias = norm.weight, norm.bias
+        self.weight, self.bias, self.epsilon = norm.weight, norm.bias, norm.eps
 
     def forward(self, features: Tensor, update: Tensor) -> Tensor:
         """(..., width), twice, to the same shape."""
-        return self.kernel.layer_norm(features, self.weight, self.bias, update)
+        return self.kernel.layer_norm(features, self.weight, self.bias, self.epsilon, update)
 
 
 class PlainLinear(nn.Module):

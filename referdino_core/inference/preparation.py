@@ -184,9 +184,9 @@ def prepare_blocks(block: nn.Module, precision: torch.dtype, device: torch.devic
                 FeedForward: blockwise,
                 SwinFeedForward: blockwise_swin,
                 MultilayerPerceptron: fast_perceptron,
+                nn.Linear: fast_linear,
             },
         )
-        exchange(block, {nn.Linear: fast_linear})
     elif device.type == "cuda" and cuda_kernel() is not None:
         exchange(block, {DeformableAttention: CudaDeformableAttention})
 

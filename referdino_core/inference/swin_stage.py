@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from referdino_core.inference.fusion_attention import constant
-from referdino_core.inference.linear import KernelLinear
+from referdino_core.inference.linear import KernelLinear, blockwise_swin, fast_linear
 from referdino_core.inference.transformer_layers import FeedForwardBlock
 from referdino_core.kernels import FusedKernel
 from referdino_core.kernels.weights import WindowAttentionWeights, norm_weights
@@ -81,8 +81,9 @@ class KernelSwinBlock(nn.Module):
         attention = block.attn
         self.kernel = kernel
         self.table = WindowTable(block, height, width)
-        self.norm1, self.norm2, self.mlp = block.norm1, block.norm2, block.mlp
-        self.qkv, self.proj = attention.qkv, attention.proj
+        self.norm1, self.norm2 = block.norm1, block.norm2
+        self.mlp = blockwise_swin(block.mlp)
+        self.qkv, self.proj = fast_linear(attention.qkv), fast_linear(attention.proj)
         # What a cell beyond the border, a zero, is projected to.
         self.padding = constant(attention.qkv.bias)
 
@@ -109,7 +110,7 @@ class FusedSwinBlock(nn.Module):
         self.proj = KernelLinear(attention.proj.weight, attention.proj.bias, kernel)
         regions = self.table.regions
         self.weights = WindowAttentionWeights(
-            before=norm_weights(norm.weight, norm.bias),
+            before=norm_weights(norm.weight, norm.bias, norm.eps),
             projection=self.qkv.weights,
             output=self.proj.weights,
             window_cells=self.table.cells.data_ptr(),

@@ -9,9 +9,11 @@ leave the time to the products.
 
 from __future__ import annotations
 
+from typing import cast
+
 from torch import Tensor, nn
 
-from referdino_core.inference.deformable_attention import KernelDeformableAttention, side_by_side
+from referdino_core.inference.deformable_attention import KernelDeformableAttention
 from referdino_core.inference.linear import KernelLinear, KernelResidualNorm
 from referdino_core.kernels import FusedKernel
 from referdino_core.kernels.weights import (
@@ -55,11 +57,15 @@ class FeedForwardBlock(nn.Module):
         self.second = KernelLinear(second.weight, second.bias, kernel)
         self.before, self.after = before, after
         self.weights = FeedForwardWeights(
-            before=NormWeights() if before is None else norm_weights(before.weight, before.bias),
+            before=NormWeights()
+            if before is None
+            else norm_weights(before.weight, before.bias, before.eps),
             first=self.first.weights,
             activation=ACTIVATIONS[activation],
             second=self.second.weights,
-            after=NormWeights() if after is None else norm_weights(after.weight, after.bias),
+            after=NormWeights()
+            if after is None
+            else norm_weights(after.weight, after.bias, after.eps),
         )
 
     def forward(self, tokens: Tensor) -> Tensor:
@@ -110,7 +116,7 @@ class AttentionBlock(nn.Module):
             located=self.located.weights,
             source=self.source.weights,
             output=self.output.weights,
-            after=norm_weights(norm.weight, norm.bias),
+            after=norm_weights(norm.weight, norm.bias, norm.eps),
             heads=attention.heads,
         )
 
@@ -164,7 +170,7 @@ class DeformableAttentionBlock(nn.Module):
         super().__init__()
         self.kernel = kernel
         self.attention = KernelDeformableAttention(attention, kernel)
-        query = side_by_side(attention.sampling_offsets, attention.attention_weights)
+        query = cast(nn.Linear, self.attention.query_proj)
         located, value, output = (
             KernelLinear(linear.weight, linear.bias, kernel)
             for linear in (query, attention.value_proj, attention.output_proj)
@@ -177,7 +183,7 @@ class DeformableAttentionBlock(nn.Module):
             located=located.weights,
             value=value.weights,
             output=output.weights,
-            after=norm_weights(norm.weight, norm.bias),
+            after=norm_weights(norm.weight, norm.bias, norm.eps),
             heads=attention.heads,
             points=attention.points,
         )
@@ -273,5 +279,6 @@ class KernelTemporalLayer(nn.Module):
         """As `TemporalLayer.forward`."""
         history = self.history(history)
         sentence = self.sentence(sentence)
-        sentence = sentence.repeat_interleave(len(history) // len(sentence), dim=0)
+        if len(sentence) != len(history):
+            sentence = sentence.repeat_interleave(len(history) // len(sentence), dim=0)
         return history, self.feed_forward(self.reading(sentence, context=history))

@@ -9,12 +9,10 @@
 //   weights  (batch, heads, queries, keys)       the attention weights; or null
 //   output   (batch, queries, heads, channels)
 
+#include "blocks.h"
 #include "head_attention.h"
-#include "linear_layer.h"
 
 #include <limits>
-
-#define REFERDINO_EXPORT extern "C" __attribute__((visibility("default")))
 
 namespace {
 
@@ -106,16 +104,6 @@ void attend(const Attention& a) {
 
 }  // namespace
 
-// Attention, its projections, the residual and the norm after it; mirrored in cpu.py. Tokens attend to each
-// other where `located` makes keys of them too, otherwise to a context.
-struct ReferdinoAttention {
-  LinearWeights located;  // from tokens and their positions to queries, or to queries and keys
-  LinearWeights source;   // from tokens to values, or from the context to keys and values
-  LinearWeights output;
-  NormWeights after;
-  Index heads;
-};
-
 REFERDINO_EXPORT void referdino_attention(
     const float* queries, const float* keys, const float* values, const std::uint8_t* visible,
     float* weights, float* output, Index query_stride, Index key_stride, Index value_stride,
@@ -124,14 +112,14 @@ REFERDINO_EXPORT void referdino_attention(
   const Attention a{queries,      query_stride, keys,   values, key_stride,  value_stride, visible,
                     visible_rows, weights,      output, batch,  query_count, key_count,    heads,
                     channels};
-#pragma omp parallel num_threads(threads) if (a.products() >= kWorthSharing)
+#pragma omp parallel num_threads(threads) if (a.products() >= kProductsWorthSharing)
   attend(a);
 }
 
 // after(tokens + attention(tokens + positions, keys, values)), all (batch, count, width); `positions` may be
 // null, and so is `context` (batch, context_count, width) where tokens attend to each other.
 REFERDINO_EXPORT void referdino_attention_block(
-    const ReferdinoAttention* block, const float* tokens, const float* positions,
+    const AttentionWeights* block, const float* tokens, const float* positions,
     const float* context, const std::uint8_t* visible, Index visible_rows, float* weights,
     float* output, Index batch, Index count, Index context_count, int threads) {
   const Index width = block->output.outputs;
@@ -159,13 +147,13 @@ REFERDINO_EXPORT void referdino_attention_block(
                     is_own ? count : context_count,
                     block->heads,
                     width / block->heads};
-#pragma omp parallel num_threads(threads) if (rows * width * width >= kWorthSharing)
+#pragma omp parallel num_threads(threads) if (rows * width * width >= kProductsWorthSharing)
   {
     if (positions != nullptr) add(tokens, positions, rows, width, located.get());
     linear({block->located, positions == nullptr ? tokens : located.get(), rows, first.get()});
     linear({block->source, is_own ? tokens : context, source_rows, second.get()});
     attend(a);
-    linear({block->output, attended.get(), rows, output, kNone, tokens, rows});
+    linear({block->output, attended.get(), rows, output, kNone, tokens});
     layer_norm(block->after, output, nullptr, rows, width, output);
   }
 }

@@ -13,7 +13,7 @@ from referdino_core.kernels.library import KernelLibrary
 
 
 class AttentionKernels(KernelLibrary):
-    """Tensors are contiguous and float32 where nothing else is said."""
+    """Tensors are float32 where nothing else is said."""
 
     def deformable_attention(
         self,
@@ -135,7 +135,7 @@ class AttentionKernels(KernelLibrary):
                 queries padded to a multiple of 8.
 
         Returns:
-            (N, cells, C) like the projections; C / heads is a multiple of 8.
+            (N, cells, C) like the projections.
         """
         projections = projections.contiguous()
         images, cells, width = projections.shape

@@ -13,8 +13,6 @@
 
 #include <vector>
 
-#define REFERDINO_EXPORT extern "C" __attribute__((visibility("default")))
-
 namespace {
 
 using namespace referdino;
@@ -45,15 +43,19 @@ void copy_neighbours(const Convolution& c, Index place, float* target) {
   const Index image = place / (c.rows() * c.columns());
   const Index y = place / c.columns() % c.rows() * c.step;
   const Index x = place % c.columns() * c.step;
-  for (Index i = 0; i < kSide * kSide; ++i, target += c.inputs) {
-    const Index row = y + i / kSide - 1;
-    const Index column = x + i % kSide - 1;
-    if (row < 0 || row >= c.height || column < 0 || column >= c.width) {
-      std::fill_n(target, c.inputs, 0.0f);
-    } else {
-      const Index cell = (image * c.height + row) * c.width + column;
-      std::copy_n(c.input + cell * c.inputs, c.inputs, target);
+  // The neighbours of a row lie side by side, but for those beyond the border.
+  const Index before = x == 0 ? 1 : 0;
+  const Index after = x + 1 == c.width ? 1 : 0;
+  for (Index row = y - 1; row <= y + 1; ++row, target += kSide * c.inputs) {
+    if (row < 0 || row >= c.height) {
+      std::fill_n(target, kSide * c.inputs, 0.0f);
+      continue;
     }
+    const Index first = (image * c.height + row) * c.width + x - 1 + before;
+    std::fill_n(target, before * c.inputs, 0.0f);
+    std::copy_n(c.input + first * c.inputs, (kSide - before - after) * c.inputs,
+                target + before * c.inputs);
+    std::fill_n(target + (kSide - after) * c.inputs, after * c.inputs, 0.0f);
   }
 }
 

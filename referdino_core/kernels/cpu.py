@@ -22,9 +22,9 @@ from referdino_core.kernels.weights import (
 class FusedKernel(AttentionKernels, OperatorKernels):
     """The loaded library of fused CPU kernels.
 
-    Tensors that are handed over are contiguous and on the CPU, and float32 where nothing else is
-    said; callers see to that. The number of threads is PyTorch's (``torch.get_num_threads()``), as
-    it is at each call.
+    Tensors are on the CPU, and float32 where nothing else is said; weights, tables and what the
+    gradients are asked for are contiguous. Callers see to that. The number of threads is PyTorch's
+    (``torch.get_num_threads()``), as it is at each call.
     """
 
     def feed_forward(self, features: Tensor, weights: FeedForwardWeights) -> Tensor:
@@ -60,7 +60,8 @@ class FusedKernel(AttentionKernels, OperatorKernels):
         """Multi-head attention with its projections, the residual around it, and the norm after.
 
         Args:
-            tokens: (N, Q, d); positions: (N, Q, d), added for queries and, without a context, keys.
+            tokens: (N, Q, d); positions: (N, Q, d), or (1, Q, d) for all, added for queries
+                and, without a context, keys.
             weights: those of `AttentionBlock`.
             context: (N, K, d) what is attended to; the tokens themselves where there is none.
             visible: (N, 1 or Q, K) bool, True where a query sees a key.
@@ -73,7 +74,7 @@ class FusedKernel(AttentionKernels, OperatorKernels):
         output = torch.empty_like(tokens)
         batch, count, _ = tokens.shape
         if positions is not None:
-            positions = positions.contiguous()
+            positions = positions.expand_as(tokens).contiguous()
         if context is not None:
             context = context.contiguous()
         if visible is not None:
@@ -139,7 +140,7 @@ class FusedKernel(AttentionKernels, OperatorKernels):
 
         Args:
             tokens: (N, cells, C).
-            weights: those of `KernelSwinBlock`.
+            weights: those of `FusedSwinBlock`.
 
         Returns:
             (N, cells, C).

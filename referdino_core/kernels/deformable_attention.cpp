@@ -297,7 +297,7 @@ void differentiate(const Problem& problem, const float* value, const float* loca
 
 }  // namespace
 
-// Changes whenever a signature below does, so that a library left over from an older version is seen.
+// Changes whenever a function or a structure of the library does, so that a library left over from an older version is seen.
 REFERDINO_EXPORT int referdino_kernels_version() { return 4; }
 
 // `output` is overwritten.

@@ -13,9 +13,7 @@
 //
 // Places and sums are float32 throughout.
 
-#include "linear_layer.h"
-
-#define REFERDINO_EXPORT extern "C" __attribute__((visibility("default")))
+#include "blocks.h"
 
 namespace {
 
@@ -244,16 +242,6 @@ Index count_cells(const Index* level_sizes, Index levels) {
 
 }  // namespace
 
-// Deformable attention, its projections, the residual and the norm after it; mirrored in cpu.py.
-struct ReferdinoDeformableAttention {
-  LinearWeights located;  // from tokens and their positions to offsets and logits
-  LinearWeights value;
-  LinearWeights output;
-  NormWeights after;
-  Index heads;
-  Index points;
-};
-
 // 0, or 1 where there are more samples than the kernel has room for.
 REFERDINO_EXPORT int referdino_deformable_inference(
     const void* value, const Index* level_sizes, const float* references, const void* projections,
@@ -278,7 +266,7 @@ REFERDINO_EXPORT int referdino_deformable_inference(
 // after(tokens + attention(tokens + positions, memory)); `positions` (position_batch, queries, width) of one
 // image serve all. 0, or 1 where there are more samples than the kernel has room for.
 REFERDINO_EXPORT int referdino_deformable_block(
-    const ReferdinoDeformableAttention* block, const float* tokens, const float* positions,
+    const DeformableAttentionWeights* block, const float* tokens, const float* positions,
     Index position_batch, const float* memory, const Index* level_sizes, Index levels,
     const float* references, Index reference_batch, Index reference_size, float* output, Index batch,
     Index queries, int threads) {
@@ -312,7 +300,7 @@ REFERDINO_EXPORT int referdino_deformable_block(
     linear({block->value, memory, batch * cells, values.get()});
     // The places are done with: what was sampled there takes their memory.
     attend<float>(a, constants, values.get(), projections.get(), located.get());
-    linear({block->output, located.get(), rows, output, kNone, tokens, rows});
+    linear({block->output, located.get(), rows, output, kNone, tokens});
     layer_norm(block->after, output, nullptr, rows, width, output);
   }
   return 0;

@@ -18,8 +18,6 @@
 #include <limits>
 #include <vector>
 
-#define REFERDINO_EXPORT extern "C" __attribute__((visibility("default")))
-
 namespace {
 
 using namespace referdino;
@@ -74,11 +72,17 @@ struct Sentence {
         offsets(f.columns()),
         cells(packed_size(f.width, f.cells)),
         logits(f.columns() * f.cells) {
+    std::vector<const float*> key_rows(f.columns());
+    std::vector<const float*> value_rows(f.columns());
+    for (Index column = 0; column < f.columns(); ++column) {
+      key_rows[column] = f.key(sentence, column);
+      value_rows[column] = f.value(sentence, column);
+      offsets[column] = f.offset(sentence, column);
+    }
     pack(f.columns(), f.width, keys.data(),
-         [&](Index column, Index channel) { return f.key(sentence, column)[channel]; });
+         [&](Index column, Index channel) { return key_rows[column][channel]; });
     pack(f.width, f.columns(), values.data(),
-         [&](Index channel, Index column) { return f.value(sentence, column)[channel]; });
-    for (Index c = 0; c < f.columns(); ++c) offsets[c] = f.offset(sentence, c);
+         [&](Index channel, Index column) { return value_rows[column][channel]; });
   }
 };
 

@@ -12,14 +12,9 @@
 #include <algorithm>
 #include <vector>
 
-#define REFERDINO_EXPORT extern "C" __attribute__((visibility("default")))
-
 namespace {
 
 using namespace referdino;
-
-// Fewer numbers than this are done before a second thread has woken up.
-constexpr Index kWorthSharing = 1 << 15;
 
 // Cells that are summed up by themselves, so that sums do not depend on the number of threads.
 constexpr Index kCellsAtOnce = 64;
@@ -68,7 +63,7 @@ void normalise(const GroupNorm& norm, const float* input, float* output, int thr
   std::vector<float> sums(norm.chunks() * norm.channels);
   std::vector<float> means(norm.channels);
   std::vector<float> scales(norm.channels);
-  const bool shared = norm.cells * norm.channels >= kWorthSharing;
+  const bool shared = norm.cells * norm.channels >= kNumbersWorthSharing;
 #pragma omp parallel num_threads(threads) if (shared)
   {
 #pragma omp for schedule(static)

@@ -24,7 +24,7 @@ _SIGNATURES = {
     "referdino_packed_size": (_INDEX, _INDEX),
     "referdino_pack_linear": (_POINTER, _INDEX, _INDEX, _POINTER),
     "referdino_linear": (
-        _POINTER, _INDEX, _INDEX, *[_POINTER] * 2, _INDEX, _POINTER, _INDEX, _INT, _POINTER, _INT,
+        _POINTER, _INDEX, _INDEX, *[_POINTER] * 2, _INDEX, _POINTER, _INT, _POINTER, _INT,
     ),
     "referdino_layer_norm": (*[_POINTER] * 4, *[_INDEX] * 2, ctypes.c_float, _POINTER, _INT),
     "referdino_feed_forward": (*[_POINTER] * 2, _INDEX, _POINTER, _INT),
@@ -73,6 +73,5 @@ class KernelLibrary:
         except AttributeError as error:
             raise OSError(f"{path.name} is no library of referdino's kernels") from error
         self._library = library
-        self.path = path
         self.multiplies_fast = bool(library.referdino_multiplies_fast())
         """Whether its matrix products are faster than PyTorch's: it is built for this processor."""

@@ -28,9 +28,6 @@ struct NormWeights {
   float epsilon;
 };
 
-// Fewer products than this are done before a second thread has woken up.
-constexpr Index kWorthSharing = 1 << 17;
-
 // Memory between two steps; nothing is written to it beforehand.
 inline std::unique_ptr<float[]> workspace(Index numbers) {
   return std::unique_ptr<float[]>(new float[static_cast<std::size_t>(numbers)]);
@@ -68,8 +65,7 @@ struct LinearStep {
   Index rows;
   float* output;
   Activation activation = kNone;
-  const float* added = nullptr;  // (added_rows, outputs), in turns
-  Index added_rows = 1;
+  const float* added = nullptr;  // (rows, outputs), or null
 
   Index products() const { return rows * weights.inputs * weights.outputs; }
 };
@@ -88,8 +84,7 @@ inline void fill(const LinearStep& step, Index first, Index count, Index panel) 
         if (weights.bias != nullptr) results += load_some(weights.bias + column, size);
         results = activate(step.activation, results);
         if (step.added != nullptr) {
-          const Index added_row = row % step.added_rows;
-          results += load_some(step.added + added_row * weights.outputs + column, size);
+          results += load_some(step.added + row * weights.outputs + column, size);
         }
         store_some(results, size, step.output + row * weights.outputs + column);
       });

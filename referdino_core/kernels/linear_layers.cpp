@@ -5,13 +5,10 @@
 //
 //   input   (rows, inputs)
 //   packed  weights as `referdino_pack_linear` lays them out
-//   added   (added_rows, outputs), added to the result in turns, or null: a residual has as many rows as
-//           the input, a constant of the image's places serves every image
+//   added   (rows, outputs), added to the result; or null
 //   output  (rows, outputs): activation(input weights^T + bias) + added
 
-#include "linear_layer.h"
-
-#define REFERDINO_EXPORT extern "C" __attribute__((visibility("default")))
+#include "blocks.h"
 
 namespace {
 
@@ -20,19 +17,7 @@ using namespace referdino;
 // Numbers between the layers of a feed-forward network that stay in the cache.
 constexpr Index kHiddenAtOnce = 1 << 20;
 
-// Fewer numbers than this are normalised before a second thread has woken up.
-constexpr Index kWorthNormalising = 1 << 14;
-
 }  // namespace
-
-// A feed-forward network and what stands around it; mirrored in cpu.py.
-struct ReferdinoFeedForward {
-  NormWeights before;
-  LinearWeights first;
-  Index activation;
-  LinearWeights second;
-  NormWeights after;
-};
 
 // Whether products are as fast as the processor: vectors with a fused multiply-add, which a library that is
 // built for any processor of its kind may have to do without.
@@ -56,12 +41,11 @@ REFERDINO_EXPORT void referdino_pack_linear(const float* weights, Index outputs,
 
 REFERDINO_EXPORT void referdino_linear(const float* input, Index rows, Index inputs,
                                        const float* packed, const float* bias, Index outputs,
-                                       const float* added, Index added_rows, int activation,
+                                       const float* added, int activation,
                                        float* output, int threads) {
   const LinearWeights weights{packed, bias, inputs, outputs};
-  const LinearStep step{weights, input, rows,      output, static_cast<Activation>(activation),
-                        added,   added_rows};
-#pragma omp parallel num_threads(threads) if (step.products() >= kWorthSharing)
+  const LinearStep step{weights, input, rows, output, static_cast<Activation>(activation), added};
+#pragma omp parallel num_threads(threads) if (step.products() >= kProductsWorthSharing)
   linear(step);
 }
 
@@ -69,12 +53,12 @@ REFERDINO_EXPORT void referdino_layer_norm(const float* input, const float* adde
                                            const float* weight, const float* bias, Index rows,
                                            Index width, float epsilon, float* output, int threads) {
   const NormWeights norm{weight, bias, epsilon};
-#pragma omp parallel num_threads(threads) if (rows * width >= kWorthNormalising)
+#pragma omp parallel num_threads(threads) if (rows * width >= kNumbersWorthSharing)
   layer_norm(norm, input, added, rows, width, output);
 }
 
 // after(input + second(activation(first(before(input))))), either norm where there is one.
-REFERDINO_EXPORT void referdino_feed_forward(const ReferdinoFeedForward* network,
+REFERDINO_EXPORT void referdino_feed_forward(const FeedForwardWeights* network,
                                              const float* input, Index rows, float* output,
                                              int threads) {
   const Index width = network->first.inputs;
@@ -83,7 +67,7 @@ REFERDINO_EXPORT void referdino_feed_forward(const ReferdinoFeedForward* network
   const bool is_normed = network->before.weight != nullptr;
   const auto normed = workspace(is_normed ? at_once * width : 0);
   const auto hidden = workspace(at_once * inside);
-#pragma omp parallel num_threads(threads) if (rows * width * inside >= kWorthSharing)
+#pragma omp parallel num_threads(threads) if (rows * width * inside >= kProductsWorthSharing)
   for (Index start = 0; start < rows; start += at_once) {
     const Index count = std::min(at_once, rows - start);
     const float* tokens = input + start * width;
@@ -91,7 +75,7 @@ REFERDINO_EXPORT void referdino_feed_forward(const ReferdinoFeedForward* network
     if (is_normed) layer_norm(network->before, tokens, nullptr, count, width, normed.get());
     linear({network->first, is_normed ? normed.get() : tokens, count, hidden.get(),
             static_cast<Activation>(network->activation)});
-    linear({network->second, hidden.get(), count, target, kNone, tokens, count});
+    linear({network->second, hidden.get(), count, target, kNone, tokens});
     if (network->after.weight != nullptr) {
       layer_norm(network->after, target, nullptr, count, width, target);
     }

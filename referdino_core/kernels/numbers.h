@@ -9,9 +9,15 @@
 #include <cstdint>
 #include <cstring>
 
+#define REFERDINO_EXPORT extern "C" __attribute__((visibility("default")))
+
 namespace referdino {
 
 using Index = std::int64_t;
+
+// Less work than this is done before a second thread has woken up: products, or numbers that are gone through.
+constexpr Index kProductsWorthSharing = 1 << 17;
+constexpr Index kNumbersWorthSharing = 1 << 14;
 
 // The upper half of a float32.
 struct BFloat16 {

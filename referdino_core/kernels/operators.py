@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from referdino_core.kernels.library import KernelLibrary
-from referdino_core.kernels.weights import ACTIVATIONS, LAYER_NORM_EPSILON, Activation
+from referdino_core.kernels.weights import ACTIVATIONS, Activation
 
 
 class OperatorKernels(KernelLibrary):
@@ -39,7 +39,7 @@ class OperatorKernels(KernelLibrary):
             features: (..., in).
             packed: the weight, as `pack_linear` gives it; bias: (out,).
             outputs: out.
-            added: (..., out), added to the activated result; fewer rows are added in turns.
+            added: (..., out), added to the activated result.
             activation: "none", "relu" or "gelu".
 
         Returns:
@@ -58,7 +58,6 @@ class OperatorKernels(KernelLibrary):
             None if bias is None else bias.data_ptr(),
             outputs,
             None if added is None else added.data_ptr(),
-            0 if added is None else added.numel() // outputs,
             ACTIVATIONS[activation],
             output.data_ptr(),
             torch.get_num_threads(),
@@ -66,7 +65,12 @@ class OperatorKernels(KernelLibrary):
         return output
 
     def layer_norm(
-        self, features: Tensor, weight: Tensor, bias: Tensor, added: Tensor | None = None
+        self,
+        features: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        epsilon: float,
+        added: Tensor | None = None,
     ) -> Tensor:
         """Layer normalisation of (..., width) features, or of their sum with `added`."""
         features = features.contiguous()
@@ -81,7 +85,7 @@ class OperatorKernels(KernelLibrary):
             bias.data_ptr(),
             features.numel() // width,
             width,
-            LAYER_NORM_EPSILON,
+            epsilon,
             output.data_ptr(),
             torch.get_num_threads(),
         )

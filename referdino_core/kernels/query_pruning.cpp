@@ -9,14 +9,9 @@
 #include <cmath>
 #include <vector>
 
-#define REFERDINO_EXPORT extern "C" __attribute__((visibility("default")))
-
 namespace {
 
 using namespace referdino;
-
-// Fewer numbers than this are added up before a second thread has woken up.
-constexpr Index kWorthSharing = 1 << 16;
 
 void softmax(std::vector<float>& numbers) {
   const float largest = *std::max_element(numbers.begin(), numbers.end());
@@ -44,7 +39,7 @@ REFERDINO_EXPORT void referdino_pruning_scores(const float* fit, const float* at
   std::vector<float> by_head(heads * queries);
   std::vector<float> shares(queries);
   std::vector<float> received(queries);
-  const bool shared = heads * queries * queries >= kWorthSharing;
+  const bool shared = heads * queries * queries >= kNumbersWorthSharing;
   for (Index image = 0; image < batch; ++image) {
     const float* of_image = attention + image * heads * queries * queries;
 #pragma omp parallel for schedule(static) num_threads(threads) if (shared)

@@ -11,8 +11,6 @@
 
 #include <cmath>
 
-#define REFERDINO_EXPORT extern "C" __attribute__((visibility("default")))
-
 namespace {
 
 using namespace referdino;

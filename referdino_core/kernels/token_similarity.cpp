@@ -13,14 +13,9 @@
 
 #include <limits>
 
-#define REFERDINO_EXPORT extern "C" __attribute__((visibility("default")))
-
 namespace {
 
 using namespace referdino;
-
-// Fewer products than this are done before a second thread has woken up.
-constexpr Index kWorthSharing = 1 << 17;
 
 float product(const float* query, const float* token, Index width) {
   Lanes total = {};
@@ -40,7 +35,7 @@ REFERDINO_EXPORT void referdino_token_similarity(const float* queries, const flo
                                                  float offset, float* similarity, Index batch,
                                                  Index masks, Index count, Index tokens,
                                                  Index width, int threads) {
-  const bool shared = batch * count * tokens * width >= kWorthSharing;
+  const bool shared = batch * count * tokens * width >= kProductsWorthSharing;
 #pragma omp parallel for collapse(2) schedule(static) num_threads(threads) if (shared)
   for (Index image = 0; image < batch; ++image) {
     for (Index q = 0; q < count; ++q) {

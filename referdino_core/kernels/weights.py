@@ -16,9 +16,6 @@ Activation = Literal["none", "relu", "gelu"]
 
 ACTIVATIONS: dict[Activation, int] = {"none": 0, "relu": 1, "gelu": 2}
 
-LAYER_NORM_EPSILON = 1e-5
-"""PyTorch's default, which every layer normalisation of the network has."""
-
 _POINTER, _INDEX = ctypes.c_void_p, ctypes.c_int64
 
 
@@ -46,13 +43,13 @@ def linear_weights(packed: Tensor, bias: Tensor | None, outputs: int, inputs: in
     )
 
 
-def norm_weights(weight: Tensor, bias: Tensor) -> NormWeights:
+def norm_weights(weight: Tensor, bias: Tensor, epsilon: float) -> NormWeights:
     """A layer normalisation of contiguous weights."""
-    return NormWeights(weight.data_ptr(), bias.data_ptr(), LAYER_NORM_EPSILON)
+    return NormWeights(weight.data_ptr(), bias.data_ptr(), epsilon)
 
 
 class FeedForwardWeights(ctypes.Structure):
-    """``ReferdinoFeedForward`` of linear_layers.cpp."""
+    """``FeedForwardWeights`` of blocks.h."""
 
     _fields_ = (
         ("before", NormWeights),
@@ -64,7 +61,7 @@ class FeedForwardWeights(ctypes.Structure):
 
 
 class AttentionWeights(ctypes.Structure):
-    """``ReferdinoAttention`` of attention.cpp."""
+    """``AttentionWeights`` of blocks.h."""
 
     _fields_ = (
         ("located", LinearWeights),
@@ -76,7 +73,7 @@ class AttentionWeights(ctypes.Structure):
 
 
 class DeformableAttentionWeights(ctypes.Structure):
-    """``ReferdinoDeformableAttention`` of deformable_inference.cpp."""
+    """``DeformableAttentionWeights`` of blocks.h."""
 
     _fields_ = (
         ("located", LinearWeights),
@@ -89,7 +86,7 @@ class DeformableAttentionWeights(ctypes.Structure):
 
 
 class WindowAttentionWeights(ctypes.Structure):
-    """``ReferdinoWindowAttention`` of window_attention.cpp."""
+    """``WindowAttentionWeights`` of blocks.h."""
 
     _fields_ = (
         ("before", NormWeights),

@@ -12,13 +12,9 @@
 //   bias         (heads, size, padded) float32, added to the logits: by key, then by query, whose
 //                number is padded to a multiple of eight
 //   output       (images, cells, heads, channels)
-//
-// `channels` is a multiple of eight.
 
+#include "blocks.h"
 #include "head_attention.h"
-#include "linear_layer.h"
-
-#define REFERDINO_EXPORT extern "C" __attribute__((visibility("default")))
 
 namespace {
 
@@ -92,9 +88,11 @@ void attend_window(const Windows& w, Index image, Index window, Index head, Head
       const std::int32_t cell = w.window_cells[window * w.size + first + l];
       if (cell < 0) continue;
       Number* target = output + ((image * w.cells + cell) * w.heads + head) * w.channels;
-      for (Index c = 0; c < w.channels; c += kLanes) {
+      Index c = 0;
+      for (; c + kLanes <= w.channels; c += kLanes) {
         store_lanes(load_lanes(space.attended(l) + c), target + c);
       }
+      for (; c < w.channels; ++c) store(space.attended(l)[c], target + c);
     }
   }
 }
@@ -116,19 +114,6 @@ void attend(const Windows& w, const Number* projections, const Number* padding, 
 
 }  // namespace
 
-// Window attention, the norm before it, its projections and the residual; mirrored in cpu.py.
-struct ReferdinoWindowAttention {
-  NormWeights before;
-  LinearWeights projection;
-  LinearWeights output;
-  const std::int32_t* window_cells;
-  const std::uint8_t* regions;
-  const float* bias;
-  Index windows;
-  Index size;
-  Index heads;
-};
-
 REFERDINO_EXPORT void referdino_window_attention(
     const void* projections, const void* padding, const std::int32_t* window_cells,
     const std::uint8_t* regions, const float* bias, void* output, Index images, Index cells,
@@ -146,7 +131,7 @@ REFERDINO_EXPORT void referdino_window_attention(
 
 // tokens + attention(before(tokens)), both (images, cells, width). A cell beyond the border, a zero, is
 // projected to the bias.
-REFERDINO_EXPORT void referdino_window_block(const ReferdinoWindowAttention* block,
+REFERDINO_EXPORT void referdino_window_block(const WindowAttentionWeights* block,
                                              const float* tokens, float* output, Index images,
                                              Index cells, int threads) {
   const Index width = block->output.outputs;
@@ -168,6 +153,6 @@ REFERDINO_EXPORT void referdino_window_block(const ReferdinoWindowAttention* blo
     linear({block->projection, normed.get(), rows, projections.get()});
     // The normalised tokens are done with: what they attend to takes their memory.
     attend<float>(w, projections.get(), block->projection.bias, normed.get());
-    linear({block->output, normed.get(), rows, output, kNone, tokens, rows});
+    linear({block->output, normed.get(), rows, output, kNone, tokens});
   }
 }

@@ -46,10 +46,11 @@ class ResidualNorm(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.ones(width))
         self.bias = nn.Parameter(torch.zeros(width))
+        self.eps = 1e-5
 
     def forward(self, features: Tensor, update: Tensor) -> Tensor:
         """(..., width), twice, to the same shape."""
-        return F.layer_norm(features + update, self.weight.shape, self.weight, self.bias)
+        return F.layer_norm(features + update, self.weight.shape, self.weight, self.bias, self.eps)
 
 
 def group_count(channels: int, most: int = 8) -> int:

@@ -143,7 +143,8 @@ class PatchMerging(nn.Module):
 
     def forward(self, grid: Tensor) -> Tensor:
         """(N, H, W, C) to (N, ceil(H/2), ceil(W/2), 2 C)."""
-        grid = F.pad(grid, (0, 0, 0, grid.shape[2] % 2, 0, grid.shape[1] % 2))
+        if grid.shape[1] % 2 or grid.shape[2] % 2:
+            grid = F.pad(grid, (0, 0, 0, grid.shape[2] % 2, 0, grid.shape[1] % 2))
         # Column by column, as the weights expect it.
         corners = grid.unflatten(2, (-1, 2)).unflatten(1, (-1, 2)).permute(0, 1, 3, 4, 2, 5)
         return self.reduction(self.norm(corners.flatten(3)))
@@ -188,7 +189,8 @@ class PatchEmbedding(nn.Module):
     @staticmethod
     def patches(pixels: Tensor) -> Tensor:
         """(N, 3, H, W) to (N, ceil(H/4), ceil(W/4), 48)."""
-        pixels = F.pad(pixels, (0, -pixels.shape[3] % 4, 0, -pixels.shape[2] % 4))
+        if pixels.shape[2] % 4 or pixels.shape[3] % 4:
+            pixels = F.pad(pixels, (0, -pixels.shape[3] % 4, 0, -pixels.shape[2] % 4))
         patches = pixels.unflatten(3, (-1, 4)).unflatten(2, (-1, 4)).permute(0, 2, 4, 1, 3, 5)
         return patches.flatten(3)
 

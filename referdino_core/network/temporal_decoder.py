@@ -50,7 +50,8 @@ class SentenceDecoderLayer(nn.Module):
         B / N rows of the history.
         """
         sentence = self.norm1(sentence, self.self_attn(sentence, sentence, sentence))
-        sentence = sentence.repeat_interleave(len(history) // len(sentence), dim=0)
+        if len(sentence) != len(history):
+            sentence = sentence.repeat_interleave(len(history) // len(sentence), dim=0)
         sentence = self.norm2(sentence, self.multihead_attn(sentence, history, history))
         return self.norm3(sentence, self.feed_forward(sentence))
 
