@@ -94,6 +94,10 @@ def vision_prefix(pytestconfig: pytest.Config) -> Path | None:
     return prefix
 
 
+def stamp_of(message: ReferredObjectArray) -> list[int]:
+    return [message.header.stamp.sec, message.header.stamp.nanosec]
+
+
 @pytest.mark.timeout(900)
 def test_detections_of_a_node_in_a_namespace_where_vision_msgs_is_installed(
     vision_prefix: Path | None,
@@ -117,11 +121,13 @@ def test_detections_of_a_node_in_a_namespace_where_vision_msgs_is_installed(
         request = SetCommands.Request(set=[second])
         assert client.call(SetCommands, "/front/eyes/set_commands", request).success
         while listener.poll() is None:
-            answer = camera.ask(image_message(picture()))
+            camera.ask(image_message(picture()))
         assert listener.stdout is not None
         seen = json.loads(listener.stdout.read())
+        answer = objects.wait_for(lambda sent: stamp_of(sent) == seen["stamp"])
         client.close()
 
+    assert answer is not None
     assert seen["frame"] == answer.header.frame_id == "camera_optical_frame"
     assert [one["class"] for one in seen["detections"]] == [["the red ball"], ["the green box"]]
     for detection, sent in zip(seen["detections"], answer.objects, strict=True):

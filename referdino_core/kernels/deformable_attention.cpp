@@ -297,8 +297,9 @@ void differentiate(const Problem& problem, const float* value, const float* loca
 
 }  // namespace
 
-// Changes whenever a function or a structure of the library does, so that a library left over from an older version is seen.
-REFERDINO_EXPORT int referdino_kernels_version() { return 4; }
+// Changes whenever a function or a structure of the library does, so that a library left over from an
+// older version is seen.
+REFERDINO_EXPORT int referdino_kernels_version() { return 5; }
 
 // `output` is overwritten.
 REFERDINO_EXPORT void referdino_deformable_attention_forward(

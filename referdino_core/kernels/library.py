@@ -11,7 +11,7 @@ from pathlib import Path
 # and both share one pool of threads.
 import torch  # noqa: F401
 
-VERSION = 4
+VERSION = 5
 
 _POINTER, _INDEX, _INT = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
 

@@ -15,7 +15,7 @@ namespace referdino {
 
 using Index = std::int64_t;
 
-// Less work than this is done before a second thread has woken up: products, or numbers that are gone through.
+// Less work than this is done before a second thread has woken up: products, or numbers to go through.
 constexpr Index kProductsWorthSharing = 1 << 17;
 constexpr Index kNumbersWorthSharing = 1 << 14;
 
