@@ -132,7 +132,7 @@ def assert_same_answers(found: Answers, expected: Answers) -> None:
             assert (one.mask != other.mask).mean() < 1e-3
 
 
-def compare_with_separate_sessions(
+def assert_answers_as_separate_sessions(
     group: rd.CameraGroup,
     model: rd.ReferDINO,
     scenes: list[list[np.ndarray]],
@@ -164,7 +164,7 @@ def test_cameras_in_one_batch_answer_as_sessions_of_their_own(
     model: rd.ReferDINO, scenes: list[list[np.ndarray]]
 ) -> None:
     stages = CountingStages(model)
-    compare_with_separate_sessions(group_of(model, stages=stages), model, scenes)
+    assert_answers_as_separate_sessions(group_of(model, stages=stages), model, scenes)
     assert stages.images == 4 * [3] + 5 * [4] + 3 * [3]
     assert stages.grounded == 4 * [(3, 5)] + 5 * [(4, 7)] + 3 * [(3, 7)]
 
@@ -174,7 +174,7 @@ def test_stages_of_one_image_go_from_camera_to_camera_with_the_same_answers(
 ) -> None:
     assert not ExportedStages.takes_batches
     stages = OneImageStages(model)
-    compare_with_separate_sessions(group_of(model, stages=stages), model, scenes)
+    assert_answers_as_separate_sessions(group_of(model, stages=stages), model, scenes)
     assert len(stages.images) == 4 * 3 + 5 * 4 + 3 * 3
     assert stages.grounded[:3] == [(1, 3), (1, 1), (1, 1)]
 
@@ -189,14 +189,14 @@ def test_cameras_in_one_batch_without_the_cpu_kernels(
     stages = TorchStages(model, "fp32")
     stages.use(prepare_by(route, model, (HEIGHT, WIDTH), torch.float32, monkeypatch))
     stages.size = (HEIGHT, WIDTH)
-    compare_with_separate_sessions(group_of(model, stages=stages), model, scenes, stages)
+    assert_answers_as_separate_sessions(group_of(model, stages=stages), model, scenes, stages)
 
 
 def test_cameras_keep_what_graphs_overwrite(
     model: rd.ReferDINO, scenes: list[list[np.ndarray]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stages = graphed_stages(model, monkeypatch)
-    compare_with_separate_sessions(group_of(model, stages=stages), model, scenes)
+    assert_answers_as_separate_sessions(group_of(model, stages=stages), model, scenes)
 
 
 def test_steady_cameras_replay_what_was_recorded_once(
