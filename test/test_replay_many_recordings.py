@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -119,3 +120,45 @@ def test_a_source_that_is_none_is_kept(tmp_path: Path) -> None:
 
     assert not holds_recordings(tmp_path / "empty")
     assert list(found(tmp_path, "empty", "missing.mcap")) == ["empty", "missing"]
+
+
+def test_recordings_that_differ_in_the_suffix_alone_are_told_apart_by_it(tmp_path: Path) -> None:
+    make(tmp_path, "x/clip.mp4", "x/clip.avi", "x/other.mp4", "x/speed_0.5/1.png")
+    make(tmp_path, "x/speed_0.8/1.png")
+
+    assert found(tmp_path, "x") == {
+        "clip.avi": "x/clip.avi",
+        "clip.mp4": "x/clip.mp4",
+        "other": "x/other.mp4",
+        "speed_0.5": "x/speed_0.5",
+        "speed_0.8": "x/speed_0.8",
+    }
+
+
+def test_what_operating_systems_leave_is_no_recording(tmp_path: Path) -> None:
+    make(
+        tmp_path,
+        "drive/1.png", "drive/._1.png", "drive/Thumbs.db", "drive/.DS_Store", "drive/desktop.ini",
+        "film.mp4", "._film.mp4", "__MACOSX/drive/2.png", "@eaDir/film.mp4/SYNOPHOTO_THUMB_M.jpg",
+        "$RECYCLE.BIN/old.mp4", "System Volume Information/x.mp4", "lost+found/y.mp4",
+    )  # fmt: skip
+
+    assert found(tmp_path, ".") == {"drive": "drive", "film": "film.mp4"}
+
+
+def test_links_are_followed_once_and_have_their_own_names(tmp_path: Path) -> None:
+    make(tmp_path, "store/8f3a.mp4", "many/other.mp4")
+    (tmp_path / "many/monday.mp4").symlink_to(tmp_path / "store/8f3a.mp4")
+    (tmp_path / "many/monday_again.mp4").symlink_to(tmp_path / "store/8f3a.mp4")
+    (tmp_path / "many/gone.mp4").symlink_to(tmp_path / "nowhere.mp4")
+    (tmp_path / "many/loop.mp4").symlink_to(tmp_path / "many/loop.mp4")
+
+    assert list(found(tmp_path, "many")) == ["monday", "other"]
+    assert list(found(tmp_path, "many/monday.mp4", "many/loop.mp4")) == ["monday", "loop"]
+
+
+def test_names_of_any_bytes_are_found(tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9.mp4")
+    make(tmp_path, f"many/{name}", "many/12:30:00.mp4")
+
+    assert found(tmp_path, "many") == {"12:30:00": "many/12:30:00.mp4", "caf%E9": f"many/{name}"}

@@ -12,11 +12,12 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
-from bag_samples import (
-    IMAGE_TOPIC,
-)
+from bag_samples import IMAGE_TOPIC, scene_images, scene_labels
+from label_files import write_labels
 from replay_cases import (
+    BALL,
     COUNT,
     SPHERE,
     assert_equal_results,
@@ -24,6 +25,8 @@ from replay_cases import (
 
 from referdino_core.errors import SourceError
 from referdino_core.media.partial_file import growing_path
+from referdino_core.media.writers import write_image
+from referdino_core.replay import run_summary
 from referdino_core.replay.clocks import AsLive
 from referdino_core.replay.job import ReplayJob
 from referdino_core.replay.progress import RunInterrupted, RunWatch
@@ -58,6 +61,16 @@ def killed_run(job: ReplayJob, frames: int) -> None:
     assert process.wait() == -signal.SIGKILL
 
 
+def count_steps(loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """A list that grows with every frame that is computed."""
+    stepped: list[int] = []
+    step = loaded.session.step
+    monkeypatch.setattr(
+        loaded.session, "step", lambda *values: (stepped.append(1), step(*values))[1]
+    )
+    return stepped
+
+
 def test_a_run_that_was_killed_twice_goes_on_and_gives_equal_bytes(
     job: ReplayJob, first: RunFolder, loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -66,11 +79,7 @@ def test_a_run_that_was_killed_twice_goes_on_and_gives_equal_bytes(
     with pytest.raises(SourceError, match="holds an unfinished run"):
         RunFolder(killed.out)
     killed_run(killed, 12)
-    stepped: list[int] = []
-    step = loaded.session.step
-    monkeypatch.setattr(
-        loaded.session, "step", lambda *values: (stepped.append(1), step(*values))[1]
-    )
+    stepped = count_steps(loaded, monkeypatch)
 
     replay(killed, loaded)
 
@@ -100,6 +109,75 @@ def test_a_run_that_was_stopped_goes_on_and_gives_equal_bytes(
     replay(stopped, loaded)
 
     assert_equal_results(first.path, stopped.out)
+
+
+@pytest.fixture
+def judged(loaded: LoadedModel, tmp_path: Path) -> ReplayJob:
+    """A job with label images in a folder, which was stopped after nine frames."""
+    images, labels = tmp_path / "images", tmp_path / "labels"
+    for place, (image, truth) in enumerate(zip(scene_images(12), scene_labels(12), strict=True)):
+        images.mkdir(exist_ok=True)
+        write_image(images / f"{place:05}.png", image)
+        write_labels(labels / f"{place:05}.png", truth)
+    job = ReplayJob(images, tmp_path / "run", (BALL,), truth=str(labels), meanings=((BALL, (2,)),))
+    done: list[int] = []
+    watch = RunWatch(on_frame=done.append, stop_requested=lambda: done[-1] == 9)
+    with pytest.raises(RunInterrupted):
+        replay(job, loaded, watch)
+    return job
+
+
+def region(folder: Path) -> float:
+    return RunFolder(folder).summary["scores"]["all"]["region"]
+
+
+def test_a_run_whose_truth_changed_meanwhile_begins_anew(
+    judged: ReplayJob, loaded: LoadedModel, caplog: pytest.LogCaptureFixture
+) -> None:
+    right = region(replay(replace(judged, out=judged.out.with_name("right")), loaded))
+    for place, truth in enumerate(scene_labels(12)):
+        moved = 2 * (np.roll(truth, 90, axis=1) == 2)
+        write_labels(judged.out.with_name("labels") / f"{place:05}.png", moved)
+
+    replay(judged, loaded)
+
+    assert "begins anew, since this changed meanwhile: truth files." in caplog.text
+    fresh = replay(replace(judged, out=judged.out.with_name("fresh")), loaded)
+    assert region(judged.out) < 0.2 < right
+    assert_equal_results(fresh, judged.out)
+
+
+@pytest.mark.parametrize("part", ["commit", "_digest_of_code"])
+def test_a_run_whose_code_changed_meanwhile_begins_anew(
+    judged: ReplayJob,
+    loaded: LoadedModel,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    part: str,
+) -> None:
+    monkeypatch.setattr(run_summary, part, lambda: "another")
+    stepped = count_steps(loaded, monkeypatch)
+
+    replay(judged, loaded)
+
+    assert "begins anew, since this changed meanwhile: code." in caplog.text
+    assert len(stepped) == 12
+
+
+def test_a_run_whose_images_changed_meanwhile_begins_anew(
+    judged: ReplayJob, loaded: LoadedModel, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_image(judged.source / "00011.png", scene_images(1)[0])
+    replay(judged, loaded)
+    assert "begins anew, since this changed meanwhile: source files." in caplog.text
+
+
+def test_nothing_begins_anew_where_nothing_changed(
+    judged: ReplayJob, loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stepped = count_steps(loaded, monkeypatch)
+    replay(judged, loaded)
+    assert len(stepped) == 12 - 9
 
 
 def test_restart_gives_an_unfinished_run_up(

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from referdino_core.cli.exit_status import ExitStatus
+from referdino_core.cli.standard_streams import secured_standard_streams
 
 __all__ = ["main"]
 
@@ -14,10 +15,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the program with the given arguments, by default the process's own; returns its exit
     status. Ctrl-C ends it in one line, also while it is being loaded.
     """
-    try:
-        from referdino_core.cli.program import main as run
+    with secured_standard_streams():
+        try:
+            from referdino_core.cli.program import main as run
 
-        return run(argv)
-    except KeyboardInterrupt:
-        print("referdino: stopped", file=sys.stderr)
-        return ExitStatus.INTERRUPTED
+            return run(argv)
+        except KeyboardInterrupt:
+            print("referdino: stopped", file=sys.stderr)
+            return ExitStatus.INTERRUPTED

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -30,7 +29,9 @@ from referdino_core.cli import (
 from referdino_core.cli.exit_status import ExitStatus
 from referdino_core.cli.progress import say
 from referdino_core.errors import ReferDINOError
+from referdino_core.media.partial_file import OutputError
 from referdino_core.media.sources import quiet_opencv
+from referdino_core.user_files import legible
 
 _EPILOG = """examples:
   referdino segment street.mp4 "the cyclist in the red jacket"
@@ -56,7 +57,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     Raises:
         KeyboardInterrupt: it was stopped by Ctrl-C.
     """
-    arguments = _parser().parse_args(argv)
+    try:
+        arguments = _parser().parse_args(argv)
+    except OutputError as error:  # of --help
+        return _report(str(error))
     quiet_opencv()
     with _log_on_standard_error(), warnings.catch_warnings():
         if not arguments.debug:
@@ -66,13 +70,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run_reporting_errors(arguments: argparse.Namespace) -> int:
     try:
-        return arguments.run(arguments)
+        status = arguments.run(arguments)
+        sys.stdout.flush()
+        return status
     except ReferDINOError as error:
         return _report(str(error))
     except BrokenPipeError:
-        # The reader of our output went away; Python must not complain about it at exit either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return ExitStatus.ERROR
+        return ExitStatus.ERROR  # the reader of our output went away
     except Exception as error:
         if arguments.debug:
             raise
@@ -127,5 +131,5 @@ def _log_on_standard_error() -> Iterator[None]:
 
 
 def _report(message: str) -> int:
-    print(f"referdino: error: {' '.join(message.split())}", file=sys.stderr)
+    print(f"referdino: error: {legible(' '.join(message.split()))}", file=sys.stderr)
     return ExitStatus.ERROR

@@ -9,6 +9,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from referdino_core.user_files import legible
+
 _SECONDS_BETWEEN_LINES_OF_A_LOG = 10.0
 
 
@@ -30,7 +32,8 @@ class _LoggedBar(tqdm):
 
 def say(line: str) -> None:
     """Print a line of the program on standard error, above a progress bar where one is drawn."""
+    told = f"referdino: {legible(line)}"
     if sys.stderr.isatty():
-        tqdm.write(f"referdino: {line}", file=sys.stderr)
+        tqdm.write(told, file=sys.stderr)
     else:
-        print(f"referdino: {line}", file=sys.stderr, flush=True)
+        print(told, file=sys.stderr, flush=True)

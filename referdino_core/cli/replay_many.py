@@ -115,7 +115,7 @@ class _Shown:
 
 def print_batch(summary: Mapping[str, Any]) -> None:
     """Print a line per recording, the totals, and what failed."""
-    print(_LINE.format("", "frames", "J&F", "J", "F", "acquired", "lost", "alarms", "problems"))
+    print(_LINE.format("", "frames", *_COLUMNS, "problems"))
     for run in summary["runs"]:
         if run["failure"] is None:
             frames, problems = run["frames"]["read"], len(run["problems"])
@@ -129,27 +129,24 @@ def print_batch(summary: Mapping[str, Any]) -> None:
         print(f"failed: {one['name']} ({one['source']}): {one['reason']}")
 
 
-_LINE = "{:<40.40} {:>8} {:>5} {:>5} {:>5} {:>9} {:>6} {:>6} {:>8}"
+_COLUMNS = {
+    "J&F": "J&F",
+    "J": "J",
+    "F": "F",
+    "acquired": "time to acquire",
+    "IDF1": "IDF1",
+    "lost": "frames lost",
+    "alarms": "false alarms",
+}
+"""Heads of the table of scores, and the measures under them."""
+_LINE = "{:<32.32} {:>8} {:>5} {:>5} {:>5} {:>16} {:>5} {:>6} {:>6} {:>8}"
 
 
 def _score_line(name: str, frames: int, scores: Mapping[str, Any] | None, problems: int) -> str:
-    known = scores or {}
+    from referdino_core.report.measures_of_runs import measure_named
 
-    def share(key: str) -> str:
-        return "–" if known.get(key) is None else f"{known[key]:.3f}"
-
-    seconds = known.get("time_to_acquire")
-    return _LINE.format(
-        name,
-        frames,
-        share("region_and_boundary"),
-        share("region"),
-        share("boundary"),
-        "–" if seconds is None else f"{seconds:.2f} s",
-        known.get("frames_lost", "–"),
-        known.get("false_alarms", "–"),
-        problems or "–",
-    )
+    cells = (measure_named(one).text(scores or {}) for one in _COLUMNS.values())
+    return _LINE.format(name, frames, *cells, problems or "–")
 
 
 def _workers(count: int, address: str | None) -> Workers:

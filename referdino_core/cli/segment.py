@@ -8,6 +8,7 @@ import argparse
 import logging
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -22,17 +23,20 @@ from referdino_core.cli.arguments import (
 from referdino_core.cli.exit_status import ExitStatus
 from referdino_core.cli.orderly_stop import OrderlyStop
 from referdino_core.cli.progress import progress_bar
-from referdino_core.media.frame_records import FrameRecordWriter
+from referdino_core.errors import SourceError
+from referdino_core.media.frame_records import FrameRecordWriter, read_head
 from referdino_core.media.overlay import draw, enlarge
+from referdino_core.media.partial_file import OutputGroup
+from referdino_core.media.result_names import results_folder
 from referdino_core.media.sources import Frame, FrameSource, open_source
-from referdino_core.media.writers import VideoWriter
+from referdino_core.media.writers import OptionalVideo
 
 OVERLAY_NAME = "overlay.mp4"
 RECORDS_NAME = "frames.json"
 
 _DESCRIPTION = f"""Finds the objects that sentences describe in a video, frame by frame.
 
-Writes two files, both complete or not at all:
+Writes two files, both or neither, and complete:
   {OVERLAY_NAME}  the video with masks, boxes, states and scores drawn over it
   {RECORDS_NAME}  per frame and sentence: state, track id, scores, box, mask as COCO run lengths
 Ctrl-C ends the run early and keeps what was done."""
@@ -117,8 +121,9 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         ReferDINOError: an argument cannot be used; nothing was written.
     """
-    folder = arguments.out or Path(f"{_name_of(arguments.source)}_referdino")
     with open_source(arguments.source, arguments.frame_rate) as source:
+        folder = arguments.out or results_folder(arguments.source, "referdino", _source_of)
+        _check_apart(folder, Path(arguments.source))
         session = open_model(arguments).session
         session.commands = {
             f"sentence {place}": sentence for place, sentence in enumerate(arguments.sentences, 1)
@@ -134,7 +139,9 @@ def run(arguments: argparse.Namespace) -> int:
         f"{frame_count} frames in {seconds:.1f} s ({frame_count / seconds:.1f} per second, "
         f"{session.model_name} on {session.device}, {session.runtime})"
     )
-    print(f"{folder / OVERLAY_NAME}\n{folder / RECORDS_NAME}")
+    for name in (OVERLAY_NAME, RECORDS_NAME):
+        if (folder / name).exists():
+            print(folder / name)
     if not stop.requested:
         return ExitStatus.DONE
     _logger.warning("Stopped early; the files hold the first %d frames.", frame_count)
@@ -156,10 +163,14 @@ def _write_results(
     frame_rate = source.frame_rate / arguments.every
     frame_count = 0
     with (
-        VideoWriter(folder / OVERLAY_NAME, frame_rate, (overlay_width, overlay_height)) as video,
-        FrameRecordWriter(folder / RECORDS_NAME, _head(source, session, first)) as records,
+        OutputGroup() as outputs,
         progress_bar(total=_expected_count(arguments, source), unit="frame") as bar,
     ):
+        records = outputs.add(
+            FrameRecordWriter(folder / RECORDS_NAME, _head(source, session, first))
+        )
+        size = (overlay_width, overlay_height)
+        video = outputs.add(OptionalVideo(folder / OVERLAY_NAME, frame_rate, size))
         for frame in islice(chain((first,), frames), arguments.frames):
             targets = session.step(frame.image, frame.stamp)
             video.write(draw(*enlarge(frame.image, targets)))
@@ -197,6 +208,22 @@ def _expected_count(arguments: argparse.Namespace, source: FrameSource) -> int |
     return min(counts, default=None)
 
 
-def _name_of(source: str) -> str:
-    """A name for the results: the file's or folder's own, or the camera's."""
-    return f"camera_{source}" if source.isdecimal() else Path(source).resolve().stem
+def _check_apart(folder: Path, source: Path) -> None:
+    """See that no result takes the place of the source, such as an overlay that is read again.
+
+    Raises:
+        SourceError: one would.
+    """
+    for name in (OVERLAY_NAME, RECORDS_NAME):
+        with suppress(OSError):  # either of them does not exist
+            if (folder / name).samefile(source):
+                raise SourceError(
+                    f"{source} would be replaced by the results; give another folder with --out."
+                )
+
+
+def _source_of(folder: Path) -> str | None:
+    """The source of the results in a folder; None where there are none."""
+    head = read_head(folder / RECORDS_NAME)
+    description = head.get("source", {}).get("description") if head else None
+    return description if isinstance(description, str) else None

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
@@ -60,27 +61,45 @@ class PartialFile:
 
     def discard(self) -> None:
         """Remove what was written; an earlier file of the same name stays as it is."""
-        self.growing_path.unlink(missing_ok=True)
+        with suppress(OSError):
+            self.growing_path.unlink(missing_ok=True)
 
 
 class Output(ABC):
-    """Something that is written bit by bit.
+    """Something that is written bit by bit, under a hidden name until it is complete.
 
     As a context manager it keeps what was written on success and discards it when an error passes
-    through.
+    through, or when it cannot be finished.
     """
 
     @abstractmethod
-    def close(self) -> None:
-        """Finish the file and give it its name.
+    def finish(self) -> None:
+        """Write what is missing, still under the hidden name; nothing can be written then.
 
         Raises:
-            OutputError: the file cannot be finished.
+            OutputError: the disk does not take it.
+        """
+
+    @abstractmethod
+    def commit(self) -> None:
+        """Give what is finished its name.
+
+        Raises:
+            OutputError: it cannot be renamed.
         """
 
     @abstractmethod
     def discard(self) -> None:
-        """Give the file up and remove what was written of it."""
+        """Give it up and remove what was written of it; raises nothing."""
+
+    def close(self) -> None:
+        """Finish and commit.
+
+        Raises:
+            OutputError: it cannot be finished.
+        """
+        self.finish()
+        self.commit()
 
     def __enter__(self: AnyOutput) -> AnyOutput:
         return self
@@ -91,7 +110,50 @@ class Output(ABC):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if error is None:
-            self.close()
-        else:
+        if error is not None:
             self.discard()
+            return
+        try:
+            self.close()
+        except BaseException:
+            self.discard()
+            raise
+
+
+class OutputGroup(Output):
+    """Several outputs that get their names together, once all of them are finished, or not at all.
+
+    To be entered before its members are opened, so that those are discarded where a later one
+    cannot be.
+    """
+
+    def __init__(self) -> None:
+        self._members: list[Output] = []
+
+    def add(self, output: AnyOutput) -> AnyOutput:
+        """Take an output in; returns it."""
+        self._members.append(output)
+        return output
+
+    def finish(self) -> None:
+        """Finish all.
+
+        Raises:
+            OutputError: the disk does not take one of them.
+        """
+        for output in self._members:
+            output.finish()
+
+    def commit(self) -> None:
+        """Give all their names.
+
+        Raises:
+            OutputError: one of them cannot be renamed.
+        """
+        for output in self._members:
+            output.commit()
+
+    def discard(self) -> None:
+        """Give all up."""
+        for output in self._members:
+            output.discard()

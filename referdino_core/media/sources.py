@@ -5,85 +5,46 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
 import re
 import time
-from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 
 import cv2
-import numpy as np
 
 from referdino_core.errors import ImageError, SourceError
+from referdino_core.media.frame_source import (
+    DEFAULT_FRAME_RATE,
+    Frame,
+    FrameSource,
+    check_frame_rate,
+    is_plausible,
+)
 from referdino_core.media.images import read_image
+from referdino_core.media.other_recordings import recording_of_ros
+from referdino_core.media.video_file import VideoFile
+from referdino_core.user_files import visible_entries
+
+__all__ = (
+    "IMAGE_SUFFIXES",
+    "Camera",
+    "Frame",
+    "FrameSource",
+    "ImageFiles",
+    "VideoFile",
+    "check_frame_rate",
+    "images_in",
+    "is_image",
+    "open_source",
+    "quiet_opencv",
+)
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
-DEFAULT_FRAME_RATE = 25.0  # frames per second, where the source does not tell
-HIGHEST_FRAME_RATE = 1000.0
-LATEST_START = 1e9  # seconds; a container without times may claim to start aeons ago
 
 _SILENT = 0  # OpenCV's log level below fatal errors
-_TEXT_AS_PICTURE = cv2.VideoWriter.fourcc(*"ansi")  # how FFmpeg reads the text of a .txt file
 
 _logger = logging.getLogger("referdino.media")
-
-
-@dataclass(frozen=True)
-class Frame:
-    """One image of a source.
-
-    Attributes:
-        image: (H, W, 3) uint8, RGB.
-        stamp: seconds; the first frame of a source is at or near 0, and stamps only ever grow.
-        index: place in the source, from 0; images that could not be read leave a gap.
-    """
-
-    image: np.ndarray
-    stamp: float
-    index: int
-
-
-class FrameSource(ABC):
-    """A stream of frames that is opened once and read once, from front to back.
-
-    Attributes:
-        description: what is being read, for messages.
-        frame_rate: frames per second, greater than 0.
-        frame_count: how many frames are announced, or None where nobody can know.
-        problem: what was found wrong while reading, or an empty text.
-    """
-
-    description: str
-    frame_rate: float
-    frame_count: int | None
-    problem: str = ""
-
-    @abstractmethod
-    def __iter__(self) -> Iterator[Frame]:
-        """Yield the frames.
-
-        Raises:
-            SourceError: not a single one can be read.
-        """
-
-    @abstractmethod
-    def close(self) -> None:
-        """Release the file or device; may be called more than once."""
-
-    def __enter__(self) -> FrameSource:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def open_source(source: str, frame_rate: float | None = None) -> FrameSource:
@@ -106,9 +67,9 @@ def open_source(source: str, frame_rate: float | None = None) -> FrameSource:
     if path.is_file():
         if not os.access(path, os.R_OK):
             raise SourceError(f"{path} may not be read; check the permissions of the file.")
-        if path.suffix.lower() in IMAGE_SUFFIXES:
+        if is_image(path):
             return ImageFiles([path], str(path), frame_rate or DEFAULT_FRAME_RATE)
-        return VideoFile(path, frame_rate)
+        return _open_video(path, frame_rate)
     if source.isdecimal():
         return Camera(int(source), frame_rate)
     raise SourceError(
@@ -117,100 +78,15 @@ def open_source(source: str, frame_rate: float | None = None) -> FrameSource:
     )
 
 
-def check_frame_rate(frame_rate: float | None) -> None:
-    """Raise SourceError for frames per second that cannot be; None stands for none given."""
-    if frame_rate is not None and not _is_plausible(frame_rate):
-        raise SourceError(
-            f"A frame rate of {frame_rate} is impossible; give more than 0 and at most "
-            f"{HIGHEST_FRAME_RATE:.0f} frames per second."
-        )
-
-
 def quiet_opencv() -> None:
-    """Silence what OpenCV and FFmpeg print of their own accord.
+    """Silence what OpenCV prints of its own accord, as it does where a camera cannot be opened.
 
-    For programs that report errors themselves; takes effect for the whole program. FFmpeg reads
-    its level when the first video is opened.
+    For programs that report errors themselves; takes effect for the whole program.
     """
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # it may try FFmpeg for a camera
     # OpenCV 5 has moved the function.
     set_level = cv2.setLogLevel if hasattr(cv2, "setLogLevel") else cv2.utils.logging.setLogLevel
     set_level(_SILENT)
-
-
-class VideoFile(FrameSource):
-    """The frames of a video file, stamped with the times its container gives them."""
-
-    def __init__(self, path: Path, frame_rate: float | None = None) -> None:
-        self.description = str(path)
-        self._capture = cv2.VideoCapture(str(path))
-        is_text = self._capture.get(cv2.CAP_PROP_FOURCC) == _TEXT_AS_PICTURE
-        opened, first_image = self._capture.read() if self._capture.isOpened() else (False, None)
-        if is_text or not opened:
-            self._capture.release()
-            raise SourceError(
-                f"{path} holds no video that can be read; check that it is a complete video file."
-            )
-        self._next_image = first_image
-        self._origin = self._container_time()
-        self._keeps_container_times = frame_rate is None and abs(self._origin) < LATEST_START
-        announced_rate = self._capture.get(cv2.CAP_PROP_FPS)
-        self.frame_rate = frame_rate or announced_rate
-        if not _is_plausible(self.frame_rate):
-            self.frame_rate = DEFAULT_FRAME_RATE
-            _logger.warning(
-                "%s announces %s frames per second; counting with %.0f.",
-                path,
-                announced_rate,
-                self.frame_rate,
-            )
-        announced_count = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
-        self.frame_count = int(announced_count) if announced_count > 0 else None
-
-    def __iter__(self) -> Iterator[Frame]:
-        index, stamp = 0, 0.0
-        while self._next_image is not None:
-            image = cv2.cvtColor(self._next_image, cv2.COLOR_BGR2RGB)
-            yield Frame(image, stamp, index)
-            readable, next_image = self._capture.read()
-            self._next_image = next_image if readable else None
-            index += 1
-            stamp = self._stamp_after(stamp, self._container_time() - self._origin)
-        self._report_missing_frames(index)
-
-    def close(self) -> None:
-        self._next_image = None
-        self._capture.release()
-
-    def _container_time(self) -> float:
-        """The time of the frame that was read last, in seconds from an origin of the container's
-        own.
-        """
-        return self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000.0
-
-    def _stamp_after(self, previous: float, container_stamp: float) -> float:
-        """The container's time where it goes forward, else one frame period after the previous
-        stamp.
-        """
-        if (
-            self._keeps_container_times
-            and math.isfinite(container_stamp)
-            and container_stamp > previous
-        ):
-            return container_stamp
-        return previous + 1.0 / self.frame_rate
-
-    def _report_missing_frames(self, read_count: int) -> None:
-        # Some containers only estimate their frame count from the duration, hence the allowance.
-        if self.frame_count is None or self.frame_count - read_count <= max(
-            1, self.frame_count // 50
-        ):
-            return
-        self.problem = (
-            f"{self.description} cannot be read beyond frame {read_count} of the "
-            f"{self.frame_count} it announces; the file is damaged."
-        )
-        _logger.warning("%s", self.problem)
 
 
 class ImageFiles(FrameSource):
@@ -268,7 +144,7 @@ class Camera(FrameSource):
             )
         self._next_image = first_image
         announced_rate = self._capture.get(cv2.CAP_PROP_FPS)
-        self.frame_rate = announced_rate if _is_plausible(announced_rate) else DEFAULT_FRAME_RATE
+        self.frame_rate = announced_rate if is_plausible(announced_rate) else DEFAULT_FRAME_RATE
 
     def __iter__(self) -> Iterator[Frame]:
         start = time.monotonic()
@@ -287,21 +163,36 @@ class Camera(FrameSource):
 
 
 def images_in(folder: Path) -> list[Path]:
-    """The images of a folder in the order a person would count them: frame2 before frame10."""
+    """The images of a folder in the order a person would count them: frame2 before frame10.
+
+    Hidden files are none of them, such as the ._x.png that macOS leaves beside x.png.
+
+    Raises:
+        SourceError: there is none, or the folder cannot be read.
+    """
     try:
-        images = [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES]
+        images = [path for path in visible_entries(folder) if is_image(path)]
     except OSError as error:
         raise SourceError(f"{folder} cannot be read: {error.strerror}.") from error
     if not images:
-        raise SourceError(f"{folder} contains no images ({', '.join(IMAGE_SUFFIXES)}).")
+        what = recording_of_ros(folder) or f"contains no images ({', '.join(IMAGE_SUFFIXES)})"
+        raise SourceError(f"{folder} {what}.")
     return sorted(images, key=_natural_order)
+
+
+def is_image(path: Path) -> bool:
+    """Whether the name is that of an image file."""
+    return path.suffix.lower() in IMAGE_SUFFIXES
+
+
+def _open_video(path: Path, frame_rate: float | None) -> VideoFile:
+    what = recording_of_ros(path)
+    if what:
+        raise SourceError(f"{path} {what}.")
+    return VideoFile(path, frame_rate)
 
 
 def _natural_order(path: Path) -> tuple[list[tuple[int, int, str]], str]:
     parts = re.findall(r"\d+|\D+", path.name.lower())
     order = [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts]
     return order, path.name
-
-
-def _is_plausible(frame_rate: float) -> bool:
-    return math.isfinite(frame_rate) and 0.0 < frame_rate <= HIGHEST_FRAME_RATE

@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
@@ -13,77 +15,172 @@ import numpy as np
 from referdino_core.errors import ImageError
 from referdino_core.media import lettering
 from referdino_core.media.partial_file import Output, OutputError, PartialFile
+from referdino_core.media.video_encoder import (
+    LONGEST_SIDE,
+    MP4_ENCODERS,
+    EncoderError,
+    VideoEncoder,
+)
 
-_CODEC = "mp4v"
 _SHEET_BACKGROUND = (24, 24, 27)
 _SHEET_TEXT = (228, 228, 231)
 
+_logger = logging.getLogger("referdino.media")
+
 
 class VideoWriter(Output):
-    """An MPEG-4 video file that appears under its name when it is closed.
+    """An H.264 video in an .mp4 file that appears under its name when it is closed.
 
-    Images of another size than announced are scaled to fit, with black bars. MPEG-4 wants even
-    sides: an odd one is extended by repeating its last row or column.
+    Where FFmpeg lacks an encoder for H.264 it is MPEG-4 part 2. Images of another size than
+    announced are scaled to fit, with black bars; so are all where a side is longer than encoders
+    take. Sides must be even: an odd one is extended by repeating its last row or column.
     """
 
     def __init__(self, path: Path, frame_rate: float, size: tuple[int, int]) -> None:
         """Open the file for images of size (width, height) at `frame_rate` frames per second.
 
         Raises:
+            EncoderError: no encoder makes such a video.
             OutputError: name, size or place are impossible.
         """
         if path.suffix.lower() != ".mp4":
             raise OutputError(f"{path}: the name of a video must end in .mp4.")
-        self._width, self._height = size
-        if self._width < 1 or self._height < 1:
+        width, height = size
+        if width < 1 or height < 1:
             raise OutputError(
-                f"{path}: a video {self._width} pixels wide and {self._height} high is impossible."
+                f"{path}: a video {width} pixels wide and {height} high is impossible."
             )
+        scale = min(1.0, LONGEST_SIDE / max(width, height))
+        self._width, self._height = max(1, round(scale * width)), max(1, round(scale * height))
         self._file = PartialFile(path)
-        self._video = cv2.VideoWriter(
-            str(self._file.growing_path),
-            cv2.VideoWriter.fourcc(*_CODEC),
-            frame_rate,
-            (self._width + self._width % 2, self._height + self._height % 2),
-        )
-        if not self._video.isOpened():
-            self.discard()
-            raise OutputError(
-                f"{path} cannot be written as video ({_CODEC}, {frame_rate:g} frames per second); "
-                "check that the folder is writable."
-            )
+        size = (self._width, self._height)
+        try:
+            with self._told():
+                self._video = VideoEncoder(
+                    self._file.growing_path, "mp4", MP4_ENCODERS, frame_rate, size
+                )
+        except OutputError:
+            self._file.discard()
+            raise
 
     def write(self, image: np.ndarray) -> None:
         """Append one image, (H, W, 3) uint8 RGB.
 
         Raises:
             ImageError: this is no such image.
+            EncoderError: the encoder does not take it.
+            OutputError: the disk does not take it.
         """
         _require_image(image)
         fitted = fit(image, self._width, self._height)
-        even = cv2.copyMakeBorder(
-            fitted, 0, self._height % 2, 0, self._width % 2, borderType=cv2.BORDER_REPLICATE
-        )
-        self._video.write(cv2.cvtColor(even, cv2.COLOR_RGB2BGR))
+        with self._told():
+            self._video.write(fitted)
 
-    def close(self) -> None:
-        """Finish the file and give it its name.
+    def finish(self) -> None:
+        """Write what is missing, still under the hidden name.
 
         Raises:
-            OutputError: nothing could be written.
+            OutputError: it cannot be written.
         """
-        self._video.release()
-        growing_path = self._file.growing_path
-        if not growing_path.is_file() or growing_path.stat().st_size == 0:
-            raise OutputError(
-                f"{self._file.path} could not be written; check the free space of the disk."
-            )
+        with self._told():
+            self._video.finish()
+
+    def commit(self) -> None:
+        """Give the finished video its name.
+
+        Raises:
+            OutputError: it cannot be renamed.
+        """
         self._file.commit()
 
     def discard(self) -> None:
         """Give the video up and remove what was written of it."""
-        self._video.release()
+        self._video.abandon()
         self._file.discard()
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Turn errors into ones that name the video."""
+        path = self._file.path
+        try:
+            yield
+        except EncoderError as error:
+            raise EncoderError(f"{path} cannot be written as a video: {error}") from error
+        except OSError as error:
+            raise OutputError(f"{path} cannot be written: {error.strerror or error}.") from error
+
+
+class OptionalVideo(Output):
+    """A video that is given up, with a line that says why, where no encoder takes it.
+
+    What the disk does not take is an error nevertheless.
+
+    Attributes:
+        path: of the video.
+        problem: why there is none; an empty text where there is one.
+    """
+
+    def __init__(self, path: Path, frame_rate: float, size: tuple[int, int]) -> None:
+        """Open the file; see `VideoWriter`.
+
+        Raises:
+            OutputError: name, size or place are impossible.
+        """
+        self.path = path
+        self.problem = ""
+        self._video: VideoWriter | None = None
+        with self._optional():
+            self._video = VideoWriter(path, frame_rate, size)
+
+    def write(self, image: np.ndarray) -> None:
+        """Append one image, (H, W, 3) uint8 RGB.
+
+        Raises:
+            ImageError: this is no such image.
+            OutputError: the disk does not take it.
+        """
+        if self._video is not None:
+            with self._optional():
+                self._video.write(image)
+
+    def finish(self) -> None:
+        """Write what is missing, still under the hidden name.
+
+        Raises:
+            OutputError: the disk does not take it.
+        """
+        if self._video is not None:
+            with self._optional():
+                self._video.finish()
+
+    def commit(self) -> None:
+        """Give the video its name; without one, remove an earlier one, which shows other things.
+
+        Raises:
+            OutputError: the folder cannot be written.
+        """
+        if self._video is not None:
+            self._video.commit()
+            return
+        try:
+            self.path.unlink(missing_ok=True)
+        except OSError as error:
+            raise OutputError(f"{self.path} cannot be removed: {error.strerror}.") from error
+
+    def discard(self) -> None:
+        """Give the video up and remove what was written of it."""
+        if self._video is not None:
+            self._video.discard()
+
+    @contextmanager
+    def _optional(self) -> Iterator[None]:
+        try:
+            yield
+        except EncoderError as error:
+            self.discard()
+            self._video = None
+            self.problem = f"{error} Everything else is kept."
+            _logger.warning("%s", self.problem)
 
 
 def write_image(path: Path, image: np.ndarray) -> None:
@@ -94,16 +191,18 @@ def write_image(path: Path, image: np.ndarray) -> None:
         OutputError: the format or the place is impossible.
     """
     _require_image(image)
-    file = PartialFile(path)
     try:
-        written = cv2.imwrite(str(file.growing_path), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+        written, encoded = cv2.imencode(path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
     except cv2.error:
         written = False
     if not written:
+        raise OutputError(f"{path} cannot be written; use a name that ends in .png or .jpg.")
+    file = PartialFile(path)
+    try:
+        file.growing_path.write_bytes(encoded.tobytes())
+    except OSError as error:
         file.discard()
-        raise OutputError(
-            f"{path} cannot be written; use a name that ends in .png or .jpg, in a writable folder."
-        )
+        raise OutputError(f"{path} cannot be written: {error.strerror}.") from error
     file.commit()
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from referdino_core.errors import CommandError
+from referdino_core.sentences import plain
 
 MOST_TOKENS = 256
 MOST_CHARACTERS = 10_000
@@ -21,6 +22,8 @@ SPECIAL_WORDS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", ".", "?")
 
 def caption(sentence: str) -> str:
     """The sentence lower-cased, white space collapsed, ending in a full stop.
+
+    Characters that cannot be seen are left out; see `plain`.
 
     Raises:
         CommandError: the sentence is no text, empty, or longer than 10,000 characters.
@@ -31,11 +34,9 @@ def caption(sentence: str) -> str:
         raise CommandError(
             f"The command has {len(sentence):,} characters; at most {MOST_CHARACTERS:,} are read."
         )
-    if not sentence.isprintable() and any(
-        not character.isprintable() and not character.isspace() for character in sentence
-    ):
+    words = plain(sentence)
+    if not words.isprintable():
         raise CommandError("The command holds control characters; send plain text.")
-    words = " ".join(sentence.lower().split())
     if not any(character.isalnum() for character in words):
         raise CommandError("The command is empty; name an object, such as 'the red mug'.")
     return words if words.endswith(".") else f"{words}."

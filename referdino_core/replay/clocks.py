@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from referdino_core.errors import SourceError
 from referdino_core.replay.recording import NANOSECONDS
+from referdino_core.user_files import read_text
 
 _UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6}
 _TIME = re.compile(r"(?P<number>\d+\.?\d*|\.\d+)\s*(?P<unit>s|ms|us)")
@@ -176,7 +177,7 @@ def _nanoseconds(seconds: list[float], origin: str) -> tuple[int, ...]:
 def _read_table(path: Path) -> list[float]:
     """Seconds per frame."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
         if path.suffix == ".csv":
             return _from_csv(text)
         if path.suffix == ".jsonl":

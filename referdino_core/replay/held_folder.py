@@ -82,7 +82,7 @@ def check_apart(out: Path, source: Path) -> None:
     Raises:
         SourceError: one of the two is the other, or lies in it.
     """
-    result, origin = out.resolve(), source.resolve()
+    result, origin = Path(os.path.realpath(out)), Path(os.path.realpath(source))
     if result == origin:
         relation = "is the source itself"
     elif result in origin.parents:

@@ -12,7 +12,7 @@ from referdino_core.errors import SourceError
 from referdino_core.evaluation.truth import Truth, open_truth
 from referdino_core.evaluation.truth.opening import TOPIC
 from referdino_core.media.sources import check_frame_rate
-from referdino_core.replay.bag import is_bag
+from referdino_core.replay.bag_files import is_bag
 from referdino_core.replay.bag_recording import BagRecording
 from referdino_core.replay.commands import (
     CommandChange,

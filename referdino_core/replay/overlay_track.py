@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from referdino_core.media.overlay import draw, enlarge
-from referdino_core.media.writers import VideoWriter
+from referdino_core.media.partial_file import Output
+from referdino_core.media.writers import OptionalVideo
 
 if TYPE_CHECKING:
     from referdino_core.session import Target
 
 
-class OverlayTrack:
+class OverlayTrack(Output):
     """Draws targets over the images of a run.
 
     Args:
@@ -27,7 +28,7 @@ class OverlayTrack:
     def __init__(self, path: Path, frame_rate: float) -> None:
         self._path = path
         self._frame_rate = frame_rate
-        self._video: VideoWriter | None = None
+        self._video: OptionalVideo | None = None
         self._missing = 0
         self._latest: np.ndarray | None = None
 
@@ -38,7 +39,7 @@ class OverlayTrack:
             pixels: (H, W, 3) uint8 RGB. targets: with masks (H, W).
 
         Raises:
-            OutputError: the video cannot be written.
+            OutputError: the disk does not take it.
         """
         picture = draw(pixels, targets)
         large, large_targets = enlarge(pixels, targets)
@@ -46,7 +47,7 @@ class OverlayTrack:
         self._latest = picture if large is pixels else draw(large, large_targets)
         if self._video is None:
             height, width = self._latest.shape[:2]
-            self._video = VideoWriter(self._path, self._frame_rate, (width, height))
+            self._video = OptionalVideo(self._path, self._frame_rate, (width, height))
             for _ in range(self._missing):
                 self._video.write(np.zeros_like(self._latest))
         self._video.write(self._latest)
@@ -59,14 +60,28 @@ class OverlayTrack:
         else:
             self._video.write(self._latest)
 
-    def close(self) -> None:
-        """Finish the video, where there was an image, and give it its name.
+    @property
+    def problem(self) -> str:
+        """Why there is no video though there were images; an empty text where there is one."""
+        return "" if self._video is None else self._video.problem
+
+    def finish(self) -> None:
+        """Write what is missing of the video, where there was an image.
 
         Raises:
-            OutputError: nothing could be written.
+            OutputError: the disk does not take it.
         """
         if self._video is not None:
-            self._video.close()
+            self._video.finish()
+
+    def commit(self) -> None:
+        """Give the finished video its name, where there was an image.
+
+        Raises:
+            OutputError: it cannot be renamed.
+        """
+        if self._video is not None:
+            self._video.commit()
 
     def discard(self) -> None:
         """Give the video up and remove what was written of it."""

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from referdino_core.media.sources import DEFAULT_FRAME_RATE, HIGHEST_FRAME_RATE
+from referdino_core.media.frame_source import DEFAULT_FRAME_RATE, HIGHEST_FRAME_RATE
 from referdino_core.replay.storage import Channel, RawMessage
 
 NANOSECONDS = 1_000_000_000

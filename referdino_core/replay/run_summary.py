@@ -4,8 +4,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import platform
 import subprocess
+from collections.abc import Sequence
 from dataclasses import asdict
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -13,31 +16,47 @@ from pathlib import Path
 from typing import Any
 
 import referdino_core
+from referdino_core.evaluation.truth.opening import files_of_truth
 from referdino_core.replay.commands import CommandChange
 from referdino_core.replay.job import ReplayJob
 from referdino_core.session.model_choice import LoadedModel
+from referdino_core.user_files import visible_entries
+
+MAY_CHANGE_UNASKED = ("source files", "truth files", "weights", "versions", "code")
+"""Parts of a run's identity that can change though the same command is given."""
 
 _GIT_LIMIT = 5.0  # seconds
+_CODE_SUFFIXES = (".cpp", ".cu", ".h", ".msg", ".py")
 
 
 def identity_of(
     job: ReplayJob, loaded: LoadedModel, changes: tuple[CommandChange, ...]
 ) -> dict[str, Any]:
-    """Everything that a run's results depend on; runs of equal identity have equal results."""
+    """Everything that a run's results depend on; runs of equal identity have equal results.
+
+    What the command says has an entry for each option; what can change while the command stays the
+    same is in those of `MAY_CHANGE_UNASKED`.
+    """
     import torch
 
+    model = model_summary(loaded)
+    weights = model["model"].pop("sha256")
     return {
-        "source": _files_of(job.source),
+        "source": os.path.realpath(job.source),
+        "source files": _state_of(_files_of(job.source)),
         "commands": [[one.at, one.command_id, one.text, one.objects] for one in changes],
         "command topic": job.command_topic,
         "topic": job.topic,
         "inputs": job.inputs,
         "truth": [job.truth, job.meanings],
+        "truth files": _state_of(files_of_truth(job.truth, job.source) if job.truth else []),
         "clock": [job.clock.summary(), getattr(job.clock, "latencies", ())],
         "frame rate": job.frame_rate,
         "threads": torch.get_num_threads(),
-        **model_summary(loaded),
+        **model,
+        "weights": weights,
         "versions": {**versions(), "referdino": referdino_version()},
+        "code": [commit(), _digest_of_code()],
     }
 
 
@@ -56,6 +75,7 @@ def model_summary(loaded: LoadedModel) -> dict[str, Any]:
 @cache
 def versions() -> dict[str, str]:
     """Versions of what computes."""
+    import av
     import cv2
     import numpy as np
     import torch
@@ -65,6 +85,7 @@ def versions() -> dict[str, str]:
         "torch": str(torch.__version__),
         "numpy": np.__version__,
         "opencv": cv2.__version__,
+        "av": av.__version__,
     }
 
 
@@ -90,15 +111,28 @@ def commit() -> str | None:
     return outcome.stdout.strip() or None if outcome.returncode == 0 else None
 
 
-def _files_of(source: Path) -> list[Any]:
-    """Name, size and time of the files of a source."""
-    path = source.resolve()
-    files = sorted(path.iterdir()) if path.is_dir() else [path]
-    return [
-        str(path),
-        *(
-            [file.name, file.stat().st_size, file.stat().st_mtime_ns]
-            for file in files
-            if file.is_file()
-        ),
-    ]
+def _files_of(source: Path) -> list[Path]:
+    """The files of a source."""
+    entries = visible_entries(source) if source.is_dir() else [source]
+    return [file for file in entries if file.is_file()]
+
+
+def _state_of(files: Sequence[Path]) -> str:
+    """A digest of the places, sizes and times of files."""
+    digest = hashlib.sha256()
+    for file in files:
+        state = file.stat()
+        place = os.fsencode(os.path.realpath(file))
+        digest.update(b"%s\0%d\0%d\0" % (place, state.st_size, state.st_mtime_ns))
+    return digest.hexdigest()
+
+
+@cache
+def _digest_of_code() -> str:
+    """A digest of this package's sources, which also tells changes that were never committed."""
+    folder = Path(referdino_core.__file__).parent
+    digest = hashlib.sha256()
+    for file in sorted(folder.rglob("*")):
+        if file.suffix in _CODE_SUFFIXES:
+            digest.update(file.relative_to(folder).as_posix().encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()

@@ -4,6 +4,7 @@
 
 The journal (`frames.jsonl` under its hidden name) holds what was answered. A snapshot says how much
 of it counts, and what the session remembered then; what follows is cut off and computed again.
+Where the recording, its truth, the weights or the code changed meanwhile, the run begins anew.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from referdino_core.replay.run_folder import (
     growing_summary,
     read_lines,
 )
+from referdino_core.replay.run_summary import MAY_CHANGE_UNASKED
 
 SNAPSHOT_NAME = ".snapshot.pt"
 FRAMES_BETWEEN_SNAPSHOTS = 100
@@ -50,15 +52,15 @@ class UnfinishedRun:
             restart: begin anew, whatever is there.
 
         Raises:
-            SourceError: another run is unfinished there.
+            SourceError: a run of another command is unfinished there.
             OutputError: the folder cannot be written.
         """
         self.folder = folder
         self._identity = dict(identity)
         self._snapshot_path = folder / SNAPSHOT_NAME
         snapshot = None if restart else self._load()
-        if snapshot is not None:
-            self._check(snapshot["identity"])
+        if snapshot is not None and not self._is_same(snapshot["identity"]):
+            snapshot = None
         self.frames_done: int = snapshot["frames"] if snapshot else 0
         self.frames_kept = self.frames_done
         self.remembered: dict[str, Any] | None = snapshot["session"] if snapshot else None
@@ -188,11 +190,25 @@ class UnfinishedRun:
             return None
         return snapshot
 
-    def _check(self, identity: Mapping[str, Any]) -> None:
+    def _is_same(self, identity: Mapping[str, Any]) -> bool:
+        """Whether the unfinished run can go on; not, where what it was made of changed meanwhile.
+
+        Raises:
+            SourceError: it is another run, whose command was not given.
+        """
         names = sorted(identity.keys() | self._identity.keys())
         different = [name for name in names if identity.get(name) != self._identity.get(name)]
-        if different:
+        if not different:
+            return True
+        # Other code may mean other things by the same words.
+        if "code" not in different and not set(different) <= set(MAY_CHANGE_UNASKED):
             raise SourceError(
                 f"{self.folder} holds an unfinished run that differs in: {', '.join(different)}. "
                 "Give its command again to go on, --restart to begin anew, or another --out."
             )
+        _logger.warning(
+            "The unfinished run in %s begins anew, since this changed meanwhile: %s.",
+            self.folder,
+            ", ".join(name for name in different if name in MAY_CHANGE_UNASKED),
+        )
+        return False

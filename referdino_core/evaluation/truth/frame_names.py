@@ -8,6 +8,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from pathlib import Path
 
+from referdino_core.errors import SourceError
 from referdino_core.media.sources import images_in
 
 SMALLEST_LARGEST_STAMP = 10_000_000
@@ -64,4 +65,7 @@ def recorded_names(recording: Path | None) -> list[str]:
     """Names of the images of a recording in their order, without endings; none elsewhere."""
     if recording is None or not recording.is_dir() or (recording / "metadata.yaml").exists():
         return []
-    return [path.stem for path in images_in(recording)]
+    try:
+        return [path.stem for path in images_in(recording)]
+    except SourceError:  # such as a bag that was not closed
+        return []

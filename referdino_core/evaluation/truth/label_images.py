@@ -12,6 +12,7 @@ from referdino_core.errors import ImageError, SourceError
 from referdino_core.evaluation.truth.base import FrameTruth, Truth
 from referdino_core.evaluation.truth.frame_names import FrameNames
 from referdino_core.evaluation.truth.label_png import read_labels
+from referdino_core.user_files import visible_entries
 
 VOID = 255
 """Value of pixels that are not judged, in files of eight bits."""
@@ -36,7 +37,7 @@ class LabelImages(Truth):
         """
         super().__init__(f"label images in {folder}")
         try:
-            self._files = {path.stem: path for path in sorted(folder.glob("*.png"))}
+            self._files = {path.stem: path for path in pngs_in(folder)}
         except OSError as error:
             raise SourceError(f"{folder} cannot be read: {error.strerror}.") from error
         if not self._files:
@@ -98,3 +99,12 @@ class LabelImages(Truth):
                 )
             found |= values - ({VOID} if labels.dtype == np.uint8 else set())
         return tuple(sorted(found - {0}))
+
+
+def pngs_in(folder: Path) -> list[Path]:
+    """The PNG files of a folder by their names, without hidden ones such as ._x.png.
+
+    Raises:
+        OSError: the folder cannot be read.
+    """
+    return [path for path in visible_entries(folder) if path.suffix == ".png"]

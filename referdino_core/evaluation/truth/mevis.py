@@ -16,6 +16,8 @@ from referdino_core.errors import ImageError, SourceError
 from referdino_core.evaluation.truth.base import FrameTruth, Truth
 from referdino_core.evaluation.truth.frame_names import recorded_names
 from referdino_core.media import run_lengths
+from referdino_core.sentences import plain
+from referdino_core.user_files import read_text
 
 MASKS_FILE = "mask_dict.json"
 MASKS_KEY = "mask_dict"
@@ -250,7 +252,7 @@ def read_json(path: Path) -> dict[str, Any]:
         SourceError: the file cannot be read or holds no JSON object.
     """
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = json.loads(read_text(path))
     except OSError as error:
         raise SourceError(f"{path} cannot be read: {error.strerror}.") from error
     except ValueError as error:
@@ -261,5 +263,5 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def _plain(sentence: str) -> str:
-    """The sentence in lower case, with single spaces and without a full stop."""
-    return " ".join(sentence.lower().split()).rstrip(".").rstrip()
+    """The sentence as it is compared, without a full stop."""
+    return plain(sentence).rstrip(".").rstrip()

@@ -43,16 +43,15 @@ def open_truth(
         from referdino_core.evaluation.truth.world import open_world
 
         return open_world(specification)
-    named, _, video = specification.partition("#")
-    path = Path(specification if Path(specification).exists() else named).expanduser()
-    if path.is_dir() and (path / MEVIS_FILE).is_file():
-        path = path / MEVIS_FILE
+    path, video = _place(specification, recording)
     if path.is_dir():
-        return _open_folder(path, recording)
+        from referdino_core.evaluation.truth.label_images import LabelImages
+
+        return LabelImages(path, recording)
     if path.is_file() and path.suffix == ".json":
         from referdino_core.evaluation.truth.mevis import MevisTruth
 
-        return MevisTruth(path, video or None, recording)
+        return MevisTruth(path, video, recording)
     reason = "is neither a folder nor a JSON file" if path.exists() else "does not exist"
     raise SourceError(
         f"{specification} {reason}; give truth as topic:NAME, a folder of PNG files, a "
@@ -60,11 +59,35 @@ def open_truth(
     )
 
 
-def _open_folder(folder: Path, recording: Path | None) -> Truth:
-    from referdino_core.evaluation.truth.label_images import LabelImages
+def files_of_truth(specification: str, recording: Path | None = None) -> list[Path]:
+    """The files that `open_truth` reads, but for the recording itself; none of a generated world.
 
-    if recording is not None and not any(folder.glob("*.png")):
+    Raises:
+        OSError: a folder cannot be read.
+    """
+    from referdino_core.evaluation.truth.label_images import pngs_in
+    from referdino_core.evaluation.truth.mevis import MASKS_FILE
+
+    if specification.startswith((TOPIC, WORLD)):
+        return []
+    path, _ = _place(specification, recording)
+    if path.is_dir():
+        return pngs_in(path)
+    return [file for file in (path, path.with_name(MASKS_FILE)) if file.is_file()]
+
+
+def _place(specification: str, recording: Path | None) -> tuple[Path, str | None]:
+    """The folder of label images or the JSON file that is meant, and the video named with it."""
+    from referdino_core.evaluation.truth.label_images import pngs_in
+
+    named, _, video = specification.partition("#")
+    path = Path(specification if Path(specification).exists() else named).expanduser()
+    if not path.is_dir():
+        return path, video or None
+    if (path / MEVIS_FILE).is_file():
+        return path / MEVIS_FILE, video or None
+    if recording is not None and not pngs_in(path):
         name = recording.name if recording.is_dir() else recording.stem
-        if (folder / name).is_dir():
-            folder = folder / name
-    return LabelImages(folder, recording)
+        if (path / name).is_dir():
+            path = path / name
+    return path, None

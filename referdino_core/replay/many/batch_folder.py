@@ -78,6 +78,7 @@ class BatchFolder:
             OutputError: the disk does not take it.
         """
         line = json.dumps(outcome.line(), ensure_ascii=False, allow_nan=False) + "\n"
+        line = line.encode("utf-8", "backslashreplace").decode()  # names that are no UTF-8
         if self._lines.get(outcome.name) == line:
             return
         self._lines[outcome.name] = line

@@ -12,6 +12,7 @@ from typing import Any
 
 from referdino_core.evaluation.sequence_statistics import SequenceStatistics
 from referdino_core.evaluation.stream_scores import CommandScores, overall_scores
+from referdino_core.evaluation.tracking_measures import TrackingScores
 from referdino_core.replay.many.outcomes import RunOutcome
 from referdino_core.replay.run_folder import RunFolder
 from referdino_core.replay.run_summary import referdino_version
@@ -33,6 +34,7 @@ def summarise(folder: Path, outcomes: Sequence[RunOutcome]) -> dict[str, Any]:
     done = [outcome for outcome in outcomes if outcome.failure is None]
     common: dict[str, Any] = {}
     commands: list[CommandScores] = []
+    streaming: list[CommandScores] = []
     judged = False
     for outcome in done:
         summary = RunFolder(folder / outcome.name).summary
@@ -40,6 +42,8 @@ def summarise(folder: Path, outcomes: Sequence[RunOutcome]) -> dict[str, Any]:
         if summary["scores"] is not None:
             judged = True
             commands += map(_command_scores, summary["scores"]["commands"])
+            streamed = summary["scores"].get("streaming") or {"commands": ()}
+            streaming += map(_command_scores, streamed["commands"])
     return {
         "format": FORMAT,
         "kind": "runs",
@@ -57,20 +61,24 @@ def summarise(folder: Path, outcomes: Sequence[RunOutcome]) -> dict[str, Any]:
         "seconds": sum(outcome.seconds or 0.0 for outcome in done),
         "commands_scored": len(commands),
         "scores": asdict(overall_scores(commands)) if judged else None,
+        "streaming": asdict(overall_scores(streaming)) if streaming else None,
         "runs": [outcome.line() for outcome in outcomes],
     }
 
 
 def _command_scores(entry: Mapping[str, Any]) -> CommandScores:
-    values = {one.name: entry[one.name] for one in fields(CommandScores)}
+    known = {one.name for one in fields(CommandScores)}
+    values = {name: value for name, value in entry.items() if name in known}
     for name in ("region", "boundary"):
         if values[name] is not None:
             values[name] = SequenceStatistics(**values[name])
+    if values.get("tracking") is not None:
+        values["tracking"] = TrackingScores(**values["tracking"])
     return CommandScores(**values)
 
 
 def _sums(counts: Iterable[dict[str, int]]) -> dict[str, int]:
-    total = Counter({"read": 0, "answered": 0, "dropped": 0, "failed": 0})
+    total = Counter({"read": 0, "answered": 0, "dropped": 0, "late": 0, "failed": 0})
     for one in counts:
         total.update(one)
     return dict(total)

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import os
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -13,14 +13,15 @@ from pathlib import Path
 
 from referdino_core.errors import SourceError
 from referdino_core.media.partial_file import growing_path
-from referdino_core.media.sources import IMAGE_SUFFIXES
-from referdino_core.replay.bag import METADATA_NAME, STORAGE_SUFFIXES, is_bag
+from referdino_core.media.result_names import result_names, without_suffix
+from referdino_core.media.sources import is_image
+from referdino_core.replay.bag_files import METADATA_NAME, is_bag
 from referdino_core.replay.run_folder import FRAMES_NAME
+from referdino_core.user_files import read_text, visible_entries
 
 VIDEO_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv")
 """Files that count as videos where a folder is searched."""
 
-_LONGEST_NAME = 200  # bytes, of the 255 that a file system takes
 _PART_OF_A_BAG = re.compile(r"(?P<series>.+)_(?P<number>\d+)")
 
 
@@ -66,11 +67,11 @@ def find_recordings(sources: Sequence[Path], out: Path) -> list[FoundRecording]:
     """
     places: dict[Path, _Place] = {}
     for source in sources:
-        found = _recordings_in(source, out.resolve(), set()) if source.is_dir() else []
+        found = _recordings_in(source, _real(out), set()) if source.is_dir() else []
         if found in ([], [source]):
-            places.setdefault(source.resolve(), _Place(source, None))
+            places.setdefault(_real(source), _Place(source, None))
         for path in found:
-            places.setdefault(path.resolve(), _Place(path, source))
+            places.setdefault(_real(path), _Place(path, source))
     if not places:
         raise SourceError("The list names no recording.")
     names = _names(list(places.values()))
@@ -83,14 +84,16 @@ def find_recordings(sources: Sequence[Path], out: Path) -> list[FoundRecording]:
 def read_list(path: Path) -> list[Path]:
     """The sources of a file, one per line; empty lines and those that begin with # do not count.
 
+    The file is UTF-8, or UTF-16 with its mark as some editors and shells write it.
+
     Raises:
         SourceError: the file cannot be read.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = read_text(path, errors="surrogateescape").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise SourceError(f"The list {path} cannot be read: {error}.") from error
-    stripped = (line.strip() for line in lines)
+    stripped = (line.strip(" \t\r") for line in lines)
     return [Path(line).expanduser() for line in stripped if line and not line.startswith("#")]
 
 
@@ -100,7 +103,7 @@ def _recordings_in(folder: Path, out: Path | None, seen: set[Path]) -> list[Path
     Args:
         out: passed over. seen: folders, resolved; guards against links that lead back.
     """
-    resolved = folder.resolve()
+    resolved = _real(folder)
     if resolved in seen or resolved == out or _is_run(folder):
         return []
     seen.add(resolved)
@@ -117,9 +120,9 @@ def _recordings_in(folder: Path, out: Path | None, seen: set[Path]) -> list[Path
 
 
 def _entries(folder: Path) -> list[Path]:
-    """What is in a folder, by name, without hidden files."""
+    """What is in a folder, by name, without what operating systems leave there."""
     try:
-        return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+        return visible_entries(folder)
     except OSError as error:
         raise SourceError(f"{folder} cannot be read: {error.strerror}.") from error
 
@@ -128,10 +131,10 @@ def _are_one_recording(files: Sequence[Path]) -> bool:
     """Whether the files of one folder are one bag that was not closed, or one series of images."""
     if any(map(_is_video, files)):
         return False
-    parts = [_bare(file.name) for file in files if is_bag(file)]
+    parts = [without_suffix(file.name) for file in files if is_bag(file)]
     if parts:
         return len(parts) == 1 or _are_one_series(parts)
-    return any(file.suffix.lower() in IMAGE_SUFFIXES for file in files)
+    return any(is_image(file) for file in files)
 
 
 def _is_video(file: Path) -> bool:
@@ -154,9 +157,9 @@ def _is_run(folder: Path) -> bool:
 
 def _names(places: Sequence[_Place]) -> list[str]:
     """A name for each: its path below the searched folder, and more only where names clash."""
-    candidates = [_candidates(place) for place in places]
+    candidates = [result_names(place.path, place.root) for place in places]
     names: dict[int, str] = {}
-    for level in range(3):
+    for level in range(len(candidates[0])):
         left = [number for number in range(len(places)) if number not in names]
         # File systems may not tell upper from lower case.
         wanted = Counter(candidates[number][level].casefold() for number in left)
@@ -168,24 +171,6 @@ def _names(places: Sequence[_Place]) -> list[str]:
     return [names[number] for number in range(len(places))]
 
 
-def _candidates(place: _Place) -> tuple[str, str, str]:
-    """Names, from the shortest to one that no other recording has."""
-    path = place.path.resolve()
-    parts = [path.name] if place.root is None else list(place.path.relative_to(place.root).parts)
-    if not path.is_dir():
-        parts[-1] = _bare(parts[-1])
-    short = "_".join(parts)
-    digest = hashlib.sha256(str(place.path.absolute()).encode()).hexdigest()[:12]
-    unique = f"{short.encode()[:100].decode(errors='ignore')}_{digest}"
-    if len(short.encode()) > _LONGEST_NAME:
-        return unique, unique, unique
-    above = path.parent.name if place.root is None else place.root.resolve().name
-    longer = f"{above}_{short}"
-    return short, longer if len(longer.encode()) <= _LONGEST_NAME else unique, unique
-
-
-def _bare(name: str) -> str:
-    """The name of a file without its suffix, also where the file is compressed."""
-    path = Path(name)
-    stem = Path(path.stem)
-    return stem.stem if stem.suffix in STORAGE_SUFFIXES else path.stem
+def _real(path: Path) -> Path:
+    """Where links lead to; also where they lead round in circles."""
+    return Path(os.path.realpath(path))

@@ -1,0 +1,61 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""Recordings of ROS, which are given where videos and images are expected: what they are called."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from referdino_core.user_files import visible_entries
+
+_METADATA_NAME = "metadata.yaml"
+_METADATA_KEY = b"rosbag2_bagfile_information"
+_COMPRESSED_SUFFIXES = (".mcap.zstd", ".mcap.zst", ".db3.zstd", ".db3.zst")
+_LONGEST_START = 4096  # bytes that are looked at
+
+_REPLAY = "give it to referdino replay"
+_CONVERT = "convert {} with rosbags-convert, and give the result to referdino replay"
+
+
+def recording_of_ros(path: Path) -> str:
+    """What a file or folder is, where it is a recording of ROS, and what to do with it.
+
+    Returns:
+        The rest of a sentence that begins with the path: "is a ROS 1 bag; convert it …"; an empty
+        text where it is none.
+    """
+    if path.is_dir():
+        return _folder(path)
+    start = _start_of(path)
+    if start.startswith(b"#ROSBAG"):
+        return f"is a ROS 1 bag; {_CONVERT.format('it')}"
+    if start.startswith(b"\x89MCAP"):
+        return f"is an MCAP recording; {_REPLAY}"
+    if start.startswith(b"SQLite format 3\x00"):
+        return f"is an SQLite database, such as rosbag2 records into; {_REPLAY}"
+    if path.name == _METADATA_NAME and _METADATA_KEY in start:
+        return "is the metadata of a rosbag2 recording; give its folder to referdino replay"
+    if path.name.lower().endswith(_COMPRESSED_SUFFIXES):
+        return f"is a compressed rosbag2 recording; {_REPLAY}"
+    return ""
+
+
+def _folder(path: Path) -> str:
+    try:
+        files = [entry for entry in visible_entries(path) if entry.is_file()]
+    except OSError:
+        return ""
+    found = [what for what in map(recording_of_ros, files) if what]
+    if not found:
+        return ""
+    if all("ROS 1" in what for what in found):
+        return f"holds ROS 1 bags; {_CONVERT.format('them')}"
+    return f"is a rosbag2 recording; {_REPLAY}"
+
+
+def _start_of(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(_LONGEST_START)
+    except OSError:
+        return b""
