@@ -105,8 +105,18 @@ def split_bag(path: Path, parts: Iterable[Path]) -> Path:
         metadata = metadata or found
         information = metadata["rosbag2_bagfile_information"]
         information["relative_file_paths"][number:] = [name]
+        if found is not metadata:
+            _add_counts(information, found["rosbag2_bagfile_information"])
     (path / "metadata.yaml").write_text(yaml.safe_dump(metadata))
     return path
+
+
+def _add_counts(information: dict[str, Any], of_part: dict[str, Any]) -> None:
+    """Count the messages of one more file, which has the same topics."""
+    information["message_count"] += of_part["message_count"]
+    name = "topics_with_message_count"
+    for total, part in zip(information[name], of_part[name], strict=True):
+        total["message_count"] += part["message_count"]
 
 
 def write_bag(

@@ -1,15 +1,10 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Recordings: both storages, split, compressed, broken and foreign ones, and every encoding."""
+"""Recordings: both storages, split, compressed and broken ones, and every encoding."""
 
 from __future__ import annotations
 
 import os
-import shutil
-import signal
-import sqlite3
-import subprocess
-import sys
 import tracemalloc
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,6 +12,7 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
+from bag_reading import assert_is_the_scene, frames_of, metadata_says, storage_file
 from bag_samples import (
     IMAGE_TOPIC,
     PERIOD,
@@ -31,35 +27,19 @@ from bag_samples import (
     text,
     write_bag,
 )
+from encoded_images import rows_of
 from rosbags.rosbag2 import CompressionMode, StoragePlugin
 
 from referdino_core.errors import ImageError, SourceError
-from referdino_core.media.image_messages import ENCODINGS, image_to_rgb
-from referdino_core.replay.bag import Bag, is_bag
+from referdino_core.media.image_encodings import ENCODINGS
+from referdino_core.media.image_messages import image_to_rgb
+from referdino_core.replay.bag import Bag
+from referdino_core.replay.bag_files import is_bag
 from referdino_core.replay.bag_recording import BagRecording
-from referdino_core.replay.mcap_stream import McapStream
 from referdino_core.replay.recording import RecordedCommand, RecordedFrame
 
 COUNT = 8
 MCAP, SQLITE = StoragePlugin.MCAP, StoragePlugin.SQLITE3
-
-
-def frames_of(recording: BagRecording) -> list[RecordedFrame]:
-    with recording:
-        return [event for event in recording.events() if isinstance(event, RecordedFrame)]
-
-
-def storage_file(bag: Path) -> Path:
-    (file,) = (path for path in bag.iterdir() if path.name != "metadata.yaml")
-    return file
-
-
-def assert_is_the_scene(frames: list[RecordedFrame], count: int = COUNT) -> None:
-    assert [frame.stamp for frame in frames] == [START + n * PERIOD for n in range(count)]
-    assert [frame.arrival for frame in frames] == [frame.stamp for frame in frames]
-    assert [frame.index for frame in frames] == list(range(count))
-    for frame, pixels in zip(frames, scene_images(count), strict=True):
-        assert np.array_equal(frame.pixels(), pixels)
 
 
 @pytest.mark.parametrize(
@@ -84,7 +64,7 @@ def test_every_storage_and_compression_is_read(
     assert is_bag(path)
     recording = BagRecording(path)
     assert recording.frame_count == COUNT
-    assert_is_the_scene(frames_of(recording))
+    assert_is_the_scene(frames_of(recording), COUNT)
     assert recording.problems == []
 
 
@@ -96,7 +76,7 @@ def test_a_split_bag_is_one_recording(tmp_path: Path, storage: StoragePlugin) ->
     recording = BagRecording(split_bag(tmp_path / "bag", parts))
 
     assert recording.frame_count == COUNT
-    assert_is_the_scene(frames_of(recording))
+    assert_is_the_scene(frames_of(recording), COUNT)
     assert recording.problems == []
 
 
@@ -128,8 +108,9 @@ def test_a_cut_mcap_is_replayed_up_to_the_break(
     # As many as lie before the break, also within the chunk that is cut.
     assert 20 * kept - 4 <= len(frames) < 20
     assert_is_the_scene(frames, len(frames))
-    (problem,) = recording.problems
+    counted, problem = recording.problems
     assert "bag.mcap breaks off at byte" in problem and "replayed up to there" in problem
+    assert counted == metadata_says(20, len(frames))
 
 
 def test_an_mcap_without_its_end_loses_nothing(tmp_path: Path) -> None:
@@ -138,38 +119,24 @@ def test_an_mcap_without_its_end_loses_nothing(tmp_path: Path) -> None:
 
     recording = BagRecording(file)
 
-    assert_is_the_scene(frames_of(recording))
+    assert_is_the_scene(frames_of(recording), COUNT)
 
 
-def test_a_damaged_chunk_ends_the_replay_there(tmp_path: Path) -> None:
+def test_a_damaged_chunk_is_left_out_and_what_is_missing_is_counted(tmp_path: Path) -> None:
     file = storage_file(write_bag(tmp_path / "bag", scene(20), MCAP, CompressionMode.STORAGE))
     data = bytearray(file.read_bytes())
-    damaged = data.index(b"\x28\xb5\x2f\xfd", len(data) // 2)  # where a chunk's data begin
+    damaged = data.index(b"\x28\xb5\x2f\xfd", len(data) // 3)  # where a chunk's data begin
     data[damaged : damaged + 100] = bytes(100)
     file.write_bytes(data)
 
     recording = BagRecording(file)
-    frames = frames_of(recording)
+    stamps = [frame.stamp for frame in frames_of(recording)]
 
-    assert 4 < len(frames) < 16
-    assert_is_the_scene(frames, len(frames))
-    (problem,) = recording.problems
-    assert f"breaks off after time {frames[-1].stamp} ns" in problem
-
-
-@pytest.mark.parametrize("kept", [0.9, 0.5])
-def test_a_cut_sqlite_is_replayed_up_to_the_break(tmp_path: Path, kept: float) -> None:
-    bag = write_bag(tmp_path / "bag", scene(20), SQLITE)
-    file = storage_file(bag)
-    os.truncate(file, int(file.stat().st_size * kept))
-
-    recording = BagRecording(bag)
-    frames = frames_of(recording)
-
-    assert 20 * kept - 3 <= len(frames) < 20
-    assert_is_the_scene(frames, len(frames))
-    (problem,) = recording.problems
-    assert "bag.db3 breaks off after message" in problem
+    assert 15 <= len(stamps) < 20 and stamps == sorted(stamps)
+    assert stamps[-1] == START + 19 * PERIOD
+    problem, counted = recording.problems
+    assert problem.startswith("bag.mcap holds a damaged chunk at byte")
+    assert counted == f"bag.mcap announces 20 messages on {IMAGE_TOPIC}; {len(stamps)} were read"
 
 
 def test_a_break_in_one_file_of_several_does_not_lose_the_next(tmp_path: Path) -> None:
@@ -185,64 +152,26 @@ def test_a_break_in_one_file_of_several_does_not_lose_the_next(tmp_path: Path) -
 
     assert 3 <= len(stamps) - 10 < 10
     assert stamps[-10:] == [START + n * PERIOD for n in range(10, 20)]
-    assert len(recording.problems) == 1
+    counted, problem = recording.problems
+    assert "bag_0.mcap breaks off at byte" in problem
+    assert counted == metadata_says(20, len(stamps))
 
 
-def test_messages_in_the_journal_of_a_killed_recorder_are_read(tmp_path: Path) -> None:
-    file = storage_file(write_bag(tmp_path / "bag", scene(COUNT), SQLITE))
-    journalled = tmp_path / "killed.db3"
-    with sqlite3.connect(file) as whole:
-        whole.execute("CREATE TABLE later AS SELECT * FROM messages WHERE id > 3")
-        whole.execute("DELETE FROM messages WHERE id > 3")
-    whole.close()
-    shutil.copy(file, journalled)
-    recorder = "\n".join(
-        [
-            "import os, signal, sqlite3, sys",
-            "database = sqlite3.connect(sys.argv[1])",
-            "database.execute('PRAGMA journal_mode=WAL')",
-            "database.execute('INSERT INTO messages SELECT * FROM later')",
-            "database.commit()",
-            "os.kill(os.getpid(), signal.SIGKILL)",
-        ]
-    )
-    killed = subprocess.run([sys.executable, "-c", recorder, journalled])
-    assert killed.returncode == -signal.SIGKILL
+def test_what_a_missing_file_of_several_held_is_counted(tmp_path: Path) -> None:
+    samples = scene(COUNT)
+    parts = [write_bag(tmp_path / str(n), samples[n : n + 4]) for n in (0, 4)]
+    bag = split_bag(tmp_path / "bag", parts)
+    (bag / "bag_0.mcap").unlink()
 
-    assert_is_the_scene(frames_of(BagRecording(journalled)))
+    recording = BagRecording(bag)
 
-
-@pytest.mark.parametrize(
-    ("name", "content", "said"),
-    [
-        ("a.mcap", b"", "neither an MCAP file nor an SQLite database"),
-        ("a.mcap", b"\x89MCAP0\r\n", "no image topic"),
-        ("a.mcap", b"some text that is no bag at all", "neither"),
-        ("a.db3", b"SQLite format 3\0" + bytes(200), "cannot be read"),
-        ("a.db3", b"#ROSBAG V2.0\n" + bytes(99), "ROS 1 bag; convert it"),
-    ],
-)
-def test_a_foreign_file_is_one_clear_line(
-    tmp_path: Path, name: str, content: bytes, said: str
-) -> None:
-    (tmp_path / name).write_bytes(content)
-
-    with pytest.raises(SourceError) as caught:
-        BagRecording(tmp_path / name)
-
-    assert said in str(caught.value)
-    assert str(tmp_path / name) in str(caught.value)
-    assert "\n" not in str(caught.value)
-
-
-def test_a_database_of_something_else_is_one_clear_line(tmp_path: Path) -> None:
-    database = sqlite3.connect(tmp_path / "a.db3")
-    database.execute("CREATE TABLE songs(name TEXT)")
-    database.commit()
-    database.close()
-
-    with pytest.raises(SourceError, match="no such table: topics"):
-        BagRecording(tmp_path / "a.db3")
+    assert [frame.stamp for frame in frames_of(recording)] == [
+        START + n * PERIOD for n in range(4, COUNT)
+    ]
+    assert recording.problems == [
+        "bag_0.mcap is missing, which metadata.yaml lists",
+        metadata_says(COUNT, COUNT - 4),
+    ]
 
 
 def test_the_only_camera_is_found_beside_truth_and_own_results(tmp_path: Path) -> None:
@@ -279,20 +208,15 @@ def test_commands_lie_between_the_frames_as_they_were_recorded(tmp_path: Path) -
     assert events == [0, "first", 1, "second", 2]
 
 
-def samples_of(encoding: str, pixels: np.ndarray) -> np.ndarray:
-    """Some image of that encoding; what it shows does not matter."""
-    channels = {"rgb8": 3, "bgr8": 3, "rgba8": 4, "bgra8": 4, "mono8": 1}
-    channels |= dict.fromkeys(("yuv422", "uyvy", "yuv422_yuy2", "yuyv"), 2)
-    count = channels.get(encoding, 1)
-    return np.resize(pixels, (*pixels.shape[:2], count)) if count > 1 else pixels[..., 0]
-
-
 def test_every_encoding_is_converted_as_in_the_node(tmp_path: Path) -> None:
     pixels = scene_images(1)[0]
-    samples = [
-        image(samples_of(encoding, pixels), n * PERIOD, encoding)
-        for n, encoding in enumerate(ENCODINGS)
-    ]
+    samples = []
+    for n, encoding in enumerate(ENCODINGS):
+        sample = image(pixels, n * PERIOD)
+        rows = rows_of(pixels, encoding)
+        sample.message.encoding, sample.message.step = encoding, rows.shape[1]
+        sample.message.data = rows.reshape(-1)
+        samples.append(sample)
 
     frames = frames_of(BagRecording(write_bag(tmp_path / "bag", samples)))
 
@@ -377,8 +301,6 @@ def test_an_mcap_without_index_is_read_from_the_front(tmp_path: Path) -> None:
 
     with Bag(file) as bag:
         assert bag.counts == {IMAGE_TOPIC: COUNT}
-    stream = McapStream(file)
-    assert len(list(stream.messages({IMAGE_TOPIC}))) == COUNT and not stream.problem
     recording = BagRecording(file)
-    assert_is_the_scene(frames_of(recording))
+    assert_is_the_scene(frames_of(recording), COUNT)
     assert recording.problems == []

@@ -120,8 +120,9 @@ def test_a_broken_recording_is_replayed_and_the_summary_says_so(
     run = RunFolder(replay(ReplayJob(bag, tmp_path / "run", sentences=(BALL,)), loaded))
 
     assert 2 <= run.summary["frames"]["answered"] < 8
-    (problem,) = run.summary["problems"]
+    counted, problem = run.summary["problems"]
     assert "breaks off at byte" in problem
+    assert counted.startswith("metadata.yaml announces 8 messages")
 
 
 def test_commands_whose_objects_nobody_knows_are_refused_at_the_start(

@@ -15,6 +15,8 @@ import cv2
 import numpy as np
 
 from referdino_core.errors import ImageError
+from referdino_core.media.image_encodings import PACKED, Packed, holds_numbers, refusal, warn_once
+from referdino_core.media.image_messages import packed_to_rgb
 
 
 class CompressedImage(Protocol):
@@ -27,6 +29,7 @@ class CompressedImage(Protocol):
 JPEG_FORMAT = "rgb8; jpeg compressed bgr8"
 """What image_transport calls a JPEG of colour pixels."""
 
+_COMPRESSION = re.compile(r"(\w+) compressed *(\w*)")
 _JPEG_START = b"\xff\xd8"
 _PNG_START = b"\x89PNG\r\n\x1a\n"
 _PNG_END = b"IEND\xaeB`\x82"
@@ -42,34 +45,41 @@ def compressed_image_to_rgb(message: CompressedImage) -> np.ndarray:
 
     Args:
         message: a `sensor_msgs/CompressedImage` that holds a JPEG, a PNG or another picture that
-            OpenCV reads.
+            OpenCV reads. Its format names the encoding of the image that was compressed; a grey
+            picture of a Bayer image is the mosaic.
 
     Returns:
         (H, W, 3) uint8 RGB, a new array.
 
     Raises:
-        ImageError: there is no data, the picture is truncated, or it cannot be decoded.
+        ImageError: there is no data, the picture is truncated or cannot be decoded, or the image
+            is none of colours.
     """
     data = bytes(message.data)
     if not data:
         raise ImageError("The compressed image has no data. Check the camera driver.")
+    encoding, compression, target = _parts_of(message.format)
     if "compressedDepth" in message.format:
         raise ImageError(
             f"The image holds depth (format {message.format!r}), not colour. "
             "Subscribe to the compressed colour image of the camera."
         )
+    if holds_numbers(encoding):
+        raise ImageError(f"{refusal(encoding)} (The format of the image: {message.format!r}.)")
     if _is_truncated(data):
         raise ImageError(
             f"The compressed image is truncated: its {len(data)} bytes stop before the end of the "
             f"picture (format {message.format!r}). Check the connection to the camera."
         )
-    bgr = _decode(data)
-    if bgr is None:
+    picture = _decode(data)
+    if picture is None:
         raise ImageError(
             f"The {len(data)} bytes of the compressed image (format {message.format!r}) are no "
             "picture that OpenCV can decode. Let the camera publish jpeg or png."
         )
-    return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB, bgr)
+    _refuse_numbers(picture, encoding, message.format)
+    layout = _layout_of(picture, encoding, compression, target)
+    return packed_to_rgb(picture, layout)
 
 
 def jpeg_of(pixels: np.ndarray, quality: int) -> np.ndarray:
@@ -89,12 +99,57 @@ def jpeg_of(pixels: np.ndarray, quality: int) -> np.ndarray:
     return jpeg.reshape(-1)
 
 
+def _parts_of(text: str) -> tuple[str, str, str]:
+    """Encoding of the raw image, compression, and encoding that was compressed; empty if not said.
+
+    compressed_image_transport writes "bgr8; jpeg compressed bgr8"; others name the encoding or the
+    compression alone, and the first part is whichever it is.
+    """
+    encoding, _, rest = text.partition(";")
+    found = _COMPRESSION.fullmatch(rest.strip())
+    return encoding.strip(), found[1] if found else "", found[2] if found else ""
+
+
 def _decode(data: bytes) -> np.ndarray | None:
-    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    """(H, W) grey or (H, W, 3) BGR samples as they were compressed."""
+    flags = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
     try:
         return cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error:
         return None
+
+
+def _refuse_numbers(picture: np.ndarray, encoding: str, text: str) -> None:
+    """Raise ImageError for a picture of something else than light."""
+    if picture.dtype not in (np.uint8, np.uint16):
+        raise ImageError(
+            f"The compressed image (format {text!r}) holds {picture.dtype} numbers, not colours. "
+            "Subscribe to the compressed colour image of the camera."
+        )
+    if picture.dtype == np.uint16 and picture.ndim == 2 and encoding not in PACKED:
+        raise ImageError(
+            f"The compressed image holds a number of 16 bits per pixel, and its format {text!r} "
+            "does not say of what. Depth is no colour image; where it is grey, let the publisher "
+            "say so: 'mono16; png compressed'."
+        )
+
+
+def _layout_of(picture: np.ndarray, encoding: str, compression: str, target: str) -> Packed:
+    """How the samples of a decoded picture are to be read."""
+    if picture.ndim == 3:
+        # compressed_image_transport writes TIFF in the order of the raw image.
+        is_rgb = compression == "tiff" and encoding.startswith("rgb")
+        return PACKED["rgb8" if is_rgb else "bgr8"]
+    layout = PACKED.get(encoding)
+    if layout is None or not layout.is_mosaic:
+        return PACKED["mono8"]
+    if target.startswith("mono"):
+        warn_once(
+            f"The publisher makes grey of its {encoding} images before it compresses them; their "
+            "colours are lost. Subscribe to the raw image, or let the camera publish colours."
+        )
+        return PACKED["mono8"]
+    return layout
 
 
 def _is_truncated(data: bytes) -> bool:

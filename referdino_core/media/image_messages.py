@@ -2,10 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Raw camera messages to RGB arrays: `sensor_msgs/Image` of rclpy, or of a recording.
 
-Only the fields of a message are used, so nothing of ROS is needed.
-
-Rows may be padded: `step` is honoured. Every encoding read here has one byte per sample, so
-`is_bigendian` has no bearing; encodings with wider samples go through cv_bridge, which swaps bytes.
+Only the fields of a message are used, so nothing of ROS is needed. Rows may be padded: `step` is
+honoured, and so is `is_bigendian` where samples have two bytes.
 """
 
 from __future__ import annotations
@@ -16,6 +14,15 @@ import cv2
 import numpy as np
 
 from referdino_core.errors import ImageError
+from referdino_core.media.image_encodings import (
+    PACKED,
+    SEMI_PLANAR,
+    Packed,
+    refusal,
+    warn_once,
+)
+
+SMALLEST_MOSAIC = 3
 
 
 class Image(Protocol):
@@ -24,101 +31,139 @@ class Image(Protocol):
     height: int
     width: int
     encoding: str
+    is_bigendian: int
     step: int
     data: Any
-
-
-# OpenCV names a Bayer pattern by the second and third pixel of the second row,
-# ROS by the first two pixels of the first two rows.
-_CONVERSIONS: dict[str, tuple[int, int]] = {
-    "bgr8": (3, cv2.COLOR_BGR2RGB),
-    "rgba8": (4, cv2.COLOR_RGBA2RGB),
-    "bgra8": (4, cv2.COLOR_BGRA2RGB),
-    "mono8": (1, cv2.COLOR_GRAY2RGB),
-    "yuv422": (2, cv2.COLOR_YUV2RGB_UYVY),
-    "uyvy": (2, cv2.COLOR_YUV2RGB_UYVY),
-    "yuv422_yuy2": (2, cv2.COLOR_YUV2RGB_YUY2),
-    "yuyv": (2, cv2.COLOR_YUV2RGB_YUY2),
-    "bayer_rggb8": (1, cv2.COLOR_BayerBG2RGB),
-    "bayer_bggr8": (1, cv2.COLOR_BayerRG2RGB),
-    "bayer_gbrg8": (1, cv2.COLOR_BayerGR2RGB),
-    "bayer_grbg8": (1, cv2.COLOR_BayerGB2RGB),
-}
-_SUBSAMPLED = frozenset({"yuv422", "uyvy", "yuv422_yuy2", "yuyv"})
-
-ENCODINGS = ("rgb8", *_CONVERSIONS)
-"""Encodings that are converted without cv_bridge."""
 
 
 def image_to_rgb(message: Image) -> np.ndarray:
     """Pixels of an image message.
 
     Args:
-        message: a `sensor_msgs/Image` of any encoding in `ENCODINGS`, or of one that cv_bridge
-            converts where it is installed.
+        message: a `sensor_msgs/Image` of any encoding in `ENCODINGS`.
 
     Returns:
         (H, W, 3) uint8 RGB. For rgb8 a view of the message's data, which may have padded rows;
-        otherwise a new array.
+        otherwise a new array. For nv12 and nv21 H is that of the image, also where the message
+        counts the rows of both planes.
 
     Raises:
-        ImageError: a size is zero, the data does not fit size and step, or the encoding is not
-            known.
+        ImageError: the encoding is none of a colour image, a size is zero, or the data does not
+            fit size and step.
     """
-    _check_size(message)
-    if message.encoding == "rgb8":
-        return _samples(message, channels=3)
-    if message.encoding in _CONVERSIONS:
-        channels, conversion = _CONVERSIONS[message.encoding]
-        if message.encoding in _SUBSAMPLED and message.width % 2:
-            raise ImageError(
-                f"A {message.encoding} image must have an even width; this one is "
-                f"{message.width} wide. Check the camera driver."
-            )
-        return cv2.cvtColor(_samples(message, channels), conversion)
-    return _through_cv_bridge(message)
-
-
-def _check_size(message: Image) -> None:
+    encoding = message.encoding
+    refused = refusal(encoding)
+    if refused is not None:
+        raise ImageError(refused)
     if message.height == 0 or message.width == 0:
         raise ImageError(
             f"The image has no pixels: it is {message.width}x{message.height}. "
             "Check the camera driver."
         )
-    if len(message.data) != message.step * message.height:
-        raise ImageError(
-            f"The image data does not fit its size: {len(message.data)} bytes for "
-            f"{message.height} rows of {message.step} bytes. Check the camera driver."
+    if encoding in SEMI_PLANAR:
+        return _semi_planar_to_rgb(message)
+    layout = PACKED[encoding]
+    if layout.meant:
+        warn_once(
+            f"Images come as {encoding}, which says nothing of colours; they are taken as "
+            f"{layout.meant}. Let their publisher name the encoding."
         )
+    if len(message.data) != message.step * message.height:
+        raise _misfit(message, f"{message.height} rows of {message.step} bytes")
+    if layout.shares_columns and message.width % 2:
+        raise ImageError(
+            f"A {encoding} image must have an even width; this one is {message.width} wide. "
+            "Check the camera driver."
+        )
+    return packed_to_rgb(_samples(message, layout), layout)
 
 
-def _samples(message: Image, channels: int) -> np.ndarray:
-    """View of the data as (H, W) or (H, W, channels) uint8 without the padding of the rows."""
-    row = message.width * channels
+def packed_to_rgb(samples: np.ndarray, layout: Packed) -> np.ndarray:
+    """(H, W) or (H, W, C) samples of 8 or 16 bits to (H, W, 3) uint8 RGB.
+
+    Raises:
+        ImageError: a Bayer mosaic is too small to have colours.
+    """
+    if samples.dtype == np.uint16:
+        samples = to_eight_bits(samples)
+    if layout.conversion is None:
+        return samples
+    height, width = samples.shape[:2]
+    if layout.is_mosaic and min(height, width) < SMALLEST_MOSAIC:
+        raise ImageError(
+            f"A Bayer image must be at least 3x3 pixels; this one is {width}x{height}."
+        )
+    return cv2.cvtColor(samples, layout.conversion)
+
+
+def to_eight_bits(samples: np.ndarray) -> np.ndarray:
+    """uint16 samples as uint8: the whole range, rounded."""
+    return cv2.convertScaleAbs(samples, alpha=255 / 65535).reshape(samples.shape)
+
+
+def _misfit(message: Image, wanted: str) -> ImageError:
+    return ImageError(
+        f"The image data does not fit its size: {len(message.data)} bytes for {wanted} "
+        f"({message.encoding}). Check the camera driver."
+    )
+
+
+def _samples(message: Image, layout: Packed) -> np.ndarray:
+    """The data as (H, W) or (H, W, C) samples without the padding of rows; a view of 8-bit ones."""
+    row = message.width * layout.channels * layout.bits // 8
     if message.step < row:
         raise ImageError(
             f"The image's step does not fit its width: {message.step} bytes a row for "
             f"{message.width} pixels of {message.encoding}, which take {row}. "
             "Check the camera driver."
         )
-    rows = np.frombuffer(message.data, np.uint8).reshape(message.height, message.step)[:, :row]
-    return rows if channels == 1 else rows.reshape(message.height, message.width, channels)
+    samples = np.frombuffer(message.data, np.uint8).reshape(message.height, message.step)[:, :row]
+    if layout.bits == 16:
+        wide = np.ascontiguousarray(samples).view(">u2" if message.is_bigendian else "<u2")
+        samples = wide.astype(np.uint16, copy=False)
+    if layout.channels == 1:
+        return samples
+    return samples.reshape(message.height, message.width, layout.channels)
 
 
-def _through_cv_bridge(message: Image) -> np.ndarray:
-    encoding = message.encoding
-    try:
-        from cv_bridge import CvBridge
-    except (ImportError, AttributeError) as error:  # AttributeError: built for another NumPy
+def _semi_planar_to_rgb(message: Image) -> np.ndarray:
+    """RGB of a plane of Y and one of interleaved U and V, whose rows are as long in bytes.
+
+    sensor_msgs lays them out as `height` rows of `step` bytes and, of nv12 and nv21, half as many
+    of the same length for the second plane (nv24: twice as many). Some publishers count the rows
+    of both planes in `height`; others give the bytes of both per row of the image as `step`, with
+    rows of `width` bytes.
+    """
+    height, width, step, size = message.height, message.width, message.step, len(message.data)
+    if message.encoding == "nv24":
+        return _nv24_to_rgb(message)
+    if step * height == size and 2 * step == 3 * width:
+        step = width
+    elif step * height == size and height % 3 == 0 and 2 * step < 3 * width:
+        height = height // 3 * 2
+    if step < width or 2 * size != 3 * height * step:
+        raise _misfit(
+            message,
+            f"{height} rows of {step} bytes, and half as many rows of colours, {width} wide",
+        )
+    if height % 2 or width % 2:
         raise ImageError(
-            f"Images of encoding {encoding!r} need cv_bridge, which cannot be imported here "
-            f"({str(error).splitlines()[0]}). Install it (ros-<distribution>-cv-bridge), or let "
-            f"the camera publish one of {', '.join(ENCODINGS)}."
-        ) from error
-    try:
-        return np.asarray(CvBridge().imgmsg_to_cv2(message, desired_encoding="rgb8"))
-    except Exception as error:  # cv_bridge raises its own error, OpenCV's, or plain ones
-        raise ImageError(
-            f"cv_bridge cannot convert encoding {encoding!r} to rgb8: {str(error).strip()}. "
-            f"Let the camera publish one of {', '.join(ENCODINGS)}."
-        ) from error
+            f"An image of encoding {message.encoding!r} must have an even width and height; this "
+            f"one is {width}x{height}. Check the camera driver."
+        )
+    rows = np.frombuffer(message.data, np.uint8).reshape(height // 2 * 3, step)
+    return cv2.cvtColor(rows[:, :width], SEMI_PLANAR[message.encoding])
+
+
+def _nv24_to_rgb(message: Image) -> np.ndarray:
+    height, width, step = message.height, message.width, message.step
+    if step < width or len(message.data) != 3 * height * step:
+        raise _misfit(message, f"three times {height} rows of {step} bytes, {width} wide")
+    data = np.frombuffer(message.data, np.uint8)
+    light = data[: height * step].reshape(height, step)[:, :width]
+    colours = data[height * step :].reshape(height, 2 * step)[:, : 2 * width]
+    # OpenCV knows 4:4:4 in full range alone; so each pixel becomes the two that share a colour.
+    pairs = np.empty((height, 2 * width, 2), np.uint8)
+    pairs[..., 0] = light.repeat(2, axis=1)
+    pairs[..., 1] = colours
+    return np.ascontiguousarray(cv2.cvtColor(pairs, SEMI_PLANAR["nv24"])[:, ::2])

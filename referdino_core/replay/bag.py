@@ -4,31 +4,37 @@
 
 from __future__ import annotations
 
-import re
 import tempfile
 from collections import Counter
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack
-from pathlib import Path, PurePath
-from typing import Any
+from pathlib import Path
 
 from referdino_core.errors import SourceError
-from referdino_core.replay import mcap_stream, sqlite_rows
-from referdino_core.replay.compression import ZSTD_START, DamagedData, decompress, decompress_file
-from referdino_core.replay.mcap_stream import McapStream
-from referdino_core.replay.sqlite_rows import SqliteRows
-from referdino_core.replay.storage import Channel, RawMessage, Storage, Unreadable
-
-METADATA_NAME = "metadata.yaml"
-STORAGE_SUFFIXES = (".mcap", ".db3")
-_COMPRESSED_SUFFIX = ".zstd"
-
-
-def is_bag(path: Path) -> bool:
-    """Whether this looks like a rosbag2 recording: a folder of storage files, or one of them."""
-    if path.is_dir():
-        return (path / METADATA_NAME).is_file() or bool(_storage_files_in(path))
-    return _storage_suffix(path) in STORAGE_SUFFIXES
+from referdino_core.media.other_recordings import recording_of_ros
+from referdino_core.replay import mcap_records, sqlite_file
+from referdino_core.replay.bag_files import (
+    COMPRESSED_SUFFIXES,
+    METADATA_NAME,
+    FileKind,
+    kind_of,
+    read_metadata,
+    ros_1_bags_in,
+    start_of,
+    storage_files_in,
+)
+from referdino_core.replay.compression import (
+    ZSTD_START,
+    DamagedData,
+    TooLarge,
+    is_zstd,
+    unpack_file,
+    unpack_message,
+)
+from referdino_core.replay.mcap_file import McapFile
+from referdino_core.replay.sqlite_file import SqliteFile
+from referdino_core.replay.storage import CDR, RawMessage, Storage, Unreadable
+from referdino_core.user_files import legible
 
 
 class Bag:
@@ -47,55 +53,67 @@ class Bag:
         Raises:
             SourceError: this is no rosbag2 recording, or nothing of it can be read.
         """
+        _refuse_what_is_no_recording(path)
         self.path = path
         self._found: dict[str, None] = {}
+        self._announced: dict[str, int] = {}
+        self._storages: list[Storage] = []
         self._stack = ExitStack()
-        self._files = [self._plain(file) for file in self._list_files()]
-        counts: Counter[str] = Counter()
-        channels: dict[Channel, None] = {}
-        readable, tells_counts, complaint = [], True, ""
-        for file in self._files:
-            try:
-                storage = _open_storage(file)
-            except (Unreadable, OSError) as error:
-                complaint = f"{file.name} cannot be read: {error}"
-                self._found[complaint] = None
-                continue
-            readable.append(file)
-            channels.update(dict.fromkeys(storage.channels))
-            counts.update(storage.counts)
-            tells_counts = tells_counts and bool(storage.counts)
-            self._close(storage)
-        if not readable:
+        complaint = ""
+        try:
+            for file in self._list_files():
+                try:
+                    self._storages.append(_open_storage(self._plain(file)))
+                except (Unreadable, TooLarge, OSError) as error:
+                    complaint = f"{legible(file.name)} cannot be read: {error}"
+                    self._found[complaint] = None
+            if not self._storages:
+                raise SourceError(
+                    f"{path} is no rosbag2 recording that can be read: "
+                    f"{complaint or 'it is empty'}. "
+                    "Give a folder with metadata.yaml, an .mcap or a .db3 file."
+                )
+            channels = (channel for storage in self._storages for channel in storage.channels)
+            self.channels = tuple(dict.fromkeys(channels))
+            self._refuse_foreign_messages()
+        except SourceError:
             self.close()
-            raise SourceError(
-                f"{path} is no rosbag2 recording that can be read: {complaint or 'it is empty'}. "
-                "Give a folder with metadata.yaml, an .mcap or a .db3 file."
-            )
-        self._files = readable
-        self.channels = tuple(channels)
-        self.counts = dict(counts) if tells_counts else {}
+            raise
+        counts: Counter[str] = Counter()
+        for storage in self._storages:
+            counts.update(storage.counts)
+        self.counts = dict(counts) if all(one.counts for one in self._storages) else {}
 
     @property
     def problems(self) -> list[str]:
         """What was found wrong so far."""
-        return list(self._found)
+        return [*self._found, *(line for one in self._storages for line in one.problems)]
 
     def messages(self, topics: Collection[str]) -> Iterator[RawMessage]:
         """The messages of these topics, file by file in the order of their times.
 
         A file that breaks is read up to the break; then the next one follows.
         """
-        for file in self._files:
-            storage = _open_storage(file)
+        found: Counter[str] = Counter()
+        told: Counter[str] = Counter()  # what is missing and was told for a single file
+        for storage in self._storages:
+            before = found.copy()
             try:
                 for message in storage.messages(topics):
+                    found[message.channel.topic] += 1
                     if message.data.startswith(ZSTD_START):  # CDR never begins like this
-                        yield from self._decompressed(message)
+                        yield from self._unpacked(message)
                     else:
                         yield message
-            finally:
-                self._close(storage)
+            except OSError as error:
+                self._found[f"{legible(storage.path.name)} breaks off: {error}"] = None
+            for topic, announced in storage.announced.items():
+                told[topic] += max(0, announced - found[topic] + before[topic])
+        for topic in topics:
+            announced = self._announced.get(topic, 0)
+            if found[topic] + told[topic] < announced:
+                said = f"announces {announced} messages on {topic}; {found[topic]} were read"
+                self._found[f"{METADATA_NAME} {said}"] = None
 
     def close(self) -> None:
         """Remove what was unpacked; may be called more than once."""
@@ -107,14 +125,9 @@ class Bag:
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    def _close(self, storage: Storage) -> None:
-        if storage.problem:
-            self._found[f"{storage.problem}; replayed up to there"] = None
-        storage.close()
-
-    def _decompressed(self, message: RawMessage) -> Iterator[RawMessage]:
+    def _unpacked(self, message: RawMessage) -> Iterator[RawMessage]:
         try:
-            data = decompress(message.data, "zstd")
+            data = unpack_message(message.data)
         except DamagedData as error:
             self._found[f"A message of {message.channel.topic} is damaged: {error}"] = None
             return
@@ -124,117 +137,76 @@ class Bag:
         """The storage files in their order: as the metadata says, else by their names."""
         if not self.path.is_dir():
             return [self.path]
-        files = _storage_files_in(self.path)
+        files = storage_files_in(self.path)
         try:
-            listed = _files_of_metadata(self.path / METADATA_NAME)
+            metadata = read_metadata(self.path)
         except Exception as error:  # whatever YAML makes of a damaged file
             reason = "is missing" if isinstance(error, FileNotFoundError) else "is damaged"
             self._found[f"{METADATA_NAME} {reason}: the recording was not closed"] = None
             return files
-        paths = [self.path / name for name in listed]
+        self._announced = metadata.counts
+        paths = [self.path / name for name in metadata.files]
         for path in paths:
             if not path.is_file():
-                self._found[f"{path.name} is missing, which {METADATA_NAME} lists"] = None
+                self._found[f"{legible(path.name)} is missing, which {METADATA_NAME} lists"] = None
         return [path for path in paths if path.is_file()] or files
 
     def _plain(self, file: Path) -> Path:
         """The file itself, or what it unpacks to."""
-        if file.suffix != _COMPRESSED_SUFFIX:
-            return file
+        with file.open("rb") as opened:
+            if not is_zstd(opened.read(len(ZSTD_START))):
+                return file
         folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="referdino_")))
-        plain = folder / file.stem
-        if not decompress_file(file, plain):
-            self._found[f"{file.name} breaks off: its compressed data is not complete"] = None
+        plain = folder / (file.stem if file.suffix.lower() in COMPRESSED_SUFFIXES else file.name)
+        try:
+            is_whole = unpack_file(file, plain)
+        except TooLarge as error:
+            plain.unlink()
+            raise TooLarge(
+                f"{error}; unpack it with `zstd -d`, or point TMPDIR to a larger disk"
+            ) from None
+        if not is_whole:
+            self._found[f"{legible(file.name)} breaks off: its compressed data is not complete"] = (
+                None
+            )
         return plain
 
-
-class RosbagsStorage(Storage):
-    """A storage file that is whole, read by rosbags."""
-
-    def __init__(self, path: Path) -> None:
-        """Open the file; raises whatever rosbags makes of one that is not whole."""
-        from rosbags.rosbag2 import Reader
-
-        self._path = path
-        self._reader: Any = Reader(path)
-        self._reader.open()
-        self.counts = {}
-        self._connections: dict[int, Channel] = {}
-        for connection in self._reader.connections:
-            self._connections[connection.id] = Channel(
-                connection.topic,
-                connection.msgtype,
-                connection.msgdef.data,
-                tuple(getattr(connection.ext, "offered_qos_profiles", ())),
-            )
-            before = self.counts.get(connection.topic, 0)
-            self.counts[connection.topic] = before + connection.msgcount
-        self.channels = tuple(dict.fromkeys(self._connections.values()))
-
-    @property
-    def is_indexed(self) -> bool:
-        """Whether messages are found by their times; rosbags refuses others that are unordered."""
-        return bool(getattr(self._reader.storage, "chunks", True))
-
-    def messages(self, topics: Collection[str]) -> Iterator[RawMessage]:
-        wanted = [one for one in self._reader.connections if one.topic in topics]
-        if not wanted:
+    def _refuse_foreign_messages(self) -> None:
+        encodings = {channel.encoding for channel in self.channels}
+        if not encodings or CDR in encodings:
             return
-        time = None
-        try:
-            for connection, time, data in self._reader.messages(wanted):
-                yield RawMessage(self._connections[connection.id], time, data)
-        except Exception as error:  # rosbags, its decompressors and SQLite have errors of their own
-            where = "at its first message" if time is None else f"after time {time} ns"
-            self.problem = f"{self._path.name} breaks off {where}: {' '.join(str(error).split())}"
+        if "ros1" in encodings:
+            raise SourceError(
+                f"{self.path} holds messages of ROS 1, not of ROS 2; convert the ROS 1 bag that it "
+                "was made from with rosbags-convert, and give the result to referdino replay."
+            )
+        raise SourceError(
+            f"{self.path} holds messages that are serialised as {', '.join(sorted(encodings))}, "
+            f"and those of ROS 2 are {CDR}; record them with ros2 bag record."
+        )
 
-    def close(self) -> None:
-        self._reader.close()
+
+def _refuse_what_is_no_recording(path: Path) -> None:
+    """Raise SourceError, with what to do, for what people take for a rosbag2 recording."""
+    if path.is_dir():
+        is_other = not storage_files_in(path) and bool(ros_1_bags_in(path))
+    else:
+        is_other = kind_of(path) in (FileKind.METADATA, FileKind.ROS_1)
+    if is_other:
+        raise SourceError(f"{path} {recording_of_ros(path)}.")
 
 
 def _open_storage(path: Path) -> Storage:
-    """The file through rosbags where it is whole, else as far as it can be read.
+    """The file, whole or broken.
 
     Raises:
         Unreadable: nothing of it can be read.
     """
-    start = path.open("rb").read(16)
-    if start.startswith(b"#ROSBAG"):
-        raise Unreadable("it is a ROS 1 bag; convert it with rosbags-convert")
-    is_mcap = start.startswith(mcap_stream.MAGIC)
-    if not is_mcap and start != sqlite_rows.MAGIC:
-        raise Unreadable("it is neither an MCAP file nor an SQLite database")
-    journal = path.with_name(path.name + "-wal")
-    if not is_mcap and journal.is_file() and journal.stat().st_size:
-        return SqliteRows(path)  # rosbags does not look into the journal
-    try:
-        storage = RosbagsStorage(path)
-    except Exception:  # see RosbagsStorage
-        return McapStream(path) if is_mcap else SqliteRows(path)
-    if not is_mcap or storage.is_indexed:
-        return storage
-    storage.close()
-    return McapStream(path)
-
-
-def _files_of_metadata(path: Path) -> list[str]:
-    import yaml
-
-    metadata = yaml.safe_load(path.read_text(encoding="utf-8"))
-    names = metadata["rosbag2_bagfile_information"]["relative_file_paths"]
-    return [PurePath(name).name for name in names]
-
-
-def _storage_suffix(path: Path) -> str:
-    return Path(path.stem).suffix if path.suffix == _COMPRESSED_SUFFIX else path.suffix
-
-
-def _storage_files_in(folder: Path) -> list[Path]:
-    files = [path for path in folder.iterdir() if _storage_suffix(path) in STORAGE_SUFFIXES]
-    return sorted(files, key=_natural_order)
-
-
-def _natural_order(path: Path) -> list[tuple[int, str]]:
-    """Orders bag_2 before bag_10."""
-    parts = re.findall(r"\d+|\D+", path.name)
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
+    start = start_of(path)
+    if start.startswith(mcap_records.MAGIC):
+        return McapFile(path)
+    if start == sqlite_file.MAGIC:
+        return SqliteFile(path)
+    if not start:
+        raise Unreadable("it is empty")
+    raise Unreadable("it is neither an MCAP file nor an SQLite database")

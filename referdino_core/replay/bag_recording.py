@@ -24,7 +24,7 @@ from referdino_core.replay.recording import (
     Recording,
 )
 from referdino_core.replay.result_bag import RESULT_TYPES
-from referdino_core.replay.storage import Channel, RawMessage
+from referdino_core.replay.storage import CDR, Channel, RawMessage
 
 COMMAND_TOPIC = "/referdino/command"
 """Of the node under its own name."""
@@ -133,11 +133,14 @@ class BagRecording(Recording):
         images = [
             channel
             for channel in self._bag.channels
-            if channel.type_name in _CONVERSIONS
+            if _holds_images(channel)
             and channel.topic != truth_topic
             and channel.topic not in _OWN_TOPICS
         ]
         if topic is None:
+            counts = self._bag.counts
+            # Recorders list topics on which nothing came.
+            images = [one for one in images if counts.get(one.topic, 1)] or images
             if len({channel.topic for channel in images}) == 1:
                 return images[0]
             names = ", ".join(sorted({channel.topic for channel in images}))
@@ -147,7 +150,7 @@ class BagRecording(Recording):
                 else f"{self._bag.path} has no image topic; its topics: {self._listed()}."
             )
         for channel in self._bag.channels:
-            if channel.topic == topic and channel.type_name in _CONVERSIONS:
+            if channel.topic == topic and _holds_images(channel):
                 return channel
         self._known([topic])
         raise SourceError(f"{topic} holds no images; its type is {self._type_of(topic)}.")
@@ -161,10 +164,16 @@ class BagRecording(Recording):
         return topic
 
     def _known(self, topics: Collection[str]) -> Collection[str]:
+        encodings = {one.topic: one.encoding for one in self._bag.channels}
         for topic in topics:
-            if self._type_of(topic) is None:
+            if topic not in encodings:
                 raise SourceError(
                     f"{self._bag.path} has no topic {topic}; its topics: {self._listed()}."
+                )
+            if encodings[topic] != CDR:
+                raise SourceError(
+                    f"{topic} is serialised as {encodings[topic] or 'nothing known'}, and messages "
+                    f"of ROS 2 are {CDR}."
                 )
         return topics
 
@@ -173,6 +182,10 @@ class BagRecording(Recording):
 
     def _listed(self) -> str:
         return ", ".join(sorted({channel.topic for channel in self._bag.channels})) or "none"
+
+
+def _holds_images(channel: Channel) -> bool:
+    return channel.type_name in _CONVERSIONS and channel.encoding == CDR
 
 
 def _convert(message: Any, type_name: str) -> np.ndarray:

@@ -1,48 +1,120 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Compressed parts of recordings, as far as they are there."""
+"""Compressed parts of recordings: unpacked as far as they are there, and never without bound."""
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
-_BLOCK = 1 << 20
+MAX_UNPACKED = 1 << 30
+"""Bytes that one chunk or one message may unpack to; recorders write a few megabytes."""
+FREE_SHARE = 0.9
+"""Share of the free disk space that an unpacked file may take."""
 ZSTD_START = b"\x28\xb5\x2f\xfd"
+
+_BLOCK = 1 << 20
+_FRAME_STARTS = (ZSTD_START, *(bytes((0x50 + n, 0x2A, 0x4D, 0x18)) for n in range(16)))
+"""What begins one more part of a zstd file: data, or 16 kinds of notes that are passed over."""
 
 
 class DamagedData(Exception):
     """Compressed data does not follow its format; the message says how."""
 
 
-def decompress(data: bytes, kind: str) -> bytes:
+class TooLarge(Exception):
+    """Data would unpack to more than there is room for; the message says to how much."""
+
+
+def unpack(data: bytes, kind: str, size: int) -> bytes:
     """What there is of data that may be cut off.
 
     Args:
         kind: "zstd", "lz4", or empty for data that is not compressed.
+        size: bytes that it is said to unpack to, at most `MAX_UNPACKED`.
 
     Raises:
-        DamagedData: the data is damaged, or the kind is unknown.
+        DamagedData: the data is damaged, is more than `size` bytes, or its kind is unknown.
     """
+    if size > MAX_UNPACKED:
+        raise DamagedData(f"it announces {size} bytes, and at most {MAX_UNPACKED} are taken")
     if not kind:
         return data
     decompressor = _decompressor(kind)
     try:
-        return decompressor.decompress(data)
+        unpacked: bytes = decompressor.decompress(data, size + 1)
     except Exception as error:  # each library has an error of its own
         raise DamagedData(str(error)) from error
+    if len(unpacked) > size:
+        raise DamagedData(f"it unpacks to more than the {size} bytes that it announces")
+    return unpacked
 
 
-def decompress_file(path: Path, target: Path) -> bool:
-    """Write what a zstd file holds, as far as it can be read; returns whether that is all."""
+def unpack_message(data: bytes) -> bytes:
+    """A message that was compressed with zstd by itself.
+
+    Raises:
+        DamagedData: the data is damaged or cut off, or more than `MAX_UNPACKED` bytes.
+    """
+    decompressor = _decompressor("zstd")
+    try:
+        unpacked: bytes = decompressor.decompress(data, MAX_UNPACKED)
+    except Exception as error:  # see unpack
+        raise DamagedData(str(error)) from error
+    if not decompressor.eof:
+        more = f"it unpacks to {MAX_UNPACKED} bytes and more"
+        raise DamagedData("it is cut off" if decompressor.needs_input else more)
+    return unpacked
+
+
+def unpack_file(path: Path, target: Path) -> bool:
+    """Write what a zstd file holds, as far as it can be read; returns whether that is all.
+
+    Raises:
+        TooLarge: that is more than `FREE_SHARE` of the space that is free where `target` lies.
+    """
+    room = int(shutil.disk_usage(target.parent).free * FREE_SHARE)
     decompressor = _decompressor("zstd")
     with path.open("rb") as compressed, target.open("wb") as plain:
-        while block := compressed.read(_BLOCK):
+        block = compressed.read(_BLOCK)
+        while block or not decompressor.needs_input:
             try:
-                plain.write(decompressor.decompress(block))
-            except Exception:  # damaged, or something follows the end
-                break
-    return bool(decompressor.eof)
+                unpacked = decompressor.decompress(block, _BLOCK)
+            except Exception:  # see unpack
+                return False
+            room -= len(unpacked)
+            if room < 0:
+                raise TooLarge(f"it unpacks to more than the disk of {target.parent} has room for")
+            plain.write(unpacked)
+            if decompressor.eof:
+                block = decompressor.unused_data + compressed.read(_BLOCK)
+                if not is_zstd(block):
+                    return True
+                decompressor = _decompressor("zstd")
+            else:
+                block = compressed.read(_BLOCK) if decompressor.needs_input else b""
+    return False
+
+
+def is_zstd(start: bytes) -> bool:
+    """Whether a file that begins like this is compressed with zstd."""
+    return start.startswith(_FRAME_STARTS)
+
+
+def first_bytes(path: Path, count: int) -> bytes:
+    """The first bytes that a zstd file unpacks to; none where it is damaged."""
+    with path.open("rb") as compressed:
+        block = compressed.read(_BLOCK)
+    unpacked = b""
+    while not unpacked and is_zstd(block):
+        decompressor = _decompressor("zstd")
+        try:
+            unpacked = decompressor.decompress(block, count)
+        except Exception:  # see unpack
+            return b""
+        block = decompressor.unused_data
+    return unpacked
 
 
 def _decompressor(kind: str) -> Any:
