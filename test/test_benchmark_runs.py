@@ -160,18 +160,34 @@ class TestScores:
 
 
 class TestFrames:
-    def test_a_clip_whose_judged_frame_is_lost_is_passed_over(
+    def test_a_sample_whose_judged_frame_is_lost_counts_as_an_empty_answer(
         self, tmp_path: Path, scenes: list[Scene]
     ) -> None:
         root = make_jhmdb_sentences(tmp_path / "data", scenes[:1])
         (root / "Rename_Images/catch/scene0/00003.png").write_bytes(b"no PNG")
-        summary = evaluate("jhmdb-sentences", root, tmp_path / "out", Oracle(scenes))
+        for _ in range(2):  # the second time from the records
+            summary = evaluate("jhmdb-sentences", root, tmp_path / "out", Oracle(scenes))
+            assert (summary["clips"], summary["clips_passed_over"]) == (2, 0)
+            assert (summary["frames_scored"], summary["frames_scored_unread"]) == (2, 1)
+            assert "scene0_00003, frame 00003 is not answered" in summary["problems"][0]
+            assert summary["problems"][1] == (
+                "scene0_00003 has an empty answer: no frame that counts can be read."
+            )
+            scores = summary["scores"]
+            assert (scores["samples"], scores["mean_iou"]) == (2, 0.5)
+            areas = [(scenes[0].labels[place] == 1).sum() for place in (0, 2)]
+            assert scores["overall_iou"] == pytest.approx(areas[0] / sum(areas))
+            assert scores["precision"]["0.5"] == 0.5
+
+    def test_a_clip_without_images_and_without_truth_is_passed_over(
+        self, tmp_path: Path, scenes: list[Scene]
+    ) -> None:
+        root = make_ref_youtube_vos(tmp_path / "data", scenes)
+        for image in (root / "valid/JPEGImages/scene0").iterdir():
+            image.write_bytes(b"no JPEG")
+        summary = evaluate("ref-youtube-vos", root, tmp_path / "out", Oracle(scenes))
         assert (summary["clips"], summary["clips_passed_over"]) == (1, 1)
-        assert summary["expressions_passed_over"] == 0
-        assert "scene0_00003, frame 00003 is left out" in summary["problems"][0]
-        assert summary["problems"][1] == (
-            "scene0_00003 is passed over: no frame that counts can be read."
-        )
+        assert "scene0 is passed over: no frame that counts can be read." in summary["problems"]
 
     def test_streams_without_an_answer_score_nothing(
         self, tmp_path: Path, scenes: list[Scene]
@@ -250,7 +266,7 @@ class TestResumption:
 
 
 class TestDamage:
-    def test_damaged_frames_are_named_and_counted_and_the_others_are_scored(
+    def test_damaged_frames_are_named_and_counted_and_scored_as_empty_answers(
         self, tmp_path: Path, scenes: list[Scene]
     ) -> None:
         root = make_ref_davis17(tmp_path / "data", scenes)
@@ -264,19 +280,75 @@ class TestDamage:
         for _ in range(2):  # the second time from the records
             summary = evaluate("ref-davis17", root, tmp_path / "out", Oracle(scenes))
             assert (summary["frames"], summary["frames_unread"]) == (10, 3)
-            assert summary["scores"]["region_and_boundary"] == 1.0
+            assert (summary["frames_scored"], summary["frames_scored_unread"]) == (9, 3)
+            # One of scene0's four judged frames is right, and all five of scene1's.
+            assert summary["scores"]["region"]["mean"] == pytest.approx((1 / 4 + 1) / 2)
+            assert summary["scores"]["region_and_boundary"] == pytest.approx((1 / 4 + 1) / 2)
             assert len(summary["problems"]) == 4
             for line, parts in zip(
                 summary["problems"],
                 [
-                    ("scene0, frame 00005 is left out", "No such file"),
-                    ("scene0, frame 00010 is left out", "it is 200x150, not 160x120"),
-                    ("scene0, frame 00015 is left out", "cut off"),
+                    ("scene0, frame 00005 is not answered", "No such file"),
+                    ("scene0, frame 00010 is not answered", "it is 200x150, not 160x120"),
+                    ("scene0, frame 00015 is not answered", "cut off"),
                     ("scene0, frame 00020 is not scored", "00020.png"),
                 ],
                 strict=True,
             ):
                 assert all(part in line for part in parts), line
+
+    @pytest.mark.parametrize(
+        ("name", "make"),
+        [
+            ("mevis", make_mevis),
+            ("ref-davis17", make_ref_davis17),
+            (
+                "ref-youtube-vos",
+                lambda root, scenes: make_ref_youtube_vos(root, scenes, annotated=True),
+            ),
+        ],
+    )
+    def test_an_unread_frame_scores_nothing_where_the_target_is_present_and_one_where_it_is_not(
+        self,
+        tmp_path: Path,
+        scenes: list[Scene],
+        name: str,
+        make: Callable[[Path, list[Scene]], Path],
+    ) -> None:
+        labels = scenes[0].labels.copy()
+        labels[3][labels[3] == 1] = 0
+        scene = Scene("scene0", scenes[0].frames, labels, scenes[0].sentences)
+        root = make(tmp_path / "data", [scene])
+        for frame in ("00010", "00015"):
+            (next(root.glob("valid*")) / f"JPEGImages/scene0/{frame}.jpg").unlink()
+        summary = evaluate(name, root, tmp_path / "out", Oracle([scene]))
+        assert (summary["frames_scored"], summary["frames_scored_unread"]) == (5, 2)
+        # Of five frames the first object's sentences score 0 in one, all others in two.
+        shares = {"mevis": [4, 3, 3], "ref-davis17": [4, 3], "ref-youtube-vos": [4, 3]}[name]
+        assert summary["scores"]["region"]["mean"] == pytest.approx(np.mean(shares) / 5)
+        assert summary["scores"]["boundary"]["mean"] == pytest.approx(np.mean(shares) / 5)
+
+    def test_a_clip_of_which_no_image_can_be_read_counts_as_empty_answers(
+        self, tmp_path: Path, scenes: list[Scene]
+    ) -> None:
+        root = make_mevis(tmp_path / "data", scenes)
+        for image in (root / "valid_u/JPEGImages/scene0").iterdir():
+            image.write_bytes(b"no JPEG")
+        run = open_run("mevis", root, tmp_path / "records", Oracle(scenes))
+        run.answer(["scene0", "scene1"])
+        summary = summarise_run(run, BENCHMARKS["mevis"].protocol)
+        assert (summary["clips"], summary["clips_scored"], summary["clips_passed_over"]) == (
+            2,
+            2,
+            0,
+        )
+        assert summary["scores"]["region_and_boundary"] == pytest.approx(0.5)
+        assert (
+            "scene0 has an empty answer: no frame that counts can be read." in summary["problems"]
+        )
+        write_submission(run.records(), tmp_path / "out", "")
+        image = cv2.imread(str(tmp_path / "out/Annotations/scene0/0/00000.png"), 0)
+        assert image.shape == scenes[0].labels.shape[1:] and not image.any()
 
     def test_truth_of_another_size_is_not_scored(self, tmp_path: Path, scenes: list[Scene]) -> None:
         small = Scene("scene0", scenes[0].frames, scenes[0].labels[:, :60], scenes[0].sentences)

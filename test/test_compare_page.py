@@ -58,6 +58,24 @@ def test_a_pair_shows_differences_moments_and_the_same_frame_of_both(
         assert opened.complaints == [] and opened.requests == []
 
 
+def test_never_is_told_with_its_count_and_an_infinite_difference(
+    browser: Any, runs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    scores = RunFolder(runs[0]).summary["scores"]
+    for one in scores["commands"]:
+        one["time_to_acquire"] = None
+    never = samples.write_run(tmp_path / "never", changes={"scores": scores})
+    with OpenPage(browser, write_comparison(runs[0], never, tmp_path / "p.html")) as opened:
+        row = opened.page.locator("#measures tr", has_text="time to acquire")
+        cells = row.locator("td").all_text_contents()
+        assert cells[1:] == [
+            "worse, too few to be sure", "+∞", "too few", "0.10 s (2 of 2)", "never (0 of 2)", "2",
+        ]  # fmt: skip
+        difference = row.locator("td:nth-child(3)").get_attribute("data-value")
+        assert difference == "Infinity"
+        assert opened.complaints == []
+
+
 def test_many_clips_are_compared_by_clip(
     browser: Any, runs: tuple[Path, Path], tmp_path: Path
 ) -> None:

@@ -73,7 +73,58 @@ def test_differences_are_of_the_second_against_the_first(runs: tuple[Path, Path]
     found = {measure.name: entry for measure, entry in differences(pair_runs(*runs))}
     assert found["J"] is not None and found["J"].value > 0.03
     assert found["identity switches"] is not None
+    assert found["IDF1"] is not None and found["IDF1"].value > 0.04
     assert found["J"].pairs == 2 and found["J"].low is None
+
+
+def test_a_command_that_never_acquires_makes_its_run_worse(
+    runs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    summary = RunFolder(runs[0]).summary
+    scores = summary["scores"]
+    for one in scores["commands"]:
+        one["time_to_acquire"] = None
+    never = samples.write_run(tmp_path / "never", changes={"scores": scores})
+    found = {measure.name: entry for measure, entry in differences(pair_runs(runs[0], never))}
+    acquired = found["time to acquire"]
+    assert acquired is not None
+    assert (acquired.first, acquired.second, acquired.value) == (0.1, np.inf, np.inf)
+    assert (acquired.reached, acquired.pairs) == ((2, 0), 2)
+    both = {measure.name: entry for measure, entry in differences(pair_runs(never, never))}
+    assert both["time to acquire"].value == 0
+
+
+def test_never_stays_never_in_the_interval() -> None:
+    never = np.inf
+    found = paired_difference([[(1.0, never)]] * 7 + [[(never, 1.0)]] * 2, "median")
+    assert (found.first, found.second, found.value) == (1.0, never, never)
+    assert (found.low, found.high, found.is_clear) == (-never, never, False)
+    assert paired_difference([[(never, never)]] * 8, "median").high == 0
+    # Half of an even number of commands is no majority: between 1 s and never lies never.
+    assert paired_difference([[(1.0, 1.0)], [(never, 2.0)]], "median").first == never
+
+
+def test_ratios_are_those_of_all_commands_together() -> None:
+    found = paired_difference(
+        [[((1.0, 10.0), (3.0, 10.0))], [((40.0, 40.0), (40.0, 40.0))]], "ratio"
+    )
+    assert (found.first, found.second) == (41 / 50, 43 / 50)
+    assert paired_difference([[((0.0, 0.0), (0.0, 0.0))]], "ratio") is None
+    same = paired_difference([[((1.0, 2.0), (1.0, 2.0))]] * 8, "ratio")
+    assert (same.low, same.high) == (0, 0)
+
+
+def test_what_one_of_the_runs_did_not_measure_is_not_compared(
+    runs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    scores = RunFolder(runs[0]).summary["scores"]
+    for one in (*scores["commands"], scores["all"]):
+        del one["tracking"]
+    del scores["streaming"]
+    older = samples.write_run(tmp_path / "older", changes={"scores": scores})
+    found = {measure.name: entry for measure, entry in differences(pair_runs(older, runs[1]))}
+    unknown = {name for name, entry in found.items() if entry is None}
+    assert unknown == {"IDF1", "MOTA", "identity switches", "lent ids", "J&F, streaming"}
 
 
 def test_won_frames_are_those_where_only_the_first_failed(runs: tuple[Path, Path]) -> None:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 import run_folder_samples as samples
 from report_browser import OpenPage, chromium
 
+from referdino_core.replay.run_folder import RunFolder
 from referdino_core.report import write_report
 
 PHONE = {"viewport": {"width": 360, "height": 740}, "is_mobile": True, "has_touch": True}
@@ -157,8 +159,8 @@ def test_the_page_prints_with_its_plots(browser: Any, report: Path) -> None:
 def test_without_a_video_the_nearest_picture_is_shown(
     browser: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As where OpenCV has no VP8: a codec that no build of it knows."""
-    monkeypatch.setattr("referdino_core.report.overlay_pictures._CODEC", "ZZZZ")
+    """As where FFmpeg has no VP8: an encoder that no build of it knows."""
+    monkeypatch.setattr("referdino_core.report.overlay_pictures.WEBM_ENCODERS", {"zzzz": {}})
     report = write_report(samples.write_run(tmp_path / "a"))
     with OpenPage(browser, report) as opened:
         assert opened.page.locator("video").count() == 0
@@ -208,6 +210,105 @@ def test_how_frames_are_judged_as_live_stands_by_the_scores(report: Path, tmp_pa
     assert "A dropped frame is judged by what was believed" in report.read_text(encoding="utf-8")
     every = samples.write_run(tmp_path / "a", frames=3, changes={"clock": {"kind": "every frame"}})
     assert "judged by what was" not in write_report(every).read_text(encoding="utf-8")
+
+
+def tiles_of(opened: OpenPage) -> dict[str, str]:
+    tiles = opened.page.locator(".tiles li").evaluate_all(
+        "list => list.map(tile => [...tile.children].map(part => part.textContent))"
+    )
+    return {name: f"{value} · {explanation}" for name, value, explanation in tiles}
+
+
+def test_never_is_told_as_never_and_counted(browser: Any, tmp_path: Path) -> None:
+    run = samples.write_run(tmp_path / "a")
+    summary = RunFolder(run).summary
+    first, second = summary["scores"]["commands"]
+    first |= {"time_to_acquire": None, "centre_error": None, "frames_located": 0}
+    summary["scores"]["all"] |= {
+        "time_to_acquire": None, "commands_acquired": 1, "centre_error": 2.5, "commands_located": 2,
+    }  # fmt: skip
+    (run / "summary.json").write_text(json.dumps(summary))
+    with OpenPage(browser, write_report(run)) as opened:
+        tiles = tiles_of(opened)
+        assert tiles["time to acquire"].startswith("never · 1 of 2 commands")
+        assert tiles["centre error"].startswith("2.5 px · 2 of 2 commands")
+        shown = first["frames_with_truth"] - first["frames_absent"]
+        heads = opened.page.locator("#commands th button").all_text_contents()
+        for name, texts in (
+            ("time to acquire", ["0.10 s", "never"]),
+            (
+                "centre error",
+                [f"1.5 px ({second['frames_located']} of 40)", f"never (0 of {shown})"],
+            ),
+        ):
+            column = heads.index(name) + 1
+            cells = opened.page.locator(f"#commands tbody td:nth-child({column})")
+            opened.page.locator(f"#commands th:nth-child({column}) button").click()
+            assert cells.all_text_contents() == texts
+        assert opened.complaints == []
+
+
+def test_tracking_and_streaming_stand_beside_the_other_scores(browser: Any, report: Path) -> None:
+    with OpenPage(browser, report) as opened:
+        tiles = tiles_of(opened)
+        overall = RunFolder(report.parent).summary["scores"]["all"]
+        tracking = overall["tracking"]
+        assert tiles["IDF1"].startswith(f"{tracking['idf1']:.3f} ")
+        assert tiles["MOTA"].startswith(f"{tracking['mota']:.3f} ")
+        assert (tiles["identity switches"][:2], tiles["lent ids"][:2]) == ("2 ", "2 ")
+        both = overall["region_and_boundary"]
+        assert tiles["J&F, streaming"].startswith(f"{0.9 * both:.3f} ")
+        last = opened.page.locator("#streaming tr").last.locator("td").all_text_contents()
+        assert last[:2] == ["all", f"{both:.3f} → {0.9 * both:.3f}"]
+        assert "newest answer that was there" in opened.page.text_content("main")
+
+
+def test_a_run_of_an_older_version_is_shown_with_what_it_measured(
+    browser: Any, tmp_path: Path
+) -> None:
+    run = samples.write_run(tmp_path / "a")
+    summary = RunFolder(run).summary
+    del summary["scores"]["streaming"]
+    entire = summary["scores"]["all"]
+    for scores in (*summary["scores"]["commands"], entire):
+        for name in ("tracking", "frames_located"):
+            scores.pop(name, None)
+        scores["identity_switches"] = 3  # it meant something else then
+    for name in ("commands_shown", "commands_acquired", "commands_located"):
+        del entire[name]
+    (run / "summary.json").write_text(json.dumps(summary))
+    assert not any("without_target" in line for line in samples.read_lines(run))
+    with OpenPage(browser, write_report(run)) as opened:
+        tiles = tiles_of(opened)
+        assert tiles["time to acquire"].startswith("0.10 s · from the command")
+        assert tiles["IDF1"].startswith("– ") and tiles["identity switches"].startswith("– ")
+        assert "J&F, streaming" not in tiles
+        assert opened.page.locator("#streaming").count() == 0
+        assert opened.complaints == []
+
+
+def test_a_command_may_have_several_targets_or_none(browser: Any, tmp_path: Path) -> None:
+    run = samples.write_run(tmp_path / "a")
+    lines = samples.read_lines(run)
+    for line in lines:
+        targets = {target["given"]: target for target in line["targets"]}
+        if line["index"] == 25:
+            targets[0] |= {"state": "lost", "score": 0.2}
+            line["targets"].append(targets[0] | {"state": "tracking", "score": 0.8})
+        if line["index"] == 40:
+            missed = {"region": 0.0, "boundary": 0.0, "answered": False, "centre_error": None}
+            truth = targets[0]["truth"] | missed
+            line["targets"] = [targets[1]]
+            entry = {"given": 0, "command": targets[0]["command"], "truth": truth}
+            line["without_target"] = [entry]
+    samples.write_lines(run / "frames.jsonl", lines)
+    with OpenPage(browser, write_report(run)) as opened:
+        for frame, told in ((25, "tracking · 0.80"), (40, "searching · J 0.00 · missed")):
+            opened.click_timeline(0, (frame + 0.5) / samples.RATE)
+            opened.wait_for_position(frame)
+            reading = opened.page.locator(".readings .found").first.text_content()
+            assert reading.startswith(told)
+        assert opened.complaints == []
 
 
 def test_a_phone_shows_the_readings_of_all_commands(browser: Any, tmp_path: Path) -> None:

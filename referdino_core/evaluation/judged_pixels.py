@@ -8,6 +8,9 @@ import numpy as np
 
 from referdino_core.errors import ImageError
 
+ABSENT_AREA = 15
+"""Judged pixels of ground truth below which an object counts as absent from a frame."""
+
 
 def judged(
     prediction: np.ndarray, truth: np.ndarray, void: np.ndarray | None

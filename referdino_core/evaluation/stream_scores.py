@@ -4,9 +4,11 @@
 
 from __future__ import annotations
 
+import math
+import statistics
 from array import array
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -14,12 +16,18 @@ import numpy as np
 
 from referdino_core.errors import ImageError
 from referdino_core.evaluation.boundary_accuracy import boundary_accuracy
+from referdino_core.evaluation.judged_pixels import ABSENT_AREA
 from referdino_core.evaluation.region_similarity import RIGHT_OVERLAP, region_similarity
 from referdino_core.evaluation.sequence_statistics import SequenceStatistics, sequence_statistics
+from referdino_core.evaluation.tracking_measures import (
+    FirstObjects,
+    FrameTracks,
+    TrackingScorer,
+    TrackingScores,
+    combined,
+)
 from referdino_core.evaluation.truth.base import FrameTruth
 
-ABSENT_AREA = 15
-"""Pixels of truth below which a target counts as absent from a frame."""
 ELSEWHERE_OVERLAP = 0.1
 """J below which an answer is another object rather than a poor mask of the right one."""
 
@@ -30,16 +38,23 @@ FALSE_ALARM = "false alarm"
 FAILURES = (MISSED, WRONG_OBJECT, POOR_MASK, FALSE_ALARM)
 """What can be wrong with the answer to one frame."""
 
+SEARCHING = "searching"
+_STATES = ("tracking", "occluded", "lost", SEARCHING)  # the first of several targets' counts
+
 Box = tuple[float, float, float, float]
 
 
 class Answered(Protocol):
-    """What is scored of an answer.
+    """What is scored of one target of a command.
 
     Attributes:
+        track_id: its identity.
         mask: (H, W) bool.
         box: left, top, right, bottom in pixels; None where nothing is seen.
     """
+
+    @property
+    def track_id(self) -> int: ...
 
     @property
     def mask(self) -> np.ndarray: ...
@@ -50,7 +65,7 @@ class Answered(Protocol):
 
 @dataclass(frozen=True)
 class FrameScore:
-    """One command's answer to one frame that has truth.
+    """One command's answer to one frame that has truth: its targets' masks, merged into one.
 
     Attributes:
         present: whether the truth has at least 15 pixels that are judged.
@@ -69,31 +84,38 @@ class FrameScore:
     answered: bool = True
 
 
-def score_frame(target: Answered, truth: FrameTruth, objects: Collection[int]) -> FrameScore | None:
+def score_frame(
+    targets: Sequence[Answered], truth: FrameTruth, objects: Collection[int]
+) -> FrameScore | None:
     """Compare an answer with the truth of its frame; None where not a single pixel is judged.
 
     Args:
+        targets: of one command, whose masks count as one; none is an empty answer.
         objects: ids that the command means, merged into one target; none where it is true of
             nothing.
 
     Raises:
         ImageError: mask and truth differ in size.
     """
-    if target.mask.shape != truth.size:
-        raise ImageError(f"The mask is {target.mask.shape}, but the truth is {truth.size}.")
+    mask = np.zeros(truth.size, dtype=bool)
+    for target in targets:
+        if target.mask.shape != truth.size:
+            raise ImageError(f"The mask is {target.mask.shape}, but the truth is {truth.size}.")
+        mask |= target.mask
     if truth.void is not None and truth.void.all():
         return None
     meant = truth.of(objects)
     judged = meant if truth.void is None else meant & ~truth.void
-    answered = target.mask if truth.void is None else target.mask & ~truth.void
-    other = other_object(target.mask, truth, objects)
+    answered = mask if truth.void is None else mask & ~truth.void
+    other = other_object(mask, truth, objects)
+    box = _box_around([target.box for target in targets])
     if np.count_nonzero(judged) < ABSENT_AREA:
         return FrameScore(False, None, None, None, other, bool(answered.any()))
     return FrameScore(
         present=True,
-        region=region_similarity(target.mask, meant, truth.void),
-        boundary=boundary_accuracy(target.mask, meant, truth.void),
-        centre_error=None if target.box is None else centre_distance(target.box, judged),
+        region=region_similarity(mask, meant, truth.void),
+        boundary=boundary_accuracy(mask, meant, truth.void),
+        centre_error=None if box is None else centre_distance(box, judged),
         overlap_with_other=other,
         answered=bool(answered.any()),
     )
@@ -126,11 +148,16 @@ def centre_distance(box: Box, mask: np.ndarray) -> float:
     return float(np.hypot(across, down))
 
 
-def failure_of(score: FrameScore, seen: bool) -> str | None:
+def state_of(states: Collection[str]) -> str:
+    """The state of a command whose targets have these; without targets it is searching."""
+    return min(states, key=_STATES.index, default=SEARCHING)
+
+
+def failure_of(score: FrameScore, seen: bool = True) -> str | None:
     """What is wrong with an answer, one of `FAILURES`; None where nothing is.
 
     Args:
-        seen: whether a mask was answered; one on pixels that are not judged does not count.
+        seen: False where it is known that no mask was answered, whatever `score.answered` says.
     """
     answered = seen and score.answered
     if not score.present:
@@ -156,13 +183,16 @@ class CommandScores:
         region_and_boundary: mean of the two means.
         right: whether mean J exceeds 0.5; None where no frame shows the target.
         time_to_acquire: seconds from the command to the first frame with J above 0.5; None where
-            there is none.
-        identity_switches: how often the track id changed from one frame with a mask to the next.
+            there is none: never, if the target is shown at all.
         frames_lost: frames that show the target and were answered with nothing.
         frames_absent: scored frames without the target; false_alarms: those answered with a mask.
-        centre_error: median, pixels; None where no box could be compared.
+        centre_error: median in pixels over the frames that show the target, one without a box
+            counting as infinite; None where that is the median, or no frame shows the target.
         failures: how many frames failed in each of the ways of `FAILURES`.
         states: how many frames were answered in each state.
+        frames_located: frames that show the target and were answered with a box; None in runs of
+            before these were counted, whose centre error is over these alone.
+        tracking: identity over time; None in runs of before it was measured.
     """
 
     command_id: str
@@ -175,23 +205,31 @@ class CommandScores:
     region_and_boundary: float | None
     right: bool | None
     time_to_acquire: float | None
-    identity_switches: int
     frames_lost: int
     frames_absent: int
     false_alarms: int
     centre_error: float | None
     failures: dict[str, int]
     states: dict[str, int]
+    frames_located: int | None = None
+    tracking: TrackingScores | None = None
 
 
 class StreamScorer:
     """Collects the frames of one command; keeps a few numbers per frame."""
 
-    def __init__(self, command_id: str, sentence: str, since: float) -> None:
+    def __init__(
+        self,
+        command_id: str,
+        sentence: str,
+        since: float,
+        first_objects: FirstObjects | None = None,
+    ) -> None:
         """Begin.
 
         Args:
             since: seconds on the clock of the stamps at which the command was given.
+            first_objects: of the run, shared by its commands; by default of this one alone.
         """
         self._command_id = command_id
         self._sentence = sentence
@@ -201,26 +239,29 @@ class StreamScorer:
         self._centre_errors = array("d")
         self._states: Counter[str] = Counter()
         self._failures: Counter[str] = Counter()
-        self._dropped = self._absent = self._switches = self._track_id = 0
+        self._dropped = self._absent = 0
         self._time_to_acquire: float | None = None
+        self._tracking = TrackingScorer(first_objects)
 
     def add(
-        self, stamp: float, state: str, track_id: int, score: FrameScore | None, seen: bool
+        self,
+        stamp: float,
+        state: str,
+        score: FrameScore | None,
+        tracks: FrameTracks | None = None,
     ) -> None:
         """Take in one frame.
 
         Args:
-            stamp: seconds. state, track_id: of the answer.
-            score: None where the frame has no truth.
-            seen: whether a mask was answered.
+            stamp: seconds. state: of the command, see `state_of`.
+            score, tracks: None where the frame has no truth.
         """
         self._states[state] += 1
-        if seen and track_id:
-            self._switches += self._track_id not in (0, track_id)
-            self._track_id = track_id
         if score is None:
             return
-        failure = failure_of(score, seen)
+        if tracks is not None:
+            self._tracking.add(tracks)
+        failure = failure_of(score)
         if failure is not None:
             self._failures[failure] += 1
         if score.region is None or score.boundary is None:
@@ -228,8 +269,7 @@ class StreamScorer:
             return
         self._regions.append(score.region)
         self._boundaries.append(score.boundary)
-        if score.centre_error is not None:
-            self._centre_errors.append(score.centre_error)
+        self._centre_errors.append(math.inf if score.centre_error is None else score.centre_error)
         if score.region > RIGHT_OVERLAP and self._time_to_acquire is None:
             self._time_to_acquire = stamp - self._since
 
@@ -252,13 +292,14 @@ class StreamScorer:
             region_and_boundary=(region.mean + boundary.mean) / 2 if region and boundary else None,
             right=region.mean > RIGHT_OVERLAP if region else None,
             time_to_acquire=self._time_to_acquire,
-            identity_switches=self._switches,
             frames_lost=self._failures[MISSED],
             frames_absent=self._absent,
             false_alarms=self._failures[FALSE_ALARM],
-            centre_error=float(np.median(self._centre_errors)) if self._centre_errors else None,
+            centre_error=_median(self._centre_errors),
             failures={kind: self._failures[kind] for kind in FAILURES},
             states=dict(sorted(self._states.items())),
+            frames_located=sum(map(math.isfinite, self._centre_errors)),
+            tracking=self._tracking.result(),
         )
 
 
@@ -269,36 +310,61 @@ class OverallScores:
     Attributes:
         region, boundary, region_and_boundary: means over the commands that have them.
         right: share of the commands whose object was right.
-        time_to_acquire, centre_error: medians over the commands that have them.
-        identity_switches, frames_lost, frames_absent, false_alarms: sums.
+        commands_shown: commands of which a scored frame shows the target.
+        time_to_acquire: median over those, one that never acquired it counting as infinite; None
+            where that is the median: never, if there are any.
+        commands_acquired: how many of them acquired it.
+        centre_error: likewise, with the commands that have none counting as infinite.
+        commands_located: how many of them have one.
+        frames_lost, frames_absent, false_alarms: sums.
+        tracking: all commands' together; None where it was not measured for one of them.
     """
 
     region: float | None
     boundary: float | None
     region_and_boundary: float | None
     right: float | None
+    commands_shown: int
     time_to_acquire: float | None
-    identity_switches: int
+    commands_acquired: int
+    centre_error: float | None
+    commands_located: int
     frames_lost: int
     frames_absent: int
     false_alarms: int
-    centre_error: float | None
+    tracking: TrackingScores | None
 
 
 def overall_scores(commands: Sequence[CommandScores]) -> OverallScores:
     """Sum up several commands, each of which counts the same."""
+    shown = [scores for scores in commands if scores.region]
+    acquired = [_or_never(scores.time_to_acquire) for scores in shown]
+    located = [_or_never(scores.centre_error) for scores in shown]
+    tracking = [scores.tracking for scores in commands if scores.tracking]
     return OverallScores(
         region=_mean([scores.region.mean for scores in commands if scores.region]),
         boundary=_mean([scores.boundary.mean for scores in commands if scores.boundary]),
         region_and_boundary=_mean([scores.region_and_boundary for scores in commands]),
         right=_mean([scores.right for scores in commands]),
-        time_to_acquire=_median([scores.time_to_acquire for scores in commands]),
-        identity_switches=sum(scores.identity_switches for scores in commands),
+        commands_shown=len(shown),
+        time_to_acquire=_median(acquired),
+        commands_acquired=sum(map(math.isfinite, acquired)),
+        centre_error=_median(located),
+        commands_located=sum(map(math.isfinite, located)),
         frames_lost=sum(scores.frames_lost for scores in commands),
         frames_absent=sum(scores.frames_absent for scores in commands),
         false_alarms=sum(scores.false_alarms for scores in commands),
-        centre_error=_median([scores.centre_error for scores in commands]),
+        tracking=combined(tracking) if len(tracking) == len(commands) else None,
     )
+
+
+def _box_around(boxes: Iterable[Box | None]) -> Box | None:
+    corners = np.array([box for box in boxes if box is not None])
+    if not len(corners):
+        return None
+    left, top = corners[:, :2].min(axis=0).tolist()
+    right, bottom = corners[:, 2:].max(axis=0).tolist()
+    return left, top, right, bottom
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
@@ -306,6 +372,11 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return float(np.mean(known)) if known else None
 
 
-def _median(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return float(np.median(known)) if known else None
+def _or_never(value: float | None) -> float:
+    return math.inf if value is None else value
+
+
+def _median(values: Sequence[float]) -> float | None:
+    """The median; None where there are no values, or it is infinite."""
+    median = statistics.median(values) if len(values) else math.inf
+    return float(median) if math.isfinite(median) else None

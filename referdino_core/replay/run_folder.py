@@ -28,7 +28,9 @@ TIMING_NAME = "timing.jsonl"
 SUMMARY_NAME = "summary.json"
 REPORT_NAME = "report.html"
 
-_NEEDED = (RESULTS_NAME, OVERLAY_NAME, FRAMES_NAME, TIMING_NAME)
+# Of names that are no UTF-8 it makes \udc80 and the like, as JSON writes them.
+_NAMES = "backslashreplace"
+_NEEDED = (RESULTS_NAME, FRAMES_NAME, TIMING_NAME)
 
 
 class RunFolder:
@@ -56,12 +58,15 @@ class RunFolder:
                 if unfinished
                 else f"{self.path} holds no run: it has no {SUMMARY_NAME}."
             )
-        missing = [name for name in _NEEDED if not (self.path / name).is_file()]
+        self.summary = self._read_summary()
+        # Where no encoder took the overlay, its name is null; older runs do not name it.
+        overlay = self.summary.get("overlay", OVERLAY_NAME)
+        needed = _NEEDED if overlay is None else (*_NEEDED, overlay)
+        missing = [name for name in needed if not (self.path / name).is_file()]
         if missing:
             raise SourceError(
                 f"{self.path} is no complete run: {', '.join(missing)} is missing; replay again."
             )
-        self.summary = self._read_summary()
 
     @property
     def command_keys(self) -> list[str]:
@@ -78,9 +83,26 @@ class RunFolder:
 
     @property
     def scores_by_key(self) -> dict[str, Mapping[str, Any]]:
-        """The scores of the commands that were judged, by key."""
+        """The scores of the commands that were judged, by key; `streaming` holds those of
+        streaming, where there are any.
+        """
         keys, scores = self.command_keys, self.summary["scores"]
-        return {keys[one["given"]]: one for one in scores["commands"]} if scores else {}
+        if not scores:
+            return {}
+        streaming = scores.get("streaming") or {"commands": ()}
+        streamed = {one["given"]: one for one in streaming["commands"]}
+        return {
+            keys[one["given"]]: {**one, "streaming": streamed.get(one["given"])}
+            for one in scores["commands"]
+        }
+
+    @property
+    def overall_scores(self) -> dict[str, Any] | None:
+        """The scores of all commands together, with `streaming` likewise; None without truth."""
+        scores = self.summary["scores"]
+        if not scores:
+            return None
+        return {**scores["all"], "streaming": (scores.get("streaming") or {}).get("all")}
 
     @property
     def is_being_replaced(self) -> bool:
@@ -94,7 +116,10 @@ class RunFolder:
 
     @property
     def overlay(self) -> Path:
-        """The overlay video: one picture per line of `frames`, at the source's frame rate."""
+        """The overlay video: one picture per line of `frames`, at the source's frame rate.
+
+        There is none where no encoder took it; `problems` of the summary says so.
+        """
         return self.path / OVERLAY_NAME
 
     def frames(self) -> Iterator[dict[str, Any]]:
@@ -135,6 +160,15 @@ class RunFolder:
         return summary
 
 
+def source_of_run(folder: Path) -> str | None:
+    """The source of the complete run in a folder; None where there is none."""
+    try:
+        source = json.loads((folder / SUMMARY_NAME).read_text(encoding="utf-8"))["source"]["path"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return source if isinstance(source, str) else None
+
+
 class LineWriter:
     """A file of JSON lines that grows under its hidden name, and can be taken up again.
 
@@ -167,7 +201,7 @@ class LineWriter:
         """
         line = json.dumps(record, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
         try:
-            self._file.write(line.encode("utf-8") + b"\n")
+            self._file.write(line.encode("utf-8", _NAMES) + b"\n")
         except OSError as error:
             raise OutputError(f"{self.path} cannot be written: {error.strerror}.") from error
 
@@ -208,7 +242,7 @@ def growing_summary(folder: Path, summary: Mapping[str, Any]) -> PartialFile:
     file = PartialFile(folder / SUMMARY_NAME)
     text = json.dumps(summary, ensure_ascii=False, allow_nan=False, indent=2) + "\n"
     try:
-        file.growing_path.write_text(text, encoding="utf-8")
+        file.growing_path.write_text(text, encoding="utf-8", errors=_NAMES)
     except OSError as error:
         raise OutputError(f"{file.path} cannot be written: {error.strerror}.") from error
     return file

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from referdino_core.errors import SourceError
-from referdino_core.media import run_lengths
 from referdino_core.replay.run_folder import FRAMES_NAME, SUMMARY_NAME, RunFolder
-from referdino_core.report.bootstrap import Difference, Pair, paired_difference
-from referdino_core.report.measures_of_runs import MEASURES, Measure
-from referdino_core.report.run_tracks import NANOSECONDS, failure_of, quality_of
+from referdino_core.report.bootstrap import Difference, Pair, Value, paired_difference
+from referdino_core.report.command_frames import CommandFrame, command_frames
+from referdino_core.report.measures_of_runs import MEASURES, Measure, Scores
+from referdino_core.report.run_tracks import NANOSECONDS
 from referdino_core.report.timeline import Timeline
 
 _SAME_SOURCE = ("kind", "topic", "width", "height")
@@ -155,32 +155,30 @@ def contests(clip: ClipPair) -> list[Contest]:
     for position, (one, other) in enumerate(_frame_pairs(clip)):
         start = one["stamp"] if start is None else start
         seconds = (one["stamp"] - start) / NANOSECONDS
-        others = {other_keys[target["given"]]: target for target in other["targets"]}
-        for target in one["targets"]:
-            key = keys[target["given"]]
+        others = {other_keys[answer.given]: answer for answer in command_frames(other)}
+        for answer in command_frames(one):
+            key = keys[answer.given]
             contest, rival = found.get(key), others.get(key)
             if contest is None or rival is None:
                 continue
-            values, failure, note = _judge(target, rival)
+            values, failure, note = _judge(answer, rival)
             contest.timeline.add(position, one["index"], seconds, values, {}, failure, note)
     return list(found.values())
 
 
-def _judge(
-    first: Mapping[str, Any], second: Mapping[str, Any]
-) -> tuple[dict[str, float | None], str, str]:
+def _judge(first: CommandFrame, second: CommandFrame) -> tuple[dict[str, float | None], str, str]:
     """The series of a contest, what failed in either run, and both values of J in words."""
-    if first["truth"] is None or second["truth"] is None:
-        disagreement = 1.0 - _overlap(first["mask"], second["mask"])
+    if first.truth is None or second.truth is None:
+        disagreement = 1.0 - _overlap(first, second)
         return {"disagreement": disagreement}, "", f"overlap {1.0 - disagreement:.2f}"
-    if first["truth"]["present"] != second["truth"]["present"]:
+    if first.truth["present"] != second.truth["present"]:
         return {}, "", ""  # judged against different objects
-    failures = failure_of(first), failure_of(second)
-    values = quality_of(first, failures[0]), quality_of(second, failures[1])
+    failures = first.failure, second.failure
+    values = first.quality, second.quality
     told = " → ".join(failure or "right" for failure in failures) if any(failures) else ""
     # Where the target is absent, no answer is the right one.
     before, after = (1.0 if value is None else value for value in values)
-    present = first["truth"]["present"]
+    present = first.truth["present"]
     return {"won": after - before}, told, f"J {before:.2f} → {after:.2f}" if present else "absent"
 
 
@@ -195,10 +193,15 @@ def _is_comparable(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
     return first["objects"] is not None and first["objects"] == second["objects"]
 
 
-def _overlap(first: Mapping[str, Any], second: Mapping[str, Any]) -> float:
-    if first["counts"] == second["counts"] or first["size"] != second["size"]:
+def _overlap(first: CommandFrame, second: CommandFrame) -> float:
+    if first.is_masked_as(second):
         return 1.0
-    one, other = (run_lengths.decode(mask["counts"], *mask["size"]) for mask in (first, second))
+    one, other = first.mask(), second.mask()
+    if one is None or other is None:
+        seen = other if one is None else one
+        return 1.0 if seen is None or not seen.any() else 0.0
+    if one.shape != other.shape:
+        return 1.0
     union = np.count_nonzero(one | other)
     return np.count_nonzero(one & other) / union if union else 1.0
 
@@ -251,11 +254,13 @@ def _scores_of(clip: ClipPair) -> list[tuple[Mapping[str, Any], Mapping[str, Any
 
 
 def _values(clips: Any, measure: Measure) -> list[list[Pair]]:
+    read: Callable[[Scores], Value | None]
+    read = measure.parts if measure.summing == "ratio" else measure.of
     units: list[list[Pair]] = []
     for clip in clips:
         unit: list[Pair] = []
         for one, other in clip:
-            before, after = measure.of(one), measure.of(other)
+            before, after = read(one), read(other)
             if before is not None and after is not None:
                 unit.append((before, after))
         units.append(unit)

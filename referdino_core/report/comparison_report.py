@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,8 +123,8 @@ def _measure_row(measure: Measure, difference: Difference | None) -> dict[str, A
             verdict += ", but not clear"
     return row | {
         "known": True,
-        "first": measure.format(difference.first),
-        "second": measure.format(difference.second),
+        "first": _reached(measure, difference.first, difference, 0),
+        "second": _reached(measure, difference.second, difference, 1),
         "value": difference.value,
         "change": _signed(measure, difference.value),
         "interval": None
@@ -136,21 +137,30 @@ def _measure_row(measure: Measure, difference: Difference | None) -> dict[str, A
     }
 
 
+def _reached(measure: Measure, value: float, difference: Difference, side: int) -> str:
+    """A figure of one run; a median, which may be never, with how many of the pairs are not."""
+    if measure.summing != "median":
+        return measure.format(value)
+    return f"{measure.format(value)} ({difference.reached[side]} of {difference.pairs})"
+
+
 def _signed(measure: Measure, value: float) -> str:
+    if math.isinf(value):
+        return "+∞" if value > 0 else "−∞"
     text = measure.format(abs(value))
     is_zero = text == measure.format(0.0)
     return text if is_zero else f"{'+' if value > 0 else '−'}{text}"
 
 
 def _counts(runs: PairedRuns) -> list[tuple[str, str, str]]:
-    """What needs no truth: frames answered, dropped and failed, in all clips together."""
+    """What needs no truth: frames answered, dropped, late and failed, in all clips together."""
     return [
         (
             f"frames {name}",
-            words.count(sum(clip.first.summary["frames"][name] for clip in runs.clips)),
-            words.count(sum(clip.second.summary["frames"][name] for clip in runs.clips)),
+            words.count(sum(clip.first.summary["frames"].get(name, 0) for clip in runs.clips)),
+            words.count(sum(clip.second.summary["frames"].get(name, 0) for clip in runs.clips)),
         )
-        for name in ("read", "answered", "dropped", "failed")
+        for name in ("read", "answered", "dropped", "late", "failed")
     ]
 
 

@@ -4,15 +4,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 NOTHING = "–"
+NEVER = "never"  # an infinite time or distance
 
 
 def ratio(value: float | None) -> str:
     """A value from 0 to 1 with three digits."""
     return NOTHING if value is None else f"{value:.3f}"
+
+
+def signed_ratio(value: float | None) -> str:
+    """A value that may be below 0, with three digits and a minus sign."""
+    return ratio(value).replace("-", "−")
 
 
 def share(value: float | None) -> str:
@@ -21,8 +28,8 @@ def share(value: float | None) -> str:
 
 
 def seconds(value: float | None) -> str:
-    """Seconds with two digits."""
-    return NOTHING if value is None else f"{value:.2f} s"
+    """Seconds with two digits; infinity is never."""
+    return NOTHING if value is None else NEVER if math.isinf(value) else f"{value:.2f} s"
 
 
 def milliseconds(value: float | None) -> str:
@@ -33,8 +40,8 @@ def milliseconds(value: float | None) -> str:
 
 
 def pixels(value: float | None) -> str:
-    """Pixels with one digit."""
-    return NOTHING if value is None else f"{value:.1f} px"
+    """Pixels with one digit; infinity is never."""
+    return NOTHING if value is None else NEVER if math.isinf(value) else f"{value:.1f} px"
 
 
 def count(value: float | None) -> str:

@@ -37,7 +37,8 @@ def write_page(path: Path, template: str, content: Mapping[str, Any]) -> Path:
     )
     file = PartialFile(path)
     try:
-        with file.growing_path.open("w", encoding="utf-8") as page:
+        # Names that are no UTF-8 are written so that JSON and people can read them: \udc80.
+        with file.growing_path.open("w", encoding="utf-8", errors="backslashreplace") as page:
             page.writelines(stream)
     except OSError as error:
         file.discard()
@@ -67,7 +68,15 @@ def _environment() -> Any:
         "separators": (",", ":"),
     }
     environment.filters["colour"] = colour_of
+    environment.filters["sortable"] = _sortable
     return environment
+
+
+def _sortable(value: float | None) -> str:
+    """A number as the page's script reads it, empty for None."""
+    if value is None:
+        return ""
+    return str(float(value)).replace("inf", "Infinity")
 
 
 def _plotly() -> str:

@@ -132,10 +132,9 @@ def delay_figure(run: RunTracks) -> Figure:
     layout["xaxis"] = _time_axis(_span(run.timeline))
     layout["yaxis"]["rangemode"] = "tozero"
     layout["showlegend"] = False
-    return {
-        "data": [_line(run.timeline, Line("delay", "delay", "score"), scale=1000.0)],
-        "layout": layout,
-    }
+    # Where every other frame is dropped, a line with gaps would show nothing.
+    line = _line(run.timeline, Line("delay", "delay", "score"), scale=1000.0)
+    return {"data": [line | {"connectgaps": True}], "layout": layout}
 
 
 def drops_figure(run: RunTracks) -> Figure:

@@ -12,7 +12,14 @@ from referdino_core.replay.run_folder import REPORT_NAME, RunFolder
 from referdino_core.report import figures_in_words as words
 from referdino_core.report import plots
 from referdino_core.report.durations import SHARES, Durations
-from referdino_core.report.measures_of_runs import MEASURES
+from referdino_core.report.measures_of_runs import (
+    MEASURES,
+    RIGHT_OBJECT,
+    STREAMING,
+    Measure,
+    Scores,
+    measure_named,
+)
 from referdino_core.report.moments import CommandMoment, choose
 from referdino_core.report.overlay_pictures import MOST_VIDEO_BYTES, OverlayPictures, take
 from referdino_core.report.page import write_page
@@ -26,10 +33,13 @@ from referdino_core.report.run_tracks import (
     collect,
 )
 from referdino_core.report.settings_table import settings_of
+from referdino_core.user_files import legible
 
 AS_LIVE = "as live"  # kind of clock in a summary
 MOST_BEST_MOMENTS = 4  # the worst tell more
 LEAST_DROP = 0.05  # of the score, below a command's highest one
+
+_STREAMED = ("J&F", "J", "F", "frames lost", "false alarms")  # measures told beside the others
 
 
 def write_report(path: Path) -> Path:
@@ -109,17 +119,18 @@ def _content(
     figures: list[plots.Figure] = []
     judged = summary.get("truth") is not None
     content = {
-        "title": Path(summary["source"]["path"]).name or run.path.name,
+        "title": legible(Path(summary["source"]["path"]).name or run.path.name),
         "summary": summary,
         "problems": problems_of(summary, tracks, pictures),
-        "tiles": tiles_of(summary),
+        "tiles": tiles_of(run),
         "players": [{"name": "", "pictures": pictures}],
         "timelines": _timelines(run, tracks, figures),
         "lines": plots.lines_of(tracks.commands.values()),
         "marks": {"state": STATES, "fails": FAILURES if judged else (), "frame": TROUBLES},
         "thinned": tracks.timeline.frames_per_stretch,
         "commands": _command_rows(run, tracks),
-        "measures": MEASURES,
+        "measures": _measures(run),
+        "streaming": _streaming(run),
         "best": moment_cells(best, pictures, judged),
         "worst": moment_cells(worst, pictures, judged),
         "failures": _failures(tracks, figures) if judged and tracks.commands else None,
@@ -148,20 +159,10 @@ def problems_of(
     return problems
 
 
-def tiles_of(summary: Mapping[str, Any]) -> list[dict[str, str]]:
+def tiles_of(run: RunFolder) -> list[dict[str, str]]:
     """The headline figures."""
-    frames = summary["frames"]
-    scores: Mapping[str, Any] | None = summary.get("scores")
-    overall = scores["all"] if scores else {}
-    tiles = [
-        {
-            "name": measure.name,
-            "value": measure.format(overall.get(measure.key)),
-            "explanation": measure.explanation,
-        }
-        for measure in MEASURES
-        if scores
-    ]
+    frames = run.summary["frames"]
+    tiles = [_tile(measure, run.overall_scores or {}) for measure in _measures(run)]
     answered = f"of {words.count(frames['read'])} read"
     tiles.append(
         {"name": "answered", "value": words.count(frames["answered"]), "explanation": answered}
@@ -173,6 +174,14 @@ def tiles_of(summary: Mapping[str, Any]) -> list[dict[str, str]]:
             "explanation": "frames that came while the model was busy",
         }
     )
+    if frames.get("late"):
+        tiles.append(
+            {
+                "name": "late",
+                "value": words.count(frames["late"]),
+                "explanation": "frames stamped before their predecessor",
+            }
+        )
     if frames["failed"]:
         tiles.append(
             {
@@ -182,6 +191,58 @@ def tiles_of(summary: Mapping[str, Any]) -> list[dict[str, str]]:
             }
         )
     return tiles
+
+
+def _measures(run: RunFolder) -> list[Measure]:
+    """The measures that the run has, or that are unknown of it; none without truth."""
+    overall = run.overall_scores
+    if overall is None:
+        return []
+    return [one for one in MEASURES if not (one.optional and one.of(overall) is None)]
+
+
+def _tile(measure: Measure, overall: Scores) -> dict[str, str]:
+    counts = measure.counted(overall)
+    reached = "" if counts is None else f"{counts[0]} of {counts[1]} commands; "
+    return {
+        "name": measure.name,
+        "value": measure.format(measure.of(overall)),
+        "explanation": f"{reached}{measure.explanation}",
+    }
+
+
+def _streaming(run: RunFolder) -> dict[str, Any] | None:
+    """Rows of the table that puts streaming accuracy beside the rest; None where there is none."""
+    overall = run.overall_scores
+    if overall is None or not overall["streaming"]:
+        return None
+    own = [(str(one["sentence"]), one) for one in run.scores_by_key.values()]
+    measures = [measure_named(name) for name in _STREAMED]
+    return {
+        "explanation": STREAMING.explanation,
+        "measures": [measure.name for measure in measures],
+        "rows": [
+            {
+                "name": name,
+                "cells": [
+                    [_cell(measure, scores), _cell(measure, scores["streaming"])]
+                    for measure in measures
+                ],
+            }
+            for name, scores in [*own, ("all", overall)]
+            if scores["streaming"]
+        ],
+    }
+
+
+def _cell(measure: Measure, scores: Scores | None) -> tuple[float | None, str]:
+    """A value to sort by, and in words."""
+    if scores is None:
+        return None, words.NOTHING
+    value = measure.of(scores)
+    if measure.name == RIGHT_OBJECT:
+        return value, words.yes_or_no(scores["right"])
+    return value, measure.text(scores)
 
 
 def _timelines(
@@ -220,7 +281,7 @@ def _command_rows(run: RunFolder, tracks: RunTracks) -> list[dict[str, Any]]:
                 "at": command["at"],
                 "frames": frames,
                 "tracking": states.get("tracking", 0) / frames if frames else None,
-                "values": [measure.of(own) if own else None for measure in MEASURES],
+                "cells": [_cell(measure, own) for measure in _measures(run)],
             }
         )
     return rows

@@ -14,10 +14,8 @@ from referdino_core.evaluation.stream_scores import (
     MISSED,
     POOR_MASK,
     WRONG_OBJECT,
-    FrameScore,
 )
-from referdino_core.evaluation.stream_scores import failure_of as failure_of_score
-from referdino_core.media import run_lengths
+from referdino_core.report.command_frames import CommandFrame, command_frames
 from referdino_core.report.durations import Durations
 from referdino_core.report.timeline import Timeline
 
@@ -84,36 +82,13 @@ def collect(run: RunFolder) -> RunTracks:
         start = frame["stamp"] if start is None else start
         seconds = (frame["stamp"] - start) / NANOSECONDS
         _add_frame(tracks, position, seconds, frame)
-        for target in frame["targets"]:
-            key = keys[target["given"]]
-            track = tracks.commands.setdefault(key, CommandTrack(key, target["command"]))
-            _add_target(track, position, frame["index"], seconds, target)
+        for answer in command_frames(frame):
+            key = keys[answer.given]
+            track = tracks.commands.setdefault(key, CommandTrack(key, answer.sentence))
+            _add_answer(track, position, frame["index"], seconds, answer)
     for position, entry in enumerate(run.timing()):
         _add_timing(tracks, position, entry)
     return tracks
-
-
-def failure_of(target: Mapping[str, Any]) -> str:
-    """What failed in one target of one frame, or "" where nothing did or no truth is known."""
-    truth = target["truth"]
-    if truth is None:
-        return ""
-    return failure_of_score(FrameScore(**truth), _is_answered(target)) or ""
-
-
-def quality_of(target: Mapping[str, Any], failure: str) -> float | None:
-    """How good an answer is: J, or 0 for a false alarm; None where nothing can be said."""
-    truth = target["truth"]
-    if truth is None:
-        return None
-    return 0.0 if failure == FALSE_ALARM else truth["region"]
-
-
-def _is_answered(target: Mapping[str, Any]) -> bool:
-    if target["truth"]["region"]:
-        return True
-    mask = target["mask"]
-    return bool(run_lengths.decode(mask["counts"], *mask["size"]).any())
 
 
 def _add_frame(tracks: RunTracks, position: int, seconds: float, frame: Mapping[str, Any]) -> None:
@@ -136,28 +111,27 @@ def _add_frame(tracks: RunTracks, position: int, seconds: float, frame: Mapping[
     )
 
 
-def _add_target(
-    track: CommandTrack, position: int, index: int, seconds: float, target: Mapping[str, Any]
+def _add_answer(
+    track: CommandTrack, position: int, index: int, seconds: float, answer: CommandFrame
 ) -> None:
-    failure = failure_of(target)
+    failure, state = answer.failure, answer.state
     if failure:
         track.failures[failure] += 1
-    truth = target["truth"] or {"region": None, "boundary": None}
-    state = target["state"]
+    truth = answer.truth or {"region": None, "boundary": None}
     track.states[state] += 1
     track.timeline.add(
         position,
         index,
         seconds,
         {
-            "score": target["score"],
-            "frame_score": target["frame_score"],
+            "score": answer.highest("score"),
+            "frame_score": answer.highest("frame_score"),
             "region": truth["region"],
             "boundary": truth["boundary"],
-            "quality": quality_of(target, failure),
+            "quality": answer.quality,
         },
         {
-            "state": STATES.index(state) if state in STATES else None,
+            "state": STATES.index(state),
             "failure": FAILURES.index(failure) if failure else None,
         },
         failure,

@@ -24,6 +24,7 @@ from referdino_core.evaluation.benchmarks.clips import (
 from referdino_core.evaluation.benchmarks.windows import window_up_to
 from referdino_core.evaluation.truth import FrameTruth
 from referdino_core.media.sources import open_source
+from referdino_core.user_files import read_text, visible
 
 SUBSETS = {"train": "0", "test": "1"}
 _VIDEO_COLUMN, _SUBSET_COLUMN = 0, 8
@@ -59,7 +60,7 @@ class A2DSentences(Benchmark):
             raise SourceError(f"A2D-Sentences has no split {split}; use {' or '.join(SUBSETS)}.")
         texts = folder / "text_annotations"
         missed = texts / "a2d_missed_videos.txt"
-        left_out = set(missed.read_text(encoding="utf-8").split()) if missed.exists() else set()
+        left_out = set(read_text(missed).split()) if missed.exists() else set()
         rows = _read_rows(folder / "Release" / "videoset.csv", "the list of videos")
         chosen = [
             row[_VIDEO_COLUMN]
@@ -76,7 +77,7 @@ class A2DSentences(Benchmark):
 
     def clips(self, video: str) -> Iterator[Clip]:
         """A clip per annotated frame of a video."""
-        annotations = sorted((self._masks / video).glob("*.h5"))
+        annotations = sorted(visible((self._masks / video).glob("*.h5")))
         if not annotations:
             raise SourceError(f"Video {video}: {self._masks / video} holds no masks (.h5).")
         place = _place_of(self.folder / "Release" / "clips320H", video)
@@ -159,7 +160,7 @@ def _read_window(place: Path, window: range) -> Iterator[np.ndarray | ImageError
 
 def _read_rows(path: Path, meaning: str) -> list[list[str]]:
     try:
-        with require(path, meaning).open(encoding="utf-8", newline="") as file:
+        with require(path, meaning).open(encoding="utf-8-sig", newline="") as file:
             return [row for row in csv.reader(file) if row]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise SourceError(f"{path} cannot be read: {error}.") from error

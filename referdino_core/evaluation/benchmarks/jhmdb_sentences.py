@@ -23,6 +23,7 @@ from referdino_core.evaluation.benchmarks.clips import (
 )
 from referdino_core.evaluation.benchmarks.windows import window_up_to
 from referdino_core.evaluation.truth import FrameTruth
+from referdino_core.user_files import read_text, visible
 
 FRAME_RATE = 30.0
 FRAMES_JUDGED = 3
@@ -71,7 +72,7 @@ class JHMDBSentences(Benchmark):
             if video not in found:
                 raise SourceError(f"Video {video} is annotated, but {folder} does not have it.")
         masks = _read_masks(self._masks[video])
-        paths = sorted(self._images[video].glob("*.png"))[: masks.shape[2]]
+        paths = sorted(visible(self._images[video].glob("*.png")))[: masks.shape[2]]
         if not paths:
             raise SourceError(f"Video {video}: {self._images[video]} holds no frames (.png).")
         question = Question("person", (Expression(self._sentences[video], (_PERSON,)),))
@@ -109,7 +110,7 @@ def _truth_at(mask: np.ndarray, judged: int, index: int) -> FrameTruth | None:
 
 def _read_sentences(path: Path) -> dict[str, str]:
     try:
-        with require(path, "the sentences").open(encoding="utf-8", newline="") as file:
+        with require(path, "the sentences").open(encoding="utf-8-sig", newline="") as file:
             rows = [row for row in csv.reader(file) if len(row) > 1]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise SourceError(f"{path} cannot be read: {error}.") from error
@@ -119,7 +120,7 @@ def _read_sentences(path: Path) -> dict[str, str]:
 def _by_video(folder: Path, pattern: str) -> dict[str, Path]:
     """Folders or files by the video that they belong to, below a folder per action."""
     require(folder, "a folder per action")
-    places = sorted(folder.glob(pattern))
+    places = sorted(visible(folder.glob(pattern)))
     return {(place.parent if place.suffix == ".mat" else place).name: place for place in places}
 
 
@@ -127,7 +128,7 @@ def _read_samples(path: Path) -> dict[str, list[int]]:
     """Numbers of the judged frames by video; an entry is [video, frame's path, …]."""
     chosen: dict[str, list[int]] = {}
     try:
-        for video, frame, *_ in json.loads(path.read_text(encoding="utf-8")):
+        for video, frame, *_ in json.loads(read_text(path)):
             chosen.setdefault(video, []).append(int(Path(frame).stem))
     except (OSError, ValueError, TypeError) as error:
         raise SourceError(f"{path} is damaged: {error}.") from error

@@ -34,7 +34,10 @@ MEMBER = 0.5
 
 @dataclass(frozen=True, eq=False)
 class JudgedFrame:
-    """A frame that was read and has truth: its place in the clip, and the truth."""
+    """A frame that has truth: its place in the clip, and the truth.
+
+    Where the image could not be read, the answer is empty.
+    """
 
     index: int
     truth: FrameTruth
@@ -48,6 +51,10 @@ class Protocol(ABC):
         self, clip: Clip, question: Question, frames: ReadFrames, answers: list[Answer]
     ) -> Json:
         """The prediction for a question, given an answer for each of its expressions."""
+
+    @abstractmethod
+    def predict_nothing(self, clip: Clip, question: Question) -> Json:
+        """The empty prediction, for a clip of which no frame that counts can be read."""
 
     @abstractmethod
     def score(self, question: Question, prediction: Json, judged: Sequence[JudgedFrame]) -> Json:
@@ -68,6 +75,9 @@ class ExpressionProtocol(Protocol):
         self, clip: Clip, question: Question, frames: ReadFrames, answers: list[Answer]
     ) -> Json:
         return {"masks": encode_track(len(clip.frame_names), frames, answers[0].masks())}
+
+    def predict_nothing(self, clip: Clip, question: Question) -> Json:
+        return {"masks": [None] * len(clip.frame_names)}
 
     def score(self, question: Question, prediction: Json, judged: Sequence[JudgedFrame]) -> Json:
         objects = question.expressions[0].objects
@@ -110,6 +120,10 @@ class CompetingObjectsProtocol(Protocol):
             for place, number in enumerate(numbers):
                 tracks[number][index] = run_lengths.encode(winners == place + 1)
         return {"objects": {str(number): track for number, track in tracks.items()}}
+
+    def predict_nothing(self, clip: Clip, question: Question) -> Json:
+        numbers = [expression.objects[0] for expression in question.expressions]
+        return {"objects": {str(number): [None] * len(clip.frame_names) for number in numbers}}
 
     def score(self, question: Question, prediction: Json, judged: Sequence[JudgedFrame]) -> Json:
         if not judged:
@@ -171,6 +185,9 @@ class FrameProtocol(Protocol):
             ]
         }
 
+    def predict_nothing(self, clip: Clip, question: Question) -> Json:
+        return {"candidates": []}
+
     def score(self, question: Question, prediction: Json, judged: Sequence[JudgedFrame]) -> Json:
         if not judged:
             return {}
@@ -216,10 +233,19 @@ def compete(probabilities: np.ndarray) -> np.ndarray:
     return np.concatenate([background, members]).argmax(axis=0)
 
 
-def judge(clip: Clip, frames: ReadFrames, note: Callable[[str], None]) -> list[JudgedFrame]:
-    """The frames of a clip that were read and have truth; what is wrong with the truth is noted."""
+def judge(
+    clip: Clip, read: Collection[int], size: tuple[int, int], note: Callable[[str], None]
+) -> list[JudgedFrame]:
+    """The frames of a clip that have truth; what is wrong with the truth is noted.
+
+    A frame that could not be read is among them: its answer is empty, not left out, so that no
+    score rises where images are lost.
+
+    Args:
+        read: places of the frames that were read. size: their height and width.
+    """
     judged = []
-    for index in frames.indices:
+    for index in range(len(clip.frame_names)):
         try:
             truth = clip.truth_at(index)
         except (ImageError, SourceError) as error:
@@ -227,10 +253,10 @@ def judge(clip: Clip, frames: ReadFrames, note: Callable[[str], None]) -> list[J
             continue
         if truth is None:
             continue
-        if tuple(truth.size) != frames.size:
+        if index in read and tuple(truth.size) != size:
             note(
                 f"{clip.name}, frame {clip.frame_names[index]} is not scored: its truth is "
-                f"{truth.size[1]}x{truth.size[0]}, the image {frames.size[1]}x{frames.size[0]}."
+                f"{truth.size[1]}x{truth.size[0]}, the image {size[1]}x{size[0]}."
             )
             continue
         judged.append(JudgedFrame(index, truth))

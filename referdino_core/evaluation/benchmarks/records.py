@@ -15,7 +15,7 @@ from referdino_core.media.partial_file import OutputError, PartialFile
 
 Json = dict[str, Any]
 
-_FORMAT = 2
+_FORMAT = 3  # from 3 on, frames that could not be read are scored as empty answers
 _HARMLESS = " !#$&'()+,;=@[]^{}~"
 
 
@@ -27,8 +27,8 @@ class Record:
         video, clip, question: their names.
         frames: names of the clip's frames.
         unread: places of those that could not be read.
-        judged: places of those that were scored.
-        size: height and width of the frames.
+        judged: places of those that were scored, unread ones as empty answers.
+        size: height and width of the frames, or of the truth where none could be read.
         expressions: how many sentences the question has.
         problems: what was found wrong, a line each.
         prediction, scores: as the benchmark's protocol writes them.

@@ -55,6 +55,26 @@ class Outcome:
         self.note(problem)
 
 
+@dataclass(frozen=True)
+class _SeenClip:
+    """A clip of a video, as far as its images could be read.
+
+    Attributes:
+        frames: those that were read; None where not one of them counts, so that answers are empty.
+        size: height and width of the frames, or of the truth where there are none.
+        unread: places of the others. judged: the frames that have truth.
+        problems: what was found wrong, a line each.
+    """
+
+    video: str
+    clip: Clip
+    frames: ReadFrames | None
+    size: tuple[int, int]
+    unread: list[int]
+    judged: list[JudgedFrame]
+    problems: list[str]
+
+
 class BenchmarkRun:
     """Answers and scores the questions of a benchmark; those of an earlier run are taken up."""
 
@@ -129,44 +149,26 @@ class BenchmarkRun:
         if not questions:
             return
         problems: list[str] = []
-        frames = self._read(clip, problems.append)
-        judged = judge(clip, frames, problems.append) if frames else []
+        images, indices = _read(clip, problems.append)
+        frames = _frames_that_count(clip, images, indices)
+        size = images[0].shape[:2] if images else (0, 0)
+        judged = judge(clip, indices, size, problems.append)
+        if frames is None:
+            missing = f"{clip.name} {{}}: no frame that counts can be read."
+            if not judged:
+                self.outcome.pass_clip_over(missing.format("is passed over"))
+                return
+            problems.append(missing.format("has an empty answer"))
+            size = judged[0].truth.size
         for problem in problems:
             self.outcome.note(problem)
-        if frames is None:
-            self.outcome.pass_clip_over(
-                f"{clip.name} is passed over: no frame that counts can be read."
-            )
-            return
+        unread = sorted(set(range(len(clip.frame_names))) - set(indices))
+        seen = _SeenClip(video, clip, frames, size, unread, judged, problems)
         for group in self._groups(questions):
             if self._stopped():
                 self.outcome.complete = False
                 return
-            yield from self._records(video, clip, group, frames, judged, problems)
-
-    def _read(self, clip: Clip, note: Callable[[str], None]) -> ReadFrames | None:
-        """The frames that can be read and have the size of the first one.
-
-        None where none can be read, or not the one that counts.
-        """
-        images: list[np.ndarray] = []
-        indices: list[int] = []
-        for index, image in enumerate(clip.open_images()):
-            name = f"{clip.name}, frame {clip.frame_names[index]}"
-            if isinstance(image, ImageError):
-                note(f"{name} is left out: {image}")
-            elif images and image.shape != images[0].shape:
-                note(
-                    f"{name} is left out: it is {image.shape[1]}x{image.shape[0]}, not "
-                    f"{images[0].shape[1]}x{images[0].shape[0]} like the first one."
-                )
-            else:
-                images.append(image)
-                indices.append(index)
-        if not images or (clip.only_last_counts and indices[-1] != len(clip.frame_names) - 1):
-            return None
-        stamps = [index / clip.frame_rate for index in indices]
-        return ReadFrames(clip.name, images, stamps, indices, clip.only_last_counts)
+            yield from self._records(seen, group)
 
     def _answerable(self, clip: Clip, questions: Sequence[Question]) -> list[Question]:
         answerable = []
@@ -190,18 +192,11 @@ class BenchmarkRun:
             room = self._segmenter.sentences_at_once // len(first.expressions)
             yield [first, *islice(waiting, max(room - 1, 0))]
 
-    def _records(
-        self,
-        video: str,
-        clip: Clip,
-        group: Sequence[Question],
-        frames: ReadFrames,
-        judged: Sequence[JudgedFrame],
-        problems: Sequence[str],
-    ) -> Iterator[Record]:
+    def _records(self, seen: _SeenClip, group: Sequence[Question]) -> Iterator[Record]:
         """Answer questions and score the answers; none where the network fails on the clip."""
+        clip = seen.clip
         try:
-            predictions = self._predict(clip, group, frames)
+            predictions = self._predict(clip, group, seen.frames)
         except (ReferDINOError, RuntimeError, MemoryError) as error:  # such as too long a clip
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             names = ", ".join(question.name for question in group)
@@ -212,20 +207,24 @@ class BenchmarkRun:
             return
         for question, prediction in zip(group, predictions, strict=True):
             yield Record(
-                video=video,
+                video=seen.video,
                 clip=clip.name,
                 question=question.name,
                 frames=list(clip.frame_names),
-                unread=sorted(set(range(len(clip.frame_names))) - set(frames.indices)),
-                judged=[frame.index for frame in judged],
-                size=list(frames.size),
+                unread=seen.unread,
+                judged=[frame.index for frame in seen.judged],
+                size=list(seen.size),
                 expressions=len(question.expressions),
-                problems=list(problems),
+                problems=list(seen.problems),
                 prediction=prediction,
-                scores=self._protocol.score(question, prediction, judged),
+                scores=self._protocol.score(question, prediction, seen.judged),
             )
 
-    def _predict(self, clip: Clip, group: Sequence[Question], frames: ReadFrames) -> list[Json]:
+    def _predict(
+        self, clip: Clip, group: Sequence[Question], frames: ReadFrames | None
+    ) -> list[Json]:
+        if frames is None:
+            return [self._protocol.predict_nothing(clip, question) for question in group]
         sentences = [one.sentence for question in group for one in question.expressions]
         step = self._segmenter.sentences_at_once
         answers: list[Answer] = []
@@ -238,3 +237,32 @@ class BenchmarkRun:
             )
             for question in group
         ]
+
+
+def _read(clip: Clip, note: Callable[[str], None]) -> tuple[list[np.ndarray], list[int]]:
+    """The frames that can be read and have the size of the first one, and their places."""
+    images: list[np.ndarray] = []
+    indices: list[int] = []
+    for index, image in enumerate(clip.open_images()):
+        name = f"{clip.name}, frame {clip.frame_names[index]}"
+        if isinstance(image, ImageError):
+            note(f"{name} is not answered: {image}")
+        elif images and image.shape != images[0].shape:
+            note(
+                f"{name} is not answered: it is {image.shape[1]}x{image.shape[0]}, not "
+                f"{images[0].shape[1]}x{images[0].shape[0]} like the first one."
+            )
+        else:
+            images.append(image)
+            indices.append(index)
+    return images, indices
+
+
+def _frames_that_count(
+    clip: Clip, images: Sequence[np.ndarray], indices: Sequence[int]
+) -> ReadFrames | None:
+    """What was read of a clip; None where that is nothing, or not the one frame that counts."""
+    if not images or (clip.only_last_counts and indices[-1] != len(clip.frame_names) - 1):
+        return None
+    stamps = [index / clip.frame_rate for index in indices]
+    return ReadFrames(clip.name, images, stamps, indices, clip.only_last_counts)

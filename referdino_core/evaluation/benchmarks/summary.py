@@ -42,6 +42,7 @@ COUNTS = (
     ("frames of the clips", "frames"),
     ("frames that could not be read", "frames_unread"),
     ("frames scored", "frames_scored"),
+    ("frames scored as empty, since they could not be read", "frames_scored_unread"),
 )
 
 
@@ -50,27 +51,35 @@ def summarise_run(run: BenchmarkRun, protocol: Protocol) -> dict[str, Any]:
 
     Returns:
         "complete": whether all was answered; numbers: "clips" and "expressions" that were
-        answered, "frames" of those clips, "frames_unread", of each of the first three how many
-        were "…_scored", "clips_passed_over" (also whole videos) and "expressions_passed_over" (of
-        other clips); "problems", a line each; "scores": the protocol's total, or None.
+        answered, "frames" of those clips, of each of these three how many were "…_scored",
+        "frames_unread" and "frames_scored_unread" (as empty answers), "clips_passed_over" (also
+        whole videos) and "expressions_passed_over" (of other clips); "problems", a line each;
+        "scores": the protocol's total, or None.
     """
-    clips: dict[str, tuple[int, int, int]] = {}
+    clips: dict[str, dict[str, int]] = {}
     expressions = expressions_scored = 0
     for record in run.records():
-        scored = len(record.judged) if record.scores else 0
-        _, _, most_scored = clips.get(record.clip, (0, 0, 0))
-        clips[record.clip] = (len(record.frames), len(record.unread), max(scored, most_scored))
+        judged = set(record.judged if record.scores else ())
+        counts = clips.setdefault(record.clip, dict.fromkeys(("scored", "empty"), 0))
+        counts |= {"frames": len(record.frames), "unread": len(record.unread)}
+        counts["scored"] = max(counts["scored"], len(judged))
+        counts["empty"] = max(counts["empty"], len(judged & set(record.unread)))
         expressions += record.expressions
-        expressions_scored += record.expressions if scored else 0
+        expressions_scored += record.expressions if judged else 0
+
+    def total(name: str) -> int:
+        return sum(counts[name] for counts in clips.values())
+
     return {
         "complete": run.outcome.complete,
         "clips": len(clips),
-        "clips_scored": sum(scored > 0 for _, _, scored in clips.values()),
+        "clips_scored": sum(counts["scored"] > 0 for counts in clips.values()),
         "expressions": expressions,
         "expressions_scored": expressions_scored,
-        "frames": sum(frames for frames, _, _ in clips.values()),
-        "frames_unread": sum(unread for _, unread, _ in clips.values()),
-        "frames_scored": sum(scored for _, _, scored in clips.values()),
+        "frames": total("frames"),
+        "frames_unread": total("unread"),
+        "frames_scored": total("scored"),
+        "frames_scored_unread": total("empty"),
         "clips_passed_over": run.outcome.clips_passed_over,
         "expressions_passed_over": run.outcome.expressions_passed_over,
         "problems": run.outcome.problems,
