@@ -11,19 +11,25 @@ from typing import Any
 
 import torch
 
-from referdino_core.checkpoint import load_checkpoint, read_tensors
+from referdino_core.checkpoint import (
+    load_checkpoint,
+    read_tensors,
+    temporal_layers_of,
+    trained_on_single_frames,
+)
 from referdino_core.configuration import (
     CONFIGURATIONS,
     NetworkConfiguration,
     network_configuration,
 )
-from referdino_core.download import locate
+from referdino_core.download import ASSETS, locate
 from referdino_core.errors import CheckpointError, ReferDINOError
 from referdino_core.models import vocabulary_file, weights_file
 from referdino_core.network.referdino import ReferDINO
 from referdino_core.network.tokenizer import Tokenizer, WordPieceTokenizer, WordTokenizer
 
 logger = logging.getLogger("referdino.model")
+session_logger = logging.getLogger("referdino.session")
 
 PATCH_PROJECTION = "backbone.0.patch_embed.proj.weight"
 DEFAULT_CHECKPOINTS = {"swinb": "ryt_mevis_swinb"}
@@ -42,12 +48,23 @@ def build(name: str, **overrides: Any) -> ReferDINO:
     return ReferDINO(network_configuration(name, **overrides)).eval()
 
 
-def load_model(model: ReferDINO | str | Path, device: str) -> ReferDINO:
+def load_model(
+    model: ReferDINO | str | Path,
+    device: str,
+    *,
+    architecture: str | None = None,
+    single_frame: bool | None = None,
+) -> ReferDINO:
     """A model with weights, on its device, in evaluation mode.
 
+    It has as many temporal layers as its weights, or none where they were trained on single frames.
+
     Args:
-        model: a built model, a model's name, or the path of a checkpoint whose architecture is
-            recognised by its shapes.
+        model: a built model, which stays as it is, a model's name, or a checkpoint's path.
+        architecture: name of the configuration that the checkpoint at this path is of; by default
+            it is recognised by the tensors' shapes.
+        single_frame: whether the weights were trained on single frames; by default
+            `trained_on_single_frames` finds out.
 
     Raises:
         ReferDINOError: the weights or the device are not to be had; the message says what to do.
@@ -56,8 +73,8 @@ def load_model(model: ReferDINO | str | Path, device: str) -> ReferDINO:
     place = usable_device(device)
     if isinstance(model, ReferDINO):
         return model.to(place).eval()
-    if str(model) in CONFIGURATIONS:
-        name, source = str(model), weights_of(str(model))
+    if architecture is None and str(model) in CONFIGURATIONS:
+        architecture, source = str(model), weights_of(str(model))
     else:
         source = Path(model).expanduser()
         if not source.suffix and not source.exists():
@@ -65,13 +82,28 @@ def load_model(model: ReferDINO | str | Path, device: str) -> ReferDINO:
                 f"There is no model {str(model)!r}; choose one of {', '.join(CONFIGURATIONS)}, "
                 "or give the path of a checkpoint."
             )
-        name = ""
     tensors = read_tensors(source)
-    network = build(name or architecture_of(tensors, source))
+    if single_frame is None:
+        single_frame = trained_on_single_frames(tensors, source)
+    name, layers = architecture or architecture_of(tensors, source), temporal_layers_of(tensors)
+    if single_frame:
+        network = build(name, temporal_layers=0)
+    else:
+        network = build(name, temporal_layers=layers) if layers else build(name)
     load_checkpoint(network, tensors)
     network.to(place)
     logger.info("Loaded %s in %.1f s.", source.name, time.monotonic() - began)
     return network
+
+
+def warn_of_single_frames(model: ReferDINO) -> None:
+    """Say in one line where a model that is about to stream was trained on single frames."""
+    if model.configuration.single_frame:
+        session_logger.warning(
+            "These weights do not stream: they were trained on single frames and judge every image "
+            "on its own; identities from image to image rest on appearance alone. For streams use "
+            "weights that were trained on videos, such as ryt_mevis_swinb."
+        )
 
 
 def usable_device(device: str) -> torch.device:
@@ -91,8 +123,11 @@ def weights_of(name: str) -> Path:
     if bundled.exists():
         return bundled
     if name not in DEFAULT_CHECKPOINTS:
+        others = [asset for asset in ASSETS if asset.endswith(f"_{name}")]
+        published = f"none but {', '.join(others)}, of single frames," if others else "none"
         raise CheckpointError(
-            f"No weights of {name} come along and none are published; give a checkpoint's path."
+            f"No weights of {name} come along and {published} are published; give a checkpoint's "
+            "path."
         )
     return locate(DEFAULT_CHECKPOINTS[name])[0]
 

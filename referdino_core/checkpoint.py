@@ -6,12 +6,13 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from referdino_core.download.catalogue import named_for_single_frames
 from referdino_core.errors import CheckpointError
 from referdino_core.network.referdino import ReferDINO
 
@@ -50,6 +51,11 @@ REDUNDANT = re.compile(
     r"|.*relative_position_index$"
 )
 
+TEMPORAL_DECODER = "temporal_decoder."
+TEMPORAL_LAYER = re.compile(r"temporal_decoder\.0\.layer\.(\d+)\.")
+TEMPORAL_NORM = re.compile(r"temporal_decoder\.0\..*norm\d?(\.\d+)?\.(weight|bias)$")
+MASK_NORM = re.compile(r"mask_decoder\..*norm\d?\.(weight|bias)$")
+
 LORA_RANK = 32
 
 
@@ -72,7 +78,8 @@ def load_checkpoint(model: ReferDINO, source: Source, strict: bool = True) -> No
 
     Args:
         model: built for the checkpoint's architecture; changed only if everything fits.
-        source: a .pth or .safetensors file, or tensors by name.
+        source: a .pth or .safetensors file, or tensors by name. Its temporal decoder is not read
+            where the model has none.
         strict: with False, parts that the checkpoint lacks keep their values and are named
             in the log (a grounding checkpoint has no mask or temporal decoder).
 
@@ -81,8 +88,12 @@ def load_checkpoint(model: ReferDINO, source: Source, strict: bool = True) -> No
             are missing, unknown or of the wrong shape.
     """
     tensors = merge_lora(read_tensors(source))
+    single_frame = trained_on_single_frames(tensors, source)
+    layers = temporal_layers_of(tensors)
     expected = {reference_name(name): name for name in model.state_dict()}
     tensors = {n: t for n, t in tensors.items() if n in expected or not REDUNDANT.match(n)}
+    if model.configuration.single_frame:
+        tensors = {n: t for n, t in tensors.items() if not n.startswith(TEMPORAL_DECODER)}
     current = model.state_dict()
     missing = sorted(set(expected) - set(tensors))
     unknown = sorted(set(tensors) - set(expected))
@@ -100,14 +111,58 @@ def load_checkpoint(model: ReferDINO, source: Source, strict: bool = True) -> No
     if foreign:
         report = ["it shares no tensor with it"]
     if foreign or misshapen or (strict and report):
+        remedy = "Choose the model it was trained for."
+        others = [name for name in (*missing, *unknown) if not name.startswith(TEMPORAL_DECODER)]
+        built = model.configuration.temporal_layers
+        if layers not in (0, built) and not (foreign or misshapen or others):
+            report = [f"{layers} temporal {'layer' if layers == 1 else 'layers'}, not {built}"]
+            remedy = f"Build the model with temporal_layers={0 if single_frame else layers}."
         raise CheckpointError(
-            f"The checkpoint does not fit {model.configuration.name}: {'; '.join(report)}. "
-            "Choose the model it was trained for."
+            f"The checkpoint does not fit {model.configuration.name}: {'; '.join(report)}. {remedy}"
         )
     if report:
         logger.warning("Loaded in part: %s.", "; ".join(report))
+    if single_frame and not model.configuration.single_frame:
+        logger.warning(
+            "These weights were trained on single frames, without a temporal decoder: build the "
+            "model with temporal_layers=0."
+        )
     fitting = {expected[name]: tensors[name] for name in tensors if name in expected}
     model.load_state_dict(fitting, strict=False)
+
+
+def temporal_layers_of(names: Iterable[str]) -> int:
+    """How many temporal layers a checkpoint with tensors of these names holds."""
+    return len({match[1] for match in map(TEMPORAL_LAYER.match, names) if match})
+
+
+def trained_on_single_frames(tensors: Mapping[str, Tensor], source: Source) -> bool:
+    """Whether weights were trained on single frames, without tracker and temporal decoder.
+
+    So they were if their file bears the name of such a release, and, whatever its name, if beside a
+    trained mask decoder the temporal decoder is missing or as it was before training.
+
+    Args:
+        tensors: of the checkpoint. source: where they come from.
+    """
+    if isinstance(source, (str, Path)) and named_for_single_frames(Path(source)):
+        return True
+    masks, temporal = (
+        {name: tensor for name, tensor in tensors.items() if pattern.match(name)}
+        for pattern in (MASK_NORM, TEMPORAL_NORM)
+    )
+    return bool(masks) and not are_untrained(masks) and are_untrained(temporal)
+
+
+def are_untrained(norms: Mapping[str, Tensor]) -> bool:
+    """Whether the weights and biases of layer norms are as they were before training.
+
+    Weight decay alone shrinks all weights of a norm alike; learning moves every one of its own.
+    """
+    return all(
+        not tensor.any() if name.endswith("bias") else bool((tensor == tensor.flatten()[:1]).all())
+        for name, tensor in norms.items()
+    )
 
 
 def save_weights(model: ReferDINO, path: Path) -> None:

@@ -369,7 +369,9 @@ def test_the_command_downloads_every_file_of_what_is_named(
         assert f"{path}: downloaded (SHA-256 " in told
     assert locate("bert")[0].read_bytes() == b"vocab.txt"
     assert main(["download", "--list"]) == 0
-    listed = {line.split()[0]: line.split()[1] for line in capfd.readouterr().out.splitlines()[:6]}
+    lines = capfd.readouterr().out.splitlines()[: len(ASSETS)]
+    listed = {line.split()[0]: line.split()[1] for line in lines}
+    assert list(listed) == list(ASSETS)
     assert listed["bert"] == listed["ryt_swinb"] == "here"
     assert listed["mevis_swinb"] == "-"
 

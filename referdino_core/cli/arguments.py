@@ -17,7 +17,7 @@ _logger = logging.getLogger("referdino.model")
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add --model and --checkpoint."""
+    """Add --model, --checkpoint and --single-frame."""
     parser.add_argument(
         "--model",
         choices=tuple(CONFIGURATIONS),
@@ -27,6 +27,12 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         "--checkpoint",
         metavar="FILE",
         help="weights: a .pth or .safetensors file, or a downloaded one by name, as ryt_swinb",
+    )
+    parser.add_argument(
+        "--single-frame",
+        action=argparse.BooleanOptionalAction,
+        help="the weights were trained on single frames: use no temporal decoder (default: as the "
+        "weights and their name tell)",
     )
 
 
@@ -107,6 +113,7 @@ def model_choice(
         precision=arguments.precision,
         exports=None if exports is None else Path(exports),
         settings=settings,
+        single_frame=arguments.single_frame,
     )
 
 

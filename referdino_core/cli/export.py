@@ -192,15 +192,15 @@ def _model(arguments: argparse.Namespace) -> ReferDINO:
         raise ReferDINOError("Give --checkpoint or --random-weights, not both.")
     if arguments.random_weights:
         torch.manual_seed(0)
-        return rd.build(name)
+        return rd.build(name, temporal_layers=0) if arguments.single_frame else rd.build(name)
     if arguments.checkpoint is None:
-        return load_model(name, "cpu")
-    weights = checkpoint_path(arguments.checkpoint)
-    if arguments.model is None:
-        return load_model(weights, "cpu")
-    model = rd.build(name)
-    rd.load_checkpoint(model, weights)
-    return model
+        return load_model(name, "cpu", single_frame=arguments.single_frame)
+    return load_model(
+        checkpoint_path(arguments.checkpoint),
+        "cpu",
+        architecture=arguments.model,
+        single_frame=arguments.single_frame,
+    )
 
 
 def _size(text: str) -> tuple[int, int]:

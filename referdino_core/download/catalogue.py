@@ -33,20 +33,26 @@ class RemoteFile:
 
 @dataclass(frozen=True)
 class Asset:
-    """What a user asks for by one name: one or more files."""
+    """What a user asks for by one name: one or more files.
+
+    single_frame: whether these are weights that were trained on single frames, without tracker and
+    temporal decoder.
+    """
 
     name: str
     description: str
     files: tuple[RemoteFile, ...]
+    single_frame: bool = False
 
     def paths(self, directory: Path) -> tuple[Path, ...]:
         """Where its files are, or will be, under a directory."""
         return tuple(directory / file.place for file in self.files)
 
 
-def _checkpoint(name: str, description: str) -> Asset:
+def _checkpoint(name: str, description: str, single_frame: bool = False) -> Asset:
     file_name = f"{name}.pth"
-    return Asset(name, description, (RemoteFile("liangtm/referdino", file_name, file_name),))
+    files = (RemoteFile("liangtm/referdino", file_name, file_name),)
+    return Asset(name, description, files, single_frame)
 
 
 def _bert(*file_names: str) -> Asset:
@@ -67,11 +73,29 @@ ASSETS = {
         _checkpoint("ryt_swinb", "Swin-B checkpoint for Ref-YouTube-VOS and Ref-DAVIS17"),
         _checkpoint("mevis_swinb", "Swin-B checkpoint for MeViS (expressions of motion)"),
         _checkpoint("ryt_mevis_swinb", "Swin-B checkpoint for Ref-YouTube-VOS and MeViS together"),
-        _checkpoint("a2d_swinb", "Swin-B checkpoint for A2D-Sentences and JHMDB-Sentences"),
-        _checkpoint("coco_swinb", "Swin-B checkpoint for RefCOCO, RefCOCO+ and RefCOCOg (images)"),
+        _checkpoint(
+            "a2d_swinb",
+            "Swin-B checkpoint for A2D-Sentences and JHMDB-Sentences (single frames)",
+            single_frame=True,
+        ),
+        _checkpoint(
+            "coco_swinb",
+            "Swin-B checkpoint for RefCOCO, RefCOCO+ and RefCOCOg (single frames)",
+            single_frame=True,
+        ),
+        _checkpoint(
+            "coco_swint",
+            "Swin-T checkpoint for RefCOCO, RefCOCO+ and RefCOCOg (single frames)",
+            single_frame=True,
+        ),
         _bert("vocab.txt", "config.json"),
     )
 }
+
+
+def named_for_single_frames(path: Path) -> bool:
+    """Whether a file bears the name of released weights that were trained on single frames."""
+    return any(asset.single_frame and asset.name == path.stem for asset in ASSETS.values())
 
 
 def cache_directory() -> Path:

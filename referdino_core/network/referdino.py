@@ -35,16 +35,25 @@ class ReferDINO(nn.Module):
         """Where the weights are."""
         return self.image_encoder.level_embedding.device
 
-    def object_memory(self, window: int | None) -> ObjectMemory:
-        """A fresh object memory that keeps `window` frames, or all of them."""
+    def object_memory(self, window: int | None, interval: float = 0.0) -> ObjectMemory:
+        """A fresh object memory that keeps `window` frames, or all of them (None).
+
+        For `interval` see `ObjectMemory`. A single-frame network looks back at no frame, so in its
+        streams the newest alone is kept.
+        """
         settings = self.configuration
-        return ObjectMemory(window, settings.memory_momentum, settings.relevance)
+        if settings.single_frame and window is not None:
+            window = 1
+        return ObjectMemory(window, settings.memory_momentum, settings.relevance, interval)
 
     @torch.no_grad()
     def segment(
         self, pixels: Tensor, input_ids: Tensor, stamps: Sequence[float] | None = None
     ) -> ClipPrediction:
         """Whole-clip inference of the paper.
+
+        A single-frame network answers from each frame's own queries; the tracker only aligns them
+        to slots, which leaves those of a clip of one frame as they are.
 
         Args:
             pixels: (T, 3, H, W) float32 frames, normalised with ImageNet's mean and deviation.
@@ -72,7 +81,7 @@ class ReferDINO(nn.Module):
         for frame, stamp in enumerate(stamps):
             tokens = grounding.text[frame][~grounding.text_padding[frame]]
             memory.update(decoded.queries[frame], decoded.references[frame], tokens, stamp)
-        window = stack_windows([memory])
+        window = stack_windows([memory.window])
         history = self.readout.temporal_decoder(window.queries, window.text[:, :, 0], window.ages)
         return self.predict(history[0], window.references[0], grounding)
 
@@ -119,7 +128,7 @@ class Stream:
             0.1 * self.frames if stamp is None else stamp,
         )
         self.frames += 1
-        readings = model.readout(stack_windows([self.memory]), grounding.masks)
+        readings = model.readout(stack_windows([self.memory.window]), grounding.masks)
         masks = decode_masks(readings.mask_embeddings, grounding.masks.features)
         return FramePrediction(readings.scores[0, -1], readings.boxes[0], masks[0])
 

@@ -72,7 +72,10 @@ class TemporalLayer(nn.Module):
 
 
 class TemporalDecoder(nn.Module):
-    """Attention along time, separately for every slot, unmasked."""
+    """Attention along time, separately for every slot, unmasked.
+
+    With no layers (single-frame weights) queries pass through as they are.
+    """
 
     def __init__(self, configuration: NetworkConfiguration) -> None:
         super().__init__()
@@ -82,7 +85,8 @@ class TemporalDecoder(nn.Module):
             for _ in range(c.temporal_layers)
         )
         self.norm = nn.ModuleList(ResidualNorm(c.width) for _ in range(c.temporal_layers))
-        self.time_embedding = TimeEmbedding(c.width) if c.time_embedding else None
+        embeds_time = c.time_embedding and not c.single_frame
+        self.time_embedding = TimeEmbedding(c.width) if embeds_time else None
 
     def forward(self, queries: Tensor, sentence: Tensor, ages: Tensor) -> Tensor:
         """Queries that know their slot's history.

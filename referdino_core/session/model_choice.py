@@ -24,6 +24,7 @@ class ModelChoice:
     Attributes:
         model: name of the configuration; None for the checkpoint's own, or "nano".
         checkpoint: path of the weights; None for the model's own.
+        single_frame: whether the weights were trained on single frames, as `load_model` takes it.
         device, runtime, precision, exports, settings: as `Session` takes them.
     """
 
@@ -34,6 +35,7 @@ class ModelChoice:
     precision: str = "fp32"
     exports: Path | None = None
     settings: SessionSettings = field(default_factory=SessionSettings)
+    single_frame: bool | None = None
 
     def __str__(self) -> str:
         return str(self.checkpoint or self.model or DEFAULT_MODEL)
@@ -55,14 +57,20 @@ class LoadedModel:
         choice = self.choice
         return checksums.compute(choice.checkpoint or weights_of(choice.model or DEFAULT_MODEL))
 
-    def summary(self) -> dict[str, str | None]:
-        """What tells these weights from others: `name`, `checkpoint` and `sha256`."""
+    def summary(self) -> dict[str, str | bool | None]:
+        """What tells these weights from others: `name`, `checkpoint` and `sha256`.
+
+        Where they are used without temporal decoder, `single_frame` says so.
+        """
         checkpoint = self.choice.checkpoint
-        return {
+        summary: dict[str, str | bool | None] = {
             "name": self.session.model_name,
             "checkpoint": None if checkpoint is None else str(checkpoint),
             "sha256": self.sha256,
         }
+        if self.session.model.configuration.single_frame:
+            summary["single_frame"] = True
+        return summary
 
 
 def load(choice: ModelChoice) -> LoadedModel:
@@ -72,12 +80,15 @@ def load(choice: ModelChoice) -> LoadedModel:
         ReferDINOError: weights, device or runtime are not to be had.
     """
     import referdino_core as rd
+    from referdino_core.building import load_model
     from referdino_core.installation import choose_threads
 
-    model: rd.ReferDINO | str | Path = choice.checkpoint or choice.model or DEFAULT_MODEL
-    if choice.checkpoint is not None and choice.model is not None:
-        model = rd.build(choice.model)
-        rd.load_checkpoint(model, choice.checkpoint)
+    model = load_model(
+        choice.checkpoint or choice.model or DEFAULT_MODEL,
+        choice.device,
+        architecture=None if choice.checkpoint is None else choice.model,
+        single_frame=choice.single_frame,
+    )
     session = rd.Session(
         model,
         settings=choice.settings,
