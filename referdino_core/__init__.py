@@ -21,13 +21,21 @@ if TYPE_CHECKING:
         CheckpointError,
         CommandError,
         ImageError,
+        InferenceError,
         ReferDINOError,
         SourceError,
     )
     from referdino_core.installation import capabilities
     from referdino_core.network.predictions import ClipPrediction, FramePrediction
     from referdino_core.network.referdino import ReferDINO
-    from referdino_core.session import CameraGroup, Session, Target, TargetState
+    from referdino_core.session import (
+        CameraGroup,
+        CommandRequest,
+        Judgement,
+        Session,
+        Target,
+        TargetState,
+    )
 
 _HOMES = {
     "CameraGroup": "session",
@@ -35,8 +43,11 @@ _HOMES = {
     "CheckpointError": "errors",
     "ClipPrediction": "network.predictions",
     "CommandError": "errors",
+    "CommandRequest": "session",
     "FramePrediction": "network.predictions",
     "ImageError": "errors",
+    "InferenceError": "errors",
+    "Judgement": "session",
     "NetworkConfiguration": "configuration",
     "ReferDINO": "network.referdino",
     "ReferDINOError": "errors",
@@ -56,8 +67,11 @@ __all__ = [
     "CheckpointError",
     "ClipPrediction",
     "CommandError",
+    "CommandRequest",
     "FramePrediction",
     "ImageError",
+    "InferenceError",
+    "Judgement",
     "NetworkConfiguration",
     "ReferDINO",
     "ReferDINOError",

@@ -51,6 +51,8 @@ class NetworkConfiguration:
     of each frame in the temporal decoder) and `calibrated_scores` (a learned scale and offset on
     token similarities) are referdino's extensions: released weights have no counterpart of them.
     `initial_fusion_gain` is where the fusion layers' gains start; loaded weights bring their own.
+    `temporal_layers` is 0 for weights that were trained on single frames: there is no temporal
+    decoder, and scores, boxes and masks come from the decoder's queries directly.
     """
 
     name: str
@@ -88,6 +90,10 @@ class NetworkConfiguration:
             raise ReferDINOError(f"keep_ratio is {self.keep_ratio}; it must be in (0, 1].")
         if self.num_queries < 1:
             raise ReferDINOError(f"num_queries is {self.num_queries}; it must be at least 1.")
+        if self.temporal_layers < 0:
+            raise ReferDINOError(
+                f"temporal_layers is {self.temporal_layers}; it must be at least 0."
+            )
         if self.width % self.heads or self.width % self.text_heads:
             raise ReferDINOError("width must be divisible by heads and by text_heads.")
         if self.fusion_width % self.fusion_heads:
@@ -96,6 +102,11 @@ class NetworkConfiguration:
             raise ReferDINOError(f"pruning_score {self.pruning_score!r} is not released or paper.")
         if self.relevance not in ("released", "paper"):
             raise ReferDINOError(f"relevance {self.relevance!r} is neither released nor paper.")
+
+    @property
+    def single_frame(self) -> bool:
+        """Whether every frame is judged on its own, without a temporal decoder."""
+        return self.temporal_layers == 0
 
     @property
     def surviving_queries(self) -> tuple[int, ...]:
@@ -174,29 +185,75 @@ def network_configuration(name: str, **overrides: Any) -> NetworkConfiguration:
     return replace(CONFIGURATIONS[name], **overrides)
 
 
+SELECTIONS = ("one", "all")
+"""How many objects a sentence may mean: the one that fits best, or every one that fits."""
+
+MEMORIES = ("steady", "released")
+"""How an object memory moves: made for endless streams, or as the released weights' inference."""
+
+RENAMED_SETTINGS = {
+    "hold_frames": "hold (seconds)",
+    "switch_frames": "switch_interval (seconds)",
+}
+"""Earlier names of `SessionSettings`' fields, and what they are called now."""
+
+
 @dataclass(frozen=True)
 class SessionSettings:
-    """Thresholds of the stream's target states; scores are probabilities in [0, 1].
+    """Thresholds of the stream's target states.
+
+    Scores are probabilities in [0, 1]. Durations are seconds of the images' stamps, so that
+    decisions do not depend on the frame rate.
 
     Attributes:
-        window: frames over which scores are averaged and the temporal decoder looks back.
-        accept: windowed score at which a search takes up a target.
+        window: frames that the temporal decoder looks back over.
+        select: how many objects a sentence means unless its command says otherwise, one of
+            `SELECTIONS`.
+        accept: score at which a search takes up a target, and at which a target comes back.
         keep: score below which a target that was accepted counts as not seen in a frame.
-        hold_frames: frames without sight of a target (occluded) before it is lost.
-        switch_margin: how much better another slot's windowed score must be to take over.
-        switch_frames: frames between two switches of slot, at least.
+        average: duration over which scores are averaged, at most the window's.
+        take_up: duration whose images are evidence for taking up a target, for its return and
+            for giving it up.
+        take_up_share: fraction of those images that must agree, in (0, 1].
+        hold: duration without sight of a target (occluded) before it is lost.
+        switch_margin: how much better another object's average score must be to take over.
+        switch_interval: duration between two switches, at least.
+        same_appearance: cosine between a slot's query and its target's appearance, below which the
+            slot holds another object.
+        same_place: distance of a box's centre from where the target is expected, as a fraction of
+            the image's sides, above which the box is another object's; place_growth: by how much it
+            widens per second in which the target is not seen.
+        same_size: change of the natural logarithm of a box's area, above which the box is another
+            object's.
         mask_threshold: probability above which a pixel belongs to the mask.
-        max_gap: seconds between two stamps that reset the memories; 0 never does.
+        max_gap: duration between the stamps of two camera images that resets the memories; 0 never
+            does.
+        max_lateness: how much earlier than its predecessor an image may be stamped to be dropped
+            alone; beyond it the clock jumped back, which resets the memories.
+        memory: how object memories move, one of `MEMORIES`.
+
+    Raises:
+        ReferDINOError: a value is out of its range.
     """
 
     window: int = 8
-    accept: float = 0.45
-    keep: float = 0.2
-    hold_frames: int = 30
+    select: str = "one"
+    accept: float = 0.5
+    keep: float = 0.3
+    average: float = 0.75
+    take_up: float = 0.25
+    take_up_share: float = 0.6
+    hold: float = 3.0
     switch_margin: float = 0.1
-    switch_frames: int = 4
+    switch_interval: float = 0.4
+    same_appearance: float = 0.9
+    same_place: float = 0.12
+    place_growth: float = 0.3
+    same_size: float = 0.7
     mask_threshold: float = 0.5
     max_gap: float = 5.0
+    max_lateness: float = 0.5
+    memory: str = "steady"
 
     def __post_init__(self) -> None:
         if self.window < 1:
@@ -206,6 +263,20 @@ class SessionSettings:
                 raise ReferDINOError(f"{name} is {getattr(self, name)}; it must be in [0, 1].")
         if self.keep > self.accept:
             raise ReferDINOError(f"keep ({self.keep}) must not exceed accept ({self.accept}).")
-        for name in ("hold_frames", "switch_frames", "max_gap"):
-            if getattr(self, name) < 0:
+        if not 0.0 < self.take_up_share <= 1.0:
+            raise ReferDINOError(f"take_up_share is {self.take_up_share}; it must be in (0, 1].")
+        if not -1.0 <= self.same_appearance <= 1.0:
+            raise ReferDINOError(
+                f"same_appearance is {self.same_appearance}; it must be in [-1, 1]."
+            )
+        for name in (
+            "average", "take_up", "hold", "switch_interval", "same_place", "place_growth",
+            "same_size", "max_gap", "max_lateness",
+        ):  # fmt: skip
+            if not getattr(self, name) >= 0:
                 raise ReferDINOError(f"{name} is {getattr(self, name)}; it must not be negative.")
+        for name, choices in (("select", SELECTIONS), ("memory", MEMORIES)):
+            if getattr(self, name) not in choices:
+                raise ReferDINOError(
+                    f"{name} is {getattr(self, name)!r}; choose one of {', '.join(choices)}."
+                )

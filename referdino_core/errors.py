@@ -40,6 +40,10 @@ class CameraImageError(ImageError):
         self.cameras = tuple(complaints)
 
 
+class InferenceError(ReferDINOError):
+    """The network's prediction cannot be used; memories are as they were before the image."""
+
+
 class SourceError(ReferDINOError):
     """A video, image folder or camera cannot be read."""
 

@@ -15,7 +15,8 @@ from referdino.srv import SetCommands
 from std_msgs.msg import String
 
 from referdino_core.errors import ReferDINOError
-from referdino_ros.commands import commands_after, received_text, shown
+from referdino_core.session.command_request import CommandRequest
+from referdino_ros.commands import SELECTION_CODES, commands_after, received_text, shown
 from referdino_ros.error_log import ErrorLog, one_line
 from referdino_ros.model_worker import ModelWorker, WorkerStopped
 
@@ -27,10 +28,10 @@ _DEPTH = 10
 
 @dataclass(frozen=True)
 class _Outcome:
-    """What is wrong, or an empty text; and the commands that run now, text by identifier."""
+    """What is wrong, or an empty text; and the commands that run now, by identifier."""
 
     problem: str = ""
-    commands: Mapping[str, str] = field(default_factory=dict)
+    commands: Mapping[str, CommandRequest] = field(default_factory=dict)
 
 
 class CommandInput:
@@ -79,12 +80,15 @@ class CommandInput:
         self, request: SetCommands.Request, response: SetCommands.Response
     ) -> SetCommands.Response:
         def change(session: Session) -> None:
-            session.commands = commands_after(session.commands, request, self._limit())
+            session.commands = commands_after(session.requests, request, self._limit())
 
         outcome = self._change(change)
         response.success = not outcome.problem
         response.message = outcome.problem
-        response.commands = [Command(id=name, text=text) for name, text in outcome.commands.items()]
+        response.commands = [
+            Command(id=name, text=one.text, select=SELECTION_CODES[one.select])
+            for name, one in outcome.commands.items()
+        ]
         return response
 
     def _change(self, change: Callable[[Session], None]) -> _Outcome:
@@ -97,7 +101,7 @@ class CommandInput:
             except ReferDINOError as error:
                 problem = one_line(error)
             self._on_change(session)
-            return _Outcome(problem, dict(session.commands))
+            return _Outcome(problem, session.requests)
 
         try:
             outcome = self._worker.call(attempt).result()
@@ -108,6 +112,6 @@ class CommandInput:
         if outcome.problem:
             self._errors.report("command", outcome.problem)
         else:
-            running = ", ".join(shown(text) for text in outcome.commands.values())
+            running = ", ".join(shown(one.text) for one in outcome.commands.values())
             self._node.get_logger().info(f"Commands: {running or 'none'}.")
         return outcome

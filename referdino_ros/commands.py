@@ -6,15 +6,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from referdino_core.errors import CommandError
+from referdino_core.session.command_request import CommandRequest
 
 if TYPE_CHECKING:
     from referdino.srv import SetCommands
 
 SHOWN_CHARACTERS = 80
 """Of a command's text in log lines and errors."""
+
+SELECTIONS: Mapping[int, str | None] = {0: None, 1: "one", 2: "all"}
+"""The session's names of the constants of referdino/msg/Command."""
+SELECTION_CODES = {name: code for code, name in SELECTIONS.items()}
 
 _REPLACEMENT_CHARACTER = "\ufffd"
 
@@ -37,9 +42,9 @@ def received_text(text: str) -> str:
 
 
 def commands_after(
-    running: Mapping[str, str], request: SetCommands.Request, limit: int
-) -> dict[str, str]:
-    """The commands (text by identifier, in order) that `request` asks for.
+    running: Mapping[str, CommandRequest], request: SetCommands.Request, limit: int
+) -> dict[str, CommandRequest]:
+    """The commands (by identifier, in order) that `request` asks for.
 
     The parts of the request apply in the order clear, remove, set. A command that is set under a
     running identifier keeps its place.
@@ -55,9 +60,9 @@ def commands_after(
     """
     _check_identifiers(running, request)
     stopped = set(running) if request.clear else set(request.remove)
-    wanted = {name: text for name, text in running.items() if name not in stopped}
+    wanted = {name: one for name, one in running.items() if name not in stopped}
     for command in request.set:
-        wanted[command.id] = received_text(command.text)
+        wanted[command.id] = CommandRequest(received_text(command.text), _selection(command))
     if len(wanted) > limit:
         raise CommandError(
             f"{len(wanted)} commands would run at once; the parameter max_commands allows {limit}."
@@ -65,7 +70,17 @@ def commands_after(
     return wanted
 
 
-def _check_identifiers(running: Mapping[str, str], request: SetCommands.Request) -> None:
+def _selection(command: Any) -> str | None:
+    """What a Command message selects, as the session calls it."""
+    if command.select not in SELECTIONS:
+        raise CommandError(
+            f"select of the command {shown(command.id)} is {command.select}. Give SELECT_DEFAULT "
+            "(0), SELECT_ONE (1) or SELECT_ALL (2)."
+        )
+    return SELECTIONS[command.select]
+
+
+def _check_identifiers(running: Mapping[str, object], request: SetCommands.Request) -> None:
     for name in request.remove:
         if name not in running:
             raise CommandError(

@@ -39,7 +39,9 @@ class NodeHealth:
         last_error: message, or empty.
         last_error_age: seconds, or None.
         configured: seconds since the model was loaded; None while there is none.
-        last_reset: why the memories were reset last, or empty.
+        last_reset: why the memories were reset last, or empty; resets: how often they were.
+        late: images dropped because they were stamped before their predecessor.
+        failed: images that the model could not judge.
     """
 
     life_cycle: str
@@ -62,6 +64,9 @@ class NodeHealth:
     last_error_age: float | None
     configured: float | None
     last_reset: str
+    resets: int
+    late: int
+    failed: int
 
 
 def diagnostic_array(node_name: str, stamp: Any, health: NodeHealth) -> DiagnosticArray:
@@ -127,6 +132,9 @@ def _values(health: NodeHealth) -> dict[str, str]:
         "last error age (s)": "none"
         if health.last_error_age is None
         else f"{health.last_error_age:.0f}",
+        "late images": str(health.late),
+        "failed images": str(health.failed),
+        "memory resets": str(health.resets),
         "last memory reset": health.last_reset or "none",
     }
 

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 Frame = TypeVar("Frame")
@@ -15,9 +16,13 @@ class FrameSlot(Generic[Frame]):
 
     A frame that nobody took before the next one came is replaced and counted. The age of a taken
     frame is therefore bounded by the time the consumer needs for one, whatever the rate.
+
+    Args:
+        on_replace: called with a frame that nobody took and the one in its place; must not block.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, on_replace: Callable[[Frame, Frame], None] | None = None) -> None:
+        self._on_replace = on_replace
         self._condition = threading.Condition()
         self._frame: Frame | None = None
         self._woken = False
@@ -40,6 +45,8 @@ class FrameSlot(Generic[Frame]):
             self._received += 1
             if self._frame is not None:
                 self._replaced += 1
+                if self._on_replace is not None:
+                    self._on_replace(self._frame, frame)
             self._frame = frame
             self._condition.notify()
 

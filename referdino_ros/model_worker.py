@@ -37,6 +37,7 @@ class ModelWorker(Generic[Owned, Frame]):
         load: makes the object that the thread owns; runs in the thread.
         handle_frame: answers one frame; what it raises goes to `on_error`.
         on_error: told of an exception that `handle_frame` raised; the thread goes on.
+        on_replace: see `FrameSlot`.
     """
 
     def __init__(
@@ -44,8 +45,9 @@ class ModelWorker(Generic[Owned, Frame]):
         load: Callable[[], Owned],
         handle_frame: Callable[[Owned, Frame], None],
         on_error: Callable[[Exception], None],
+        on_replace: Callable[[Frame, Frame], None] | None = None,
     ) -> None:
-        self.slot: FrameSlot[Frame] = FrameSlot()
+        self.slot: FrameSlot[Frame] = FrameSlot(on_replace)
         self.loaded: Future[None] = Future()
         self._load = load
         self._handle_frame = handle_frame

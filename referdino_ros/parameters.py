@@ -1,261 +1,23 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Every parameter of the node: name, type, range, default, meaning, and when it may change."""
+"""NodeParameters: the values of the node's parameters, checked at every change."""
 
 from __future__ import annotations
 
-import enum
-import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from types import MappingProxyType
-from typing import Any, TypeAlias
+from typing import Any
 
-from rcl_interfaces.msg import (
-    FloatingPointRange,
-    IntegerRange,
-    ParameterDescriptor,
-    SetParametersResult,
-)
+from rcl_interfaces.msg import ParameterDescriptor, SetParametersResult
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from referdino_core.configuration import CONFIGURATIONS, PRECISIONS, RUNTIMES, SessionSettings
+from referdino_core.configuration import RENAMED_SETTINGS, SessionSettings
 from referdino_core.errors import ReferDINOError
+from referdino_ros.parameter_declarations import DECLARATIONS, Change, Declaration, Value
 
-Value: TypeAlias = bool | int | float | str
-
-
-class Change(enum.Enum):
-    """When a parameter may change."""
-
-    ANY_TIME = "may change at any time"
-    UNCONFIGURED = "is read when the node is configured"
-    NEVER = "is read when the node starts"
-
-
-@dataclass(frozen=True)
-class Declaration:
-    """One parameter.
-
-    Attributes:
-        name: as in ROS.
-        default: also fixes the type: bool, int, float or str.
-        description: one sentence for `ros2 param describe`.
-        change: when the value may change.
-        range: lowest and highest value of a number, both allowed.
-        choices: the allowed texts; empty where any is.
-        pattern: regular expression of the allowed texts; empty where any is.
-        unit: of a number, where it has one.
-    """
-
-    name: str
-    default: Value
-    description: str
-    change: Change
-    range: tuple[float, float] | None = None
-    choices: tuple[str, ...] = ()
-    pattern: str = ""
-    unit: str = ""
-
-    def descriptor(self) -> ParameterDescriptor:
-        """The declaration in ROS's terms."""
-        descriptor = ParameterDescriptor(
-            name=self.name,
-            description=f"{self.description} It {self.change.value}.",
-            additional_constraints=f"One of {', '.join(self.choices)}." if self.choices else "",
-            read_only=self.change is Change.NEVER,
-        )
-        if self.range and isinstance(self.default, float):
-            low, high = self.range
-            descriptor.floating_point_range = [FloatingPointRange(from_value=low, to_value=high)]
-        elif self.range:
-            low, high = int(self.range[0]), int(self.range[1])
-            descriptor.integer_range = [IntegerRange(from_value=low, to_value=high)]
-        return descriptor
-
-    def complaint(self, value: Value) -> str | None:
-        """What is wrong with a value of the right type, or None; ranges are ROS's own check."""
-        if self.choices and value not in self.choices:
-            return f"{self.name} is {value!r}; it must be one of {', '.join(self.choices)}."
-        if self.pattern and not re.fullmatch(self.pattern, str(value)):
-            return f"{self.name} is {value!r}; {self.description}"
-        return None
-
-
-_SESSION = SessionSettings()
 _SESSION_FIELDS = frozenset(entry.name for entry in fields(SessionSettings))
-
-DECLARATIONS: tuple[Declaration, ...] = (
-    Declaration(
-        "autostart",
-        True,
-        "Whether the node configures and activates itself when it starts.",
-        Change.NEVER,
-    ),
-    Declaration(
-        "model",
-        "nano",
-        "The model, where no checkpoint is given.",
-        Change.UNCONFIGURED,
-        choices=tuple(sorted(CONFIGURATIONS)),
-    ),
-    Declaration(
-        "checkpoint",
-        "",
-        "Path of weights (.pth or .safetensors), whose model is recognised; empty for those of "
-        "the parameter model.",
-        Change.UNCONFIGURED,
-    ),
-    Declaration(
-        "device",
-        "cpu",
-        "Where the network runs: cpu, cuda or cuda:N.",
-        Change.UNCONFIGURED,
-    ),
-    Declaration(
-        "runtime",
-        "auto",
-        "What computes the network; auto is the fastest that is installed.",
-        Change.UNCONFIGURED,
-        choices=RUNTIMES,
-    ),
-    Declaration(
-        "precision",
-        "fp32",
-        "What the network computes in: fp32, bf16 or fp16.",
-        Change.UNCONFIGURED,
-        choices=PRECISIONS,
-    ),
-    Declaration(
-        "exports",
-        "",
-        "Folder that `referdino export` wrote, for onnxruntime and tensorrt; empty: the node makes "
-        "and keeps its own.",
-        Change.UNCONFIGURED,
-    ),
-    Declaration(
-        "image_size",
-        "",
-        "Size of the camera's images, such as 640x480 (width x height): a runtime that takes long "
-        "to get ready then does so while the node is configured; empty: at the first image.",
-        Change.UNCONFIGURED,
-        pattern="([1-9][0-9]*x[1-9][0-9]*)?",
-    ),
-    Declaration(
-        "initial_command",
-        "",
-        "A command that runs from the start; empty for none.",
-        Change.UNCONFIGURED,
-    ),
-    Declaration(
-        "image_transport",
-        "raw",
-        "raw subscribes to image_raw (sensor_msgs/Image), compressed to image_raw/compressed "
-        "(sensor_msgs/CompressedImage).",
-        Change.UNCONFIGURED,
-        choices=("raw", "compressed"),
-    ),
-    Declaration(
-        "image_qos",
-        "sensor_data",
-        "Quality of service of the image subscription: sensor_data (best effort, receives from "
-        "every camera), reliable, or system_default (the middleware's).",
-        Change.UNCONFIGURED,
-        choices=("sensor_data", "reliable", "system_default"),
-    ),
-    Declaration(
-        "window",
-        _SESSION.window,
-        "Frames over which scores are averaged and the temporal decoder looks back.",
-        Change.UNCONFIGURED,
-        range=(1, 64),
-        unit="frames",
-    ),
-    Declaration(
-        "accept",
-        _SESSION.accept,
-        "Windowed score at which a search takes up a target.",
-        Change.ANY_TIME,
-        range=(0.0, 1.0),
-    ),
-    Declaration(
-        "keep",
-        _SESSION.keep,
-        "Score below which an accepted target counts as not seen; at most accept.",
-        Change.ANY_TIME,
-        range=(0.0, 1.0),
-    ),
-    Declaration(
-        "hold_frames",
-        _SESSION.hold_frames,
-        "Frames without sight of a target (occluded) before it is lost.",
-        Change.ANY_TIME,
-        range=(0, 100_000),
-        unit="frames",
-    ),
-    Declaration(
-        "switch_margin",
-        _SESSION.switch_margin,
-        "How much better the windowed score of another object must be to take over a command.",
-        Change.ANY_TIME,
-        range=(0.0, 1.0),
-    ),
-    Declaration(
-        "switch_frames",
-        _SESSION.switch_frames,
-        "Frames between two such switches, at least.",
-        Change.ANY_TIME,
-        range=(0, 100_000),
-        unit="frames",
-    ),
-    Declaration(
-        "mask_threshold",
-        _SESSION.mask_threshold,
-        "Probability above which a pixel belongs to the mask.",
-        Change.ANY_TIME,
-        range=(0.0, 1.0),
-    ),
-    Declaration(
-        "max_gap",
-        _SESSION.max_gap,
-        "Time between the stamps of two images that resets the memories; 0 never does.",
-        Change.ANY_TIME,
-        range=(0.0, 86_400.0),
-        unit="s",
-    ),
-    Declaration(
-        "max_commands",
-        16,
-        "Commands that may run at once; time and memory grow with them.",
-        Change.ANY_TIME,
-        range=(1, 64),
-    ),
-    Declaration(
-        "overlay_jpeg_quality",
-        80,
-        "Quality of ~/overlay/compressed.",
-        Change.ANY_TIME,
-        range=(1, 100),
-        unit="%",
-    ),
-    Declaration(
-        "no_image_warning",
-        5.0,
-        "Time without an image after which the node warns, and warns again; 0 never does.",
-        Change.ANY_TIME,
-        range=(0.0, 86_400.0),
-        unit="s",
-    ),
-    Declaration(
-        "error_log_period",
-        10.0,
-        "Time in which an error that repeats is logged once.",
-        Change.ANY_TIME,
-        range=(0.0, 86_400.0),
-        unit="s",
-    ),
-)
 
 BY_NAME: Mapping[str, Declaration] = MappingProxyType({entry.name: entry for entry in DECLARATIONS})
 
@@ -284,7 +46,7 @@ class NodeParameters:
         for entry in DECLARATIONS:
             parameter = node.declare_parameter(entry.name, entry.default, entry.descriptor())
             self._values[entry.name] = parameter.value
-        complaint = _first_complaint(self._values)
+        complaint = _renamed(node) or _first_complaint(self._values)
         if complaint:
             raise ReferDINOError(f"Parameter {complaint}")
         node.add_on_set_parameters_callback(self._on_set)
@@ -337,6 +99,17 @@ class NodeParameters:
                     "restart the node with the new value."
                 )
         return None
+
+
+def _renamed(node: Node) -> str | None:
+    """What to write instead of an earlier name that the node was started with, or None."""
+    complaint = None
+    for old, new in RENAMED_SETTINGS.items():
+        dynamic = ParameterDescriptor(dynamic_typing=True)
+        if node.declare_parameter(old, None, dynamic).value is not None:
+            complaint = f"{old} is now called {new}."
+        node.undeclare_parameter(old)
+    return complaint
 
 
 def _session_settings(values: Mapping[str, Value]) -> SessionSettings:

@@ -27,6 +27,7 @@ from rclpy.time import Time
 from referdino_core.errors import ReferDINOError
 from referdino_core.media.compressed_image_messages import compressed_image_to_rgb
 from referdino_core.media.image_messages import image_to_rgb
+from referdino_core.messages.results import Verdict
 from referdino_ros.command_input import CommandInput
 from referdino_ros.commands import received_text
 from referdino_ros.diagnostics import NodeHealth, diagnostic_array
@@ -44,15 +45,23 @@ if TYPE_CHECKING:
     from referdino_core import Session, SessionSettings
 
 LOADING_LOG_PERIOD = 5.0
+LONGEST_AGE = 86_400.0
+"""Seconds; an image that seems older was stamped by another clock."""
 _LOADING_POLL = 0.2
 
 
 @dataclass(frozen=True)
 class ReceivedImage:
-    """A camera message, and when it came in seconds of the monotonic clock."""
+    """A camera message.
+
+    Attributes:
+        received: when it came, in seconds of the monotonic clock.
+        skipped: stamps in seconds of the images before it that the model did not come to.
+    """
 
     message: Any
     received: float
+    skipped: list[float] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -64,6 +73,9 @@ class SessionView:
     runtime: str = ""
     commands: Mapping[str, str] = field(default_factory=dict)
     last_reset: str = ""
+    resets: int = 0
+    late: int = 0
+    failed: int = 0
 
 
 class ReferDINONode(LifecycleNodeMixin, Node):
@@ -203,6 +215,7 @@ class ReferDINONode(LifecycleNodeMixin, Node):
             load=lambda: self._session(model, device, self._settings.session_settings),
             handle_frame=self._answer,
             on_error=self._report_failure,
+            on_replace=_hand_over_skipped,
         )
         self._worker.start()
         try:
@@ -265,6 +278,9 @@ class ReferDINONode(LifecycleNodeMixin, Node):
             runtime=session.runtime,
             commands=dict(session.commands),
             last_reset=session.last_reset or "",
+            resets=session.reset_count,
+            late=session.late_count,
+            failed=session.failure_count,
         )
 
     def _change_settings(self, settings: SessionSettings) -> None:
@@ -305,16 +321,39 @@ class ReferDINONode(LifecycleNodeMixin, Node):
     def _answer(self, session: Session, image: ReceivedImage) -> None:
         """Runs in the worker's thread."""
         header = image.message.header
-        pixels = self._convert(image.message)
-        began = time.monotonic()
-        targets = session.step(pixels, stamp=_seconds(header.stamp))
+        for stamp in image.skipped:
+            session.skip(stamp)
+        try:
+            pixels = self._convert(image.message)
+            began = time.monotonic()
+            targets = session.step(pixels, stamp=_seconds(header.stamp))
+        except Exception as error:
+            self._publish_failure(session, image, error)
+            raise
         inference = time.monotonic() - began
         if self._results is None or self._images is None:
             return
-        self._results.publish(header, pixels, targets, self._settings["overlay_jpeg_quality"])
-        age = (self.get_clock().now() - Time.from_msg(header.stamp)).nanoseconds * 1e-9
+        verdict = Verdict(session.judgement, session.reason, len(image.skipped))
+        self._results.publish_objects(header, targets, verdict)
+        quality = self._settings["overlay_jpeg_quality"]
+        self._results.publish_pictures(header, pixels, targets, quality)
+        age = image_age(self.get_clock().now(), header.stamp)
         self._statistics.record(time.monotonic() - image.received, inference, age)
         self._show(session)
+
+    def _publish_failure(self, session: Session, image: ReceivedImage, error: Exception) -> None:
+        """Tell consumers that an image was not judged; runs in the worker's thread."""
+        from referdino_core.session import Judgement
+
+        stamp = _seconds(image.message.header.stamp)
+        if stamp is not None:
+            session.skip(stamp)
+        self._show(session)
+        if self._results is None or self._images is None or self._cancelled.is_set():
+            return
+        verdict = Verdict(Judgement.FAILED, one_line(error), len(image.skipped))
+        targets = session.unjudged(session.image_size or (0, 0), Judgement.FAILED)
+        self._results.publish_objects(image.message.header, targets, verdict)
 
     def _report_failure(self, error: Exception) -> None:
         """Runs in the worker's thread."""
@@ -364,6 +403,9 @@ class ReferDINONode(LifecycleNodeMixin, Node):
             last_error_age=None if last is None else now - last.time,
             configured=None if self._configured_since is None else now - self._configured_since,
             last_reset=view.last_reset,
+            resets=view.resets,
+            late=view.late,
+            failed=view.failed,
         )
 
 
@@ -371,6 +413,20 @@ def _seconds(stamp: Any) -> float | None:
     """Seconds of a header's stamp; None for the zero of a camera that sets none."""
     seconds = stamp.sec + stamp.nanosec * 1e-9
     return seconds or None
+
+
+def _hand_over_skipped(replaced: ReceivedImage, newer: ReceivedImage) -> None:
+    """Let an image know which ones were dropped in its favour."""
+    stamp = _seconds(replaced.message.header.stamp)
+    newer.skipped.extend(replaced.skipped if stamp is None else [*replaced.skipped, stamp])
+
+
+def image_age(now: Time, stamp: Any) -> float | None:
+    """Seconds since an image was stamped; None for a stamp that is no time of this clock."""
+    if stamp.sec < 0 or (stamp.sec, stamp.nanosec) == (0, 0):
+        return None
+    age = (now - Time.from_msg(stamp)).nanoseconds * 1e-9
+    return age if abs(age) < LONGEST_AGE else None
 
 
 def main(args: list[str] | None = None) -> int:

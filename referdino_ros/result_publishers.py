@@ -4,9 +4,7 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Sequence
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,10 +13,15 @@ from referdino.msg import ReferredObjectArray
 from sensor_msgs.msg import CompressedImage, Image
 
 from referdino_core.media import overlay
-from referdino_core.media.result_contents import label_image
+from referdino_core.messages.results import (
+    Verdict,
+    detections_message,
+    label_image,
+    objects_message,
+)
 from referdino_ros.compressed_images import compressed_image_message
 from referdino_ros.image_conversion import image_message
-from referdino_ros.result_messages import detections_message, objects_message
+from referdino_ros.message_types import make_message, message_class
 
 if TYPE_CHECKING:
     from referdino_core.session import Target
@@ -27,16 +30,16 @@ RESULTS_DEPTH = 10
 PICTURES_DEPTH = 1
 
 
-def vision_messages() -> ModuleType | None:
-    """The module `vision_msgs.msg`, or None where vision_msgs is not installed."""
+def detections_class() -> Any | None:
+    """The class of `~/detections`, or None where vision_msgs is not installed."""
     try:
-        return importlib.import_module("vision_msgs.msg")
+        return message_class("vision_msgs/msg/Detection2DArray")
     except ImportError:
         return None
 
 
 class ResultPublishers:
-    """Publishes what the session answered to an image, each with the image's header.
+    """Publishes the results of images, each with the image's header.
 
     They publish while the node is active: all are managed by its life cycle.
     """
@@ -51,27 +54,36 @@ class ResultPublishers:
         self._overlay_compressed = node.create_lifecycle_publisher(
             CompressedImage, "~/overlay/compressed", PICTURES_DEPTH
         )
-        self._vision_messages = vision_messages()
+        detections = detections_class()
         self._detections = None
-        if self._vision_messages is not None:
+        if detections is not None:
             self._detections = node.create_lifecycle_publisher(
-                self._vision_messages.Detection2DArray, "~/detections", RESULTS_DEPTH
+                detections, "~/detections", RESULTS_DEPTH
             )
 
-    def publish(
+    def publish_objects(self, header: Any, targets: Sequence[Target], verdict: Verdict) -> None:
+        """Publish the objects alone.
+
+        Args:
+            header: of the image.
+            targets: of the session.
+            verdict: on the result as a whole.
+        """
+        self._objects.publish(objects_message(make_message, header, targets, verdict))
+
+    def publish_pictures(
         self, header: Any, pixels: np.ndarray, targets: Sequence[Target], jpeg_quality: int
     ) -> None:
-        """Publish the objects, and mask, detections and overlay where somebody listens.
+        """Publish mask, detections and overlay where somebody listens.
 
         Args:
             header: of the image.
             pixels: (H, W, 3) uint8 RGB of the image.
-            targets: the session's answer to it.
+            targets: of the session.
             jpeg_quality: 1 to 100, of the compressed overlay.
         """
-        self._objects.publish(objects_message(header, targets))
         if self._detections is not None and self._detections.get_subscription_count():
-            self._detections.publish(detections_message(header, targets, self._vision_messages))
+            self._detections.publish(detections_message(make_message, header, targets))
         if self._mask.get_subscription_count():
             height, width = pixels.shape[:2]
             self._mask.publish(image_message(label_image(targets, height, width), header))

@@ -41,7 +41,7 @@ class _Answer:
     time: float
     latency: float
     inference: float
-    image_age: float
+    image_age: float | None
 
 
 class StreamStatistics:
@@ -61,8 +61,12 @@ class StreamStatistics:
         self._answered_last: float | None = None
         self._start = clock()
 
-    def record(self, latency: float, inference: float, image_age: float) -> None:
-        """Note an answered image; all in seconds, see `StreamReport`."""
+    def record(self, latency: float, inference: float, image_age: float | None) -> None:
+        """Note an answered image; all in seconds, see `StreamReport`.
+
+        Args:
+            image_age: None where the image bears no time of the node's clock.
+        """
         now = self._clock()
         with self._lock:
             self._answered += 1
@@ -83,7 +87,9 @@ class StreamStatistics:
             latency=_median([answer.latency for answer in answers]),
             latency_worst=max((answer.latency for answer in answers), default=None),
             inference=_median([answer.inference for answer in answers]),
-            image_age=_median([answer.image_age for answer in answers]),
+            image_age=_median(
+                [answer.image_age for answer in answers if answer.image_age is not None]
+            ),
             answered=answered,
             answered_last=answered_last,
         )

@@ -91,7 +91,7 @@ def answered(model: rd.ReferDINO, pixels: Tensor, sentences: list[Tensor]) -> Ca
     for number, frame in enumerate(groundings):
         for memory, one in zip(memories, frame, strict=True):
             memory.update(one.queries[0], one.references[0], one.text[0], 0.1 * number)
-    window = stack_windows(memories)
+    window = stack_windows([memory.window for memory in memories])
     masks = torch.cat([one.masks.features for one in groundings[-1]])
     readings = model.readout(window, MaskFeatures(masks, None, torch.ones(1, 2)))
     return Case(model, pixels, texts, images, groundings, window, masks, readings)

@@ -9,9 +9,14 @@ from referdino.msg import Command
 from referdino.srv import SetCommands
 
 from referdino_core.errors import CommandError
+from referdino_core.session import CommandRequest
 from referdino_ros.commands import commands_after, received_text, shown
 
-RUNNING = {"a": "the red ball", "b": "the box on the left"}
+RUNNING = {
+    "a": CommandRequest("the red ball"),
+    "b": CommandRequest("the box on the left", "all"),
+}
+CONE = CommandRequest("the cone")
 
 
 def request(
@@ -26,15 +31,18 @@ def request(
     ("asked", "wanted"),
     [
         (request(), RUNNING),
-        (request(("c", "the cone")), {**RUNNING, "c": "the cone"}),
-        (request(("a", "the blue ball")), {"a": "the blue ball", "b": RUNNING["b"]}),
+        (request(("c", "the cone")), {**RUNNING, "c": CONE}),
+        (
+            request(("a", "the blue ball")),
+            {"a": CommandRequest("the blue ball"), "b": RUNNING["b"]},
+        ),
         (request(remove=("a",)), {"b": RUNNING["b"]}),
-        (request(("a", "the cone"), remove=("a",)), {"b": RUNNING["b"], "a": "the cone"}),
+        (request(("a", "the cone"), remove=("a",)), {"b": RUNNING["b"], "a": CONE}),
         (request(clear=True), {}),
-        (request(("c", "the cone"), remove=("b",), clear=True), {"c": "the cone"}),
+        (request(("c", "the cone"), remove=("b",), clear=True), {"c": CONE}),
     ],
 )
-def test_parts_of_a_request(asked: SetCommands.Request, wanted: dict[str, str]) -> None:
+def test_parts_of_a_request(asked: SetCommands.Request, wanted: dict[str, CommandRequest]) -> None:
     after = commands_after(RUNNING, asked, limit=16)
 
     assert list(after.items()) == list(wanted.items())
@@ -65,7 +73,24 @@ def test_what_makes_no_sense_is_one_clear_line(asked: SetCommands.Request, said:
 def test_replacing_at_the_limit_is_allowed() -> None:
     after = commands_after(RUNNING, request(("a", "the cone")), limit=2)
 
-    assert after["a"] == "the cone"
+    assert after["a"] == CONE
+
+
+@pytest.mark.parametrize(
+    ("code", "select"),
+    [(Command.SELECT_DEFAULT, None), (Command.SELECT_ONE, "one"), (Command.SELECT_ALL, "all")],
+)
+def test_a_command_says_how_many_objects_it_means(code: int, select: str | None) -> None:
+    asked = SetCommands.Request(set=[Command(id="c", text="the cups", select=code)])
+
+    assert commands_after({}, asked, limit=1) == {"c": CommandRequest("the cups", select)}
+
+
+def test_a_selection_that_is_none_is_refused() -> None:
+    asked = SetCommands.Request(set=[Command(id="c", text="the cups", select=7)])
+
+    with pytest.raises(CommandError, match="SELECT_ALL"):
+        commands_after({}, asked, limit=1)
 
 
 @pytest.mark.parametrize("text", ["the red ball", "die rote Kugel, groß", "红色的球", "two\nlines"])

@@ -16,16 +16,22 @@ from builtin_interfaces.msg import Time
 from rclpy.context import Context
 from rclpy.lifecycle import LifecycleNode
 from rclpy.node import Node
-from referdino.msg import ReferredObject
+from referdino.msg import Command, ReferredObject, ReferredObjectArray
 from ros_harness import PATIENCE, domain_id, wait_until
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from referdino_core.media import run_lengths
-from referdino_core.media.result_contents import label_image
-from referdino_core.session import Target, TargetState
+from referdino_core.messages.results import (
+    JUDGEMENTS,
+    Verdict,
+    label_image,
+    objects_message,
+)
+from referdino_core.session import Judgement, Target, TargetState
 from referdino_ros import result_publishers
-from referdino_ros.result_messages import objects_message
+from referdino_ros.commands import SELECTION_CODES
+from referdino_ros.message_types import make_message
 from referdino_ros.result_publishers import ResultPublishers
 from referdino_ros.spinning import spin_until_shutdown
 
@@ -48,21 +54,34 @@ def target(
     return Target(**{**values, **other}, box=box, mask=mask)
 
 
-SEEN = target(slice(2, 8), slice(4, 16), (4.0, 2.0, 16.0, 8.0))
+SEEN = target(slice(2, 8), slice(4, 16), (4.0, 2.0, 16.0, 8.0), predicted_box=(3.5, 1.5, 16.5, 9.5))
 BEHIND = target(slice(5, 12), slice(10, 20), (10.0, 5.0, 20.0, 12.0), command_id="b", track_id=9)
 LOST = target(slice(0, 0), slice(0, 0), None, state=TargetState.LOST, track_id=0, score=0.0)
 
 
+def message_of(*targets: Target) -> Any:
+    return objects_message(make_message, HEADER, targets, Verdict())
+
+
 def test_every_field_of_a_target_arrives() -> None:
-    message = objects_message(HEADER, [BEHIND, SEEN])
+    verdict = Verdict(Judgement.RESET, "the clock jumped", 3)
+    message = objects_message(make_message, HEADER, [BEHIND, SEEN], verdict)
 
     assert message.header == HEADER
+    assert (message.judgement, message.reason, message.dropped) == (
+        ReferredObjectArray.RESET,
+        "the clock jumped",
+        3,
+    )
     assert [one.command_id for one in message.objects] == ["b", "a"]
     seen = message.objects[1]
     assert (seen.command, seen.track_id, seen.state) == ("the red ball", 7, ReferredObject.TRACKING)
     assert (seen.score, seen.frame_score) == (0.75, 0.5)
     box = seen.box
     assert (box.x_offset, box.y_offset, box.width, box.height) == (4, 2, 12, 6)
+    predicted = seen.predicted_box
+    assert (predicted.x_offset, predicted.y_offset) == (3, 1)
+    assert (predicted.width, predicted.height, seen.label) == (14, 9, 2)
     assert (seen.mask.height, seen.mask.width) == (20, 30)
     assert np.array_equal(run_lengths.decode(seen.mask.counts, 20, 30), SEEN.mask)
 
@@ -70,12 +89,22 @@ def test_every_field_of_a_target_arrives() -> None:
 def test_every_state_has_its_constant() -> None:
     for state in TargetState:
         one = target(slice(0, 1), slice(0, 1), None, state=state)
-        (sent,) = objects_message(HEADER, [one]).objects
+        (sent,) = message_of(one).objects
         assert sent.state == getattr(ReferredObject, state.name)
 
 
+def test_every_judgement_and_selection_has_its_constant() -> None:
+    for judgement in Judgement:
+        assert JUDGEMENTS[judgement] == getattr(ReferredObjectArray, judgement.name)
+    assert SELECTION_CODES == {
+        None: Command.SELECT_DEFAULT,
+        "one": Command.SELECT_ONE,
+        "all": Command.SELECT_ALL,
+    }
+
+
 def test_a_lost_target_has_no_box_and_no_pixels() -> None:
-    (lost,) = objects_message(HEADER, [LOST]).objects
+    (lost,) = message_of(LOST).objects
 
     assert (lost.state, lost.box.width, lost.box.height) == (ReferredObject.LOST, 0, 0)
     assert not run_lengths.decode(lost.mask.counts, 20, 30).any()
@@ -84,7 +113,7 @@ def test_a_lost_target_has_no_box_and_no_pixels() -> None:
 def test_a_box_becomes_the_whole_pixels_that_cover_it_inside_the_image() -> None:
     one = target(slice(0, 20), slice(0, 30), (-3.5, 1.25, 30.75, 17.5))
 
-    box = objects_message(HEADER, [one]).objects[0].box
+    box = message_of(one).objects[0].box
 
     assert (box.x_offset, box.y_offset, box.width, box.height) == (0, 1, 30, 17)
 
@@ -96,6 +125,18 @@ def test_the_kth_object_has_the_value_k_and_the_first_one_wins() -> None:
     assert np.array_equal(labels == 1, SEEN.mask)
     assert np.array_equal(labels == 3, BEHIND.mask & ~SEEN.mask)
     assert not (labels == 2).any()
+
+
+def test_two_commands_on_one_object_share_its_label_and_keep_their_masks() -> None:
+    again = target(slice(2, 9), slice(4, 16), (4.0, 2.0, 16.0, 9.0), command_id="b", track_id=7)
+
+    message = message_of(BEHIND, SEEN, again)
+
+    assert [one.label for one in message.objects] == [1, 2, 2]
+    for sent, own in zip(message.objects, (BEHIND, SEEN, again), strict=True):
+        assert np.array_equal(run_lengths.decode(sent.mask.counts, 20, 30), own.mask)
+    labels = label_image([BEHIND, SEEN, again], 20, 30)
+    assert np.array_equal(labels == 2, (SEEN.mask | again.mask) & ~BEHIND.mask)
 
 
 @pytest.fixture
@@ -136,12 +177,13 @@ def test_pictures_are_made_only_while_somebody_listens(
         subscription = listener.create_subscription(message_type, topic, lambda message: None, 1)
         wait_until(lambda: node.count_subscribers(topic), f"the subscription to {topic}")
         made.clear()
-        publishers.publish(HEADER, pixels, [SEEN], 80)
+        publishers.publish_pictures(HEADER, pixels, [SEEN], 80)
         listener.destroy_subscription(subscription)
         wait_until(lambda: not node.count_subscribers(topic), f"the end of {topic}")
         return sorted(made)
 
-    publishers.publish(HEADER, pixels, [SEEN], 80)
+    publishers.publish_objects(HEADER, [SEEN], Verdict())
+    publishers.publish_pictures(HEADER, pixels, [SEEN], 80)
     assert made == []
     assert made_while_listening_to("/publishing/mask", Image) == ["image_message", "label_image"]
     assert made_while_listening_to("/publishing/overlay", Image) == ["draw", "image_message"]
@@ -150,7 +192,8 @@ def test_pictures_are_made_only_while_somebody_listens(
         "draw",
     ]
     made.clear()
-    publishers.publish(HEADER, pixels, [SEEN], 80)
+    publishers.publish_objects(HEADER, [SEEN], Verdict())
+    publishers.publish_pictures(HEADER, pixels, [SEEN], 80)
     assert made == []
 
 

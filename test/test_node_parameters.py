@@ -24,7 +24,7 @@ from ros_harness import REPOSITORY, domain_id
 
 from referdino_core.configuration import SessionSettings
 from referdino_core.errors import ReferDINOError
-from referdino_core.session.session import MOST_COMMANDS
+from referdino_core.session.session import MAX_COMMANDS
 from referdino_ros.parameters import BY_NAME, DECLARATIONS, Change, NodeParameters
 
 PARAMETERS_FILE = REPOSITORY / "config" / "referdino.yaml"
@@ -63,7 +63,7 @@ def test_session_settings_are_all_parameters() -> None:
 
 
 def test_as_many_commands_may_be_allowed_as_a_session_takes() -> None:
-    assert BY_NAME["max_commands"].range == (1, MOST_COMMANDS)
+    assert BY_NAME["max_commands"].range == (1, MAX_COMMANDS)
 
 
 # ---- Declarations on a node ----
@@ -129,7 +129,7 @@ def test_thresholds_change_while_the_node_runs(context: Context) -> None:
     ("changes", "said"),
     [
         ({"accept": 1.5}, "out of range"),
-        ({"hold_frames": -1}, "out of range"),
+        ({"hold": -1.0}, "out of range"),
         ({"accept": "high"}, "Wrong parameter type"),
         ({"image_qos": "best"}, "must be one of sensor_data, reliable, system_default"),
         ({"keep": 0.9}, "keep (0.9) must not exceed accept"),

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ from replay_cases import (
 from rosbags.highlevel import AnyReader
 
 import referdino_core as rd
+from referdino_core.evaluation import region_similarity
 from referdino_core.media import run_lengths
 from referdino_core.media.compressed_image_messages import compressed_image_to_rgb
 from referdino_core.replay.clocks import AsLive
@@ -161,8 +163,6 @@ def test_the_summary_says_what_was_run(job: ReplayJob, first: RunFolder) -> None
 
 
 def test_scores_come_from_the_truth_on_the_topic(first: RunFolder) -> None:
-    from referdino_core.evaluation.region_similarity import region_similarity
-
     labels = scene_labels(COUNT)
     regions: dict[str, list[float]] = {BALL: [], SPHERE: []}
     for frame in first.frames():
@@ -230,6 +230,63 @@ def test_as_live_drops_frames_and_delays_answers(
         + sum(scores["frames_dropped"] for scores in summary["scores"]["commands"][1:])
         == 13
     )
+
+
+def mask_of(target: Mapping[str, Any]) -> np.ndarray:
+    return run_lengths.decode(target["mask"]["counts"], *target["mask"]["size"])
+
+
+def test_streaming_judges_every_frame_by_the_newest_answer_that_was_there(
+    job: ReplayJob, loaded: LoadedModel, tmp_path: Path
+) -> None:
+    live = replace(job, out=tmp_path / "live", clock=AsLive((150_000_000,), "150ms"))
+    run = RunFolder(replay(live, loaded))
+    frames, labels = list(run.frames()), scene_labels(COUNT)
+    ball, _ = run.summary["commands"]
+    regions: dict[str, list[float]] = {BALL: [], SPHERE: []}
+    lost = dict.fromkeys(regions, 0)
+    for place, meant in enumerate(labels):
+        now = place * PERIOD
+        text, number = (BALL, 2) if place * PERIOD / 1e9 < ball["until"] else (SPHERE, 5)
+        answer = np.zeros(meant.shape, bool)
+        for frame in frames:
+            delay = frame["delay"]
+            if delay is not None and frame["index"] * PERIOD + round(delay * 1e9) <= now:
+                (target,) = frame["targets"]
+                answer = mask_of(target) if target["command"] == text else np.zeros_like(answer)
+        truth = meant == number
+        if truth.sum() >= 15:
+            regions[text].append(region_similarity(answer, truth))
+            lost[text] += not answer.any()
+    streaming = run.summary["scores"]["streaming"]
+    for scores in streaming["commands"]:
+        text = scores["sentence"]
+        assert scores["region"]["mean"] == pytest.approx(np.mean(regions[text]))
+        assert scores["frames_lost"] == lost[text] > 0
+    answered = run.summary["scores"]["all"]["region_and_boundary"]
+    assert 0 < streaming["all"]["region_and_boundary"] < answered
+
+
+def test_without_delays_there_is_no_streaming(first: RunFolder) -> None:
+    assert first.summary["scores"]["streaming"] is None
+
+
+def test_a_command_that_is_given_while_images_are_dropped_is_judged_from_then_on(
+    job: ReplayJob, loaded: LoadedModel, tmp_path: Path
+) -> None:
+    samples = [*scene(6, with_truth=True), text(BALL, -PERIOD), text(SPHERE, 5 * PERIOD // 2)]
+    live = replace(
+        job, source=write_bag(tmp_path / "bag", samples), out=tmp_path / "run",
+        clock=AsLive((450_000_000,), "450ms"),
+    )  # fmt: skip
+    run = RunFolder(replay(live, loaded))
+
+    frames = list(run.frames())
+    assert [frame["dropped"] for frame in frames] == [False, True, True, True, False, False]
+    assert [frame["targets"][0]["command"] for frame in frames] == [BALL] * 3 + [SPHERE] * 3
+    assert run.summary["commands"][1]["at"] == 0.25
+    assert [one["frames"] for one in run.summary["scores"]["commands"]] == [3, 3]
+    assert [one["frames"] for one in run.summary["scores"]["streaming"]["commands"]] == [3, 3]
 
 
 def test_the_definitions_that_come_along_are_the_packages_own() -> None:

@@ -41,7 +41,7 @@ def test_a_new_session_goes_on_from_a_snapshot_exactly(
     model: rd.ReferDINO, images: list[np.ndarray], taken_after: int, tmp_path: Path
 ) -> None:
     # So that targets are taken up, switched and lost within a few frames.
-    settings = rd.SessionSettings(accept=0.1, keep=0.05, switch_margin=0.0, hold_frames=1)
+    settings = rd.SessionSettings(accept=0.1, keep=0.05, switch_margin=0.0, hold=0.15)
     first, second = (rd.Session(model, settings=settings) for _ in range(2))
     first.commands = {"a": "the red ball", "b": "the box that moves"}
     answers(first, images[:taken_after], 0)

@@ -14,7 +14,8 @@ import referdino_core as rd
 from referdino_core.network.text_encoder import stack_texts
 
 HEIGHT, WIDTH = 96, 128
-EVERYTHING = rd.SessionSettings(accept=0.0, keep=0.0, switch_margin=1.0)
+OPEN_GATES = {"same_appearance": -1.0, "same_place": 9.0, "same_size": 99.0}
+EVERYTHING = rd.SessionSettings(accept=0.0, keep=0.0, switch_margin=1.0, **OPEN_GATES)
 
 
 @pytest.fixture(scope="module")
@@ -53,9 +54,27 @@ def test_a_target_has_every_promised_field(model: rd.ReferDINO, images: list[np.
     assert target.state is rd.TargetState.TRACKING
     assert 0 <= target.score <= 1 and 0 <= target.frame_score <= 1
     assert target.mask.shape == (HEIGHT, WIDTH) and target.mask.dtype == bool
-    assert target.box is not None
-    left, top, right, bottom = target.box
+    assert target.predicted_box is not None
+    left, top, right, bottom = target.predicted_box
     assert 0 <= left <= right <= WIDTH and 0 <= top <= bottom <= HEIGHT
+    assert target.judgement is rd.Judgement.JUDGED
+
+
+def test_the_box_is_the_mask_s_own(model: rd.ReferDINO, images: list[np.ndarray]) -> None:
+    session = session_of(model, accept=0.0, keep=0.0, mask_threshold=0.4, **OPEN_GATES)
+    session.command("the red ball")
+    seen = 0
+    for image in images:
+        (target,) = session.step(image)
+        if target.box is None:
+            assert not target.mask.any()
+            continue
+        seen += 1
+        left, top, right, bottom = (int(side) for side in target.box)
+        assert target.mask[top:bottom, left:right].sum() == target.mask.sum()
+        assert target.mask[top].any() and target.mask[bottom - 1].any()
+        assert target.mask[:, left].any() and target.mask[:, right - 1].any()
+    assert seen
 
 
 def test_without_commands_nothing_is_computed(
@@ -96,7 +115,7 @@ def test_commands_together_answer_as_each_alone(
         for target in together.step(image):
             (expected,) = alone[target.command_id].step(image)
             assert target.score == pytest.approx(expected.score, abs=1e-4)
-            assert target.box == pytest.approx(expected.box, abs=0.05)
+            assert target.predicted_box == pytest.approx(expected.predicted_box, abs=0.05)
             assert (target.mask != expected.mask).mean() < 0.01
 
 
@@ -143,19 +162,20 @@ def test_a_lost_target_never_shows_its_last_mask(
     session = session_of(model)
     session.command("the red ball")
     session.step(images[0])
-    session.settings = rd.SessionSettings(accept=1.0, keep=1.0, hold_frames=1)
+    session.settings = rd.SessionSettings(accept=1.0, keep=1.0, hold=0.15, **OPEN_GATES)
+    session.step(images[1])
     states = []
-    for image in images[1:4]:
+    for image in images[2:5]:
         (target,) = session.step(image)
         states.append(target.state)
-        assert not target.mask.any() and target.box is None
+        assert not target.mask.any() and target.box is None and target.predicted_box is None
     assert states == [rd.TargetState.OCCLUDED, rd.TargetState.LOST, rd.TargetState.LOST]
 
 
 def test_only_seen_targets_cost_a_mask(
     model: rd.ReferDINO, images: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import referdino_core.session.session as module
+    import referdino_core.session.predictor as module
 
     decoded: list[int] = []
     decode = module.decode_masks

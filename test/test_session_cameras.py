@@ -24,7 +24,15 @@ from referdino_core.runtime.torch_stages import TorchStages
 
 HEIGHT, WIDTH = 96, 128
 FRAMES = 12
-EVERYTHING = rd.SessionSettings(accept=0.0, keep=0.0, switch_margin=1.0, window=4)
+EVERYTHING = rd.SessionSettings(
+    accept=0.0,
+    keep=0.0,
+    switch_margin=1.0,
+    window=4,
+    same_appearance=-1.0,
+    same_place=9.0,
+    same_size=99.0,
+)
 CAMERAS = 4
 SENTENCES = {
     "short": "the ball",
@@ -128,7 +136,7 @@ def assert_same_answers(found: Answers, expected: Answers) -> None:
             assert (one.track_id, one.state) == (other.track_id, other.state)
             assert one.score == pytest.approx(other.score, abs=1e-4)
             assert one.frame_score == pytest.approx(other.frame_score, abs=1e-4)
-            assert one.box == pytest.approx(other.box, abs=0.05)
+            assert one.predicted_box == pytest.approx(other.predicted_box, abs=0.05)
             assert (one.mask != other.mask).mean() < 1e-3
 
 

@@ -140,7 +140,7 @@ def _segmenters(inference: str, session: rd.Session, merge_above: float) -> list
     if inference in (WHOLE_CLIP, BOTH):
         segmenters.append(WholeClip(session, merge_above))
     if inference in (STREAM, BOTH):
-        segmenters.append(Streamed(session))
+        segmenters.append(Streamed(session, merge_above))
     return segmenters
 
 
@@ -220,6 +220,6 @@ def _status(summaries: dict[str, Any], stop: OrderlyStop) -> int:
     if stop.requested:
         _logger.warning("Stopped early; the same command goes on from here.")
         return ExitStatus.INTERRUPTED
-    if not any(summary["expressions"] for summary in summaries.values()):
+    if not any(one["frames"] > one["frames_unread"] for one in summaries.values()):
         raise SourceError("Nothing could be answered; the problems are listed in the summary.")
     return ExitStatus.DONE

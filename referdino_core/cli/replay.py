@@ -20,8 +20,9 @@ from referdino_core.cli.exit_status import ExitStatus
 from referdino_core.cli.orderly_stop import OrderlyStop
 from referdino_core.cli.progress import progress_bar
 from referdino_core.cli.replay_many import add_many_arguments, is_many, replay_many
-from referdino_core.configuration import SessionSettings
+from referdino_core.configuration import RENAMED_SETTINGS, SessionSettings
 from referdino_core.errors import ReferDINOError, RuntimeUnavailable
+from referdino_core.media.result_names import results_folder
 
 if TYPE_CHECKING:
     from referdino_core.replay.job import ReplayJob
@@ -206,11 +207,12 @@ def job_of(arguments: argparse.Namespace) -> ReplayJob:
     """
     from referdino_core.replay.clocks import EveryFrame, read_clock
     from referdino_core.replay.job import ReplayJob
+    from referdino_core.replay.run_folder import source_of_run
 
     source = arguments.sources[0] if arguments.sources else Path()
     return ReplayJob(
         source=source,
-        out=arguments.out or Path(f"{source.resolve().stem}_replay"),
+        out=arguments.out or results_folder(str(source), "replay", source_of_run),
         sentences=tuple(arguments.command),
         command_file=arguments.commands,
         command_topic=arguments.command_topic,
@@ -240,6 +242,8 @@ def _settings(changes: list[str]) -> SessionSettings:
     values: dict[str, Any] = {}
     for change in changes:
         name, _, text = change.partition("=")
+        if name in RENAMED_SETTINGS:
+            raise ReferDINOError(f"--set {change}: {name} is now called {RENAMED_SETTINGS[name]}.")
         if name not in kinds:
             raise ReferDINOError(
                 f"--set {change}: there is no {name!r}; choose one of {', '.join(kinds)}."
@@ -259,39 +263,41 @@ def print_outcome(run_folder: RunFolder) -> None:
     frames = summary["frames"]
     print(
         f"{counted(frames['read'], 'frame')}: {frames['answered']} answered, "
-        f"{frames['dropped']} dropped, {frames['failed']} failed "
+        f"{frames['dropped']} dropped, {frames.get('late', 0)} late, {frames['failed']} failed "
         f"({summary['model']['name']}, {summary['runtime']})"
     )
     scores = summary["scores"]
     if scores is not None:
-        print(_LINE.format("", "J&F", "J", "F", "acquired", "switches", "lost", "alarms"))
+        print(_LINE.format("", *_COLUMNS))
         for one in scores["commands"]:
             print(_score_line(f'"{one["sentence"]}"', one))
         print(_score_line("all", scores["all"]))
+        if scores.get("streaming"):
+            print(_score_line("all, streaming", scores["streaming"]["all"]))
     for problem in summary["problems"]:
         _logger.warning("%s", problem)
     print(run_folder.path)
 
 
-_LINE = "{:<44.44} {:>5} {:>5} {:>5} {:>9} {:>8} {:>5} {:>6}"
+_COLUMNS = {
+    "J&F": "J&F",
+    "J": "J",
+    "F": "F",
+    "acquired": "time to acquire",
+    "IDF1": "IDF1",
+    "switches": "identity switches",
+    "lent": "lent ids",
+    "lost": "frames lost",
+    "alarms": "false alarms",
+}
+"""Heads of the table of scores, and the measures under them."""
+_LINE = "{:<32.32} {:>5} {:>5} {:>5} {:>16} {:>5} {:>8} {:>5} {:>5} {:>6}"
 
 
 def _score_line(name: str, scores: Mapping[str, Any]) -> str:
-    def share(value: Any) -> str:
-        mean = value["mean"] if isinstance(value, dict) else value
-        return "–" if mean is None else f"{mean:.3f}"
+    from referdino_core.report.measures_of_runs import measure_named
 
-    seconds = scores["time_to_acquire"]
-    return _LINE.format(
-        name,
-        share(scores["region_and_boundary"]),
-        share(scores["region"]),
-        share(scores["boundary"]),
-        "–" if seconds is None else f"{seconds:.2f} s",
-        scores["identity_switches"],
-        scores["frames_lost"],
-        scores["false_alarms"],
-    )
+    return _LINE.format(name, *(measure_named(one).text(scores) for one in _COLUMNS.values()))
 
 
 def _write_report(folder: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from referdino_core.configuration import SessionSettings
 from referdino_core.errors import ReferDINOError
+from referdino_core.evaluation.hidden_targets import evaluate_identity, identity_table
 from referdino_core.evaluation.world_clips import INFERENCES, evaluate_world, table
 from referdino_core.session import Session
 
@@ -29,6 +30,11 @@ def main() -> None:
         default="both",
         help="streaming judges a frame by those before it, whole-clip (the paper's) by all",
     )
+    parser.add_argument(
+        "--identity",
+        action="store_true",
+        help="instead, hide each clip's target for two seconds and see where its id goes",
+    )
     parser.add_argument("--accept", type=float, help="score that takes up a target")
     parser.add_argument("--keep", type=float, help="score below which a target is not seen")
     parser.add_argument("--out", type=Path, help="file that the table is also written to")
@@ -42,13 +48,17 @@ def main() -> None:
     except ReferDINOError as error:
         parser.error(str(error))
     session = Session(arguments.model, settings=settings)
-    inferences = tuple(INFERENCES) if arguments.inference == "both" else (arguments.inference,)
-    scores = evaluate_world(session, arguments.split, range(arguments.clips), inferences)
+    clips = range(arguments.clips)
+    if arguments.identity:
+        ways = "streaming"
+        figures = identity_table(evaluate_identity(session, arguments.split, clips))
+    else:
+        inferences = tuple(INFERENCES) if arguments.inference == "both" else (arguments.inference,)
+        ways = " and ".join(inferences)
+        figures = table(evaluate_world(session, arguments.split, clips, inferences))
     report = (
-        f"{arguments.model}, {arguments.clips} clips of the {arguments.split} split "
-        f"(indices 0 to {arguments.clips - 1}), {' and '.join(inferences)}; streaming with "
-        f"{session.settings}\n\n"
-        f"{table(scores)}\n"
+        f"{arguments.model}, {arguments.clips} clips of the {arguments.split} split (indices 0 to "
+        f"{arguments.clips - 1}), {ways}; streaming with {session.settings}\n\n{figures}\n"
     )
     print(report)
     if arguments.out:

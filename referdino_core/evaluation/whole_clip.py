@@ -9,7 +9,8 @@ decoded when they are asked for. A clip of 200 frames so needs some 200 MB, not 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -20,7 +21,14 @@ from referdino_core.network.grounder import token_maps
 from referdino_core.network.image_encoder import ImageFeatures
 from referdino_core.network.mask_decoder import MaskFeatures, decode_masks
 from referdino_core.network.object_memory import ObjectMemory, Window, stack_windows
-from referdino_core.network.pixels import mask_probabilities, network_size, to_pixels
+from referdino_core.network.pixels import (
+    check_proportion,
+    mask_probabilities,
+    nearest_masks,
+    network_size,
+    threshold_masks,
+    to_pixels,
+)
 from referdino_core.network.referdino import ReferDINO
 from referdino_core.network.text_encoder import TextFeatures
 from referdino_core.network.tokenizer import Tokenizer
@@ -30,6 +38,25 @@ MASK_THRESHOLD = 0.5
 """Probability above which a pixel belongs to the mask, as in the paper."""
 NO_MERGING = 1.0
 """A threshold that no score exceeds: the best slot alone answers."""
+
+
+@dataclass(frozen=True)
+class ImageProtocol:
+    """How images are resized for the network, and how masks come back to the images' size.
+
+    Attributes:
+        longest_side: in pixels, of what the network sees; None for the usual bound.
+        to_masks: as `threshold_masks`.
+    """
+
+    longest_side: int | None = None
+    to_masks: Callable[..., np.ndarray] = threshold_masks
+
+
+VIDEOS = ImageProtocol()
+"""As published for Ref-YouTube-VOS, Ref-DAVIS17 and MeViS."""
+SINGLE_FRAMES = ImageProtocol(640, nearest_masks)
+"""As published for A2D- and JHMDB-Sentences."""
 
 
 class ClipReading:
@@ -43,7 +70,12 @@ class ClipReading:
     """
 
     def __init__(
-        self, model: ReferDINO, window: Window, kept: Sequence[Tensor], size: tuple[int, int]
+        self,
+        model: ReferDINO,
+        window: Window,
+        kept: Sequence[Tensor],
+        size: tuple[int, int],
+        protocol: ImageProtocol = VIDEOS,
     ) -> None:
         """Read a clip.
 
@@ -51,8 +83,10 @@ class ClipReading:
             window: the T aligned frames of the one sentence.
             kept: per chunk of frames, in order, the pixel decoder's narrow maps (n, d / 16, h, w).
             size: height and width of the frames.
+            protocol: by which they were resized.
         """
         self.size = size
+        self._protocol = protocol
         self._model = model
         self._kept = kept
         self._references = window.references[0]
@@ -77,8 +111,8 @@ class ClipReading:
         self, slots: Sequence[int], threshold: float = MASK_THRESHOLD
     ) -> Iterator[np.ndarray]:
         """Masks of some slots, frame by frame, each (len(slots), H, W) bool."""
-        for probabilities in self.probabilities(slots):
-            yield probabilities > threshold
+        for logits, resized in self._logits(slots):
+            yield self._protocol.to_masks(logits, resized, self.size, threshold)[0]
 
     def answer(self, merge_above: float = NO_MERGING) -> np.ndarray:
         """What the sentence refers to: (T, H, W) bool, the union of `best_slots`.
@@ -97,13 +131,19 @@ class ClipReading:
 
         The values are from 0 to 1.
         """
-        resized = network_size(*self.size, self._model.configuration.image_short_side)
+        for logits, resized in self._logits(slots):
+            yield mask_probabilities(logits, resized, self.size)[0].cpu().numpy()
+
+    def _logits(self, slots: Sequence[int]) -> Iterator[tuple[Tensor, tuple[int, int]]]:
+        """Frame by frame mask logits (1, len(slots), h, w), and what the frame was resized to."""
+        short_side = self._model.configuration.image_short_side
+        resized = network_size(*self.size, short_side, self._protocol.longest_side)
         first = 0
         for narrow in self._kept:
             logits = self._mask_logits(slots, narrow, slice(first, first + len(narrow)))
             first += len(narrow)
             for frame in logits:
-                yield mask_probabilities(frame[None], resized, self.size)[0].cpu().numpy()
+                yield frame[None], resized
 
     @torch.no_grad()
     def _mask_logits(self, slots: Sequence[int], narrow: Tensor, frames: slice) -> Tensor:
@@ -127,6 +167,7 @@ def read_clip(
     frames: Sequence[np.ndarray] | np.ndarray,
     stamps: Sequence[float] | None = None,
     frames_at_once: int = FRAMES_AT_ONCE,
+    protocol: ImageProtocol = VIDEOS,
 ) -> ClipReading:
     """Run the network over a clip.
 
@@ -134,6 +175,7 @@ def read_clip(
         frames: (T, H, W, 3) uint8 RGB, or T images of one size; read once, in order.
         stamps: T seconds; by default frames are 0.1 s apart.
         frames_at_once: how many frames the network sees side by side; memory grows with it.
+        protocol: how images are resized, and masks back.
 
     Raises:
         CommandError: the sentence is empty or too long.
@@ -146,35 +188,38 @@ def read_clip(
         raise ImageError(f"{len(frames)} frames come with {len(times)} stamps; give one for each.")
     text: TextFeatures = model.text_encoder([tokenizer.encode(sentence)])
     memory = model.object_memory(None)
+    short_side = model.configuration.image_short_side
     kept: list[Tensor] = []
     size: tuple[int, int] | None = None
     for first in range(0, len(frames), frames_at_once):
         last = min(first + frames_at_once, len(frames))
         images = [frames[index] for index in range(first, last)]
         size = size or images[0].shape[:2]
+        check_proportion(*size)
         for image in images:
             if image.shape[:2] != size:
                 raise ImageError(
                     f"The frames of a clip must have one size, not {size[1]}x{size[0]} and "
                     f"{image.shape[1]}x{image.shape[0]}."
                 )
-        kept.append(_read_frames(model, text, memory, images, times[first:last]))
+        pixels = torch.cat(
+            [to_pixels(image, short_side, model.device, protocol.longest_side) for image in images]
+        )
+        kept.append(_read_frames(model, text, memory, pixels, times[first:last]))
     assert size is not None
-    return ClipReading(model, stack_windows([memory]), kept, size)
+    return ClipReading(model, stack_windows([memory.window]), kept, size, protocol)
 
 
 def _read_frames(
     model: ReferDINO,
     text: TextFeatures,
     memory: ObjectMemory,
-    images: Sequence[np.ndarray],
+    pixels: Tensor,
     stamps: Sequence[float],
 ) -> Tensor:
     """Remember the queries of some frames; return what their masks are decoded from."""
-    short_side = model.configuration.image_short_side
-    pixels = torch.cat([to_pixels(image, short_side, model.device) for image in images])
     encoded: ImageFeatures = model.image_encoder(pixels)
-    grounding = model.grounder(encoded, text.expand(len(images)))
+    grounding = model.grounder(encoded, text.expand(len(pixels)))
     for row, stamp in enumerate(stamps):
         memory.update(grounding.queries[row], grounding.references[row], grounding.text[row], stamp)
     maps = token_maps(grounding.tokens, grounding.spatial_shapes)

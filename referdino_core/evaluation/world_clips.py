@@ -14,7 +14,7 @@ from referdino_core.evaluation.boundary_accuracy import boundary_accuracy
 from referdino_core.evaluation.region_similarity import RIGHT_OVERLAP, region_similarity
 from referdino_core.evaluation.stream_scores import ABSENT_AREA
 from referdino_core.evaluation.whole_clip import read_clip
-from referdino_core.session import Session
+from referdino_core.session import Session, Target
 from referdino_core.world import Clip, Expression, WorldRenderer
 from referdino_core.world.clip import KINDS, Split
 
@@ -93,14 +93,24 @@ def evaluate_world(
 
 def stream_clip(session: Session, clip: Clip, sentences: Sequence[Expression]) -> list[Masks]:
     """Stream one clip: T masks per sentence, each from the frames up to its own."""
-    session.commands = {}
-    session.commands = {str(place): sentence.text for place, sentence in enumerate(sentences)}
-    session.reset("a new clip begins")
+    session.begin_stream()
+    keys = [str(place) for place in range(len(sentences))]
+    session.commands = {key: one.text for key, one in zip(keys, sentences, strict=True)}
     frames = [
-        [target.mask for target in session.step(frame, stamp)]
+        merged_masks(session.step(frame, stamp), keys, clip.segmentation.shape[1:])
         for frame, stamp in zip(clip.frames, clip.stamps.tolist(), strict=True)
     ]
-    return [[frame[place] for frame in frames] for place in range(len(sentences))]
+    return [[frame[key] for frame in frames] for key in keys]
+
+
+def merged_masks(
+    targets: Sequence[Target], keys: Iterable[str], size: tuple[int, ...]
+) -> dict[str, np.ndarray]:
+    """The mask (H, W) of all targets of each command together, by the command's id."""
+    masks = {key: np.zeros(size, dtype=bool) for key in keys}
+    for target in targets:
+        masks[target.command_id] |= target.mask
+    return masks
 
 
 def read_whole_clip(session: Session, clip: Clip, sentences: Sequence[Expression]) -> list[Masks]:

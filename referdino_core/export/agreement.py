@@ -97,8 +97,8 @@ def world_agreement(
 
 def answers(session: Session, stages: Stages, clip: Clip, sentences: list[str]) -> list[Target]:
     """The targets of every frame and sentence of a clip, computed by `stages`."""
-    session.stages, session.stamp = stages, None
-    session.commands = {}
+    session.stages = stages
+    session.begin_stream()
     session.commands = {str(place): text for place, text in enumerate(sentences)}
     targets: list[Target] = []
     for frame, stamp in zip(clip.frames, clip.stamps.tolist(), strict=True):
@@ -112,11 +112,13 @@ def compare(pairs: Iterable[tuple[Target, Target]]) -> Agreement:
     errors: list[float] = []
     alone = 0
     for expected, actual in pairs:
-        if expected.box is None or actual.box is None:
-            alone += expected.box is not actual.box
+        if expected.predicted_box is None or actual.predicted_box is None:
+            alone += expected.predicted_box is not actual.predicted_box
             continue
         overlaps.append(region_similarity(actual.mask, expected.mask))
-        errors.append(float(np.abs(np.subtract(actual.box, expected.box)).max()))
+        errors.append(
+            float(np.abs(np.subtract(actual.predicted_box, expected.predicted_box)).max())
+        )
     if not overlaps:
         return Agreement(0, alone, 0.0, 0.0, 0.0, 0.0)
     return Agreement(

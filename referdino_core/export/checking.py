@@ -172,7 +172,7 @@ def check_export(
                 memory.update(
                     grounding.queries[row], grounding.references[row], tokens, 0.1 * number
                 )
-        window = stack_windows(memories)
+        window = stack_windows([memory.window for memory in memories])
         readings = model.readout(window, grounding.masks)
         features = grounding.masks.features
 

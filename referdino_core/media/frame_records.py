@@ -5,25 +5,30 @@
 The document is an object with the fields of the head it was opened with, then
 
 - `frames`: per frame `index`, `stamp` in seconds, and `targets`, each with `command_id`, `state`,
-  `track_id`, `score`, `frame_score` (0…1), `box` (x0, y0, x1, y1 in pixels, or null) and `mask`
-  (`size` as height and width, `counts` as COCO run lengths);
+  `track_id`, `score`, `frame_score` (0…1), `box` (x0, y0, x1, y1 in pixels, the mask's own, or
+  null), `predicted_box` (the box head's, likewise), `mask` (`size` as height and width, `counts` as
+  COCO run lengths) and `judgement` (judged, reset, late or failed);
 - `complete`: false where the run was interrupted.
 """
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from referdino_core.media import run_lengths
+from referdino_core.media.frame_source import Frame
 from referdino_core.media.partial_file import Output, OutputError, PartialFile
-from referdino_core.media.sources import Frame
 
 if TYPE_CHECKING:
     from referdino_core.session import Target
 
+_FRAMES_LINE = '  "frames": [\n'
 _SCORE_DIGITS = 4
 _PIXEL_DIGITS = 2
 _STAMP_DIGITS = 6
@@ -46,13 +51,15 @@ class FrameRecordWriter(Output):
         self._separator = ""
         self.complete = True
         try:
-            self._document = self._file.growing_path.open("w", encoding="utf-8")
+            # Of names that are no UTF-8 it makes \udc80 and the like, as JSON writes them.
+            self._document = self._file.growing_path.open(
+                "w", encoding="utf-8", errors="backslashreplace"
+            )
         except OSError as error:
             raise OutputError(f"{path} cannot be written: {error.strerror}.") from error
         opened = json.dumps(head, ensure_ascii=False, indent=2)
-        self._write(
-            opened.removesuffix("}").rstrip() + (',\n  "frames": [' if head else '\n  "frames": [')
-        )
+        comma = "," if head else ""
+        self._write(f"{opened.removesuffix('}').rstrip()}{comma}\n{_FRAMES_LINE.rstrip()}")
 
     def write(self, frame: Frame, targets: Sequence[Target]) -> None:
         """Append one frame and its targets.
@@ -69,19 +76,32 @@ class FrameRecordWriter(Output):
         self._write(f"{self._separator}\n    {line}")
         self._separator = ","
 
-    def close(self) -> None:
-        """Finish the document and give it its name.
+    def finish(self) -> None:
+        """Write the end of the document, still under its hidden name.
 
         Raises:
             OutputError: the disk does not take it.
         """
         self._write(f'\n  ],\n  "complete": {json.dumps(self.complete)}\n}}\n')
-        self._document.close()
+        try:
+            self._document.flush()
+            os.fsync(self._document.fileno())
+            self._document.close()
+        except OSError as error:
+            raise OutputError(f"{self._file.path} cannot be written: {error.strerror}.") from error
+
+    def commit(self) -> None:
+        """Give the finished document its name.
+
+        Raises:
+            OutputError: it cannot be renamed.
+        """
         self._file.commit()
 
     def discard(self) -> None:
         """Give the document up and remove what was written of it."""
-        self._document.close()
+        with suppress(OSError):  # the disk that was full still is
+            self._document.close()
         self._file.discard()
 
     def _write(self, text: str) -> None:
@@ -89,6 +109,17 @@ class FrameRecordWriter(Output):
             self._document.write(text)
         except OSError as error:
             raise OutputError(f"{self._file.path} cannot be written: {error.strerror}.") from error
+
+
+def read_head(path: Path) -> dict[str, Any] | None:
+    """The fields before the frames of a document that was written here; None where it is none."""
+    try:
+        with path.open(encoding="utf-8") as document:
+            lines = list(takewhile(lambda line: line != _FRAMES_LINE, document))
+        head = json.loads("".join(lines).rstrip().removesuffix(",") + "}")
+    except (OSError, ValueError):
+        return None
+    return head if isinstance(head, dict) else None
 
 
 def target_record(target: Target) -> dict[str, Any]:
@@ -101,7 +132,9 @@ def target_record(target: Target) -> dict[str, Any]:
         "score": target.score,
         "frame_score": target.frame_score,
         "box": target.box and list(target.box),
+        "predicted_box": target.predicted_box and list(target.predicted_box),
         "mask": {"size": [height, width], "counts": run_lengths.encode(target.mask)},
+        "judgement": target.judgement.value,
     }
 
 
@@ -111,10 +144,9 @@ def target_from_record(record: Mapping[str, Any], command: str) -> Target:
     Raises:
         ImageError: the mask's code is damaged.
     """
-    from referdino_core.session import Target, TargetState
+    from referdino_core.session import Judgement, Target, TargetState
 
     height, width = record["mask"]["size"]
-    box = record["box"]
     return Target(
         command_id=record["command_id"],
         command=command,
@@ -122,15 +154,21 @@ def target_from_record(record: Mapping[str, Any], command: str) -> Target:
         state=TargetState(record["state"]),
         score=record["score"],
         frame_score=record["frame_score"],
-        box=None if box is None else (box[0], box[1], box[2], box[3]),
+        box=_box(record["box"]),
         mask=run_lengths.decode(record["mask"]["counts"], height, width),
+        predicted_box=_box(record.get("predicted_box")),
+        judgement=Judgement(record.get("judgement", Judgement.JUDGED)),
     )
 
 
 def _rounded(record: dict[str, Any]) -> dict[str, Any]:
-    box = record["box"]
-    return record | {
-        "score": round(record["score"], _SCORE_DIGITS),
-        "frame_score": round(record["frame_score"], _SCORE_DIGITS),
-        "box": box and [round(coordinate, _PIXEL_DIGITS) for coordinate in box],
+    boxes = {
+        name: record[name] and [round(coordinate, _PIXEL_DIGITS) for coordinate in record[name]]
+        for name in ("box", "predicted_box")
     }
+    scores = {name: round(record[name], _SCORE_DIGITS) for name in ("score", "frame_score")}
+    return record | scores | boxes
+
+
+def _box(values: Sequence[float] | None) -> tuple[float, float, float, float] | None:
+    return None if values is None else (values[0], values[1], values[2], values[3])

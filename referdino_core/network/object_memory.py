@@ -54,38 +54,86 @@ class Window:
 
 
 class ObjectMemory:
-    """Slots of one command: who is who from frame to frame."""
+    """Slots of one command: which query is which object from frame to frame.
+
+    Attributes:
+        memory: (Q, d), what every slot looked like; None before the first frame.
+        window: the last frames, newest last.
+    """
 
     def __init__(
-        self, window: int | None, momentum: float, relevance: Literal["released", "paper"]
+        self,
+        window: int | None,
+        momentum: float,
+        relevance: Literal["released", "paper"],
+        interval: float = 0.0,
     ) -> None:
+        """Remember nothing yet.
+
+        Args:
+            window: frames to keep; None for all.
+            momentum: how far a slot of relevance 1 moves per frame, in [0, 1].
+            relevance: the released or the paper's.
+            interval: seconds between two frames of the window, at least; the newest frame is kept
+                whenever it came. With 0 every frame is.
+        """
         self.momentum = momentum
         self.relevance = relevance
+        self.interval = interval
         self.memory: Tensor | None = None
         self.window: deque[RememberedFrame] = deque(maxlen=window)
 
     def update(self, queries: Tensor, references: Tensor, text: Tensor, stamp: float) -> None:
-        """Align a frame's queries to the slots, remember them, and move the memory along.
+        """Take in a frame as the paper does: align, remember, and move every slot by its relevance.
 
         Args:
             queries: (Q, d) surviving queries; references: (Q, 4) their boxes.
             text: (L, d) fused text without padding; stamp: seconds.
         """
-        if self.memory is None:
-            self.memory = queries.detach()
-        else:
+        frame = self.align(queries, references, text, stamp)
+        self.remember(frame, self.momentum * self.relevance_of(frame))
+
+    def align(
+        self, queries: Tensor, references: Tensor, text: Tensor, stamp: float
+    ) -> RememberedFrame:
+        """The frame with its queries in the order of the slots; nothing is remembered yet."""
+        if self.memory is not None:
             order = assign_slots(self.memory, queries)
             queries, references = queries[order], references[order]
-            pace = self.momentum * self.relevance_of(queries, text).detach()[:, None]
-            self.memory = (1 - pace) * self.memory + pace * queries.detach()
-        self.window.append(RememberedFrame(queries, references, text, stamp))
+        return RememberedFrame(queries, references, text, stamp)
 
-    def relevance_of(self, queries: Tensor, text: Tensor) -> Tensor:
-        """(Q,) in [0, 1] (released) or [-1, 1] (paper): how much a slot concerns the sentence."""
+    def remember(self, frame: RememberedFrame, pace: Tensor) -> None:
+        """Append an aligned frame to the window and move the memory along.
+
+        Args:
+            pace: (Q,) in [0, 1], how far each slot moves from its memory to the frame's query.
+        """
+        queries = frame.queries.detach()
+        if self.memory is None:
+            self.memory = queries
+        else:
+            pace = pace.detach()[:, None]
+            self.memory = (1 - pace) * self.memory + pace * queries
+        self.window = self.window_with(frame)
+
+    def window_with(self, frame: RememberedFrame) -> deque[RememberedFrame]:
+        """The window as it will be once `frame` is remembered."""
+        kept = self.window.copy()
+        if len(kept) > 1 and kept[-1].stamp - kept[-2].stamp < self.interval:
+            kept.pop()
+        kept.append(frame)
+        return kept
+
+    def relevance_of(self, frame: RememberedFrame) -> Tensor:
+        """(Q,) in [0, 1]: how much a slot concerns the sentence.
+
+        The paper's cosine is clamped at 0: a negative one would push memory and query apart, and a
+        long stream would diverge.
+        """
         if self.relevance == "paper":
-            return F.cosine_similarity(queries, text[:1], dim=-1)
-        padding = torch.zeros(len(text), dtype=torch.bool, device=text.device)
-        fit = token_similarity(queries, text, padding)
+            return F.cosine_similarity(frame.queries, frame.text[:1], dim=-1).clamp(min=0)
+        padding = torch.zeros(len(frame.text), dtype=torch.bool, device=frame.text.device)
+        fit = token_similarity(frame.queries, frame.text, padding)
         return (fit - fit.min()) / (fit.max() - fit.min()).clamp(min=1e-12)
 
 
@@ -96,24 +144,23 @@ def assign_slots(memory: Tensor, queries: Tensor) -> Tensor:
     return torch.as_tensor(columns, device=queries.device)
 
 
-def stack_windows(memories: Sequence[ObjectMemory]) -> Window:
-    """Batch the windows of memories that hold equally many frames; texts are padded."""
-    length = max(len(memory.window[-1].text) for memory in memories)
-    newest = memories[0].window[-1]
+def stack_windows(windows: Sequence[Sequence[RememberedFrame]]) -> Window:
+    """Batch windows of equally many frames; texts are padded."""
+    newest = windows[0][-1]
+    length = max(len(window[-1].text) for window in windows)
     device, dtype = newest.queries.device, newest.queries.dtype
     text = torch.zeros(
-        len(memories), len(memories[0].window), length, newest.text.shape[-1],
-        device=device, dtype=dtype,
-    )  # fmt: skip
-    padding = torch.ones(len(memories), length, dtype=torch.bool, device=device)
-    for row, memory in enumerate(memories):
-        tokens = len(memory.window[-1].text)
-        text[row, :, :tokens] = torch.stack([frame.text for frame in memory.window])
+        len(windows), len(windows[0]), length, newest.text.shape[-1], device=device, dtype=dtype
+    )
+    padding = torch.ones(len(windows), length, dtype=torch.bool, device=device)
+    for row, window in enumerate(windows):
+        tokens = len(window[-1].text)
+        text[row, :, :tokens] = torch.stack([frame.text for frame in window])
         padding[row, :tokens] = False
-    stamps = [[frame.stamp - m.window[-1].stamp for frame in m.window] for m in memories]
+    stamps = [[frame.stamp - window[-1].stamp for frame in window] for window in windows]
     return Window(
-        queries=torch.stack([torch.stack([f.queries for f in m.window]) for m in memories]),
-        references=torch.stack([torch.stack([f.references for f in m.window]) for m in memories]),
+        queries=torch.stack([torch.stack([f.queries for f in window]) for window in windows]),
+        references=torch.stack([torch.stack([f.references for f in window]) for window in windows]),
         text=text,
         text_padding=padding,
         ages=-torch.tensor(stamps, device=device, dtype=torch.float32),

@@ -11,13 +11,14 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from referdino_core.configuration import SELECTIONS
 from referdino_core.errors import CommandError, SourceError
 from referdino_core.network.tokenizer import caption
 from referdino_core.replay.recording import NANOSECONDS
-from referdino_core.session import Session
+from referdino_core.session import CommandRequest, Session
 from referdino_core.session.session import SINGLE_COMMAND
 
-_FIELDS = ("at", "text", "id", "objects")
+_FIELDS = ("at", "text", "id", "objects", "select")
 _LATEST = 1e6  # seconds; later is a slip of the keyboard
 _REPLACEMENT_CHARACTER = "\ufffd"
 
@@ -32,12 +33,14 @@ class CommandChange:
             node's command topic does.
         objects: ids of the truth that the sentence means; None where nobody says.
         at: seconds from the first frame.
+        select: "one" or "all"; None for what the session's settings say.
     """
 
     text: str
     command_id: str | None = None
     objects: tuple[int, ...] | None = None
     at: float = 0.0
+    select: str | None = None
 
     def apply(self, session: Session) -> None:
         """Make the change.
@@ -48,11 +51,11 @@ class CommandChange:
         if _REPLACEMENT_CHARACTER in self.text:
             raise CommandError("it is not text; send a sentence in UTF-8")
         if self.command_id is None:
-            session.command(self.text)
+            session.command(self.text, self.select)
             return
-        commands = session.commands
+        commands = session.requests
         if self.text.strip():
-            commands[self.command_id] = self.text
+            commands[self.command_id] = CommandRequest(self.text, self.select)
         else:
             commands.pop(self.command_id, None)
         session.commands = commands
@@ -73,7 +76,8 @@ def read_commands(path: Path) -> tuple[CommandChange, ...]:
 
     The file is a list of entries with `at` (seconds from the first frame) and `text`, where an
     empty text ends what ran; and, if wanted, `id` (a command beside others; without it an entry
-    replaces everything that runs) and `objects` (ids of the truth that are meant).
+    replaces everything that runs), `objects` (ids of the truth that are meant) and `select` (one,
+    or all that fits).
 
     Raises:
         SourceError: the file cannot be read, or an entry of it cannot be used.
@@ -115,7 +119,10 @@ def _change(entry: Any) -> CommandChange:
     command_id = entry.get("id")
     if command_id is not None and (not isinstance(command_id, str) or not command_id.strip()):
         raise ValueError(f"id is {command_id!r}; give a name in quotes")
-    return CommandChange(text or "", command_id, _objects(entry.get("objects")), float(at))
+    select = entry.get("select")
+    if select is not None and select not in SELECTIONS:
+        raise ValueError(f"select is {select!r}; give one of {', '.join(SELECTIONS)}")
+    return CommandChange(text or "", command_id, _objects(entry.get("objects")), float(at), select)
 
 
 def _objects(value: Any) -> tuple[int, ...] | None:
@@ -260,6 +267,14 @@ class CommandLog:
     def running(self) -> Iterator[GivenCommand]:
         """The commands that run now."""
         return (one for one in self.given if one.until is None)
+
+    def running_at(self, seconds: float) -> Iterator[GivenCommand]:
+        """The commands that ran at a time up to now, in seconds from the first frame."""
+        return (
+            one
+            for one in self.given
+            if one.at <= seconds and (one.until is None or one.until > seconds)
+        )
 
     def seconds(self, time: int) -> float:
         """Seconds from the first frame; 0 for what came before it."""

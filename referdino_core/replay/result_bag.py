@@ -6,16 +6,19 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from referdino_core.media import run_lengths
 from referdino_core.media.compressed_image_messages import JPEG_FORMAT, jpeg_of
 from referdino_core.media.partial_file import Output, OutputError, growing_path
-from referdino_core.media.result_contents import detections_of, label_image, region_around
+from referdino_core.messages.results import (
+    Verdict,
+    detections_message,
+    label_image,
+    objects_message,
+)
 from referdino_core.replay.message_types import image_message, message_types
 from referdino_core.replay.storage import Channel, RawMessage
 
@@ -34,7 +37,6 @@ RESULT_TYPES = {
 }
 
 _JPEG_QUALITY = 80
-_COVARIANCE_SIZE = 36
 
 
 class ResultBag(Output):
@@ -85,24 +87,44 @@ class ResultBag(Output):
         key = message.channel.topic, message.channel.type_name
         self._write(self._inputs[key], message.time, message.data)
 
-    def write(self, time: int, header: Any, picture: np.ndarray, targets: Sequence[Target]) -> None:
+    def write(
+        self,
+        time: int,
+        header: Any,
+        picture: np.ndarray,
+        targets: Sequence[Target],
+        verdict: Verdict,
+    ) -> None:
         """Write what the node would publish for one image.
 
         Args:
             time: integer nanoseconds at which it is published.
             header: of the image, as rosbags has it.
             picture: (H, W, 3) uint8 RGB, the image with the targets drawn over it.
-            targets: the session's answer, with masks (H, W).
+            targets: of the session, with masks (H, W).
+            verdict: on the result as a whole.
 
         Raises:
             OutputError: the disk does not take it.
         """
         height, width = picture.shape[:2]
-        self._write_message(OBJECTS_TOPIC, time, self._objects(header, targets))
+        self.write_objects(time, header, targets, verdict)
         labels = label_image(targets, height, width)
         self._write_message(MASK_TOPIC, time, image_message(labels, "mono8", header))
         self._write_message(OVERLAY_TOPIC, time, self._overlay(header, picture))
-        self._write_message(DETECTIONS_TOPIC, time, self._detections(header, targets))
+        detections = detections_message(self._make, header, targets)
+        self._write_message(DETECTIONS_TOPIC, time, detections)
+
+    def write_objects(
+        self, time: int, header: Any, targets: Sequence[Target], verdict: Verdict
+    ) -> None:
+        """Write `~/objects` alone, for an image that has no picture.
+
+        Raises:
+            OutputError: the disk does not take it.
+        """
+        message = objects_message(self._make, header, targets, verdict)
+        self._write_message(OBJECTS_TOPIC, time, message)
 
     def close(self) -> None:
         """Finish the bag and give it its name.
@@ -171,77 +193,12 @@ class ResultBag(Output):
         except OSError as error:
             raise OutputError(f"{self._path} cannot be written: {error.strerror}.") from error
 
-    def _of(self, name: str, **values: Any) -> Any:
-        return self._types.types[name](**values)
-
-    def _objects(self, header: Any, targets: Sequence[Target]) -> Any:
-        return self._of(
-            RESULT_TYPES[OBJECTS_TOPIC],
-            header=header,
-            objects=[self._object(target) for target in targets],
-        )
-
-    def _object(self, target: Target) -> Any:
-        name = "referdino/msg/ReferredObject"
-        height, width = target.mask.shape
-        region = asdict(region_around(target.box, height, width))
-        counts = run_lengths.encode(target.mask)
-        return self._of(
-            name,
-            command_id=target.command_id,
-            command=target.command,
-            track_id=target.track_id,
-            state=getattr(self._types.types[name], target.state.name),
-            score=target.score,
-            frame_score=target.frame_score,
-            box=self._of("sensor_msgs/msg/RegionOfInterest", **region, do_rectify=False),
-            mask=self._of("referdino/msg/RunLengthMask", height=height, width=width, counts=counts),
-        )
+    def _make(self, name: str, **fields: Any) -> Any:
+        return self._types.types[name](**fields)
 
     def _overlay(self, header: Any, picture: np.ndarray) -> Any:
         jpeg = jpeg_of(picture, _JPEG_QUALITY)
-        return self._of(RESULT_TYPES[OVERLAY_TOPIC], header=header, format=JPEG_FORMAT, data=jpeg)
-
-    def _detections(self, header: Any, targets: Sequence[Target]) -> Any:
-        detections = []
-        for seen in detections_of(targets):
-            x, y = seen.centre
-            position = self._of("vision_msgs/msg/Point2D", x=x, y=y)
-            size_x, size_y = seen.size
-            hypothesis = self._of(
-                "vision_msgs/msg/ObjectHypothesis", class_id=seen.sentence, score=seen.score
-            )
-            result = self._of(
-                "vision_msgs/msg/ObjectHypothesisWithPose",
-                hypothesis=hypothesis,
-                pose=self._unknown_pose(),
-            )
-            box = self._of(
-                "vision_msgs/msg/BoundingBox2D",
-                center=self._of("vision_msgs/msg/Pose2D", position=position, theta=0.0),
-                size_x=size_x,
-                size_y=size_y,
-            )
-            detections.append(
-                self._of(
-                    "vision_msgs/msg/Detection2D",
-                    header=header,
-                    results=[result],
-                    bbox=box,
-                    id=seen.track_id,
-                )
-            )
-        return self._of(RESULT_TYPES[DETECTIONS_TOPIC], header=header, detections=detections)
-
-    def _unknown_pose(self) -> Any:
-        """What a message holds where no pose is set."""
-        position = self._of("geometry_msgs/msg/Point", x=0.0, y=0.0, z=0.0)
-        orientation = self._of("geometry_msgs/msg/Quaternion", x=0.0, y=0.0, z=0.0, w=1.0)
-        return self._of(
-            "geometry_msgs/msg/PoseWithCovariance",
-            pose=self._of("geometry_msgs/msg/Pose", position=position, orientation=orientation),
-            covariance=np.zeros(_COVARIANCE_SIZE),
-        )
+        return self._make(RESULT_TYPES[OVERLAY_TOPIC], header=header, format=JPEG_FORMAT, data=jpeg)
 
 
 def _types_of(channel: Channel) -> tuple[Any, str]:

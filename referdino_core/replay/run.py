@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import time
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -16,13 +16,13 @@ import numpy as np
 
 from referdino_core.errors import ReferDINOError, SourceError
 from referdino_core.evaluation.latency import latency_percentiles
-from referdino_core.evaluation.stream_scores import FrameScore
 from referdino_core.evaluation.truth import FrameTruth, Truth
-from referdino_core.media.frame_records import target_record
 from referdino_core.media.partial_file import OutputError
-from referdino_core.replay.answers import Answers, Belief, Targets
+from referdino_core.messages.results import Verdict
+from referdino_core.replay.answers import Answers, Belief, Targets, unjudged
 from referdino_core.replay.clocks import Scheduled
 from referdino_core.replay.commands import CommandLog, check_sentences
+from referdino_core.replay.frame_journal import frame_record
 from referdino_core.replay.held_folder import HeldFolder, check_apart
 from referdino_core.replay.job import ReplayJob
 from referdino_core.replay.message_types import header_message
@@ -51,7 +51,6 @@ from referdino_core.replay.run_summary import (
 from referdino_core.replay.scoring import RunScorer
 from referdino_core.replay.unfinished_run import FRAMES_BETWEEN_SNAPSHOTS, UnfinishedRun
 from referdino_core.session.model_choice import LoadedModel, load
-from referdino_core.session.snapshot import NOTHING
 
 
 def replay(
@@ -82,11 +81,11 @@ def replay(
                 + ("; no command topic was recorded." if recording.kind == "bag" else ".")
             )
         truth = None if job.truth is None else stack.enter_context(open_job_truth(job))
-        scorer = RunScorer(truth)
+        scorer = RunScorer(truth, job.clock.has_delays)
         scorer.check(changes)
         loaded = loaded or load(job.model)
         check_sentences(changes, loaded.session.tokenizer.encode)
-        loaded.session.restore(NOTHING)
+        loaded.session.begin_stream()
         unfinished = UnfinishedRun(job.out, identity_of(job, loaded, changes), job.restart)
         stack.callback(unfinished.close)
         log = CommandLog(changes, job.objects_by_sentence)
@@ -128,7 +127,7 @@ class _Run:
         self._results = ResultBag(job.out / RESULTS_NAME, recording.inputs)
         self._frame_rate, self._events = with_frame_rate(recording)
         self._overlay = OverlayTrack(job.out / OVERLAY_NAME, self._frame_rate)
-        self._read = self._answered = self._dropped = self._failed = 0
+        self._read = self._answered = self._dropped = self._late = self._failed = 0
         self._first_failure = ""
         self._size: tuple[int, int] | None = None
         self._latest_size: tuple[int, int] | None = None
@@ -175,7 +174,10 @@ class _Run:
     def complete(self, truth: Truth | None) -> None:
         """Give all results their names."""
         self._results.finish()
-        self._unfinished.complete([self._overlay.close, self._results.commit], self._summary(truth))
+        self._overlay.finish()
+        self._unfinished.complete(
+            [self._overlay.commit, self._results.commit], self._summary(truth)
+        )
 
     def _frames(self) -> Iterator[RecordedFrame]:
         """The frames of the recording; commands and inputs are dealt with in passing."""
@@ -194,8 +196,9 @@ class _Run:
     def _take(self, scheduled: Scheduled[RecordedFrame], since: float) -> None:
         """Answer or drop one frame, and write what came of it; `since`: when work on it began."""
         frame = scheduled.frame
-        if scheduled.taken is not None:
-            self._scorer.begin(self._log.apply(self._loaded.session, scheduled.taken))
+        # A command runs from when it was given, also where the next images are dropped.
+        when = frame.arrival if scheduled.taken is None else scheduled.taken
+        self._scorer.begin(self._log.apply(self._loaded.session, when))
         try:
             pixels = frame.pixels()
             self._size = self._size or pixels.shape[:2]
@@ -209,7 +212,9 @@ class _Run:
         picture = self._overlay.write(pixels, targets)
         if scheduled.answered is not None:
             header = frame.header or header_message(frame.stamp)
-            self._results.write(scheduled.answered, header, picture, targets)
+            verdict = self._answers.verdict
+            published = targets if verdict.is_judged else unjudged(targets, verdict.judgement)
+            self._results.write(scheduled.answered, header, picture, published, verdict)
         truth = self._scorer.truth_of(frame, self._latest_size)
         # An answer counts from when it is there, not from when its image was taken.
         there = frame.arrival if scheduled.answered is None else scheduled.answered
@@ -222,10 +227,13 @@ class _Run:
 
     def _targets(self, scheduled: Scheduled[RecordedFrame], pixels: np.ndarray) -> Targets:
         frame = scheduled.frame
+        height, width = pixels.shape[:2]
         if scheduled.answered is None:
-            height, width = pixels.shape[:2]
+            self._answers.skip(frame.seconds)
             return self._belief.at(frame.arrival, self._log.running(), (height, width))
         targets = self._answers.answer(pixels, frame.seconds)
+        if not self._answers.verdict.is_judged:
+            return self._belief.at(frame.arrival, self._log.running(), (height, width))
         self._belief.add(scheduled.answered, targets)
         return targets
 
@@ -240,6 +248,11 @@ class _Run:
         believed: Targets = ()
         if size is not None:
             believed = self._belief.at(frame.arrival, self._log.running(), size)
+        if scheduled.answered is not None:
+            verdict = self._answers.fail(frame.seconds, reason)
+            header = frame.header or header_message(frame.stamp)
+            published = unjudged(believed, verdict.judgement)
+            self._results.write_objects(scheduled.answered, header, published, verdict)
         self._write(scheduled, frame.arrival, None, reason, believed, truth)
 
     def _write(
@@ -252,18 +265,37 @@ class _Run:
         truth: FrameTruth | None,
     ) -> None:
         """Score targets that are there at a time (nanoseconds), and note all in the journal."""
-        dropped = scheduled.taken is None
-        scores = self._scorer.add(truth, self._log.seconds(there), dropped, targets)
-        places = [self._log.place_of(one.command_id, one.command) for one in targets]
+        seconds, dropped = self._log.seconds(there), scheduled.taken is None
+        running = list(self._log.running())
+        believed = dropped or error is not None or not self._answers.verdict.is_judged
+        scores = self._scorer.answers.add(truth, seconds, dropped, targets, running, believed)
+        self._score_streaming(scheduled.frame, dropped, truth)
         if not self._answers.is_recorded:
-            self._unfinished.write_frame(_record(scheduled, delay, error, targets, places, scores))
+            verdict = Verdict() if dropped else self._answers.verdict
+            record = frame_record(scheduled, delay, error, verdict, targets, self._log, scores)
+            self._unfinished.write_frame(record)
+
+    def _score_streaming(
+        self, frame: RecordedFrame, dropped: bool, truth: FrameTruth | None
+    ) -> None:
+        """Score what is believed when a frame comes, whatever becomes of it later."""
+        if self._scorer.streaming is None:
+            return
+        seconds = self._log.seconds(frame.arrival)
+        running = list(self._log.running_at(seconds))
+        believed: Targets = ()
+        if truth is not None:
+            believed = self._belief.at(frame.arrival, running, truth.size)
+        self._scorer.streaming.add(truth, seconds, dropped, believed, running, believed=True)
 
     def _count(self, scheduled: Scheduled[RecordedFrame]) -> None:
         delay = self._delay(scheduled)
         if scheduled.taken is None:
             self._dropped += 1
-        else:
+        elif self._answers.verdict.is_judged:
             self._answered += 1
+        else:
+            self._late += 1
         if delay is not None:
             self._delays.append(delay)
 
@@ -278,9 +310,16 @@ class _Run:
                 f"{counted(self._failed, 'frame')} could not be answered; "
                 f"the first: {self._first_failure}"
             )
+        if self._late:
+            problems.append(
+                f"{counted(self._late, 'frame')} came after a newer one and were not judged: their "
+                "stamps lie before their predecessors'."
+            )
         resets, reason = self._loaded.session.reset_count, self._loaded.session.first_reset
         if resets:
             problems.append(f"Memories were reset {counted(resets, 'time')}; the first: {reason}.")
+        if self._overlay.problem:
+            problems.append(self._overlay.problem)
         return [*problems, *self._scorer.problems, *(truth.problems if truth else [])]
 
     def _summary(self, truth: Truth | None) -> dict[str, Any]:
@@ -319,37 +358,12 @@ class _Run:
                 "read": self._read,
                 "answered": self._answered,
                 "dropped": self._dropped,
+                "late": self._late,
                 "failed": self._failed,
             },
+            "overlay": None if self._overlay.problem else OVERLAY_NAME,
             "problems": self._problems(truth),
             "truth": None if truth is None else truth.description,
             "scores": self._scorer.summary(),
             "delay": None if delay is None else asdict(delay),
         }
-
-
-def _record(
-    scheduled: Scheduled[RecordedFrame],
-    delay: float | None,
-    error: str | None,
-    targets: Targets,
-    places: Sequence[int],
-    scores: Sequence[FrameScore | None],
-) -> dict[str, Any]:
-    """A line of `frames.jsonl`."""
-    return {
-        "index": scheduled.frame.index,
-        "stamp": scheduled.frame.stamp,
-        "dropped": scheduled.taken is None,
-        "delay": delay,
-        "error": error,
-        "targets": [
-            {
-                "given": place,
-                "command": target.command,
-                **target_record(target),
-                "truth": None if score is None else asdict(score),
-            }
-            for target, place, score in zip(targets, places, scores, strict=True)
-        ],
-    }

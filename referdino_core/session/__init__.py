@@ -10,15 +10,18 @@ from referdino_core.lazy import lazy_names
 
 if TYPE_CHECKING:
     from referdino_core.session.cameras import CameraGroup
+    from referdino_core.session.command_request import CommandRequest
     from referdino_core.session.session import Session
-    from referdino_core.session.target import Target, TargetState
+    from referdino_core.session.target import Judgement, Target, TargetState
 
-__all__ = ["CameraGroup", "Session", "Target", "TargetState"]
+__all__ = ["CameraGroup", "CommandRequest", "Judgement", "Session", "Target", "TargetState"]
 
 __getattr__ = lazy_names(
     __name__,
     {
         "CameraGroup": "cameras",
+        "CommandRequest": "command_request",
+        "Judgement": "target",
         "Session": "session",
         "Target": "target",
         "TargetState": "target",

@@ -4,13 +4,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from referdino_core.errors import CameraImageError, ImageError
-from referdino_core.session.session import Session
-from referdino_core.session.stepping import View, step_together
+from referdino_core.session.session import Session, check_image, step_together
 from referdino_core.session.target import Target
 
 
@@ -65,31 +64,32 @@ class CameraGroup:
         for what, given in (("images", images), ("stamps", stamps)):
             if len(given) != count:
                 raise ImageError(f"{len(given)} {what} were given for {count} cameras.")
-        views = {
-            camera: View(session, image, stamp)
-            for camera, (session, image, stamp) in enumerate(
-                zip(self.sessions, images, stamps, strict=True)
-            )
-            if image is not None
-        }
-        check_views(views)
-        answers = dict(zip(views, step_together(list(views.values())), strict=True))
-        return tuple(answers.get(camera, ()) for camera in range(count))
+        shown = [camera for camera, image in enumerate(images) if image is not None]
+        pictures = [image for image in images if image is not None]
+        times = [stamps[camera] for camera in shown]
+        check_images(dict(zip(shown, zip(pictures, times, strict=True), strict=True)))
+        sessions = [self.sessions[camera] for camera in shown]
+        targets = dict(zip(shown, step_together(sessions, pictures, times), strict=True))
+        return tuple(targets.get(camera, ()) for camera in range(count))
 
 
-def check_views(views: dict[int, View]) -> None:
-    """Raise CameraImageError unless every camera's view can be used and all are of one size."""
+def check_images(shown: Mapping[int, tuple[np.ndarray, float | None]]) -> None:
+    """Raise CameraImageError unless every camera's image and stamp can be used.
+
+    Args:
+        shown: image and stamp by camera; the images have to be of one size.
+    """
     complaints = {}
     size: tuple[int, ...] | None = None
-    for camera, view in views.items():
+    for camera, (image, stamp) in shown.items():
         try:
-            view.check()
+            check_image(image, stamp)
         except ImageError as error:
             complaints[camera] = str(error)
             continue
-        size = size or view.image.shape[:2]
-        if view.image.shape[:2] != size:
-            height, width = view.image.shape[:2]
+        size = size or image.shape[:2]
+        if image.shape[:2] != size:
+            height, width = image.shape[:2]
             complaints[camera] = (
                 f"The image is {width}x{height}, others are {size[1]}x{size[0]}; cameras of "
                 "another size are a group of their own."

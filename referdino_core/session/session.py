@@ -8,45 +8,38 @@ import copy
 import logging
 import math
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from referdino_core.building import load_model, tokenizer_of
+from referdino_core.building import load_model, tokenizer_of, warn_of_single_frames
 from referdino_core.configuration import SessionSettings
-from referdino_core.errors import CommandError
-from referdino_core.network.mask_decoder import decode_masks
+from referdino_core.errors import CommandError, ImageError
 from referdino_core.network.object_memory import ObjectMemory
-from referdino_core.network.pixels import mask_probabilities, network_size
+from referdino_core.network.pixels import check_proportion
 from referdino_core.network.referdino import ReferDINO
-from referdino_core.network.text_encoder import TextFeatures
 from referdino_core.network.tokenizer import Tokenizer, caption
 from referdino_core.runtime.choice import open_stages
-from referdino_core.runtime.stages import Watch
-from referdino_core.session import snapshot
-from referdino_core.session.stepping import CommandReading, View, step_together
-from referdino_core.session.target import Target, TargetState
-from referdino_core.session.target_tracker import TargetTracker
+from referdino_core.runtime.stages import Stages, Watch
+from referdino_core.session.command import TRACKERS, Command, text_from_snapshot
+from referdino_core.session.command_request import CommandRequest
+from referdino_core.session.predictor import Prediction, Predictor, Question
+from referdino_core.session.shared_identities import SharedIdentities, Sighting
+from referdino_core.session.stream_clock import StreamClock
+from referdino_core.session.target import Judgement, Target, box_around
+from referdino_core.session.target_tracker import SlotChoice, TargetTracker
 
 logger = logging.getLogger("referdino.session")
 
 SINGLE_COMMAND = "command"
-MOST_COMMANDS = 64
+MAX_COMMANDS = 64
 SECONDS_BETWEEN_RESET_LOGS = 10.0
-
-
-@dataclass
-class Command:
-    """One running command: its encoded text and everything it remembers."""
-
-    sentence: str
-    text: TextFeatures
-    memory: ObjectMemory
-    tracker: TargetTracker
+WINDOW_INTERVAL = 0.075
+"""Seconds between the frames of a steady memory's window, at least: a faster camera's window spans
+as much time as one of 10 images per second, for which the temporal decoder is trained."""
 
 
 class Session:
@@ -56,6 +49,12 @@ class Session:
     command; masks are decoded only for targets that are seen. Work and memory per frame do not
     depend on how long the stream has run. Not thread-safe: one thread owns a session. For several
     cameras there is `CameraGroup`.
+
+    Attributes:
+        judgement: whether the model was able to judge the newest image.
+        reset_count: how often the memories were forgotten because the stream broke; first_reset,
+            last_reset: why, None before the first.
+        failure_count: images in which a command failed or the network's prediction was unusable.
     """
 
     def __init__(
@@ -75,7 +74,7 @@ class Session:
         Args:
             model: a built model, "nano" (comes along), "swint" or "swinb" (downloaded weights),
                 or the path of a checkpoint.
-            window: frames that are averaged and remembered; overrides the settings'.
+            window: frames that the temporal decoder looks back over; overrides the settings'.
             settings: thresholds of the target states.
             device: where the model runs, e.g. "cpu" or "cuda".
             runtime: "torch", "onnxruntime", "tensorrt", or "auto" for the fastest that is here.
@@ -89,6 +88,7 @@ class Session:
         settings = settings or SessionSettings()
         self.settings = settings if window is None else replace(settings, window=window)
         self.model = load_model(model, device)
+        warn_of_single_frames(self.model)
         self.stages = open_stages(self.model, runtime, precision, exports, watch)
         self.tokenizer: Tokenizer = tokenizer_of(self.model.configuration)
         self.begin_stream()
@@ -98,17 +98,30 @@ class Session:
         self.last_reset: str | None = None
         self.first_reset: str | None = None
         self.reset_count = 0
+        self.failure_count = 0
         self.reset_logged = -math.inf
+        self.reset_untold = False
         self.running: dict[str, Command] = {}
         self.track_count = 0
+        self.identities = SharedIdentities()
         self.image_size: tuple[int, int] | None = None
-        self.stamp: float | None = None
+        self.clock = StreamClock()
+        self.judgement = Judgement.JUDGED
 
     def another(self) -> Session:
         """A session of another stream, over the same model and runtime and with equal settings."""
         session = copy.copy(self)
         session.begin_stream()
         return session
+
+    @property
+    def stages(self) -> Stages:
+        """What computes the network."""
+        return self.predictor.stages
+
+    @stages.setter
+    def stages(self, stages: Stages) -> None:
+        self.predictor = Predictor(self.model, stages)
 
     @property
     def model_name(self) -> str:
@@ -126,113 +139,145 @@ class Session:
         return f"{self.stages.name} {self.stages.precision}"
 
     @property
+    def stamp(self) -> float | None:
+        """Seconds of the newest image that was judged."""
+        return self.clock.judged
+
+    @property
+    def reason(self) -> str:
+        """Why memories were reset before the newest image, or why it was dropped; else empty."""
+        return {
+            Judgement.RESET: f"Memories were reset: {self.last_reset}.",
+            Judgement.LATE: "The image is stamped before its predecessor and was dropped.",
+        }.get(self.judgement, "")
+
+    @property
+    def late_count(self) -> int:
+        """How many images were dropped because they were stamped before their predecessor."""
+        return self.clock.late
+
+    # ---- Commands ----------------------------------------------------------------------------
+
+    @property
     def commands(self) -> dict[str, str]:
-        """The running commands by id."""
+        """The running commands' sentences by id."""
         return {key: command.sentence for key, command in self.running.items()}
 
     @commands.setter
-    def commands(self, sentences: Mapping[str, str]) -> None:
-        """Replace the set; commands whose id and text stay keep what they remember.
+    def commands(self, wanted: Mapping[str, str | CommandRequest]) -> None:
+        """Replace the set; commands whose id and request stay keep what they remember.
 
         Raises:
             CommandError: an id or a sentence cannot be used; the running set stays as it was.
         """
-        if len(sentences) > MOST_COMMANDS:
+        if len(wanted) > MAX_COMMANDS:
             raise CommandError(
-                f"{len(sentences)} commands were given; at most {MOST_COMMANDS} run at once."
+                f"{len(wanted)} commands were given; at most {MAX_COMMANDS} run at once."
             )
         running = {}
-        for key, sentence in sentences.items():
+        for key, given in wanted.items():
             if not isinstance(key, str) or not key.strip():
                 raise CommandError("Every command needs an id that is not empty.")
+            request = given if isinstance(given, CommandRequest) else CommandRequest(given)
             kept = self.running.get(key)
-            running[key] = kept if kept and kept.sentence == sentence else self.begin(sentence)
+            running[key] = kept if kept and kept.request == request else self.begin(request)
         self.running = running
 
-    def command(self, sentence: str) -> None:
+    @property
+    def requests(self) -> dict[str, CommandRequest]:
+        """The running commands by id, as they were asked for."""
+        return {key: command.request for key, command in self.running.items()}
+
+    def command(self, sentence: str, select: str | None = None) -> None:
         """Follow this sentence alone; an empty one clears.
+
+        Args:
+            select: "one" for the object that fits best, "all" for every one that fits; by default
+                what the settings say.
 
         Raises:
             CommandError: the sentence cannot be used; what was running goes on.
         """
         blank = isinstance(sentence, str) and not sentence.strip()
-        self.commands = {} if blank else {SINGLE_COMMAND: sentence}
+        self.commands = {} if blank else {SINGLE_COMMAND: CommandRequest(sentence, select)}
 
-    def begin(self, sentence: str) -> Command:
+    def begin(self, request: CommandRequest) -> Command:
         """A command with nothing remembered; the sentence is encoded here, once."""
-        caption(sentence)
-        ids = self.tokenizer.encode(sentence)
-        unknown = self.tokenizer.unknown_words(sentence)
+        caption(request.text)
+        ids = self.tokenizer.encode(request.text)
+        unknown = self.tokenizer.unknown_words(request.text)
         if unknown:
             logger.warning(
                 "The vocabulary of %s lacks: %s. It will guess from the other words.",
                 self.model_name,
                 ", ".join(dict.fromkeys(unknown)),
             )
-        with torch.inference_mode():
-            text = self.stages.encode_text([ids])
-        return Command(sentence, text, self.new_memory(), self.new_tracker())
+        text = self.predictor.encode_text(ids)
+        return Command(request, text, self.new_memory, self.new_tracker)
 
     def new_memory(self) -> ObjectMemory:
         """An object memory of the settings' window."""
-        return self.model.object_memory(self.settings.window)
+        interval = WINDOW_INTERVAL if self.settings.memory == "steady" else 0.0
+        return self.model.object_memory(self.settings.window, interval)
 
-    def new_tracker(self) -> TargetTracker:
+    def new_tracker(self, select: str | None) -> TargetTracker:
         """A tracker that numbers its tracks from the session's counter."""
-        return TargetTracker(self.new_track_id)
+        return TRACKERS[select or self.settings.select](self.new_track_id)
 
     def new_track_id(self) -> int:
         """An identity that no object of this session has had."""
         self.track_count += 1
         return self.track_count
 
+    # ---- Memory ------------------------------------------------------------------------------
+
     def reset(self, reason: str) -> None:
         """Forget every command's memory, keep the commands, and say why in the log now and then."""
         self.last_reset = reason
         self.first_reset = self.first_reset or reason
         self.reset_count += 1
+        self.reset_untold = True
         now = time.monotonic()
         if now - self.reset_logged >= SECONDS_BETWEEN_RESET_LOGS:
             self.reset_logged = now
             logger.warning("Memories were reset: %s (reset %d).", reason, self.reset_count)
         for command in self.running.values():
-            command.memory, command.tracker = self.new_memory(), self.new_tracker()
+            command.forget()
 
     def snapshot(self) -> dict[str, Any]:
         """Everything that is remembered, as plain data for `torch.save`; not the model."""
         return {
             "image_size": self.image_size,
-            "stamp": self.stamp,
+            "clock": vars(self.clock).copy(),
             "last_reset": self.last_reset,
             "first_reset": self.first_reset,
             "reset_count": self.reset_count,
+            "reset_untold": self.reset_untold,
+            "failure_count": self.failure_count,
             "track_count": self.track_count,
-            "commands": {
-                key: snapshot.command_to_plain(command) for key, command in self.running.items()
-            },
+            "identities": dict(self.identities.streaks),
+            "commands": {key: command.snapshot() for key, command in self.running.items()},
         }
 
     def restore(self, remembered: Mapping[str, Any]) -> None:
         """Go on where a session of the same model and settings took this snapshot."""
+        self.begin_stream()
         self.image_size = remembered["image_size"]
-        self.stamp = remembered["stamp"]
+        self.clock = StreamClock(**remembered["clock"])
         self.last_reset = remembered["last_reset"]
         self.first_reset = remembered["first_reset"]
         self.reset_count = remembered["reset_count"]
-        self.reset_logged = -math.inf
+        self.reset_untold = remembered["reset_untold"]
+        self.failure_count = remembered["failure_count"]
         self.track_count = remembered["track_count"]
-        self.running = {
-            key: self.revive(command) for key, command in remembered["commands"].items()
-        }
+        self.identities.streaks = dict(remembered["identities"])
+        for key, plain in remembered["commands"].items():
+            request = CommandRequest(plain["sentence"], plain["select"])
+            text = text_from_snapshot(plain, self.model.device)
+            self.running[key] = Command(request, text, self.new_memory, self.new_tracker)
+            self.running[key].restore(plain)
 
-    def revive(self, plain: dict[str, Any]) -> Command:
-        """A command of a snapshot."""
-        device = self.model.device
-        text = snapshot.text_from_plain(plain, device)
-        command = Command(plain["sentence"], text, self.new_memory(), self.new_tracker())
-        snapshot.restore_memory(command.memory, plain, device)
-        snapshot.restore_tracker(command.tracker, plain)
-        return command
+    # ---- Images ------------------------------------------------------------------------------
 
     def prepare(self, height: int, width: int) -> None:
         """Get ready for images of this size ahead of the first, where that takes long.
@@ -240,67 +285,198 @@ class Session:
         Raises:
             ReferDINOError: the runtime cannot serve this size.
         """
-        short_side = self.model.configuration.image_short_side
-        self.stages.fit(network_size(height, width, short_side))
+        self.predictor.prepare(height, width)
+
+    def skip(self, stamp: float) -> None:
+        """Note a camera image that will not be judged, for example because a newer one is there.
+
+        What the session takes for a gap in the stream, or for a jump of its clock, depends on all
+        images of the camera, in the order in which they came.
+
+        Args:
+            stamp: seconds.
+        """
+        if not self.clock.is_late(stamp, self.settings):
+            self._note(stamp)
 
     def step(self, image: np.ndarray, stamp: float | None = None) -> tuple[Target, ...]:
         """What every command refers to in the next image.
+
+        An image that is stamped a little before its predecessor is dropped and counted: its
+        targets bear the judgement LATE.
 
         Args:
             image: (H, W, 3) uint8 RGB.
             stamp: seconds; by default images are 0.1 s apart.
 
         Returns:
-            One target per command, in the order of the commands.
+            The commands' targets, in the order of the commands: one for a command that selects
+            one object, none or several for one that selects all.
 
         Raises:
             ImageError: this is no such image; the stream goes on with the next one.
+            InferenceError: the network's prediction is not finite; nothing was remembered of the
+                image.
         """
-        view = View(self, image, stamp)
-        view.check()
-        (targets,) = step_together([view])
+        check_image(image, stamp)
+        (targets,) = step_together([self], [image], [stamp])
         return targets
 
-    def follow_stream(self, size: tuple[int, ...], stamp: float | None) -> float:
-        """Note size and stamp of the next image, and reset where the stream breaks."""
+    def admit(self, size: tuple[int, int], stamp: float | None) -> float | None:
+        """Note the next image's (height, width) and stamp; resets where the stream breaks.
+
+        Returns:
+            Its stamp; None where it is late and must not be judged.
+        """
         if stamp is None:
-            stamp = 0.0 if self.stamp is None else self.stamp + 0.1
+            stamp = self.clock.following()
+        if self.clock.is_late(stamp, self.settings):
+            self.clock.late += 1
+            self.judgement = Judgement.LATE
+            return None
         height, width = size
-        if self.image_size not in (None, (height, width)):
+        if self.image_size not in (None, size):
             before = "x".join(str(side) for side in reversed(self.image_size or ()))
             self.reset(f"the image size changed from {before} to {width}x{height}")
-        if self.stamp is not None:
-            gap = stamp - self.stamp
-            if gap < 0:
-                self.reset(f"stamps jumped back by {-gap:.2f} s")
-            elif 0 < self.settings.max_gap < gap:
-                self.reset(f"there was a gap of {gap:.2f} s between images")
-        self.image_size, self.stamp = (height, width), stamp
+        self._note(stamp)
+        self.image_size, self.clock.judged = size, stamp
         return stamp
 
-    def answer(self, key: str, reading: CommandReading, size: tuple[int, ...]) -> Target:
-        """The target of one command in an image of (height, width); only a seen one has a mask."""
-        command = self.running[key]
+    def _note(self, stamp: float) -> None:
+        reason = self.clock.note(stamp, self.settings)
+        if reason is not None:
+            self.reset(reason)
+
+    def questions(self, image: int, stamp: float) -> list[Question]:
+        """The running commands' questions about an image, by its place in the batch."""
+        return [
+            Question(image, command.sentence, command.text, command.memory, stamp)
+            for command in self.running.values()
+        ]
+
+    def conclude(
+        self, predictions: Sequence[Prediction], size: tuple[int, int]
+    ) -> tuple[Target, ...]:
+        """Remember the predictions, one per running command, and choose the targets.
+
+        A command that fails forgets what it remembered, rather than half of it.
+        """
+        self.judgement = Judgement.RESET if self.reset_untold else Judgement.JUDGED
+        self.reset_untold = False
+        found: list[tuple[str, SlotChoice, Target]] = []
+        for (key, command), prediction in zip(self.running.items(), predictions, strict=True):
+            try:
+                for choice in command.tracker.update(prediction.readings, self.settings):
+                    found.append((key, choice, self._target(key, choice, prediction, size)))
+                command.remember(prediction.frame, prediction.readings, self.settings)
+            except Exception:
+                command.forget()
+                raise
+        self.identities.update(
+            [
+                Sighting(key, choice.track, target.mask, target.box)
+                for key, choice, target in found
+                if choice.track is not None and target.box is not None
+            ],
+            self.new_track_id,
+        )
+        return tuple(replace(target, track_id=choice.track_id) for _, choice, target in found)
+
+    def _target(
+        self, key: str, choice: SlotChoice, prediction: Prediction, size: tuple[int, int]
+    ) -> Target:
         height, width = size
-        corners = reading.boxes * np.array([width, height, width, height], dtype=np.float32)
-        choice = command.tracker.update(reading.scores, corners, self.settings)
-        mask = np.zeros((height, width), dtype=bool)
-        box = None
-        if choice.state is TargetState.TRACKING:
-            features = reading.mask_features
-            embedding = reading.mask_embeddings[choice.slot][None, None].to(features.dtype)
-            logits = decode_masks(embedding, features)
-            sure = mask_probabilities(logits.float(), reading.resized, (height, width))[0, 0]
-            mask = (sure > self.settings.mask_threshold).cpu().numpy()
-            left, top, right, bottom = (float(value) for value in corners[choice.slot])
-            box = (left, top, right, bottom)
+        mask = np.zeros(size, dtype=bool)
+        predicted_box = None
+        if choice.is_seen:
+            mask = prediction.mask(choice.slot, size, self.settings.mask_threshold)
+            left, top, right, bottom = prediction.readings.boxes[choice.slot].tolist()
+            predicted_box = (left * width, top * height, right * width, bottom * height)
         return Target(
             command_id=key,
-            command=command.sentence,
+            command=self.running[key].sentence,
             track_id=choice.track_id,
             state=choice.state,
             score=choice.score,
             frame_score=choice.frame_score,
-            box=box,
+            box=box_around(mask),
             mask=mask,
+            predicted_box=predicted_box,
+            judgement=self.judgement,
         )
+
+    def unjudged(self, size: tuple[int, int], judgement: Judgement) -> tuple[Target, ...]:
+        """The targets of an image of (height, width) that was not judged, with empty masks.
+
+        States, track ids and scores are those of the image before.
+        """
+        return tuple(
+            Target(
+                command_id=key,
+                command=command.sentence,
+                track_id=choice.track_id,
+                state=choice.state,
+                score=choice.score,
+                frame_score=choice.frame_score,
+                box=None,
+                mask=np.zeros(size, dtype=bool),
+                judgement=judgement,
+            )
+            for key, command in self.running.items()
+            for choice in command.tracker.standing
+        )
+
+
+def check_image(image: np.ndarray, stamp: float | None) -> None:
+    """Raise ImageError unless this is a non-empty (H, W, 3) uint8 array at a finite time."""
+    if not isinstance(image, np.ndarray):
+        raise ImageError(f"An image is a NumPy array, not {type(image).__name__}.")
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        raise ImageError(
+            f"An image is (H, W, 3) uint8 RGB, not {image.shape} {image.dtype}; convert it first."
+        )
+    if not image.shape[0] or not image.shape[1]:
+        raise ImageError(f"The image has no pixels: {image.shape[1]}x{image.shape[0]}.")
+    check_proportion(*image.shape[:2])
+    if stamp is not None and not np.isfinite(stamp):
+        raise ImageError(f"The stamp {stamp} is no time; give seconds.")
+
+
+def step_together(
+    sessions: Sequence[Session], images: Sequence[np.ndarray], stamps: Sequence[float | None]
+) -> list[tuple[Target, ...]]:
+    """One image for each of several sessions, through the model in one batch.
+
+    Args:
+        sessions: that share their model and stages.
+        images: checked, of one size. stamps: seconds, None for 0.1 s after the one before.
+
+    Returns:
+        Every session's targets.
+    """
+    height, width = images[0].shape[:2] if images else (0, 0)
+    size = (height, width)
+    admitted = [session.admit(size, stamp) for session, stamp in zip(sessions, stamps, strict=True)]
+    questions = [
+        question
+        for place, (session, stamp) in enumerate(zip(sessions, admitted, strict=True))
+        if stamp is not None
+        for question in session.questions(place, stamp)
+    ]
+    results = []
+    judged = [one for one, stamp in zip(sessions, admitted, strict=True) if stamp is not None]
+    try:
+        predictions = sessions[0].predictor.predict(images, questions) if questions else []
+        remaining = iter(predictions)
+        for session, stamp in zip(sessions, admitted, strict=True):
+            if stamp is None:
+                results.append(session.unjudged(size, Judgement.LATE))
+                continue
+            own = [next(remaining) for _ in session.running]
+            results.append(session.conclude(own, size))
+    except Exception:
+        for session in judged:
+            session.judgement = Judgement.FAILED
+            session.failure_count += 1
+        raise
+    return results

@@ -1,111 +1,263 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""From scores of slots to one target per command: states with hysteresis."""
+"""TargetTracker: from slot scores to the objects of one command, with states and identities."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import abc
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from referdino_core.configuration import SessionSettings
 from referdino_core.session.target import TargetState
+from referdino_core.session.track import (
+    SAME_OBJECT_OVERLAP,
+    SlotReadings,
+    Track,
+    box_overlaps,
+)
 
-SAME_OBJECT_OVERLAP = 0.5
+MAX_REMEMBERED_TRACKS = 8
+"""Lost tracks whose identity can still come back."""
 
 
 @dataclass(frozen=True)
 class SlotChoice:
-    """The slot that answers a command in one frame.
+    """An object of a command in one frame.
 
     Attributes:
-        slot: index of the slot, the best candidate's while none is picked.
-        track_id: identity of the object; 0 while none is picked.
-        score, frame_score: probabilities over the window and of the frame.
+        slot: index of the slot that holds it; the best candidate's while none is followed.
+        track: the object that is followed, or was before it was lost; None where none ever was.
+        score, frame_score: probabilities, averaged and of the frame.
     """
 
     slot: int
-    track_id: int
-    state: TargetState
+    track: Track | None
     score: float
     frame_score: float
 
+    @property
+    def track_id(self) -> int:
+        """Identity of the object; 0 while none is picked."""
+        return 0 if self.track is None else self.track.track_id
 
-class TargetTracker:
-    """Keeps to one slot of an object memory until another is clearly better."""
+    @property
+    def state(self) -> TargetState:
+        """Where the target stands."""
+        return TargetState.SEARCHING if self.track is None else self.track.state
+
+    @property
+    def is_seen(self) -> bool:
+        """Whether the frame shows the object."""
+        return self.track is not None and self.track.is_seen
+
+
+class TargetTracker(abc.ABC):
+    """Follows the objects of one command from frame to frame.
+
+    Attributes:
+        tracks: those that are followed and, before them, lost ones that may come back.
+        latest: what was chosen in the newest frame.
+    """
 
     def __init__(self, new_track_id: Callable[[], int]) -> None:
         self.new_track_id = new_track_id
-        self.slot: int | None = None
-        self.track_id = 0
-        self.unseen_frames = 0
-        self.frames_since_switch = 0
+        self.tracks: list[Track] = []
+        self.latest: tuple[SlotChoice, ...] = ()
 
-    def update(
-        self, scores: np.ndarray, boxes: np.ndarray, settings: SessionSettings
-    ) -> SlotChoice:
-        """Choose the slot for the newest frame.
+    def update(self, readings: SlotReadings, settings: SessionSettings) -> tuple[SlotChoice, ...]:
+        """The command's objects in the newest frame."""
+        self.latest = self.choose(readings, settings)
+        self.forget_old_tracks()
+        return self.latest
 
-        Args:
-            scores: (T, Q) probabilities of the window's frames, newest last.
-            boxes: (Q, 4) left, top, right, bottom of the newest frame, any unit.
-        """
-        windowed, newest = scores.mean(0), scores[-1]
-        best = int(windowed.argmax())
-        self.frames_since_switch += 1
-        if self.slot is None:
-            self.take_up(best, windowed, newest, settings)
-        elif self.should_switch(best, windowed, newest, settings):
-            same = box_overlap(boxes[best], boxes[self.slot]) > SAME_OBJECT_OVERLAP
-            self.adopt(best, self.track_id if same else self.new_track_id())
-        if self.slot is None:
-            state = TargetState.LOST if self.track_id else TargetState.SEARCHING
-            return SlotChoice(
-                best, self.track_id, state, float(windowed[best]), float(newest[best])
-            )
-        slot = self.slot
-        state = self.sight(float(newest[slot]), settings)
-        return SlotChoice(slot, self.track_id, state, float(windowed[slot]), float(newest[slot]))
+    @abc.abstractmethod
+    def choose(self, readings: SlotReadings, settings: SessionSettings) -> tuple[SlotChoice, ...]:
+        """Follow, switch and take up tracks, and say what the command's objects are."""
 
-    def take_up(
-        self, best: int, windowed: np.ndarray, newest: np.ndarray, settings: SessionSettings
+    @property
+    def standing(self) -> tuple[SlotChoice, ...]:
+        """What holds while no image is judged: the newest choices."""
+        return self.latest
+
+    def frozen_slots(self) -> list[int]:
+        """Slots whose target the newest frame does not show; what they hold is not the target."""
+        return [track.slot for track in self.tracks if not track.is_seen]
+
+    def follow(
+        self, tracks: Sequence[Track], readings: SlotReadings, settings: SessionSettings
     ) -> None:
-        """Adopt the best slot if it is good enough over the window and now."""
-        if windowed[best] >= settings.accept and newest[best] >= settings.keep:
-            self.adopt(best, self.new_track_id())
+        """Let each track find its slot, those that are seen first; no two share an object."""
+        taken: list[int] = []
+        for track in sorted(tracks, key=lambda one: (not one.is_seen, -one.seen)):
+            slot = self.slot_of(track, readings, settings, taken)
+            track.follow(slot, readings, settings)
+            if track.is_seen:
+                taken.append(track.slot)
 
-    def should_switch(
-        self, best: int, windowed: np.ndarray, newest: np.ndarray, settings: SessionSettings
-    ) -> bool:
-        """Whether another slot is good enough and better by the margin."""
-        return (
-            best != self.slot
-            and self.frames_since_switch > settings.switch_frames
-            and windowed[best] >= max(settings.accept, windowed[self.slot] + settings.switch_margin)
-            and newest[best] >= settings.keep
+    def slot_of(
+        self,
+        track: Track,
+        readings: SlotReadings,
+        settings: SessionSettings,
+        taken: Sequence[int],
+    ) -> int | None:
+        """The slot that holds a track's target: its own, or the best other one that passes."""
+        passing = track.gate(readings, settings)
+        for slot in taken:
+            passing &= box_overlaps(readings.boxes, readings.boxes[slot]) <= SAME_OBJECT_OVERLAP
+        if track.is_seen and passing[track.slot]:
+            return track.slot
+        candidates = np.flatnonzero(passing & (readings.newest >= settings.accept))
+        if not len(candidates):
+            return None
+        return int(candidates[readings.newest[candidates].argmax()])
+
+    def take_up(self, slot: int, readings: SlotReadings, settings: SessionSettings) -> Track:
+        """Follow a slot from now on: as the lost target that it holds, or under a new identity."""
+        for track in reversed(self.tracks):
+            if track.state is TargetState.LOST and track.gate(readings, settings)[slot]:
+                self.tracks.remove(track)
+                track.revive(slot, readings, settings)
+                break
+        else:
+            track = Track.begin(self.new_track_id(), slot, readings)
+        self.tracks.append(track)
+        return track
+
+    def snapshot(self) -> dict[str, Any]:
+        """Everything that is remembered, as plain data."""
+        places = {id(track): place for place, track in enumerate(self.tracks)}
+        return {
+            "tracks": [track.snapshot() for track in self.tracks],
+            "latest": [
+                (one.slot, places.get(id(one.track)), one.score, one.frame_score)
+                for one in self.latest
+            ],
+        }
+
+    def restore(self, plain: Mapping[str, Any]) -> None:
+        """Go on where a tracker of the same kind took this snapshot."""
+        self.tracks = [Track.from_snapshot(track) for track in plain["tracks"]]
+        self.latest = tuple(
+            SlotChoice(slot, None if place is None else self.tracks[place], score, frame_score)
+            for slot, place, score, frame_score in plain["latest"]
         )
 
-    def adopt(self, slot: int, track_id: int) -> None:
-        """Make the slot the command's answer."""
-        self.slot, self.track_id = slot, track_id
-        self.unseen_frames = self.frames_since_switch = 0
-
-    def sight(self, frame_score: float, settings: SessionSettings) -> TargetState:
-        """Tracking while the slot is seen; occluded for a while after; then lost."""
-        if frame_score >= settings.keep:
-            self.unseen_frames = 0
-            return TargetState.TRACKING
-        self.unseen_frames += 1
-        if self.unseen_frames > settings.hold_frames:
-            self.slot = None
-            return TargetState.LOST
-        return TargetState.OCCLUDED
+    def forget_old_tracks(self) -> None:
+        """Bound the lost tracks that are remembered."""
+        lost = [track for track in self.tracks if track.state is TargetState.LOST]
+        for track in lost[: max(len(lost) - MAX_REMEMBERED_TRACKS, 0)]:
+            self.tracks.remove(track)
 
 
-def box_overlap(first: np.ndarray, second: np.ndarray) -> float:
-    """Intersection over union of two (4,) boxes given by their corners."""
-    sides = np.minimum(first[2:], second[2:]) - np.maximum(first[:2], second[:2])
-    shared = float(np.clip(sides, 0, None).prod())
-    areas = sum(float((box[2:] - box[:2]).prod()) for box in (first, second))
-    return shared / max(areas - shared, 1e-9)
+class SingleTargetTracker(TargetTracker):
+    """Follows the one object that fits the sentence best."""
+
+    def __init__(self, new_track_id: Callable[[], int]) -> None:
+        super().__init__(new_track_id)
+        self.switched = -math.inf
+
+    @property
+    def standing(self) -> tuple[SlotChoice, ...]:
+        """As the base class; a search before the first image."""
+        return self.latest or (SlotChoice(0, None, 0.0, 0.0),)
+
+    def snapshot(self) -> dict[str, Any]:
+        """As the base class, and when the target was switched last."""
+        return super().snapshot() | {"switched": self.switched}
+
+    def restore(self, plain: Mapping[str, Any]) -> None:
+        """As the base class."""
+        super().restore(plain)
+        self.switched = plain["switched"]
+
+    def choose(self, readings: SlotReadings, settings: SessionSettings) -> tuple[SlotChoice, ...]:
+        """One choice: the target, or the best candidate while there is none."""
+        average = readings.average(settings.average)
+        current = self.tracks[-1] if self.tracks else None
+        if current is not None and current.state is not TargetState.LOST:
+            self.follow([current], readings, settings)
+            if current.is_seen:
+                self.consider_switch(current, average, readings, settings)
+        if not self.tracks or self.tracks[-1].state is TargetState.LOST:
+            best = best_supported(readings, average, settings)
+            if best is not None:
+                self.take_up(best, readings, settings)
+                self.switched = readings.stamp
+        return (self.choice(average, readings),)
+
+    def consider_switch(
+        self,
+        current: Track,
+        average: np.ndarray,
+        readings: SlotReadings,
+        settings: SessionSettings,
+    ) -> None:
+        """Go over to a slot that is better by the margin; to another object as another track."""
+        best = best_supported(readings, average, settings)
+        if (
+            best is None
+            or best == current.slot
+            or readings.stamp - self.switched < settings.switch_interval
+            or average[best] < average[current.slot] + settings.switch_margin
+        ):
+            return
+        self.switched = readings.stamp
+        boxes = readings.boxes
+        if box_overlaps(boxes[best : best + 1], boxes[current.slot])[0] > SAME_OBJECT_OVERLAP:
+            current.move_to(best, readings)
+        else:
+            current.state = TargetState.LOST
+            current.unseen_since = readings.stamp
+            self.take_up(best, readings, settings)
+
+    def choice(self, average: np.ndarray, readings: SlotReadings) -> SlotChoice:
+        """The newest track, or the best candidate where there is none or it is lost."""
+        track = self.tracks[-1] if self.tracks else None
+        is_open = track is None or track.state is TargetState.LOST
+        slot = track.slot if track and not is_open else int(average.argmax())
+        return choice_of(slot, track, average, readings)
+
+
+class AllTargetsTracker(TargetTracker):
+    """Follows every object that fits the sentence."""
+
+    def choose(self, readings: SlotReadings, settings: SessionSettings) -> tuple[SlotChoice, ...]:
+        """A choice for each object that is followed and not lost, in the order of their ids."""
+        average = readings.average(settings.average)
+        live = [track for track in self.tracks if track.state is not TargetState.LOST]
+        self.follow(live, readings, settings)
+        free = readings.supported(settings)
+        for track in self.tracks:
+            if track.is_seen:
+                own = readings.boxes[track.slot]
+                free &= box_overlaps(readings.boxes, own) <= SAME_OBJECT_OVERLAP
+        while free.any():
+            best = int(np.where(free, average, -1.0).argmax())
+            self.take_up(best, readings, settings)
+            free &= box_overlaps(readings.boxes, readings.boxes[best]) <= SAME_OBJECT_OVERLAP
+        followed = [track for track in self.tracks if track.state is not TargetState.LOST]
+        return tuple(
+            choice_of(track.slot, track, average, readings)
+            for track in sorted(followed, key=lambda one: one.track_id)
+        )
+
+
+def choice_of(
+    slot: int, track: Track | None, average: np.ndarray, readings: SlotReadings
+) -> SlotChoice:
+    """A choice with the slot's scores."""
+    return SlotChoice(slot, track, float(average[slot]), float(readings.newest[slot]))
+
+
+def best_supported(
+    readings: SlotReadings, average: np.ndarray, settings: SessionSettings
+) -> int | None:
+    """The slot with the best average among those that enough images support; None for none."""
+    supported = readings.supported(settings)
+    return int(np.where(supported, average, -1.0).argmax()) if supported.any() else None

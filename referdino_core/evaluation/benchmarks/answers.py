@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,13 @@ import numpy as np
 import referdino_core as rd
 from referdino_core.evaluation.benchmarks import STREAM, WHOLE_CLIP
 from referdino_core.evaluation.referring_measures import Candidate
-from referdino_core.evaluation.whole_clip import NO_MERGING, ClipReading, read_clip
+from referdino_core.evaluation.whole_clip import (
+    NO_MERGING,
+    SINGLE_FRAMES,
+    VIDEOS,
+    ClipReading,
+    read_clip,
+)
 from referdino_core.media import run_lengths
 
 _SENTENCES_AT_ONCE = 32
@@ -92,8 +98,9 @@ class WholeClip(Segmenter):
     """The paper's inference: every frame is judged with the whole clip in view.
 
     Where only the last frame counts, that frame is the clip: ReferDINO's published figures of A2D-
-    and JHMDB-Sentences are of single frames. It runs the model itself, whatever runtime the
-    session has.
+    and JHMDB-Sentences are of single frames. With single-frame weights the decoder's own queries
+    answer then, without tracker and temporal decoder. It runs the model itself, whatever runtime
+    the session has.
     """
 
     name = WHOLE_CLIP
@@ -117,36 +124,53 @@ class WholeClip(Segmenter):
         model, tokenizer = self._session.model, self._session.tokenizer
         seen = slice(-1, None) if frames.only_last_counts else slice(None)
         images, stamps = frames.images[seen], frames.stamps[seen]
+        protocol = SINGLE_FRAMES if frames.only_last_counts else VIDEOS
         return [
-            _ClipAnswer(read_clip(model, tokenizer, sentence, images, stamps), self._merge_above)
+            _ClipAnswer(
+                read_clip(model, tokenizer, sentence, images, stamps, protocol=protocol),
+                self._merge_above,
+            )
             for sentence in sentences
         ]
 
 
 class Streamed(Segmenter):
-    """The session's inference: a frame is judged by what came before it, one object a sentence."""
+    """The session's inference: a frame is judged by what came before it."""
 
     name = STREAM
     sentences_at_once = _SENTENCES_AT_ONCE
 
-    def __init__(self, session: rd.Session) -> None:
-        """Answer with a session; its commands are replaced."""
+    def __init__(self, session: rd.Session, merge_above: float = NO_MERGING) -> None:
+        """Answer with a session; its commands are replaced.
+
+        Args:
+            merge_above: every object whose score exceeds this belongs to what a sentence means, as
+                `WholeClip` has it; by default a sentence means what the session's settings say.
+        """
         self._session = session
-        self.settings = {"runtime": session.runtime, **asdict(session.settings)}
+        self._settings = session.settings
+        if merge_above < NO_MERGING:
+            keep = min(session.settings.keep, merge_above)
+            self._settings = replace(session.settings, select="all", accept=merge_above, keep=keep)
+        self.settings = {"runtime": session.runtime, **asdict(self._settings)}
 
     def check(self, sentence: str) -> None:
         self._session.tokenizer.encode(sentence)
 
     def segment(self, frames: ReadFrames, sentences: Sequence[str]) -> Sequence[Answer]:
         session = self._session
-        session.commands = {}
-        session.image_size = session.stamp = None  # another stream begins
-        session.commands = {str(place): sentence for place, sentence in enumerate(sentences)}
-        answers = [_StreamAnswer(frames.size) for _ in sentences]
-        for image, stamp in zip(frames.images, frames.stamps, strict=True):
-            for answer, target in zip(answers, session.step(image, stamp), strict=True):
-                answer.add(target)
-        session.commands = {}
+        session.begin_stream()
+        usual, session.settings = session.settings, self._settings
+        try:
+            session.commands = {str(place): sentence for place, sentence in enumerate(sentences)}
+            answers = [_StreamAnswer(frames.size) for _ in sentences]
+            for image, stamp in zip(frames.images, frames.stamps, strict=True):
+                targets = session.step(image, stamp)
+                for place, answer in enumerate(answers):
+                    answer.add([one for one in targets if one.command_id == str(place)])
+        finally:
+            session.settings = usual
+            session.begin_stream()
         return answers
 
 
@@ -180,10 +204,13 @@ class _StreamAnswer(Answer):
         self._codes: list[str] = []
         self._scores: list[float] = []
 
-    def add(self, target: rd.Target) -> None:
-        """Append the answer of the next frame."""
-        self._codes.append(run_lengths.encode(target.mask))
-        self._scores.append(target.frame_score)
+    def add(self, targets: Sequence[rd.Target]) -> None:
+        """Append the targets of the next frame, merged."""
+        merged = np.zeros(self._size, dtype=bool)
+        for target in targets:
+            merged |= target.mask
+        self._codes.append(run_lengths.encode(merged))
+        self._scores.append(max((target.frame_score for target in targets), default=0.0))
 
     def masks(self) -> Iterator[np.ndarray]:
         for code in self._codes:

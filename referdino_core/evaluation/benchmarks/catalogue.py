@@ -34,7 +34,8 @@ class Entry:
     Attributes:
         open: its reader, given the folder and, as "split", the part to read.
         protocol: its rules.
-        merge_above: slots whose mean score exceeds this are merged in whole-clip inference.
+        merge_above: slots whose mean score exceeds this are merged, in a stream objects whose
+            score does.
         submission: folder within the zip file for its server; None where it has no server.
     """
 

@@ -1,0 +1,95 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""SharedIdentities: one track id for one object, however many commands rest on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+
+from referdino_core.session.target import Box
+from referdino_core.session.track import Track
+
+SAME_MASK_OVERLAP = 0.7
+"""Intersection over union of two commands' masks, from which they show one object."""
+OTHER_MASK_OVERLAP = 0.1
+"""Intersection over union below which they show two."""
+SEVERAL_IMAGES = 3
+"""Images in a row that must agree before an identity changes."""
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """A track that the newest image shows.
+
+    Attributes:
+        command_id: of the command whose track it is.
+        mask: (H, W) bool, not empty; box: around it.
+    """
+
+    command_id: str
+    track: Track
+    mask: np.ndarray
+    box: Box
+
+
+Pair = tuple[str, int, str, int]
+
+
+class SharedIdentities:
+    """Compares the masks of different commands' tracks from image to image.
+
+    Tracks whose masks agree over several images are one object and report the older id; tracks
+    under one id whose masks lie apart over several images are two, and the later command's gets an
+    id of its own.
+
+    Attributes:
+        streaks: by pair of tracks, for how many images in a row they agreed, or disagreed
+            (negative).
+    """
+
+    def __init__(self) -> None:
+        self.streaks: dict[Pair, int] = {}
+
+    def update(self, sightings: Sequence[Sighting], new_track_id: Callable[[], int]) -> None:
+        """Compare the newest image's masks and correct the tracks' ids."""
+        streaks: dict[Pair, int] = {}
+        for first, second in combinations(sightings, 2):
+            if first.command_id == second.command_id:
+                continue
+            overlap = mask_overlap(first, second)
+            agree, apart = overlap >= SAME_MASK_OVERLAP, overlap <= OTHER_MASK_OVERLAP
+            streak = self.streaks.get(pair_of(first, second), 0)
+            streak = max(streak, 0) + 1 if agree else min(streak, 0) - 1 if apart else 0
+            same = first.track.track_id == second.track.track_id
+            if not same and streak >= SEVERAL_IMAGES:
+                share_older(first.track, second.track)
+            elif same and streak <= -SEVERAL_IMAGES:
+                second.track.track_id = new_track_id()
+            streaks[pair_of(first, second)] = streak
+        self.streaks = streaks
+
+
+def share_older(first: Track, second: Track) -> None:
+    """Give both tracks the smaller of their ids."""
+    first.track_id = second.track_id = min(first.track_id, second.track_id)
+
+
+def pair_of(first: Sighting, second: Sighting) -> Pair:
+    """The key of two tracks of different commands."""
+    return first.command_id, first.track.track_id, second.command_id, second.track.track_id
+
+
+def mask_overlap(first: Sighting, second: Sighting) -> float:
+    """Intersection over union of two masks; 0 where their boxes lie apart."""
+    left, top = (int(max(a, b)) for a, b in zip(first.box[:2], second.box[:2], strict=True))
+    right, bottom = (int(min(a, b)) for a, b in zip(first.box[2:], second.box[2:], strict=True))
+    if left >= right or top >= bottom:
+        return 0.0
+    part = slice(top, bottom), slice(left, right)
+    shared = int(np.count_nonzero(first.mask[part] & second.mask[part]))
+    total = int(np.count_nonzero(first.mask) + np.count_nonzero(second.mask))
+    return shared / max(total - shared, 1)

@@ -1,0 +1,308 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""Track: one object that is followed, with its identity, appearance, place and state."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from referdino_core.configuration import SessionSettings
+from referdino_core.session.target import TargetState
+
+MIN_EVIDENCE = 2
+"""Images that count as evidence, however rarely they come, where there are as many."""
+APPEARANCE_SECONDS = 0.5
+"""Time constant of the moving average of a target's appearance."""
+PROOF_SECONDS = 0.5
+"""How long a target must have been followed to be held; a shorter pick may have been a mistake."""
+EXTRAPOLATION_SECONDS = 0.5
+"""How long a target that is not seen is expected to move on as it did."""
+SAME_OBJECT_OVERLAP = 0.5
+"""Intersection over union of two slots' boxes, above which they hold one object."""
+MAX_DIFFERENCE = 1.25
+"""Sum of how much appearance, place and size may differ, each relative to its own limit."""
+MIN_SIDE = 1e-3
+"""Of a box, as a fraction of the image; keeps the logarithm of its area finite."""
+
+
+@dataclass(frozen=True)
+class SlotReadings:
+    """The slots of one command in the newest frame, on the host.
+
+    Attributes:
+        stamp: seconds.
+        scores: (T, Q) probabilities of the window's frames, newest last.
+        ages: (T,) seconds before the newest frame.
+        boxes: (Q, 4) left, top, right, bottom in [0, 1].
+        queries: (Q, d) of unit length.
+    """
+
+    stamp: float
+    scores: np.ndarray
+    ages: np.ndarray
+    boxes: np.ndarray
+    queries: np.ndarray
+
+    @property
+    def newest(self) -> np.ndarray:
+        """(Q,) probabilities of the newest frame."""
+        return self.scores[-1]
+
+    def average(self, seconds: float) -> np.ndarray:
+        """(Q,) mean probabilities over the frames of the last `seconds`."""
+        return self.scores[self.ages <= seconds].mean(axis=0)
+
+    def supported(self, settings: SessionSettings) -> np.ndarray:
+        """(Q,) bool: whether the newest frame and enough of the last ones score `accept`."""
+        recent = self.ages <= settings.take_up
+        recent[-MIN_EVIDENCE:] = True
+        lately = self.scores[recent] >= settings.accept
+        return lately[-1] & (lately.mean(axis=0) >= settings.take_up_share)
+
+
+class Evidence:
+    """Whether each of the last images showed a target."""
+
+    def __init__(self, images: Iterable[tuple[float, bool]] = ()) -> None:
+        self.images: deque[tuple[float, bool]] = deque(images)
+
+    def add(self, stamp: float, shows: bool, seconds: float) -> None:
+        """Take in the newest image and forget those older than `seconds`, down to two."""
+        self.images.append((stamp, shows))
+        while len(self.images) > MIN_EVIDENCE and self.images[0][0] < stamp - seconds:
+            self.images.popleft()
+
+    def says(self, shows: bool, share: float) -> bool:
+        """Whether the newest image and that share of all of them show the target, or do not."""
+        votes = [one is shows for _, one in self.images]
+        return votes[-1] and sum(votes) >= share * len(votes)
+
+    def weak_since(self) -> float:
+        """Stamp of the first of the newest images in a row without the target."""
+        since = self.images[-1][0]
+        for stamp, shows in reversed(self.images):
+            if shows:
+                break
+            since = stamp
+        return since
+
+
+@dataclass(frozen=True)
+class Objects:
+    """What objects look like and where they are.
+
+    Attributes:
+        queries: (K, d) of unit length. centres: (K, 2) of the boxes, as fractions of the image.
+        log_areas: (K,) natural logarithms of the boxes' areas.
+    """
+
+    queries: np.ndarray
+    centres: np.ndarray
+    log_areas: np.ndarray
+
+    @classmethod
+    def of(cls, readings: SlotReadings, slots: np.ndarray | slice = slice(None)) -> Objects:
+        """What some slots hold."""
+        boxes = readings.boxes[slots]
+        sides = np.maximum(boxes[:, 2:] - boxes[:, :2], MIN_SIDE)
+        centres = (boxes[:, :2] + boxes[:, 2:]) / 2
+        return cls(readings.queries[slots], centres, np.log(sides).sum(axis=1))
+
+    def differences(self, other: Objects) -> np.ndarray:
+        """(3, K, M): how unlike, how far apart and how differently large these and others are.
+
+        One minus the cosine of the queries, the distance of the centres, and the difference of the
+        logarithms of the areas.
+        """
+        apart = self.centres[:, None] - other.centres[None]
+        return np.stack(
+            [
+                1.0 - self.queries @ other.queries.T,
+                np.linalg.norm(apart, axis=2),
+                np.abs(self.log_areas[:, None] - other.log_areas[None]),
+            ]
+        )
+
+
+@dataclass(eq=False)
+class Track:
+    """One object with one identity.
+
+    Two gates guard the identity. A slot whose query does not look like the target (its prototype,
+    a moving average over sure frames), or whose box is not where and as large as the target can
+    be by now, holds something else, however well that fits the sentence. So does a slot that is
+    more like one of the target's rivals: the objects that were beside it when it was seen last.
+
+    Attributes:
+        track_id: identity within the session, from 1.
+        slot: of the object memory, the one that held the target last.
+        target: the one object: its prototype, and the place where it was seen last.
+        rivals: what was beside it.
+        velocity: (2,) of the target's centre, per second.
+        begun: stamp of the first sight. seen: stamp of the last one.
+        evidence: of the last images.
+        state: TRACKING, OCCLUDED or LOST.
+        unseen_since: stamp of the first image without; None while the target is seen.
+    """
+
+    track_id: int
+    slot: int
+    target: Objects
+    rivals: Objects
+    velocity: np.ndarray
+    begun: float
+    seen: float
+    evidence: Evidence
+    state: TargetState = TargetState.TRACKING
+    unseen_since: float | None = None
+
+    @classmethod
+    def begin(cls, track_id: int, slot: int, readings: SlotReadings) -> Track:
+        """Follow what a slot holds in the newest frame."""
+        return cls(
+            track_id=track_id,
+            slot=slot,
+            target=Objects.of(readings, slice(slot, slot + 1)),
+            rivals=rivals_of(slot, readings),
+            velocity=np.zeros(2),
+            begun=readings.stamp,
+            seen=readings.stamp,
+            evidence=Evidence([(readings.stamp, True)]),
+        )
+
+    def move_to(self, slot: int, readings: SlotReadings) -> None:
+        """Go over to another slot that holds the same object in the newest frame."""
+        self.slot = slot
+        self.target = Objects.of(readings, slice(slot, slot + 1))
+        self.rivals = rivals_of(slot, readings)
+
+    @property
+    def is_seen(self) -> bool:
+        """Whether the newest frame shows the target."""
+        return self.unseen_since is None
+
+    def gate(self, readings: SlotReadings, settings: SessionSettings) -> np.ndarray:
+        """(Q,) bool: which slots may hold this target, by appearance and by place."""
+        unseen = max(readings.stamp - self.seen, 0.0)
+        widening = settings.place_growth * unseen
+        limits = np.array(
+            [
+                max(1.0 - settings.same_appearance, 1e-6),
+                settings.same_place + widening,
+                settings.same_size + widening,
+            ]
+        )[:, None, None]
+        shown = Objects.of(readings)
+        ahead = self.velocity * min(unseen, EXTRAPOLATION_SECONDS)
+        expected = replace(self.target, centres=self.target.centres + ahead)
+        own = np.minimum(shown.differences(self.target), shown.differences(expected)) / limits
+        others = shown.differences(self.rivals) / limits
+        difference = own.sum(axis=0)
+        to_rivals = others.sum(axis=0).min(axis=1, initial=np.inf, keepdims=True)
+        passes: np.ndarray = (
+            (own <= 1.0).all(axis=0) & (difference <= MAX_DIFFERENCE) & (difference <= to_rivals)
+        )[:, 0]
+        return passes
+
+    def follow(self, slot: int | None, readings: SlotReadings, settings: SessionSettings) -> None:
+        """Take in the newest frame.
+
+        A slot that holds something else is left at once. A weak score is forgiven until enough of
+        the last images are weak, and a target that was left comes back when enough of them are
+        sure.
+
+        Args:
+            slot: the one that may hold the target; None where none passes the gates.
+        """
+        score = 0.0 if slot is None else float(readings.newest[slot])
+        needed = settings.keep if self.is_seen else settings.accept
+        shows = slot is not None and score >= needed
+        self.evidence.add(readings.stamp, shows, settings.take_up)
+        share = settings.take_up_share
+        if self.is_seen:
+            stays = slot is not None and not self.evidence.says(False, share)
+        else:
+            stays = self.evidence.says(True, share)
+        if stays and slot is not None:
+            self.sight(slot, score, readings, settings)
+        else:
+            self.miss(readings.stamp, settings)
+
+    def sight(
+        self, slot: int, score: float, readings: SlotReadings, settings: SessionSettings
+    ) -> None:
+        """Note that the newest frame shows the target in this slot."""
+        shown = Objects.of(readings, slice(slot, slot + 1))
+        elapsed = max(readings.stamp - self.seen, 0.0)
+        if 0 < elapsed <= EXTRAPOLATION_SECONDS:
+            moved = (shown.centres[0] - self.target.centres[0]) / elapsed
+            self.velocity = (self.velocity + moved) / 2
+        elif elapsed > 0:
+            self.velocity = np.zeros(2)
+        prototype = self.target.queries
+        if score >= settings.accept:
+            weight = 1.0 - math.exp(-elapsed / APPEARANCE_SECONDS)
+            prototype = (1 - weight) * prototype + weight * shown.queries
+            prototype = prototype / max(float(np.linalg.norm(prototype)), 1e-9)
+        self.target = replace(shown, queries=prototype)
+        self.rivals = rivals_of(slot, readings)
+        self.slot, self.seen = slot, readings.stamp
+        self.unseen_since = None
+        self.state = TargetState.TRACKING
+
+    def revive(self, slot: int, readings: SlotReadings, settings: SessionSettings) -> None:
+        """Follow a lost target again in the slot that holds it now."""
+        self.evidence = Evidence([(readings.stamp, True)])
+        self.sight(slot, float(readings.newest[slot]), readings, settings)
+
+    def miss(self, stamp: float, settings: SessionSettings) -> None:
+        """Note that the newest frame does not show the target: occluded for a while, then lost."""
+        if self.unseen_since is None:
+            self.unseen_since = self.evidence.weak_since()
+        proven = self.seen - self.begun >= PROOF_SECONDS - 1e-6
+        held = proven and stamp - self.unseen_since <= settings.hold
+        if self.state is not TargetState.LOST:
+            self.state = TargetState.OCCLUDED if held else TargetState.LOST
+
+    def snapshot(self) -> dict[str, Any]:
+        """The track as plain data for `torch.save`, exact to the bit."""
+        plain = dict(vars(self))
+        for name in ("target", "rivals"):
+            arrays = vars(plain[name])
+            plain[name] = {key: torch.from_numpy(array.copy()) for key, array in arrays.items()}
+        plain["velocity"] = torch.from_numpy(self.velocity.copy())
+        return plain | {"state": self.state.value, "evidence": list(self.evidence.images)}
+
+    @classmethod
+    def from_snapshot(cls, plain: Mapping[str, Any]) -> Track:
+        """The track that took this snapshot."""
+        values = dict(plain)
+        for name in ("target", "rivals"):
+            arrays = {key: tensor.numpy() for key, tensor in plain[name].items()}
+            values[name] = Objects(**arrays)
+        values["velocity"] = plain["velocity"].numpy()
+        values["state"] = TargetState(plain["state"])
+        values["evidence"] = Evidence(plain["evidence"])
+        return cls(**values)
+
+
+def rivals_of(slot: int, readings: SlotReadings) -> Objects:
+    """The objects beside the one that a slot holds."""
+    apart = box_overlaps(readings.boxes, readings.boxes[slot]) <= SAME_OBJECT_OVERLAP
+    return Objects.of(readings, apart)
+
+
+def box_overlaps(boxes: np.ndarray, box: np.ndarray) -> np.ndarray:
+    """(Q,) intersection over union of (Q, 4) boxes with a (4,) box, given by their corners."""
+    sides = np.minimum(boxes[:, 2:], box[2:]) - np.maximum(boxes[:, :2], box[:2])
+    shared = np.clip(sides, 0, None).prod(axis=1)
+    areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1) + (box[2:] - box[:2]).prod()
+    overlaps: np.ndarray = shared / np.maximum(areas - shared, 1e-9)
+    return overlaps

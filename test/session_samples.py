@@ -1,0 +1,35 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""A small network, images, and sessions on them, for tests of sessions."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+import referdino_core as rd
+
+HEIGHT, WIDTH = 96, 128
+OPEN_GATES = {"same_appearance": -1.0, "same_place": 9.0, "same_size": 99.0}
+"""Settings under which whatever a slot holds passes for its target."""
+
+
+def small_model() -> rd.ReferDINO:
+    """A nano-like network with fresh weights."""
+    torch.manual_seed(0)
+    return rd.build("nano", image_short_side=HEIGHT, num_queries=20)
+
+
+def noise_images(count: int) -> list[np.ndarray]:
+    """Images of noise, (HEIGHT, WIDTH, 3) uint8."""
+    generator = np.random.default_rng(0)
+    return [generator.integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8) for _ in range(count)]
+
+
+def session_that_tracks(model: rd.ReferDINO, **settings: float | str) -> rd.Session:
+    """A session in which every command has a target from its first image on."""
+    accepting: dict[str, float | str] = {"accept": 0.0, "keep": 0.0, "switch_margin": 1.0}
+    return rd.Session(
+        model,
+        settings=rd.SessionSettings(**(accepting | OPEN_GATES | settings)),  # type: ignore[arg-type]
+    )
