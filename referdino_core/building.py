@@ -27,6 +27,7 @@ from referdino_core.errors import CheckpointError, ReferDINOError
 from referdino_core.models import vocabulary_file, weights_file
 from referdino_core.network.referdino import ReferDINO
 from referdino_core.network.tokenizer import Tokenizer, WordPieceTokenizer, WordTokenizer
+from referdino_core.network.uninitialised_weights import UninitialisedWeights
 
 logger = logging.getLogger("referdino.model")
 session_logger = logging.getLogger("referdino.session")
@@ -86,10 +87,11 @@ def load_model(
     if single_frame is None:
         single_frame = trained_on_single_frames(tensors, source)
     name, layers = architecture or architecture_of(tensors, source), temporal_layers_of(tensors)
-    if single_frame:
-        network = build(name, temporal_layers=0)
-    else:
-        network = build(name, temporal_layers=layers) if layers else build(name)
+    with UninitialisedWeights():
+        if single_frame:
+            network = build(name, temporal_layers=0)
+        else:
+            network = build(name, temporal_layers=layers) if layers else build(name)
     load_checkpoint(network, tensors)
     network.to(place)
     logger.info("Loaded %s in %.1f s.", source.name, time.monotonic() - began)

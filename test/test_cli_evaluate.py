@@ -110,7 +110,7 @@ class TestResults:
         run = evaluate("ref-davis17", root, tmp_path / "out", *options)["inference"]["stream"]
         assert run["frames_unread"] == 1
         (problem,) = run["problems"]
-        assert "scene0, frame 00010 is left out" in problem
+        assert "scene0, frame 00010 is not answered" in problem
         assert f"- {problem}" in capfd.readouterr().out
 
 

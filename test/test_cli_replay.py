@@ -55,8 +55,11 @@ def test_a_run_prints_its_scores_and_its_folder(
     lines = capsys.readouterr().out.splitlines()
     assert status == 0
     assert lines[0].startswith("6 frames: 5 answered, 1 dropped, 0 failed (nano, torch fp32)")
-    assert lines[1].split() == ["J&F", "J", "F", "acquired", "switches", "lost", "alarms"]
+    assert lines[1].split() == [
+        "J&F", "J", "F", "acquired", "IDF1", "switches", "lent", "lost", "alarms",
+    ]  # fmt: skip
     assert lines[2].startswith(f'"{BALL}"') and lines[3].startswith("all ")
+    assert "of 1)" in lines[3] and lines[4].startswith("all, streaming ")
     assert lines[-1] == str(out)
     settings = RunFolder(out).summary["settings"]
     assert (settings["accept"], settings["window"], settings["keep"]) == (0.3, 4, 0.2)

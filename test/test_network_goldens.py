@@ -75,7 +75,7 @@ def test_every_stage_before_selection_meets_the_golden(name: str) -> None:
     attention, positions = sub_sentences(input_ids, model.text_encoder.sentence_ends)
     assert torch.equal(attention, recorded["bert_attention_mask"])
     assert torch.equal(positions, recorded["bert_position_ids"])
-    hidden = model.text_encoder.last_hidden(input_ids[None], attention[None], positions[None])
+    hidden = model.text_encoder.bert(input_ids[None], positions[None], attention[None])
     assert_close(hidden[0], recorded["bert_last_hidden"], STAGE_TOLERANCE)
 
     pixels = recorded.pixels

@@ -16,6 +16,7 @@ from pycocotools import mask as coco_mask
 
 from referdino_core.errors import ReferDINOError, SourceError
 from referdino_core.evaluation.truth import FrameTruth, Truth, open_truth
+from referdino_core.evaluation.truth.opening import files_of_truth
 from referdino_core.world import WorldRenderer
 
 SIZE = (24, 32)
@@ -230,3 +231,17 @@ def test_what_is_no_truth_is_refused(tmp_path: Path) -> None:
     for wrong, message in ((tmp_path / "truth.txt", "neither"), (tmp_path / "x", "not exist")):
         with pytest.raises(SourceError, match=message):
             open_truth(str(wrong))
+
+
+def test_the_files_of_a_truth_are_those_that_it_reads(tmp_path: Path) -> None:
+    folder = tmp_path / "labels"
+    for name in ("meta_expressions.json", "mask_dict.json", "readme.txt"):
+        (tmp_path / name).touch()
+    for name in ("bear/00000.png", "bear/._00000.png", "goat/00000.png"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    both = [tmp_path / "meta_expressions.json", tmp_path / "mask_dict.json"]
+
+    assert files_of_truth(str(tmp_path)) == files_of_truth(f"{both[0]}#bear") == both
+    assert files_of_truth(str(folder), Path("/videos/bear.mp4")) == [folder / "bear/00000.png"]
+    assert files_of_truth("topic:/labels") == files_of_truth("world:test:1") == []

@@ -9,7 +9,13 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
-from referdino_core.configuration import CONFIGURATIONS, PRECISIONS, RUNTIMES, SessionSettings
+from referdino_core.configuration import (
+    CONFIGURATIONS,
+    PRECISIONS,
+    RUNTIMES,
+    SELECTIONS,
+    SessionSettings,
+)
 from referdino_core.download import ASSETS, locate
 from referdino_core.session.model_choice import DEFAULT_MODEL, LoadedModel, ModelChoice, load
 
@@ -37,7 +43,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_session_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what `model_choice` reads: the model, what computes it and --window."""
+    """Add what `model_choice` reads: the model, what computes it, --window and --select."""
     add_model_arguments(parser)
     parser.add_argument(
         "--device", default="cpu", help="where to compute, such as cpu or cuda (default: cpu)"
@@ -64,6 +70,11 @@ def add_session_arguments(parser: argparse.ArgumentParser) -> None:
         type=positive_integer,
         metavar="N",
         help="frames the network looks back over (default: the model's)",
+    )
+    parser.add_argument(
+        "--select",
+        choices=SELECTIONS,
+        help="how many objects a sentence means: one, the best, or all that fit (default: one)",
     )
 
 
@@ -96,7 +107,8 @@ def model_choice(
     """What the arguments for a session say.
 
     Args:
-        settings: thresholds of the session, by default the usual ones; --window goes before.
+        settings: thresholds of the session, by default the usual ones; --window and --select go
+            before.
 
     Raises:
         DownloadError: --checkpoint is a released one that was not downloaded yet.
@@ -105,6 +117,8 @@ def model_choice(
     settings = settings or SessionSettings()
     if arguments.window is not None:
         settings = replace(settings, window=arguments.window)
+    if arguments.select is not None:
+        settings = replace(settings, select=arguments.select)
     return ModelChoice(
         model=arguments.model,
         checkpoint=None if checkpoint is None else checkpoint_path(checkpoint),

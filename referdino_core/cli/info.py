@@ -19,7 +19,7 @@ from referdino_core.configuration import CONFIGURATIONS
 from referdino_core.download import ASSETS, cache_directory
 from referdino_core.models import weights_file
 
-_MODULES = ("torch", "transformers", "numpy", "cv2", "onnx", "onnxruntime", "tensorrt", "rclpy")
+_MODULES = ("torch", "numpy", "cv2", "onnx", "onnxruntime", "tensorrt", "rclpy")
 _DESCRIPTION = "Shows versions, capabilities, models with their weights, and sizes of the network."
 _EPILOG = """examples:
   referdino info
@@ -47,11 +47,14 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         ReferDINOError: the checkpoint does not fit the model.
     """
+    from referdino_core.building import load_model
+
     name = arguments.model or DEFAULT_MODEL
     if arguments.checkpoint is not None:
         weights = checkpoint_path(arguments.checkpoint)
-        rd.load_checkpoint(rd.build(name), weights)
-        _print_table("checkpoint", [(str(weights), f"fits {name}")])
+        network = load_model(weights, "cpu", architecture=name, single_frame=arguments.single_frame)
+        frames = " (single frames)" if network.configuration.single_frame else ""
+        _print_table("checkpoint", [(str(weights), f"fits {name}{frames}")])
     _print_table("versions", _versions())
     _print_table("capabilities", _flat(rd.capabilities()))
     _print_table("models", [(model, _whereabouts(model)) for model in CONFIGURATIONS])
@@ -110,16 +113,20 @@ def _whereabouts(model: str) -> str:
         return f"downloaded: {', '.join(here)}"
     if model in DEFAULT_CHECKPOINTS:
         return f"get weights with: referdino download {DEFAULT_CHECKPOINTS[model]} bert"
+    if assets:
+        return f"get weights of single frames with: referdino download {assets[0].name} bert"
     return "no weights are published; give your own with --checkpoint FILE"
 
 
 def _parameter_counts(name: str) -> list[tuple[str, str]]:
-    """Parameters by stage; built without memory, since only their number matters."""
-    import torch
+    """Parameters by stage of a model that has no weights yet, since only their number matters."""
+    from torch import nn
 
-    with torch.device("meta"):
+    from referdino_core.network.uninitialised_weights import UninitialisedWeights
+
+    with UninitialisedWeights():
         model = rd.build(name)
-    stages: dict[str, torch.nn.Module | None] = {
+    stages: dict[str, nn.Module | None] = {
         "text encoder": model.text_encoder,
         "image encoder": model.image_encoder,
         "grounder": model.grounder,

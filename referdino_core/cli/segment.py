@@ -9,7 +9,7 @@ import logging
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,7 @@ _EPILOG = """examples:
   referdino segment street.mp4 "the cyclist in the red jacket"
   referdino segment frames/ "a dog" "the person who throws the ball" --frame-rate 10 --out results
   referdino segment 0 "the mug" --frames 300
+  referdino segment street.mp4 "the parked cars" --select all
   referdino segment street.mp4 "a dog" --model swinb --checkpoint ryt_swinb"""
 
 _logger = logging.getLogger("referdino.segment")
@@ -58,21 +59,25 @@ class _Tally:
     sentence: str
     tracked_frames: int = 0
     score_sum: float = 0.0
+    objects: set[int] = field(default_factory=set)
     first_found: Frame | None = None
 
-    def add(self, frame: Frame, target: rd.Target) -> None:
-        if target.state is not rd.TargetState.TRACKING:
+    def add(self, frame: Frame, targets: Sequence[rd.Target]) -> None:
+        tracked = [one for one in targets if one.state is rd.TargetState.TRACKING]
+        if not tracked:
             return
         self.tracked_frames += 1
-        self.score_sum += target.score
+        self.score_sum += max(one.score for one in tracked)
+        self.objects |= {one.track_id for one in tracked}
         self.first_found = self.first_found or frame
 
     def line(self, frame_count: int) -> str:
         if self.first_found is None:
             return f'"{self.sentence}": not found in {frame_count} frames'
+        several = f"{len(self.objects)} objects, " if len(self.objects) > 1 else ""
         return (
             f'"{self.sentence}": tracked in {self.tracked_frames} of {frame_count} frames, '
-            f"first in frame {self.first_found.index} ({self.first_found.stamp:.2f} s), "
+            f"{several}first in frame {self.first_found.index} ({self.first_found.stamp:.2f} s), "
             f"mean score {self.score_sum / self.tracked_frames:.2f}"
         )
 
@@ -175,8 +180,9 @@ def _write_results(
             targets = session.step(frame.image, frame.stamp)
             video.write(draw(*enlarge(frame.image, targets)))
             records.write(frame, targets)
-            for tally, target in zip(tallies, targets, strict=True):
-                tally.add(frame, target)
+            for tally in tallies:
+                own = [target for target in targets if target.command_id == tally.command_id]
+                tally.add(frame, own)
             frame_count += 1
             bar.update()
             if stop.requested:

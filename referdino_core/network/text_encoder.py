@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import BertConfig, BertModel
 
 from referdino_core.configuration import NetworkConfiguration
+from referdino_core.network.bert import Bert
 
 
 @dataclass(frozen=True)
@@ -99,22 +99,9 @@ class TextEncoder(nn.Module):
 
     def __init__(self, configuration: NetworkConfiguration) -> None:
         super().__init__()
-        bert = configuration.bert
-        self.sentence_ends = bert.sentence_ends
-        self.bert = BertModel(
-            BertConfig(
-                vocab_size=bert.vocabulary,
-                hidden_size=bert.width,
-                num_hidden_layers=bert.layers,
-                num_attention_heads=bert.heads,
-                intermediate_size=bert.feed_forward,
-                max_position_embeddings=bert.positions,
-                hidden_dropout_prob=0.0,
-                attention_probs_dropout_prob=0.0,
-            ),
-            add_pooling_layer=False,
-        )
-        self.feature_map = nn.Linear(bert.width, configuration.width)
+        self.sentence_ends = configuration.bert.sentence_ends
+        self.bert = Bert(configuration.bert)
+        self.feature_map = nn.Linear(configuration.bert.width, configuration.width)
 
     def forward(self, sentences: Sequence[Tensor]) -> TextFeatures:
         """Encode sentences of (L_i,) int64 token ids each, special tokens included."""
@@ -132,14 +119,5 @@ class TextEncoder(nn.Module):
                 sentence.cpu(), self.sentence_ends
             )
         attention, positions = attention.to(device), positions.to(device)
-        hidden = self.last_hidden(input_ids.to(device), attention, positions)
+        hidden = self.bert(input_ids.to(device), positions, attention)
         return TextFeatures(self.feature_map(hidden), padding.to(device), attention, positions)
-
-    def last_hidden(self, input_ids: Tensor, attention: Tensor, positions: Tensor) -> Tensor:
-        """BERT's last hidden state (N, L, width of BERT)."""
-        # transformers 5 silently misreads a boolean 4-D mask; the additive form is unambiguous.
-        dtype = self.feature_map.weight.dtype
-        blocked = torch.zeros(attention.shape, dtype=dtype, device=attention.device)
-        blocked = blocked.masked_fill(~attention, torch.finfo(dtype).min)[:, None]
-        output = self.bert(input_ids=input_ids, attention_mask=blocked, position_ids=positions)
-        return output.last_hidden_state

@@ -1,0 +1,33 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""Networks built without fresh weights, because a checkpoint is about to fill them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+_INITIALISERS = (nn.init.kaiming_uniform_, nn.init.normal_, nn.init.uniform_)
+
+
+class UninitialisedWeights(TorchFunctionMode):
+    """Context in which modules leave large weights uninitialised instead of drawing them.
+
+    Drawing the 200 million numbers of a large network takes longer than reading them from a file.
+    """
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Call `func`, or return its tensor unchanged if it would initialise it."""
+        kwargs = kwargs or {}
+        if func in _INITIALISERS:
+            return kwargs["tensor"] if "tensor" in kwargs else args[0]
+        return func(*args, **kwargs)
