@@ -20,10 +20,13 @@ def small_model() -> rd.ReferDINO:
     return rd.build("nano", image_short_side=HEIGHT, num_queries=20)
 
 
-def noise_images(count: int) -> list[np.ndarray]:
-    """Images of noise, (HEIGHT, WIDTH, 3) uint8."""
+def steady_images(count: int) -> list[np.ndarray]:
+    """Images (HEIGHT, WIDTH, 3) uint8 of one scene, which flicker a little."""
     generator = np.random.default_rng(0)
-    return [generator.integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8) for _ in range(count)]
+    scene = generator.integers(0, 250, (HEIGHT, WIDTH, 3), dtype=np.uint8)
+    return [
+        scene + generator.integers(0, 6, (HEIGHT, WIDTH, 3), dtype=np.uint8) for _ in range(count)
+    ]
 
 
 def session_that_tracks(model: rd.ReferDINO, **settings: float | str) -> rd.Session:

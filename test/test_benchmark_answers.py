@@ -94,3 +94,24 @@ def test_a_sentence_that_is_none_is_refused_before_any_work(session: rd.Session)
         segmenter.check("the red ball")
         with pytest.raises(CommandError):
             segmenter.check(" ")
+
+
+def test_a_stream_merges_every_object_above_the_threshold_as_whole_clips_do(
+    scene: Scene, session: rd.Session
+) -> None:
+    usual = session.settings
+    streamed = Streamed(session, 0.2)
+    frames, sentences = frames_of(scene), sentences_of(scene)
+    answers = streamed.segment(frames, sentences)
+    every = rd.Session("nano", settings=rd.SessionSettings(select="all", accept=0.2, keep=0.2))
+    for sentence, answer in zip(sentences, answers, strict=True):
+        every.command(sentence)
+        every.reset("another sentence")
+        for image, stamp, mask in zip(frames.images, frames.stamps, answer.masks(), strict=True):
+            merged = np.zeros(mask.shape, dtype=bool)
+            for target in every.step(image, stamp):
+                merged |= target.mask
+            assert_array_equal(mask, merged)
+        assert mask.any()
+    assert session.settings == usual and session.commands == {}
+    assert streamed.settings["select"] == "all"

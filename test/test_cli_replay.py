@@ -89,7 +89,10 @@ def test_the_folder_is_named_after_the_source(
         (["{bag}", "--realtime-on", "40"], "neither a time with its unit (s, ms, us)"),
         (["{bag}", "--frame-rate", "-1"], "A frame rate of -1.0 is impossible"),
         (["{bag}", "--out", "{bag}"], "is the source itself"),
-        (["{bag}", "--set", "speed=3"], "there is no 'speed'; choose one of window, accept"),
+        (
+            ["{bag}", "--set", "speed=3"],
+            "there is no 'speed'; choose one of window, select, accept",
+        ),
         (["{bag}", "--set", "accept=high"], "'high' is no number"),
         (["{bag}", "--set", "accept=7"], "accept is 7"),
     ],

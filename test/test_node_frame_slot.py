@@ -34,6 +34,17 @@ def test_taken_frames_are_not_counted_as_replaced() -> None:
     assert (slot.received, slot.replaced) == (3, 0)
 
 
+def test_a_frame_hears_of_those_that_it_replaces() -> None:
+    pairs: list[tuple[int, int]] = []
+    slot: FrameSlot[int] = FrameSlot(lambda old, new: pairs.append((old, new)))
+    for frame in range(3):
+        slot.put(frame)
+    slot.take()
+    slot.put(3)
+
+    assert pairs == [(0, 1), (1, 2)]
+
+
 def test_a_cleared_frame_is_counted_and_gone() -> None:
     slot: FrameSlot[int] = FrameSlot()
     slot.put(1)

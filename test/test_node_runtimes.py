@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -226,3 +227,21 @@ def test_a_simulated_slow_runtime_that_gets_ready_at_the_first_image_leaves_the_
         assert stage.change(Transition.TRANSITION_DEACTIVATE)
         assert stage.change(Transition.TRANSITION_CLEANUP)
         wait_until(lambda: stage.state == "unconfigured", "the clean-up")
+
+
+def test_images_that_a_simulated_slow_runtime_is_too_late_for_are_no_gap(door: Path) -> None:
+    message = image_message(picture())
+    settings = {"initial_command": "the red ball", "max_gap": 0.5}
+    with on_stage("late_node", runtime="tensorrt", **settings) as stage:
+        stage.process.wait_for_log("Active: answering images")
+        with stage.camera() as camera:
+            stage.status_after(lambda: camera.send(message), "Getting ready")
+            for _ in range(30):
+                camera.send(message)
+                time.sleep(0.05)
+            (door / "open").touch()
+            answer = camera.ask(message)
+            assert answer.judgement == ReferredObjectArray.JUDGED
+            values = values_of(stage.status("Running"))
+            assert (values["memory resets"], values["last memory reset"]) == ("0", "none")
+            assert int(values["dropped frames"]) >= 10

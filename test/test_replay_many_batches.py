@@ -99,7 +99,7 @@ def test_the_summary_sums_up_with_equal_weight_per_command(done: Batch) -> None:
     lost = sum(command["frames_lost"] for command in commands)
     assert summary["scores"]["frames_lost"] == lost
     assert summary["commands_scored"] == 3
-    assert summary["frames"] == {"read": 12, "answered": 12, "dropped": 0, "failed": 0}
+    assert summary["frames"] == {"read": 12, "answered": 12, "dropped": 0, "late": 0, "failed": 0}
     assert (summary["recordings"], summary["done"]) == (3, 2)
     assert [one["name"] for one in summary["runs"]] == ["b_first", "broken", "c_second"]
 

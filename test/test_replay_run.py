@@ -148,7 +148,13 @@ def test_the_summary_says_what_was_run(job: ReplayJob, first: RunFolder) -> None
     assert summary["model"]["name"] == "nano" and len(summary["model"]["sha256"]) == 64
     assert summary["runtime"].endswith("fp32")
     assert summary["settings"]["window"] == summary["window"] == 8
-    assert summary["frames"] == {"read": COUNT, "answered": COUNT, "dropped": 0, "failed": 0}
+    assert summary["frames"] == {
+        "read": COUNT,
+        "answered": COUNT,
+        "dropped": 0,
+        "late": 0,
+        "failed": 0,
+    }
     ball, sphere = summary["commands"]
     assert ball == {
         "id": "command",
@@ -219,7 +225,7 @@ def test_as_live_drops_frames_and_delays_answers(
     assert frames[3]["targets"][0]["mask"] == frames[0]["targets"][0]["mask"]
     assert frames[6]["targets"][0]["mask"] == frames[2]["targets"][0]["mask"]
     summary = run.summary
-    assert summary["frames"] == {"read": 24, "answered": 11, "dropped": 13, "failed": 0}
+    assert summary["frames"] == {"read": 24, "answered": 11, "dropped": 13, "late": 0, "failed": 0}
     assert summary["clock"]["kind"] == "as live" and summary["delay"]["worst"] == pytest.approx(
         0.45
     )

@@ -52,7 +52,7 @@ def test_frames_that_make_no_sense_are_named_and_counted(
     errors = [frame["error"] for frame in run.frames()]
     assert [error is None for error in errors] == [False, True, True, False, True]
     assert "64FC7" in errors[0]
-    assert run.summary["frames"] == {"read": 5, "answered": 3, "dropped": 0, "failed": 2}
+    assert run.summary["frames"] == {"read": 5, "answered": 3, "dropped": 0, "late": 0, "failed": 2}
     (problem,) = run.summary["problems"]
     assert problem.startswith("2 frames could not be answered; the first: frame 0:")
     video = cv2.VideoCapture(str(run.overlay))

@@ -9,25 +9,22 @@ import logging
 import numpy as np
 import pytest
 import torch
+from session_samples import HEIGHT, OPEN_GATES, WIDTH, small_model, steady_images
 
 import referdino_core as rd
 from referdino_core.network.text_encoder import stack_texts
 
-HEIGHT, WIDTH = 96, 128
-OPEN_GATES = {"same_appearance": -1.0, "same_place": 9.0, "same_size": 99.0}
 EVERYTHING = rd.SessionSettings(accept=0.0, keep=0.0, switch_margin=1.0, **OPEN_GATES)
 
 
 @pytest.fixture(scope="module")
 def model() -> rd.ReferDINO:
-    torch.manual_seed(0)
-    return rd.build("nano", image_short_side=HEIGHT, num_queries=20)
+    return small_model()
 
 
 @pytest.fixture
 def images() -> list[np.ndarray]:
-    generator = np.random.default_rng(0)
-    return [generator.integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8) for _ in range(6)]
+    return steady_images(6)
 
 
 def session_of(model: rd.ReferDINO, **settings: float) -> rd.Session:
@@ -161,7 +158,8 @@ def test_a_lost_target_never_shows_its_last_mask(
 ) -> None:
     session = session_of(model)
     session.command("the red ball")
-    session.step(images[0])
+    for _ in range(7):
+        session.step(images[0])
     session.settings = rd.SessionSettings(accept=1.0, keep=1.0, hold=0.15, **OPEN_GATES)
     session.step(images[1])
     states = []

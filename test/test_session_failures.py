@@ -9,12 +9,12 @@ from dataclasses import replace
 
 import pytest
 import torch
-from session_samples import noise_images, session_that_tracks, small_model
+from session_samples import session_that_tracks, small_model, steady_images
 
 import referdino_core as rd
 from referdino_core.runtime.torch_stages import TorchStages
 
-IMAGES = noise_images(6)
+IMAGES = steady_images(6)
 NAN = float("nan")
 
 

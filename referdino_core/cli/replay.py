@@ -261,9 +261,10 @@ def print_outcome(run_folder: RunFolder) -> None:
 
     summary = run_folder.summary
     frames = summary["frames"]
+    late = f"{frames['late']} late, " if frames.get("late") else ""
     print(
         f"{counted(frames['read'], 'frame')}: {frames['answered']} answered, "
-        f"{frames['dropped']} dropped, {frames.get('late', 0)} late, {frames['failed']} failed "
+        f"{frames['dropped']} dropped, {late}{frames['failed']} failed "
         f"({summary['model']['name']}, {summary['runtime']})"
     )
     scores = summary["scores"]

@@ -66,16 +66,24 @@ class SharedIdentities:
             streak = max(streak, 0) + 1 if agree else min(streak, 0) - 1 if apart else 0
             same = first.track.track_id == second.track.track_id
             if not same and streak >= SEVERAL_IMAGES:
-                share_older(first.track, second.track)
+                share_older(first, second, sightings)
             elif same and streak <= -SEVERAL_IMAGES:
                 second.track.track_id = new_track_id()
             streaks[pair_of(first, second)] = streak
         self.streaks = streaks
 
 
-def share_older(first: Track, second: Track) -> None:
-    """Give both tracks the smaller of their ids."""
-    first.track_id = second.track_id = min(first.track_id, second.track_id)
+def share_older(first: Sighting, second: Sighting, sightings: Sequence[Sighting]) -> None:
+    """Give both tracks the smaller of their ids, unless a command has it on another object."""
+    older = min(first.track.track_id, second.track.track_id)
+    commands, tracks = (first.command_id, second.command_id), (first.track, second.track)
+    if any(
+        other.track.track_id == older
+        for other in sightings
+        if other.command_id in commands and other.track not in tracks
+    ):
+        return
+    first.track.track_id = second.track.track_id = older
 
 
 def pair_of(first: Sighting, second: Sighting) -> Pair:

@@ -86,7 +86,8 @@ class TargetTracker(abc.ABC):
 
     def frozen_slots(self) -> list[int]:
         """Slots whose target the newest frame does not show; what they hold is not the target."""
-        return [track.slot for track in self.tracks if not track.is_seen]
+        seen = {track.slot for track in self.tracks if track.is_seen}
+        return [one.slot for one in self.tracks if not one.is_seen and one.slot not in seen]
 
     def follow(
         self, tracks: Sequence[Track], readings: SlotReadings, settings: SessionSettings
