@@ -1,50 +1,53 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Builds the fused CPU kernel for `pip install .`, without ROS; CMakeLists.txt does it with ROS."""
+"""Builds the fused CPU kernels for `pip install .`, without ROS; with ROS CMakeLists.txt does."""
 
 from __future__ import annotations
 
+import shutil
 import sys
-from glob import glob
+from pathlib import Path
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
-# Not every compiler knows the machine's CPU or brings OpenMP: the first that works is used.
-TUNINGS = (["-fopenmp", "-march=native"], ["-fopenmp"], [])
+REPOSITORY = Path(__file__).resolve().parent
+KERNELS = REPOSITORY / "referdino_core" / "kernels"
+
+sys.path.insert(0, str(REPOSITORY))
+from referdino_core.kernels.build import KernelBuildError, build  # noqa: E402
 
 
-class BuildKernel(build_ext):
-    """Builds a plain shared library, which is optional and is loaded through ctypes."""
+class BuildKernels(build_ext):
+    """Builds plain shared libraries, which are optional and are loaded through ctypes."""
 
     def get_ext_filename(self, fullname: str) -> str:
         """The library's path without Python's suffix: it does not depend on the Python release."""
         return fullname.replace(".", "/") + ".so"
 
     def build_extension(self, extension: Extension) -> None:
-        """Try one tuning after the other; where none works one line says so."""
-        for tuning in TUNINGS:
-            extension.extra_compile_args = ["-std=c++17", "-O3", "-fvisibility=hidden", *tuning]
-            extension.extra_link_args = tuning
-            try:
-                super().build_extension(extension)
-                return
-            except Exception as error:
-                complaint = error
-        print(
-            f"the fused CPU kernel cannot be built, the portable version will be used: {complaint}",
-            file=sys.stderr,
-        )
+        """Build the libraries for all processors; where that fails one line says so."""
+        self.built: list[Path] = []
+        folder = Path(self.get_ext_fullpath(extension.name)).parent
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self.built = list(build(folder))
+        except KernelBuildError as error:
+            print(f"{error}; the portable version will be used", file=sys.stderr)
+
+    def copy_extensions_to_source(self) -> None:
+        """Put the libraries where an editable installation finds them."""
+        for library in self.built:
+            shutil.copy(library, KERNELS)
 
 
 setup(
     ext_modules=[
         Extension(
             "referdino_core.kernels.libreferdino_kernels",
-            sorted(glob("referdino_core/kernels/*.cpp")),
-            depends=sorted(glob("referdino_core/kernels/*.h")),
+            sorted(str(path.relative_to(REPOSITORY)) for path in KERNELS.glob("*.cpp")),
             optional=True,
         )
     ],
-    cmdclass={"build_ext": BuildKernel},
+    cmdclass={"build_ext": BuildKernels},
 )

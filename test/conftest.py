@@ -10,7 +10,8 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from referdino_core.kernels import BUILD_COMMAND, FusedKernel, fused_kernel
+from referdino_core.kernels import BUILD_COMMAND, FusedKernel
+from referdino_core.kernels.loading import OtherProcessorError, libraries
 from referdino_core.world import WorldRenderer, WorldUnavailable
 
 
@@ -54,12 +55,14 @@ def without_gradients() -> Iterator[None]:
         yield
 
 
-@pytest.fixture
-def kernel() -> FusedKernel:
-    """The fused CPU kernels."""
-    found = fused_kernel()
-    assert found is not None, f"build it with: {BUILD_COMMAND}"
-    return found
+@pytest.fixture(params=libraries() or [None], ids=lambda path: path.stem if path else "none")
+def kernel(request: pytest.FixtureRequest) -> FusedKernel:
+    """The fused CPU kernels, once for every library that this processor can run."""
+    assert request.param is not None, f"build it with: {BUILD_COMMAND}"
+    try:
+        return FusedKernel(request.param)
+    except OtherProcessorError as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="module")

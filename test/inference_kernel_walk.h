@@ -7,6 +7,7 @@
 
 #include <cmath>
 #include <cstdint>
+#include <functional>
 #include <random>
 #include <vector>
 
@@ -33,6 +34,10 @@ std::vector<Number> numbers(Index count, float reach, bool wild = false) {
     write(wild && i % 3 == 0 ? worst[i % 7 % 6] : number(reach), made[i]);
   return made;
 }
+
+// Calls a kernel, which has to succeed; with REFERDINO_FAILING_ALLOCATIONS once more for each of the
+// allocations in it, which is then refused: the kernel has to say so.
+void call(const std::function<int()>& kernel);
 
 // Linear layers, attention blocks and what else works on tokens.
 void walk_layers();

@@ -15,35 +15,35 @@ using referdino::WindowAttentionWeights;
 
 extern "C" {
 Index referdino_packed_size(Index, Index);
-void referdino_pack_linear(const float*, Index, Index, float*);
-void referdino_linear(const float*, Index, Index, const float*, const float*, Index, const float*,
+int referdino_pack_linear(const float*, Index, Index, float*);
+int referdino_linear(const float*, Index, Index, const float*, const float*, Index, const float*,
                       int, float*, int);
-void referdino_layer_norm(const float*, const float*, const float*, const float*, Index, Index,
+int referdino_layer_norm(const float*, const float*, const float*, const float*, Index, Index,
                           float, float*, int);
-void referdino_feed_forward(const FeedForwardWeights*, const float*, Index, float*, int);
-void referdino_attention(const float*, const float*, const float*, const std::uint8_t*, float*,
+int referdino_feed_forward(const FeedForwardWeights*, const float*, Index, float*, int);
+int referdino_attention(const float*, const float*, const float*, const std::uint8_t*, float*,
                          float*, Index, Index, Index, Index, Index, Index, Index, Index, Index,
                          int);
-void referdino_attention_block(const AttentionWeights*, const float*, const float*, const float*,
+int referdino_attention_block(const AttentionWeights*, const float*, const float*, const float*,
                                const std::uint8_t*, Index, float*, float*, Index, Index, Index,
                                int);
 int referdino_deformable_block(const DeformableAttentionWeights*, const float*, const float*,
                                Index, const float*, const Index*, Index, const float*, Index, Index,
                                float*, Index, Index, int);
-void referdino_window_block(const WindowAttentionWeights*, const float*, float*, Index, Index,
+int referdino_window_block(const WindowAttentionWeights*, const float*, float*, Index, Index,
                             int);
-void referdino_convolution(const float*, const float*, const float*, float*, Index, Index, Index,
+int referdino_convolution(const float*, const float*, const float*, float*, Index, Index, Index,
                            Index, Index, Index, int);
-void referdino_group_norm(const float*, const float*, const float*, float*, Index, Index, Index,
+int referdino_group_norm(const float*, const float*, const float*, float*, Index, Index, Index,
                           Index, float, int, int);
-void referdino_fusion_attention(const float*, const float*, const std::uint8_t*, const float*,
+int referdino_fusion_attention(const float*, const float*, const std::uint8_t*, const float*,
                                 float*, float*, Index, Index, Index, Index, Index, Index, int);
-void referdino_token_similarity(const float*, const float*, const std::uint8_t*, float, float,
+int referdino_token_similarity(const float*, const float*, const std::uint8_t*, float, float,
                                 float*, Index, Index, Index, Index, Index, int);
-void referdino_sine_embedding(const float*, const float*, Index, Index, float*);
-void referdino_box_embedding(const float*, const float*, Index, Index, float*);
-void referdino_pruning_scores(const float*, const float*, float*, Index, Index, Index, int);
-void referdino_refine_boxes(const float*, const float*, float*, Index, float);
+int referdino_sine_embedding(const float*, const float*, Index, Index, float*);
+int referdino_box_embedding(const float*, const float*, Index, Index, float*);
+int referdino_pruning_scores(const float*, const float*, float*, Index, Index, Index, int);
+int referdino_refine_boxes(const float*, const float*, float*, Index, float);
 }
 
 namespace {
@@ -54,7 +54,7 @@ constexpr int kThreads = 2;  // the walk itself is built without threads
 std::vector<float> pack(Index outputs, Index inputs) {
   const auto weights = numbers<float>(outputs * inputs, 1.0f);
   std::vector<float> packed(referdino_packed_size(outputs, inputs));
-  referdino_pack_linear(weights.data(), outputs, inputs, packed.data());
+  call([&] { return referdino_pack_linear(weights.data(), outputs, inputs, packed.data()); });
   return packed;
 }
 
@@ -94,10 +94,14 @@ void apply_linear(Index rows, Index inputs, Index outputs, bool wild) {
   const auto added = numbers<float>(rows * outputs, 1.0f, wild);
   for (int activation = 0; activation < 3; ++activation) {
     std::vector<float> output(rows * outputs);
-    referdino_linear(input.data(), rows, inputs, layer.packed.data(), layer.bias.data(), outputs,
-                     added.data(), activation, output.data(), kThreads);
-    referdino_linear(input.data(), rows, inputs, layer.packed.data(), nullptr, outputs, nullptr,
-                     activation, output.data(), kThreads);
+    call([&] {
+      return referdino_linear(input.data(), rows, inputs, layer.packed.data(), layer.bias.data(),
+                              outputs, added.data(), activation, output.data(), kThreads);
+    });
+    call([&] {
+      return referdino_linear(input.data(), rows, inputs, layer.packed.data(), nullptr, outputs,
+                              nullptr, activation, output.data(), kThreads);
+    });
   }
 }
 
@@ -106,8 +110,10 @@ void normalise(Index rows, Index width, bool wild) {
   const auto input = numbers<float>(rows * width, 10.0f, wild);
   std::vector<float> output(rows * width);
   for (const float* added : {static_cast<const float*>(nullptr), input.data()}) {
-    referdino_layer_norm(input.data(), added, norm.weight.data(), norm.bias.data(), rows, width,
-                         kEpsilon, output.data(), kThreads);
+    call([&] {
+      return referdino_layer_norm(input.data(), added, norm.weight.data(), norm.bias.data(), rows,
+                                  width, kEpsilon, output.data(), kThreads);
+    });
   }
 }
 
@@ -121,8 +127,12 @@ void feed_forward(Index rows, Index width, Index inside, bool wild) {
     const FeedForwardWeights after{{}, first.weights(), activation, second.weights(),
                                      norm.weights()};
     std::vector<float> output(rows * width);
-    referdino_feed_forward(&before, input.data(), rows, output.data(), kThreads);
-    referdino_feed_forward(&after, input.data(), rows, output.data(), kThreads);
+    call([&] {
+      return referdino_feed_forward(&before, input.data(), rows, output.data(), kThreads);
+    });
+    call([&] {
+      return referdino_feed_forward(&after, input.data(), rows, output.data(), kThreads);
+    });
   }
 }
 
@@ -135,10 +145,12 @@ void attend(Index queries, Index keys, Index channels, bool wild) {
     const auto visible = flags(batch * rows * keys);
     std::vector<float> weights(batch * heads * queries * keys), output(batch * queries * width);
     for (float* given : {static_cast<float*>(nullptr), weights.data()}) {
-      referdino_attention(query.data(), joint.data(), joint.data() + width,
-                          rows == 0 ? nullptr : visible.data(), given, output.data(), width,
-                          2 * width, 2 * width, rows, batch, queries, keys, heads, channels,
-                          kThreads);
+      call([&] {
+        return referdino_attention(query.data(), joint.data(), joint.data() + width,
+                                   rows == 0 ? nullptr : visible.data(), given, output.data(),
+                                   width, 2 * width, 2 * width, rows, batch, queries, keys, heads,
+                                   channels, kThreads);
+      });
     }
   }
 }
@@ -158,12 +170,20 @@ void attend_in_blocks(Index queries, Index keys, Index channels, bool wild) {
   std::vector<float> own_weights(batch * heads * queries * queries);
   std::vector<float> weights(batch * heads * queries * keys), attended(batch * queries * width);
   for (const float* positions : {static_cast<const float*>(nullptr), tokens.data()}) {
-    referdino_attention_block(&own, tokens.data(), positions, nullptr, own_visible.data(), queries,
-                              own_weights.data(), attended.data(), batch, queries, 0, kThreads);
-    referdino_attention_block(&other, tokens.data(), positions, context.data(), visible.data(), 1,
-                              weights.data(), attended.data(), batch, queries, keys, kThreads);
-    referdino_attention_block(&other, tokens.data(), positions, context.data(), nullptr, 0, nullptr,
-                              attended.data(), batch, queries, keys, kThreads);
+    call([&] {
+      return referdino_attention_block(&own, tokens.data(), positions, nullptr, own_visible.data(),
+                                       queries, own_weights.data(), attended.data(), batch, queries,
+                                       0, kThreads);
+    });
+    call([&] {
+      return referdino_attention_block(&other, tokens.data(), positions, context.data(),
+                                       visible.data(), 1, weights.data(), attended.data(), batch,
+                                       queries, keys, kThreads);
+    });
+    call([&] {
+      return referdino_attention_block(&other, tokens.data(), positions, context.data(), nullptr, 0,
+                                       nullptr, attended.data(), batch, queries, keys, kThreads);
+    });
   }
 }
 
@@ -184,9 +204,12 @@ void sample_in_blocks(Index queries, Index levels, Index reference_size, bool wi
     const auto references =
         numbers<float>(shared * queries * levels * reference_size, 2.0f, wild);
     std::vector<float> sampled(batch * queries * width);
-    referdino_deformable_block(&block, tokens.data(), positions.data(), shared, memory.data(),
-                               shapes.data(), levels, references.data(), shared, reference_size,
-                               sampled.data(), batch, queries, kThreads);
+    call([&] {
+      return referdino_deformable_block(&block, tokens.data(), positions.data(), shared,
+                                        memory.data(), shapes.data(), levels, references.data(),
+                                        shared, reference_size, sampled.data(), batch, queries,
+                                        kThreads);
+    });
   }
 }
 
@@ -207,7 +230,10 @@ void attend_in_windows(Index window, Index channels, bool wild) {
                                          table.data(),   given,                bias.data(),
                                          windows,        size,                 heads};
     std::vector<float> attended(images * cells * width);
-    referdino_window_block(&block, tokens.data(), attended.data(), images, cells, kThreads);
+    call([&] {
+      return referdino_window_block(&block, tokens.data(), attended.data(), images, cells,
+                                    kThreads);
+    });
   }
 }
 
@@ -218,8 +244,11 @@ void convolve(Index height, Index width, Index inputs, Index outputs, bool wild)
   for (const Index step : {1, 2, 3}) {
     const Index rows = (height + step - 1) / step, columns = (width + step - 1) / step;
     std::vector<float> output(images * rows * columns * outputs);
-    referdino_convolution(input.data(), layer.packed.data(), layer.bias.data(), output.data(),
-                          images, height, width, inputs, outputs, step, kThreads);
+    call([&] {
+      return referdino_convolution(input.data(), layer.packed.data(), layer.bias.data(),
+                                   output.data(), images, height, width, inputs, outputs, step,
+                                   kThreads);
+    });
   }
 }
 
@@ -229,8 +258,10 @@ void normalise_groups(Index cells, Index channels, Index groups, bool wild) {
   const auto input = numbers<float>(images * cells * channels, 10.0f, wild);
   std::vector<float> output(images * cells * channels);
   for (const int relu : {0, 1}) {
-    referdino_group_norm(input.data(), norm.weight.data(), norm.bias.data(), output.data(), images,
-                         cells, channels, groups, kEpsilon, relu, kThreads);
+    call([&] {
+      return referdino_group_norm(input.data(), norm.weight.data(), norm.bias.data(), output.data(),
+                                  images, cells, channels, groups, kEpsilon, relu, kThreads);
+    });
   }
 }
 
@@ -242,9 +273,11 @@ void fuse(Index cells, Index tokens, Index width, bool wild) {
   for (const Index images : {Index{1}, batch}) {
     const auto image = numbers<float>(images * cells * width, 3.0f, wild);
     std::vector<float> fused(batch * cells * width), seen(batch * tokens * heads * width);
-    referdino_fusion_attention(image.data(), folded.data(), hidden.data(), bias.data(),
-                               fused.data(), seen.data(), images, batch, cells, width, heads,
-                               tokens, kThreads);
+    call([&] {
+      return referdino_fusion_attention(image.data(), folded.data(), hidden.data(), bias.data(),
+                                        fused.data(), seen.data(), images, batch, cells, width,
+                                        heads, tokens, kThreads);
+    });
   }
 }
 
@@ -255,8 +288,11 @@ void compare(Index queries, Index tokens, Index width, bool wild) {
   for (const Index masks : {Index{1}, Index{2}, batch}) {
     const auto hidden = flags(masks * tokens);
     std::vector<float> similarity(batch * queries);
-    referdino_token_similarity(query.data(), text.data(), hidden.data(), 0.5f, -6.0f,
-                               similarity.data(), batch, masks, queries, tokens, width, kThreads);
+    call([&] {
+      return referdino_token_similarity(query.data(), text.data(), hidden.data(), 0.5f, -6.0f,
+                                        similarity.data(), batch, masks, queries, tokens, width,
+                                        kThreads);
+    });
   }
 }
 
@@ -264,8 +300,14 @@ void embed(Index count, Index pairs, bool wild) {
   const auto angles = numbers<float>(4 * count, 5000.0f, wild);
   const std::vector<float> wavelengths(pairs, 1.5f);
   std::vector<float> embedding(4 * count * pairs * 2);
-  referdino_sine_embedding(angles.data(), wavelengths.data(), 4 * count, pairs, embedding.data());
-  referdino_box_embedding(angles.data(), wavelengths.data(), count, pairs, embedding.data());
+  call([&] {
+    return referdino_sine_embedding(angles.data(), wavelengths.data(), 4 * count, pairs,
+                                    embedding.data());
+  });
+  call([&] {
+    return referdino_box_embedding(angles.data(), wavelengths.data(), count, pairs,
+                                   embedding.data());
+  });
 }
 
 void prune_and_refine(Index queries, bool wild) {
@@ -273,9 +315,13 @@ void prune_and_refine(Index queries, bool wild) {
   const auto fit = numbers<float>(batch * queries, 3.0f, wild);
   const auto attention = numbers<float>(batch * heads * queries * queries, 1.0f, wild);
   std::vector<float> scores(batch * queries);
-  referdino_pruning_scores(fit.data(), attention.data(), scores.data(), batch, heads, queries,
-                           kThreads);
-  referdino_refine_boxes(fit.data(), scores.data(), scores.data(), batch * queries, 1e-3f);
+  call([&] {
+    return referdino_pruning_scores(fit.data(), attention.data(), scores.data(), batch, heads,
+                                    queries, kThreads);
+  });
+  call([&] {
+    return referdino_refine_boxes(fit.data(), scores.data(), scores.data(), batch * queries, 1e-3f);
+  });
 }
 
 }  // namespace

@@ -51,7 +51,7 @@ def sample_by_hand(level: Tensor, x: float, y: float) -> Tensor:
 
 def test_the_kernel_is_built_where_the_tests_run():
     assert fused_kernel() is not None, f"build it with: {BUILD_COMMAND}"
-    assert kernel_status() == "fused"
+    assert kernel_status().startswith("fused (")
 
 
 @pytest.mark.parametrize("operator", [portable_deformable_attention, fused_deformable_attention])

@@ -53,7 +53,9 @@ def test_linear_layers_of_any_size(kernel: FusedKernel, outputs: int, inputs: in
             # Of few products, PyTorch's own error is often none at all.
             terms = 2 * PLACE * min(inputs, 256) ** 0.5
             assert (found.double() - exact).abs().amax() <= terms * exact.abs().amax().clamp(1)
-            if rows * outputs >= 100:
+            # A library without fused multiply-adds, which rounds the products too, computes none
+            # of the network's layers.
+            if rows * outputs >= 100 and kernel.multiplies_fast:
                 assert_as_exact(found, F.linear(features, weight, some_bias), exact)
 
 

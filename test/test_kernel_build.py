@@ -1,13 +1,9 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""The build of the fused kernels, the CPU's loader, and what happens where it is not to be had."""
+"""The build of the fused kernels, and what happens where it fails."""
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -19,126 +15,42 @@ from deformable_attention_cases import (
     make_inputs,
     output_and_gradients,
 )
+from kernel_packages import cpp_compiler, package_without_libraries, run_python
 
-import referdino_core
-from referdino_core.kernels import BUILD_COMMAND, LIBRARY_PATH, FusedKernel
+from referdino_core.kernels import FusedKernel
 from referdino_core.kernels import build as kernel_build
 from referdino_core.kernels.build import KernelBuildError, build, build_cuda
 from referdino_core.kernels.build import main as build_command
+from referdino_core.kernels.loading import ANY_PROCESSORS_LIBRARY, FOLDER, libraries
 from referdino_core.network.deformable_attention import portable_deformable_attention
 
-PACKAGE = Path(referdino_core.__file__).parent
-
-# The loader in processes of its own: a library, once loaded, stays for a process's life.
-
-CALL_TWICE = """
-import logging
-logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s")
-import torch
-from referdino_core.kernels import fused_kernel, kernel_status, __file__ as home
-from referdino_core.network import deformable_attention as attention
-torch.manual_seed(0)
-value, locations = torch.randn(1, 20, 2, 16), torch.rand(1, 3, 2, 1, 4, 2)
-inputs = (value, ((4, 5),), locations, torch.rand(1, 3, 2, 1, 4))
-first = attention.multi_scale_deformable_attention(*inputs)
-second = attention.multi_scale_deformable_attention(*inputs)
-assert torch.equal(first, attention.portable_deformable_attention(*inputs))
-assert torch.equal(first, second)
-try:
-    attention.fused_deformable_attention(*inputs)
-except RuntimeError as error:
-    print(error)
-print(home)
-print(fused_kernel())
-print(kernel_status())
-"""
+NEWER = ("-march=x86-64-v3", "-march=x86-64-v4")
 
 
 @pytest.fixture
-def package_without_library(tmp_path: Path) -> Path:
-    """The parts of the package that deformable attention needs, copied, without the library."""
-    copy = tmp_path / PACKAGE.name
-    shutil.copytree(
-        PACKAGE / "kernels", copy / "kernels", ignore=shutil.ignore_patterns("*.so", "__pycache__")
-    )
-    (copy / "network").mkdir()
-    for part in ("errors.py", "network/deformable_attention.py"):
-        shutil.copy(PACKAGE / part, copy / part)
-    for folder in (copy, copy / "network"):
-        (folder / "__init__.py").touch()
-    return copy
+def package(tmp_path: Path) -> Path:
+    """A copy of the package that has no libraries."""
+    return package_without_libraries(tmp_path)
 
 
-def run_python(arguments: list[str], folder: Path):
-    return subprocess.run(
-        [sys.executable, *arguments],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(folder)},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
-
-
-def assert_falls_back(package: Path, reason: str, status: str) -> None:
-    outcome = run_python(["-c", CALL_TWICE], package.parent)
-    assert outcome.returncode == 0, outcome.stderr
-    refusal, home, kernel, told = outcome.stdout.splitlines()
-    assert refusal.startswith("the fused CPU kernel is not available") and BUILD_COMMAND in refusal
-    assert Path(home).parent == package / "kernels"
-    assert kernel == "None"
-    assert status in told and BUILD_COMMAND in told
-    lines = [line for line in outcome.stderr.splitlines() if "referdino" in line]
-    assert len(lines) == 1, outcome.stderr
-    assert reason in lines[0] and BUILD_COMMAND in lines[0] and "portable" in lines[0]
-
-
-def test_missing_library_falls_back_with_one_line(package_without_library):
-    assert_falls_back(package_without_library, "is not built", "not built")
-
-
-def test_broken_library_falls_back_with_one_line(package_without_library):
-    library = package_without_library / "kernels" / "libreferdino_kernels.so"
-    library.write_bytes(b"\x7fELF" + bytes(500))
-    assert_falls_back(package_without_library, "cannot be loaded", "cannot be loaded")
-
-
-def test_build_command_puts_a_library_that_loads(package_without_library):
-    folder = package_without_library.parent
-    outcome = run_python(["-m", "referdino_core.kernels.build"], folder)
+def test_build_command_puts_a_library_that_loads(package, tmp_path, monkeypatch):
+    monkeypatch.setenv("CXX", compiler_that_refuses(tmp_path, *NEWER))
+    outcome = run_python(["-m", "referdino_core.kernels.build"], package)
     assert outcome.returncode == 0, outcome.stderr
     assert outcome.stderr == ""
-    assert outcome.stdout.splitlines()[-1].startswith("built ")
+    [line] = outcome.stdout.splitlines()[1:]
+    assert line.startswith(f"built {package / 'kernels' / ANY_PROCESSORS_LIBRARY.name} (-fopenmp")
     status = "from referdino_core.kernels import kernel_status; print(kernel_status())"
-    assert run_python(["-c", status], folder).stdout.strip() == "fused"
+    told = run_python(["-c", status], package).stdout.strip()
+    assert told == f"fused ({ANY_PROCESSORS_LIBRARY.name})"
 
 
-@pytest.mark.parametrize(
-    "source, complaint",
-    [
-        ('extern "C" int referdino_kernels_version() { return 77; }\n'
-         'extern "C" void referdino_deformable_attention_forward() {}\n'
-         'extern "C" void referdino_deformable_attention_backward() {}\n'
-         'extern "C" void referdino_deformable_inference() {}\n'
-         'extern "C" void referdino_window_attention() {}\n', "version 77"),
-        ("int other() { return 0; }\n", "is no library of referdino's kernels"),
-    ],
-    ids=["another version", "another library"],
-)  # fmt: skip
-def test_library_of_other_sources_is_refused(source, complaint, tmp_path):
-    (tmp_path / "other.cpp").write_text(source)
-    library = tmp_path / "other.so"
-    command = [cpp_compiler(), "-shared", "-fPIC", str(tmp_path / "other.cpp"), "-o", str(library)]
-    subprocess.run(command, check=True)
-    with pytest.raises(OSError, match=complaint):
-        FusedKernel(library)
-
-
-def cpp_compiler() -> str:
-    compiler = shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
-    assert compiler is not None, "these tests need a C++ compiler"
-    return compiler
+def test_what_builds_needs_no_pytorch(package):
+    program = (
+        "import sys; sys.modules['torch'] = None; from referdino_core.kernels.build import build"
+    )
+    outcome = run_python(["-c", program], package)
+    assert outcome.returncode == 0, outcome.stderr
 
 
 def compiler_that_refuses(folder: Path, *flags: str) -> str:
@@ -157,14 +69,16 @@ def compiler_that_refuses(folder: Path, *flags: str) -> str:
 
 @pytest.mark.parametrize(
     "refused, tuning",
-    [(("-march=native",), "-fopenmp"), (("-march=native", "-fopenmp"), "")],
-    ids=["any CPU", "no OpenMP"],
+    [(("-march=*",), "-fopenmp"), (("-march=*", "-fopenmp"), "")],
+    ids=["a compiler for other processors", "no OpenMP"],
 )
 def test_plainer_builds_compute_the_same(refused, tuning, tmp_path, monkeypatch):
     monkeypatch.setenv("CXX", compiler_that_refuses(tmp_path, *refused))
     folder = tmp_path / "built"
     folder.mkdir()
-    library, used = build(folder)
+    for path in libraries():
+        (folder / path.name).touch()  # of an earlier build
+    [(library, used)] = build(folder).items()
     assert used == tuning and [path.name for path in folder.iterdir()] == [library.name]
     kernel = FusedKernel(library)
     for case in ("nano-like", "odd sizes", "any channels"):
@@ -179,10 +93,10 @@ def test_plainer_builds_compute_the_same(refused, tuning, tmp_path, monkeypatch)
 
 
 def assert_build_fails_in_one_line(capsys, *parts: str) -> None:
-    before = LIBRARY_PATH.read_bytes()
+    before = {path: path.read_bytes() for path in libraries()}
     assert build_command() == 1
-    assert LIBRARY_PATH.read_bytes() == before
-    assert [path.name for path in LIBRARY_PATH.parent.glob(".kernels-*")] == []
+    assert {path: path.read_bytes() for path in libraries()} == before
+    assert [path.name for path in FOLDER.glob(".kernels-*")] == []
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1, lines
     assert lines[0].startswith("the fused CPU kernel cannot be built: ")

@@ -94,8 +94,9 @@ void attend(const Attention& a, Index image, Index head, Head& space) {
 }
 
 // A step that a team of threads does together.
-void attend(const Attention& a) {
-  Head space(a.query_count, a.key_count, a.channels);
+void attend(const Attention& a, Team<Head>& spaces) {
+  Head& space = spaces.mine();
+  space.clear();
 #pragma omp for collapse(2) schedule(static)
   for (Index image = 0; image < a.batch; ++image) {
     for (Index head = 0; head < a.heads; ++head) attend(a, image, head, space);
@@ -104,32 +105,35 @@ void attend(const Attention& a) {
 
 }  // namespace
 
-REFERDINO_EXPORT void referdino_attention(
+REFERDINO_EXPORT int referdino_attention(
     const float* queries, const float* keys, const float* values, const std::uint8_t* visible,
     float* weights, float* output, Index query_stride, Index key_stride, Index value_stride,
     Index visible_rows, Index batch, Index query_count, Index key_count, Index heads,
-    Index channels, int threads) {
+    Index channels, int threads) try {
   const Attention a{queries,      query_stride, keys,   values, key_stride,  value_stride, visible,
                     visible_rows, weights,      output, batch,  query_count, key_count,    heads,
                     channels};
+  Team<Head> spaces(threads, a.query_count, a.key_count, a.channels);
 #pragma omp parallel num_threads(threads) if (a.products() >= kProductsWorthSharing)
-  attend(a);
+  attend(a, spaces);
+  return kDone;
 }
+REFERDINO_CATCH
 
 // after(tokens + attention(tokens + positions, keys, values)), all (batch, count, width); `positions` may be
 // null, and so is `context` (batch, context_count, width) where tokens attend to each other.
-REFERDINO_EXPORT void referdino_attention_block(
+REFERDINO_EXPORT int referdino_attention_block(
     const AttentionWeights* block, const float* tokens, const float* positions,
     const float* context, const std::uint8_t* visible, Index visible_rows, float* weights,
-    float* output, Index batch, Index count, Index context_count, int threads) {
+    float* output, Index batch, Index count, Index context_count, int threads) try {
   const Index width = block->output.outputs;
   const bool is_own = context == nullptr;
   const Index rows = batch * count;
   const Index source_rows = is_own ? rows : batch * context_count;
-  const auto located = workspace(positions == nullptr ? 0 : rows * width);
-  const auto first = workspace(rows * block->located.outputs);
-  const auto second = workspace(source_rows * block->source.outputs);
-  const auto attended = workspace(rows * width);
+  const Workspace located(positions == nullptr ? 0 : rows * width);
+  const Workspace first(rows * block->located.outputs);
+  const Workspace second(source_rows * block->source.outputs);
+  const Workspace attended(rows * width);
   const float* keys = is_own ? first.get() + width : second.get();
   const float* values = is_own ? second.get() : second.get() + width;
   const Attention a{first.get(),
@@ -147,13 +151,16 @@ REFERDINO_EXPORT void referdino_attention_block(
                     is_own ? count : context_count,
                     block->heads,
                     width / block->heads};
+  Team<Head> spaces(threads, a.query_count, a.key_count, a.channels);
 #pragma omp parallel num_threads(threads) if (rows * width * width >= kProductsWorthSharing)
   {
     if (positions != nullptr) add(tokens, positions, rows, width, located.get());
     linear({block->located, positions == nullptr ? tokens : located.get(), rows, first.get()});
     linear({block->source, is_own ? tokens : context, source_rows, second.get()});
-    attend(a);
+    attend(a, spaces);
     linear({block->output, attended.get(), rows, output, kNone, tokens});
     layer_norm(block->after, output, nullptr, rows, width, output);
   }
+  return kDone;
 }
+REFERDINO_CATCH

@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Builds the fused kernels beside their sources: ``python -m referdino_core.kernels.build``.
 
-Without options that is the CPU's. The compiler is ``$CXX`` or else the first of c++, g++ and
-clang++. The library is tuned for the CPU of the machine that builds it, and stays there.
+Without options those are the CPU's: a library for any processor of this kind and, where the
+compiler knows them, some for newer ones, as variants.json declares them. They run on other machines
+too. The compiler is ``$CXX`` or else the first of c++, g++ and clang++.
 
 With ``--cuda`` it is the kernel for NVIDIA GPUs. The compiler is ``$NVCC``, options included, or
 else nvcc of ``$CUDA_HOME``, of the PATH or of /usr/local/cuda. It builds for the machine's GPU, or
@@ -13,6 +14,7 @@ where there is none for the common ones.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shlex
 import shutil
@@ -20,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +30,7 @@ from referdino_core.errors import ReferDINOError
 
 __all__ = ["KernelBuildError", "build", "build_cuda", "main"]
 
-_FOLDER = Path(__file__).parent
+_FOLDER = Path(__file__).resolve().parent
 _COMPILERS = ("c++", "g++", "clang++")
 
 _NATIVE_GPU = ("-arch=native",)
@@ -63,14 +66,26 @@ class _Target:
         return KernelBuildError(f"{self.name} cannot be built: {reason}")
 
 
-_CPU = _Target(
-    name="the fused CPU kernel",
-    sources=tuple(sorted(_FOLDER.glob("*.cpp"))),
-    library_name="libreferdino_kernels.so",
-    flags=("-std=c++17", "-O3", "-fPIC", "-shared", "-fvisibility=hidden"),
-    # Not every compiler knows the machine's CPU or brings OpenMP.
-    tunings=(("-fopenmp", "-march=native"), ("-fopenmp",), ()),
-)
+def _cpu_targets() -> tuple[_Target, ...]:
+    declared = json.loads((_FOLDER / "variants.json").read_text(encoding="utf-8"))
+    targets: list[_Target] = []
+    for variant in declared["variants"]:
+        processor = tuple(variant["flags"].split())
+        # Not every compiler brings OpenMP, or builds for a processor that has variants: what is
+        # built for any processor is then built without flags.
+        processors = (processor,) if targets else (processor, ())
+        targets.append(
+            _Target(
+                name="the fused CPU kernel",
+                sources=tuple(sorted(_FOLDER.glob("*.cpp"))),
+                library_name=f"lib{variant['library']}.so",
+                flags=(*declared["flags"].split(), "-fPIC", "-shared"),
+                tunings=tuple(
+                    (*threads, *flags) for threads in (("-fopenmp",), ()) for flags in processors
+                ),
+            )
+        )
+    return tuple(targets)
 
 
 def _cuda_target() -> _Target:
@@ -84,18 +99,30 @@ def _cuda_target() -> _Target:
     )
 
 
-def build(folder: Path = _FOLDER) -> tuple[Path, str]:
+def build(folder: Path = _FOLDER) -> dict[Path, str]:
     """Compile the CPU's kernels into ``folder``.
 
     A library that running processes have loaded is replaced, not overwritten: they keep theirs.
+    One for newer processors that the compiler cannot build is left out, and removed if an earlier
+    one is there.
 
     Returns:
-        The library's path and the tuning flags that the compiler accepted.
+        The flags that the compiler accepted, for OpenMP and the processor, by library.
 
     Raises:
         KernelBuildError: no C++ compiler, one that fails, or a folder that cannot be written.
     """
-    return _build(_CPU, _find_compiler(), folder)
+    for_any, *for_newer = _cpu_targets()
+    compiler = _find_compiler(for_any)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        building = {target: pool.submit(_build, target, compiler, folder) for target in for_newer}
+        built = dict([_build(for_any, compiler, folder)])
+    for target, outcome in building.items():
+        try:
+            built.update([outcome.result()])
+        except KernelBuildError:
+            (folder / target.library_name).unlink(missing_ok=True)
+    return built
 
 
 def build_cuda(folder: Path = _FOLDER) -> tuple[Path, str]:
@@ -123,14 +150,14 @@ def _build(target: _Target, compiler: list[str], folder: Path) -> tuple[Path, st
     return library, " ".join(tuning)
 
 
-def _find_compiler() -> list[str]:
-    chosen = _chosen_compiler(_CPU, "CXX")
+def _find_compiler(target: _Target) -> list[str]:
+    chosen = _chosen_compiler(target, "CXX")
     if chosen:
         return chosen
     for name in _COMPILERS:
         if shutil.which(name) is not None:
             return [name]
-    raise _CPU.failure(
+    raise target.failure(
         "no C++ compiler found (install one, for example with: sudo apt install g++; or set CXX)"
     )
 
@@ -181,11 +208,13 @@ def main(arguments: Sequence[str] = ()) -> int:
     cuda = parser.parse_args(list(arguments)).cuda
     print(f"building the fused {'CUDA' if cuda else 'CPU'} kernel ...", flush=True)
     try:
-        library, tuning = build_cuda() if cuda else build()
+        built = dict([build_cuda()]) if cuda else build()
     except KernelBuildError as error:
         print(error, file=sys.stderr)
         return 1
-    print(f"built {library} ({tuning or 'no OpenMP: one thread'})")
+    for library, tuning in built.items():
+        has_threads = cuda or "-fopenmp" in tuning
+        print(f"built {library} ({tuning if has_threads else f'no OpenMP: one thread {tuning}'})")
     return 0
 
 

@@ -10,8 +10,7 @@
 //   output  (images, rows of places, places of a row, outputs); every `step`th place of the input
 
 #include "packed_linear.h"
-
-#include <vector>
+#include "scratch.h"
 
 namespace {
 
@@ -75,20 +74,19 @@ void convolve(const Convolution& c, Index first, Index count, float* neighbours)
 
 }  // namespace
 
-REFERDINO_EXPORT void referdino_convolution(const float* input, const float* packed,
-                                            const float* bias, float* output, Index images,
-                                            Index height, Index width, Index inputs, Index outputs,
-                                            Index step, int threads) {
+REFERDINO_EXPORT int referdino_convolution(const float* input, const float* packed,
+                                           const float* bias, float* output, Index images,
+                                           Index height, Index width, Index inputs, Index outputs,
+                                           Index step, int threads) try {
   const Convolution c{input, packed, bias, output, images, height, width, inputs, outputs, step};
   const Index tiles = (c.places() + kTileRows - 1) / kTileRows;
   const Index share = (tiles + threads - 1) / threads * kTileRows;
   const Index at_once = std::max(kTileRows, std::min(kPlacesAtOnce, share));
-#pragma omp parallel num_threads(threads)
-  {
-    std::vector<float> neighbours(at_once * kSide * kSide * inputs);
-#pragma omp for schedule(static)
-    for (Index first = 0; first < c.places(); first += at_once) {
-      convolve(c, first, std::min(at_once, c.places() - first), neighbours.data());
-    }
+  Team<Workspace> neighbours(threads, at_once * kSide * kSide * inputs);
+#pragma omp parallel for schedule(static) num_threads(threads)
+  for (Index first = 0; first < c.places(); first += at_once) {
+    convolve(c, first, std::min(at_once, c.places() - first), neighbours.mine().get());
   }
+  return kDone;
 }
+REFERDINO_CATCH

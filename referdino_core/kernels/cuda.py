@@ -30,7 +30,7 @@ __all__ = [
     "cuda_kernel_status",
 ]
 
-LIBRARY_PATH = Path(__file__).with_name("libreferdino_cuda_kernels.so")
+LIBRARY_PATH = Path(__file__).resolve().with_name("libreferdino_cuda_kernels.so")
 BUILD_COMMAND = "python -m referdino_core.kernels.build --cuda"
 MAXIMUM_LEVELS = 16
 _VERSION = 1

@@ -8,22 +8,20 @@
 //   locations  (batch, queries, heads, levels, points, 2)   x, y in 0..1 of the level
 //   weights    (batch, queries, heads, levels, points)
 //   output     (batch, queries, heads, channels)
-// `level_sizes` holds height, width for each level. The interface is plain C over raw pointers, so
-// that one compiler call builds it, whatever Python or PyTorch it is used with.
+// `level_sizes` holds height, width for each level.
 //
 // Threads share out queries on the way forward, and images and heads on the way back, where two
 // threads must not add to the same values. Every sum is therefore taken in the same order however
 // many threads there are. Heads stay innermost, because those of one cell lie side by side.
 
-#include <algorithm>
-#include <cstdint>
-#include <vector>
+#include "exports.h"
 
-#define REFERDINO_EXPORT extern "C" __attribute__((visibility("default")))
+#include <algorithm>
+#include <vector>
 
 namespace {
 
-using Index = std::int64_t;
+using namespace referdino;
 
 // Samples whose corners are found together, before their values are read.
 constexpr Index kBatchOfSamples = 32;
@@ -52,6 +50,8 @@ struct SampleLevels {
   std::vector<std::int32_t> width;
   std::vector<std::int32_t> height;
   std::vector<std::int32_t> first_cell;
+
+  explicit SampleLevels(Index samples) : width(samples), height(samples), first_cell(samples) {}
 };
 
 struct Problem {
@@ -61,14 +61,15 @@ struct Problem {
 
 Problem read_problem(const Index* level_sizes, Index levels, Index batch, Index queries,
                      Index heads, Index channels, Index points) {
-  Problem problem{{batch, queries, heads, channels, 0, levels * points}, {}};
+  const Index samples = levels * points;
+  Problem problem{{batch, queries, heads, channels, 0, samples}, SampleLevels(samples)};
   for (Index level = 0; level < levels; ++level) {
     const Index height = level_sizes[2 * level];
     const Index width = level_sizes[2 * level + 1];
-    for (Index point = 0; point < points; ++point) {
-      problem.levels.width.push_back(static_cast<std::int32_t>(width));
-      problem.levels.height.push_back(static_cast<std::int32_t>(height));
-      problem.levels.first_cell.push_back(static_cast<std::int32_t>(problem.sizes.cells));
+    for (Index sample = level * points; sample < (level + 1) * points; ++sample) {
+      problem.levels.width[sample] = static_cast<std::int32_t>(width);
+      problem.levels.height[sample] = static_cast<std::int32_t>(height);
+      problem.levels.first_cell[sample] = static_cast<std::int32_t>(problem.sizes.cells);
     }
     problem.sizes.cells += height * width;
   }
@@ -297,15 +298,11 @@ void differentiate(const Problem& problem, const float* value, const float* loca
 
 }  // namespace
 
-// Changes whenever a function or a structure of the library does, so that a library left over from an
-// older version is seen.
-REFERDINO_EXPORT int referdino_kernels_version() { return 5; }
-
 // `output` is overwritten.
-REFERDINO_EXPORT void referdino_deformable_attention_forward(
+REFERDINO_EXPORT int referdino_deformable_attention_forward(
     const float* value, const Index* level_sizes, const float* locations, const float* weights,
     float* output, Index batch, Index queries, Index heads, Index channels, Index levels,
-    Index points, int threads) {
+    Index points, int threads) try {
   const Problem problem = read_problem(level_sizes, levels, batch, queries, heads, channels, points);
   switch (channels) {
     case 16: attend<16>(problem, value, locations, weights, output, threads); break;
@@ -313,14 +310,16 @@ REFERDINO_EXPORT void referdino_deformable_attention_forward(
     case 32: attend<32>(problem, value, locations, weights, output, threads); break;
     default: attend<0>(problem, value, locations, weights, output, threads); break;
   }
+  return kDone;
 }
+REFERDINO_CATCH
 
 // `value_gradient` is added to, and so starts as zeros; the other two gradients are overwritten.
-REFERDINO_EXPORT void referdino_deformable_attention_backward(
+REFERDINO_EXPORT int referdino_deformable_attention_backward(
     const float* value, const Index* level_sizes, const float* locations, const float* weights,
     const float* output_gradient, float* value_gradient, float* location_gradient,
     float* weight_gradient, Index batch, Index queries, Index heads, Index channels, Index levels,
-    Index points, int threads) {
+    Index points, int threads) try {
   const Problem problem = read_problem(level_sizes, levels, batch, queries, heads, channels, points);
   switch (channels) {
     case 16:
@@ -340,4 +339,6 @@ REFERDINO_EXPORT void referdino_deformable_attention_backward(
                        location_gradient, weight_gradient, threads);
       break;
   }
+  return kDone;
 }
+REFERDINO_CATCH

@@ -19,7 +19,7 @@ namespace {
 
 using namespace referdino;
 
-constexpr Index kMostSamples = 64;  // levels * points; the caller sees to it
+constexpr Index kMostSamples = 64;  // levels * points
 
 struct Attention {
   Index batch;
@@ -242,12 +242,11 @@ Index count_cells(const Index* level_sizes, Index levels) {
 
 }  // namespace
 
-// 0, or 1 where there are more samples than the kernel has room for.
 REFERDINO_EXPORT int referdino_deformable_inference(
     const void* value, const Index* level_sizes, const float* references, const void* projections,
     void* output, Index batch, Index reference_batch, Index queries, Index heads, Index channels,
-    Index levels, Index points, Index reference_size, int is_bfloat16, int threads) {
-  if (levels * points > kMostSamples) return 1;
+    Index levels, Index points, Index reference_size, int is_bfloat16, int threads) try {
+  if (levels * points > kMostSamples) return kTooManySamples;
   const Index cells = count_cells(level_sizes, levels);
   const Attention a{batch,  reference_batch, queries, heads,       channels,  levels,
                     points, reference_size,  cells,   level_sizes, references};
@@ -260,17 +259,18 @@ REFERDINO_EXPORT int referdino_deformable_inference(
     attend(a, constants, static_cast<const float*>(value), static_cast<const float*>(projections),
            static_cast<float*>(output));
   }
-  return 0;
+  return kDone;
 }
+REFERDINO_CATCH
 
 // after(tokens + attention(tokens + positions, memory)); `positions` (position_batch, queries, width) of one
-// image serve all. 0, or 1 where there are more samples than the kernel has room for.
+// image serve all.
 REFERDINO_EXPORT int referdino_deformable_block(
     const DeformableAttentionWeights* block, const float* tokens, const float* positions,
     Index position_batch, const float* memory, const Index* level_sizes, Index levels,
     const float* references, Index reference_batch, Index reference_size, float* output, Index batch,
-    Index queries, int threads) {
-  if (levels * block->points > kMostSamples) return 1;
+    Index queries, int threads) try {
+  if (levels * block->points > kMostSamples) return kTooManySamples;
   const Index width = block->output.outputs;
   const Index cells = count_cells(level_sizes, levels);
   const Attention a{batch,
@@ -286,9 +286,9 @@ REFERDINO_EXPORT int referdino_deformable_block(
                     references};
   const Levels constants(a);
   const Index rows = batch * queries;
-  const auto located = workspace(rows * width);
-  const auto projections = workspace(rows * block->located.outputs);
-  const auto values = workspace(batch * cells * width);
+  const Workspace located(rows * width);
+  const Workspace projections(rows * block->located.outputs);
+  const Workspace values(batch * cells * width);
 #pragma omp parallel num_threads(threads)
   {
     for (Index image = 0; image < batch; ++image) {
@@ -303,5 +303,6 @@ REFERDINO_EXPORT int referdino_deformable_block(
     linear({block->output, located.get(), rows, output, kNone, tokens});
     layer_norm(block->after, output, nullptr, rows, width, output);
   }
-  return 0;
+  return kDone;
 }
+REFERDINO_CATCH

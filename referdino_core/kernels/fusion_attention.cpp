@@ -14,6 +14,7 @@
 //   seen    (batch, tokens, heads, width): what the text takes from the image
 
 #include "packed_linear.h"
+#include "scratch.h"
 
 #include <limits>
 #include <vector>
@@ -159,12 +160,13 @@ void fuse(const Fusion& f, Index sentence, int threads) {
   const Index share = (f.cells + threads * kTileRows - 1) / (threads * kTileRows) * kTileRows;
   const Index at_once = std::min(kRowsAtOnce, share);
   const float* cells = f.cells_of(sentence);
+  Team<Workspace> spaces(threads, at_once * f.columns());
 #pragma omp parallel num_threads(threads)
   {
-    std::vector<float> weights(at_once * f.columns());
+    float* weights = spaces.mine().get();
 #pragma omp for schedule(static)
     for (Index first = 0; first < f.cells; first += at_once) {
-      fuse_cells(f, sentence, first, std::min(at_once, f.cells - first), s, weights.data());
+      fuse_cells(f, sentence, first, std::min(at_once, f.cells - first), s, weights);
     }
 #pragma omp for schedule(static) nowait
     for (Index start = 0; start < f.width; start += kPanel) {
@@ -182,12 +184,14 @@ void fuse(const Fusion& f, Index sentence, int threads) {
 
 }  // namespace
 
-REFERDINO_EXPORT void referdino_fusion_attention(const float* image, const float* folded,
-                                                 const std::uint8_t* hidden, const float* bias,
-                                                 float* fused, float* seen, Index image_batch,
-                                                 Index batch, Index cells, Index width, Index heads,
-                                                 Index tokens, int threads) {
+REFERDINO_EXPORT int referdino_fusion_attention(const float* image, const float* folded,
+                                                const std::uint8_t* hidden, const float* bias,
+                                                float* fused, float* seen, Index image_batch,
+                                                Index batch, Index cells, Index width, Index heads,
+                                                Index tokens, int threads) try {
   const Fusion f{image, image_batch, folded, hidden, bias,  fused,
                  seen,  batch,       cells,  width,  heads, tokens};
   for (Index sentence = 0; sentence < batch; ++sentence) fuse(f, sentence, threads);
+  return kDone;
 }
+REFERDINO_CATCH

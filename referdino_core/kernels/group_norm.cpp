@@ -100,13 +100,15 @@ void normalise(const GroupNorm& norm, const float* input, float* output, int thr
 
 }  // namespace
 
-REFERDINO_EXPORT void referdino_group_norm(const float* input, const float* weight,
-                                           const float* bias, float* output, Index images,
-                                           Index cells, Index channels, Index groups, float epsilon,
-                                           int relu, int threads) {
+REFERDINO_EXPORT int referdino_group_norm(const float* input, const float* weight,
+                                          const float* bias, float* output, Index images,
+                                          Index cells, Index channels, Index groups, float epsilon,
+                                          int relu, int threads) try {
   const GroupNorm norm{input, weight, bias, output, cells, channels, groups, epsilon, relu != 0};
   for (Index image = 0; image < images; ++image) {
     const Index first = image * cells * channels;
     normalise(norm, input + first, output + first, threads);
   }
+  return kDone;
 }
+REFERDINO_CATCH

@@ -7,8 +7,9 @@
 #pragma once
 
 #include "numbers.h"
+#include "scratch.h"
 
-#include <vector>
+#include <algorithm>
 
 namespace referdino {
 
@@ -31,6 +32,9 @@ class Head {
         value_rows_(keys * channels_),
         weights_(keys * kLanes),
         attended_(kLanes * channels_) {}
+
+  // For queries that are not put: nothing else is read before it is written.
+  void clear() { std::fill_n(query_rows_.get(), channels_ * padded_, 0.0f); }
 
   template <typename Number>
   void put_query(Index query, const Number* row) {
@@ -132,11 +136,11 @@ class Head {
   Index channels_;
   Index padded_;
   float scale_;
-  std::vector<float> query_rows_;  // (channels, padded), scaled
-  std::vector<float> key_rows_;    // (keys, channels)
-  std::vector<float> value_rows_;  // (keys, channels)
-  std::vector<float> weights_;     // (keys, lanes)
-  std::vector<float> attended_;    // (lanes, channels)
+  Workspace query_rows_;  // (channels, padded), scaled
+  Workspace key_rows_;    // (keys, channels)
+  Workspace value_rows_;  // (keys, channels)
+  Workspace weights_;     // (keys, lanes)
+  Workspace attended_;    // (lanes, channels)
 };
 
 }  // namespace referdino

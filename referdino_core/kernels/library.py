@@ -1,17 +1,15 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""The shared library of the CPU kernels and the signatures of its functions."""
+"""A shared library of the CPU kernels and the signatures of its functions."""
 
 from __future__ import annotations
 
 import ctypes
 from pathlib import Path
+from typing import Any
 
-# PyTorch comes first on purpose: its OpenMP runtime is then the one that the library resolves to,
-# and both share one pool of threads.
-import torch  # noqa: F401
-
-VERSION = 5
+from referdino_core.errors import ReferDINOError
+from referdino_core.kernels.loading import open_library
 
 _POINTER, _INDEX, _INT = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
 
@@ -48,30 +46,58 @@ _SIGNATURES = {
     ),
     "referdino_attention": (*[_POINTER] * 6, *[_INDEX] * 9, _INT),
 }  # fmt: skip
-_RESULTS = {
-    "referdino_deformable_block": _INT,
-    "referdino_deformable_inference": _INT,
-    "referdino_multiplies_fast": _INT,
-    "referdino_packed_size": _INDEX,
-}
+# What gives no status: what is asked of the library itself.
+_ANSWERS = {"referdino_multiplies_fast": _INT, "referdino_packed_size": _INDEX}
+
+# ``Status`` of exports.h.
+_DONE, _TOO_MANY_SAMPLES, _OUT_OF_MEMORY = 0, 1, 2
+
+
+class KernelError(ReferDINOError):
+    """A CPU kernel gave up; what it was to compute is worthless, and the next call works."""
+
+
+class KernelMemoryError(KernelError, MemoryError):
+    """A CPU kernel was refused the memory that it needs between its steps."""
 
 
 class KernelLibrary:
-    """The loaded library."""
+    """The loaded library.
+
+    Every function raises KernelMemoryError where memory runs out, and KernelError where anything
+    else fails.
+    """
 
     def __init__(self, path: Path) -> None:
-        """Load the library at ``path``; OSError where it cannot be, or is of another version."""
-        library = ctypes.CDLL(str(path))
+        """Load the library at ``path``.
+
+        Raises:
+            OtherProcessorError: it is built for another processor.
+            OSError: it cannot be loaded, or is built from other sources.
+        """
+        library = open_library(path)
         try:
-            version = library.referdino_kernels_version()
-            if version != VERSION:
-                raise OSError(f"{path.name} was built from version {version} of its sources")
             for name, arguments in _SIGNATURES.items():
                 function = getattr(library, name)
                 function.argtypes = arguments
-                function.restype = _RESULTS.get(name)
+                function.restype = _ANSWERS.get(name, _INT)
+                if name not in _ANSWERS:
+                    function.errcheck = _check_status
         except AttributeError as error:
             raise OSError(f"{path.name} is no library of referdino's kernels") from error
         self._library = library
+        self.path = path
         self.multiplies_fast = bool(library.referdino_multiplies_fast())
-        """Whether its matrix products are faster than PyTorch's: it is built for this processor."""
+        """Whether its matrix products are faster than PyTorch's: it has fused multiply-adds."""
+
+
+def _check_status(status: int, function: Any, arguments: tuple[Any, ...]) -> int:
+    if status in (_DONE, _TOO_MANY_SAMPLES):
+        return status
+    name = str(function.__name__).removeprefix("referdino_").replace("_", " ")
+    if status == _OUT_OF_MEMORY:
+        raise KernelMemoryError(
+            f"The CPU kernel for {name} ran out of memory: "
+            "use smaller images or fewer commands, or free memory."
+        )
+    raise KernelError(f"The CPU kernel for {name} failed.")

@@ -8,8 +8,7 @@
 #pragma once
 
 #include "packed_linear.h"
-
-#include <memory>
+#include "scratch.h"
 
 namespace referdino {
 
@@ -27,11 +26,6 @@ struct NormWeights {
   const float* bias;
   float epsilon;
 };
-
-// Memory between two steps; nothing is written to it beforehand.
-inline std::unique_ptr<float[]> workspace(Index numbers) {
-  return std::unique_ptr<float[]>(new float[static_cast<std::size_t>(numbers)]);
-}
 
 // x times the normal distribution's share below x, to 2e-7 of the larger of 1 and |x|
 // (Abramowitz and Stegun, 7.1.26).

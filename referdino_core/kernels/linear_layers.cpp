@@ -21,7 +21,7 @@ constexpr Index kHiddenAtOnce = 1 << 20;
 
 // Whether products are as fast as the processor: vectors with a fused multiply-add, which a library that is
 // built for any processor of its kind may have to do without.
-REFERDINO_EXPORT int referdino_multiplies_fast() {
+REFERDINO_EXPORT int referdino_multiplies_fast() noexcept {
 #if defined(__FMA__) || defined(__ARM_NEON)
   return 1;
 #else
@@ -29,44 +29,50 @@ REFERDINO_EXPORT int referdino_multiplies_fast() {
 #endif
 }
 
-REFERDINO_EXPORT Index referdino_packed_size(Index outputs, Index inputs) {
+REFERDINO_EXPORT Index referdino_packed_size(Index outputs, Index inputs) noexcept {
   return packed_size(outputs, inputs);
 }
 
-REFERDINO_EXPORT void referdino_pack_linear(const float* weights, Index outputs, Index inputs,
-                                            float* packed) {
+REFERDINO_EXPORT int referdino_pack_linear(const float* weights, Index outputs, Index inputs,
+                                           float* packed) try {
   pack(outputs, inputs, packed,
        [&](Index output, Index input) { return weights[output * inputs + input]; });
+  return kDone;
 }
+REFERDINO_CATCH
 
-REFERDINO_EXPORT void referdino_linear(const float* input, Index rows, Index inputs,
-                                       const float* packed, const float* bias, Index outputs,
-                                       const float* added, int activation,
-                                       float* output, int threads) {
+REFERDINO_EXPORT int referdino_linear(const float* input, Index rows, Index inputs,
+                                      const float* packed, const float* bias, Index outputs,
+                                      const float* added, int activation,
+                                      float* output, int threads) try {
   const LinearWeights weights{packed, bias, inputs, outputs};
   const LinearStep step{weights, input, rows, output, static_cast<Activation>(activation), added};
 #pragma omp parallel num_threads(threads) if (step.products() >= kProductsWorthSharing)
   linear(step);
+  return kDone;
 }
+REFERDINO_CATCH
 
-REFERDINO_EXPORT void referdino_layer_norm(const float* input, const float* added,
-                                           const float* weight, const float* bias, Index rows,
-                                           Index width, float epsilon, float* output, int threads) {
+REFERDINO_EXPORT int referdino_layer_norm(const float* input, const float* added,
+                                          const float* weight, const float* bias, Index rows,
+                                          Index width, float epsilon, float* output, int threads) try {
   const NormWeights norm{weight, bias, epsilon};
 #pragma omp parallel num_threads(threads) if (rows * width >= kNumbersWorthSharing)
   layer_norm(norm, input, added, rows, width, output);
+  return kDone;
 }
+REFERDINO_CATCH
 
 // after(input + second(activation(first(before(input))))), either norm where there is one.
-REFERDINO_EXPORT void referdino_feed_forward(const FeedForwardWeights* network,
-                                             const float* input, Index rows, float* output,
-                                             int threads) {
+REFERDINO_EXPORT int referdino_feed_forward(const FeedForwardWeights* network,
+                                            const float* input, Index rows, float* output,
+                                            int threads) try {
   const Index width = network->first.inputs;
   const Index inside = network->first.outputs;
   const Index at_once = std::min(rows, std::max(kRowsAtOnce, kHiddenAtOnce / inside));
   const bool is_normed = network->before.weight != nullptr;
-  const auto normed = workspace(is_normed ? at_once * width : 0);
-  const auto hidden = workspace(at_once * inside);
+  const Workspace normed(is_normed ? at_once * width : 0);
+  const Workspace hidden(at_once * inside);
 #pragma omp parallel num_threads(threads) if (rows * width * inside >= kProductsWorthSharing)
   for (Index start = 0; start < rows; start += at_once) {
     const Index count = std::min(at_once, rows - start);
@@ -80,4 +86,6 @@ REFERDINO_EXPORT void referdino_feed_forward(const FeedForwardWeights* network,
       layer_norm(network->after, target, nullptr, count, width, target);
     }
   }
+  return kDone;
 }
+REFERDINO_CATCH

@@ -6,14 +6,11 @@
 
 #pragma once
 
-#include <cstdint>
+#include "exports.h"
+
 #include <cstring>
 
-#define REFERDINO_EXPORT extern "C" __attribute__((visibility("default")))
-
 namespace referdino {
-
-using Index = std::int64_t;
 
 // Less work than this is done before a second thread has woken up: products, or numbers to go through.
 constexpr Index kProductsWorthSharing = 1 << 17;

@@ -10,7 +10,6 @@
 #include "numbers.h"
 
 #include <algorithm>
-#include <cstddef>
 
 namespace referdino {
 

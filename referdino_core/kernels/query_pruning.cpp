@@ -33,9 +33,9 @@ void receive(const float* attention, Index queries, float* received) {
 
 // Pruning scores (batch, queries): the mean of two distributions, over how well queries fit the sentence,
 // (batch, queries), and over the attention (batch, heads, queries, queries) that they receive.
-REFERDINO_EXPORT void referdino_pruning_scores(const float* fit, const float* attention,
-                                               float* scores, Index batch, Index heads,
-                                               Index queries, int threads) {
+REFERDINO_EXPORT int referdino_pruning_scores(const float* fit, const float* attention,
+                                              float* scores, Index batch, Index heads,
+                                              Index queries, int threads) try {
   std::vector<float> by_head(heads * queries);
   std::vector<float> shares(queries);
   std::vector<float> received(queries);
@@ -58,15 +58,19 @@ REFERDINO_EXPORT void referdino_pruning_scores(const float* fit, const float* at
       scores[image * queries + q] = 0.5f * shares[q] + 0.5f * received[q];
     }
   }
+  return kDone;
 }
+REFERDINO_CATCH
 
 // Boxes in 0..1 that moves of their logits make of references in 0..1, which are kept `epsilon` away from 0
 // and 1: `count` numbers.
-REFERDINO_EXPORT void referdino_refine_boxes(const float* moves, const float* references,
-                                             float* boxes, Index count, float epsilon) {
+REFERDINO_EXPORT int referdino_refine_boxes(const float* moves, const float* references,
+                                            float* boxes, Index count, float epsilon) try {
   for (Index i = 0; i < count; ++i) {
     const float share = std::min(std::max(references[i], 0.0f), 1.0f);
     const float logit = std::log(std::max(share, epsilon) / std::max(1.0f - share, epsilon));
     boxes[i] = 1.0f / (1.0f + std::exp(-(moves[i] + logit)));
   }
+  return kDone;
 }
+REFERDINO_CATCH

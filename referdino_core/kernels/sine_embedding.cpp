@@ -63,15 +63,17 @@ void embed(float angle, const float* wavelengths, Index pairs, float* embedding)
 
 }  // namespace
 
-REFERDINO_EXPORT void referdino_sine_embedding(const float* angles, const float* wavelengths,
-                                               Index count, Index pairs, float* embedding) {
+REFERDINO_EXPORT int referdino_sine_embedding(const float* angles, const float* wavelengths,
+                                              Index count, Index pairs, float* embedding) try {
   for (Index i = 0; i < count; ++i) embed(angles[i], wavelengths, pairs, embedding + 2 * i * pairs);
+  return kDone;
 }
+REFERDINO_CATCH
 
 // Boxes (count, 4), centre x, y, width and height in 0..1, to (count, 4, pairs, 2) in the order y, x, width,
 // height: each coordinate is an angle of one turn.
-REFERDINO_EXPORT void referdino_box_embedding(const float* boxes, const float* wavelengths,
-                                              Index count, Index pairs, float* embedding) {
+REFERDINO_EXPORT int referdino_box_embedding(const float* boxes, const float* wavelengths,
+                                             Index count, Index pairs, float* embedding) try {
   constexpr Index kOrder[] = {1, 0, 2, 3};
   constexpr float kTurn = 6.28318530717958648f;
   for (Index box = 0; box < count; ++box) {
@@ -80,4 +82,6 @@ REFERDINO_EXPORT void referdino_box_embedding(const float* boxes, const float* w
       embedding += 2 * pairs;
     }
   }
+  return kDone;
 }
+REFERDINO_CATCH

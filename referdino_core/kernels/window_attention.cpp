@@ -99,8 +99,10 @@ void attend_window(const Windows& w, Index image, Index window, Index head, Head
 
 // A step that a team of threads does together.
 template <typename Number>
-void attend(const Windows& w, const Number* projections, const Number* padding, Number* output) {
-  Head space(w.size, w.size, w.channels);
+void attend(const Windows& w, const Number* projections, const Number* padding, Number* output,
+            Team<Head>& spaces) {
+  Head& space = spaces.mine();
+  space.clear();
 #pragma omp for collapse(3) schedule(static)
   for (Index image = 0; image < w.images; ++image) {
     for (Index window = 0; window < w.windows; ++window) {
@@ -114,26 +116,29 @@ void attend(const Windows& w, const Number* projections, const Number* padding, 
 
 }  // namespace
 
-REFERDINO_EXPORT void referdino_window_attention(
+REFERDINO_EXPORT int referdino_window_attention(
     const void* projections, const void* padding, const std::int32_t* window_cells,
     const std::uint8_t* regions, const float* bias, void* output, Index images, Index cells,
-    Index windows, Index size, Index heads, Index channels, int is_bfloat16, int threads) {
+    Index windows, Index size, Index heads, Index channels, int is_bfloat16, int threads) try {
   const Windows w{images, cells, windows, size, heads, channels, window_cells, regions, bias};
+  Team<Head> spaces(threads, w.size, w.size, w.channels);
 #pragma omp parallel num_threads(threads)
   if (is_bfloat16 != 0) {
     attend(w, static_cast<const BFloat16*>(projections), static_cast<const BFloat16*>(padding),
-           static_cast<BFloat16*>(output));
+           static_cast<BFloat16*>(output), spaces);
   } else {
     attend(w, static_cast<const float*>(projections), static_cast<const float*>(padding),
-           static_cast<float*>(output));
+           static_cast<float*>(output), spaces);
   }
+  return kDone;
 }
+REFERDINO_CATCH
 
 // tokens + attention(before(tokens)), both (images, cells, width). A cell beyond the border, a zero, is
 // projected to the bias.
-REFERDINO_EXPORT void referdino_window_block(const WindowAttentionWeights* block,
-                                             const float* tokens, float* output, Index images,
-                                             Index cells, int threads) {
+REFERDINO_EXPORT int referdino_window_block(const WindowAttentionWeights* block,
+                                            const float* tokens, float* output, Index images,
+                                            Index cells, int threads) try {
   const Index width = block->output.outputs;
   const Windows w{images,
                   cells,
@@ -145,14 +150,17 @@ REFERDINO_EXPORT void referdino_window_block(const WindowAttentionWeights* block
                   block->regions,
                   block->bias};
   const Index rows = images * cells;
-  const auto normed = workspace(rows * width);
-  const auto projections = workspace(rows * 3 * width);
+  const Workspace normed(rows * width);
+  const Workspace projections(rows * 3 * width);
+  Team<Head> spaces(threads, w.size, w.size, w.channels);
 #pragma omp parallel num_threads(threads)
   {
     layer_norm(block->before, tokens, nullptr, rows, width, normed.get());
     linear({block->projection, normed.get(), rows, projections.get()});
     // The normalised tokens are done with: what they attend to takes their memory.
-    attend<float>(w, projections.get(), block->projection.bias, normed.get());
+    attend<float>(w, projections.get(), block->projection.bias, normed.get(), spaces);
     linear({block->output, normed.get(), rows, output, kNone, tokens});
   }
+  return kDone;
 }
+REFERDINO_CATCH
