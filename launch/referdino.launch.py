@@ -4,7 +4,7 @@
 
     ros2 launch referdino referdino.launch.py image:=/camera/color/image_raw command:="the red ball"
 
-An argument that is left empty keeps what the parameters file says.
+An argument that is left empty keeps what the parameter files say; any other overrides them.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ OVERRIDES = {
     "device": ("device", str),
     "runtime": ("runtime", str),
     "precision": ("precision", str),
+    "exports": ("exports", str),
     "command": ("initial_command", str),
     "image_size": ("image_size", str),
     "image_transport": ("image_transport", str),
@@ -43,18 +44,22 @@ def generate_launch_description() -> LaunchDescription:
         "namespace": ("", "Namespace of the node, one per camera."),
         "name": ("referdino", "Name of the node."),
         "params_file": (str(parameters_file), "File with the node's parameters."),
+        "thresholds_file": ("", "Second such file; its values override the first one's."),
         "log_level": ("info", "debug, info, warn or error."),
         "model": ("", "nano, swint or swinb."),
         "checkpoint": ("", "Path of the weights."),
-        "device": ("", "cpu, cuda or cuda:N."),
+        "device": ("", "auto, cpu, cuda or cuda:N."),
         "runtime": ("", "auto, torch, onnxruntime or tensorrt."),
         "precision": ("", "fp32, bf16 or fp16."),
+        "exports": ("", "Folder that `referdino export` wrote."),
         "command": ("", "A command that runs from the start."),
         "image_size": ("", "Size of the images, such as 640x480, to get ready for at the start."),
         "image_transport": ("", "raw or compressed."),
         "image_qos": ("", "sensor_data, reliable or system_default."),
         "autostart": ("", "Whether the node configures and activates itself."),
         "use_sim_time": ("", "Whether the node takes its time from /clock."),
+        "respawn": ("false", "Whether the node is started again when its process ends."),
+        "respawn_delay": ("2.0", "Seconds before it is started again."),
     }
     declarations = [
         DeclareLaunchArgument(name, default_value=default, description=description)
@@ -64,7 +69,7 @@ def generate_launch_description() -> LaunchDescription:
 
 
 def start_node(context: LaunchContext) -> list[LifecycleNode]:
-    """The node with the given arguments over the parameters file."""
+    """The node with the given arguments over the parameter files."""
 
     def given(argument: str) -> str:
         return LaunchConfiguration(argument).perform(context)
@@ -74,7 +79,8 @@ def start_node(context: LaunchContext) -> list[LifecycleNode]:
         for argument, (parameter, value_type) in OVERRIDES.items()
         if given(argument)
     }
-    parameters: list[str | dict[str, ParameterValue]] = [given("params_file")]
+    files = (given("params_file"), given("thresholds_file"))
+    parameters: list[str | dict[str, ParameterValue]] = [file for file in files if file]
     if overrides:
         parameters.append(overrides)
     node = LifecycleNode(
@@ -87,5 +93,18 @@ def start_node(context: LaunchContext) -> list[LifecycleNode]:
         ros_arguments=["--log-level", given("log_level")],
         output="screen",
         emulate_tty=True,
+        respawn=is_true("respawn", given("respawn")),
+        respawn_delay=float(given("respawn_delay")),
     )
     return [node]
+
+
+def is_true(argument: str, text: str) -> bool:
+    """Whether an argument is true.
+
+    Raises:
+        ValueError: it is neither true nor false.
+    """
+    if text.lower() not in ("true", "false"):
+        raise ValueError(f"{argument}:={text} must be true or false.")
+    return text.lower() == "true"

@@ -4,12 +4,15 @@
 
 from __future__ import annotations
 
+import collections
+import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from rclpy.callback_groups import CallbackGroup
 from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile
 from referdino.msg import Command
 from referdino.srv import SetCommands
 from std_msgs.msg import String
@@ -19,6 +22,12 @@ from referdino_core.session.command_request import CommandRequest
 from referdino_ros.commands import SELECTION_CODES, commands_after, received_text, shown
 from referdino_ros.error_log import ErrorLog, one_line
 from referdino_ros.model_worker import ModelWorker, WorkerStopped
+from referdino_ros.subscription_thread import (
+    LeftToItsThread,
+    MessageInfo,
+    SubscriptionThread,
+    called_by_nobody,
+)
 
 if TYPE_CHECKING:
     from referdino_core import Session
@@ -34,14 +43,34 @@ class _Outcome:
     commands: Mapping[str, CommandRequest] = field(default_factory=dict)
 
 
+class _NewestCommands:
+    """Tells apart the copies of commands that come by two subscriptions."""
+
+    def __init__(self) -> None:
+        self._taken: collections.deque[tuple[str, int]] = collections.deque(maxlen=2 * _DEPTH)
+
+    def is_newest(self, stamp: int) -> bool:
+        """Whether a command, published at `stamp` in nanoseconds, is younger than all before it."""
+        return all(stamp > taken for _, taken in self._taken)
+
+    def is_new(self, text: str, stamp: int) -> bool:
+        """Whether this command comes for the first time; it counts as taken then."""
+        if (text, stamp) in self._taken:
+            return False
+        self._taken.append((text, stamp))
+        return True
+
+
 class CommandInput:
     """Takes `~/command` and `~/set_commands` while it exists.
+
+    A publisher of `~/command` that is transient-local also reaches a node that starts later.
 
     Args:
         node: that subscribes and serves.
         worker: owns the session; changes run there, between two images.
-        callback_group: a callback waits there until its change was made, so that they stay in
-            order and do not pile up.
+        callback_group: of the service; a callback waits there until its change was made, so that
+            they stay in order and do not pile up.
         limit: commands that may run at once, asked at every change.
         on_change: called in the worker's thread after every change.
         errors: told of every command that is refused.
@@ -61,20 +90,43 @@ class CommandInput:
         self._limit = limit
         self._on_change = on_change
         self._errors = errors
-        self._subscription = node.create_subscription(
-            String, "~/command", self._replace, _DEPTH, callback_group=callback_group
-        )
-        self._service = node.create_service(
-            SetCommands, "~/set_commands", self._set, callback_group=callback_group
-        )
+        self._newest = _NewestCommands()
+        with contextlib.ExitStack() as made:
+            # A transient-local subscription is the only one that is sent what was published before
+            # it, and receives nothing from volatile publishers: there has to be one of each.
+            callbacks = {}
+            for durability, callback in (
+                (DurabilityPolicy.TRANSIENT_LOCAL, self._take_stored),
+                (DurabilityPolicy.VOLATILE, self._replace),
+            ):
+                subscription = node.create_subscription(
+                    String,
+                    "~/command",
+                    called_by_nobody,
+                    QoSProfile(depth=_DEPTH, durability=durability),
+                    callback_group=LeftToItsThread(),
+                )
+                made.callback(node.destroy_subscription, subscription)
+                callbacks[subscription] = callback
+            service = node.create_service(
+                SetCommands, "~/set_commands", self._set, callback_group=callback_group
+            )
+            made.callback(node.destroy_service, service)
+            thread = SubscriptionThread(callbacks, node.context, "referdino commands")
+            made.callback(thread.close)
+            self._made = made.pop_all()
 
     def close(self) -> None:
         """Take no more commands."""
-        self._node.destroy_subscription(self._subscription)
-        self._node.destroy_service(self._service)
+        self._made.close()
 
-    def _replace(self, message: String) -> None:
-        self._change(lambda session: session.command(received_text(message.data)))
+    def _take_stored(self, message: String, info: MessageInfo) -> None:
+        if self._newest.is_newest(info["source_timestamp"]):
+            self._replace(message, info)
+
+    def _replace(self, message: String, info: MessageInfo) -> None:
+        if self._newest.is_new(message.data, info["source_timestamp"]):
+            self._change(lambda session: session.command(received_text(message.data)))
 
     def _set(
         self, request: SetCommands.Request, response: SetCommands.Response

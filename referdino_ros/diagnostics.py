@@ -5,16 +5,47 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
 from referdino_ros.commands import shown
 from referdino_ros.stream_statistics import StreamReport
 
+if TYPE_CHECKING:
+    from referdino_core import Session
+
 ERROR_SHOWS = 10.0
 """Seconds for which an error stands in the level and the summary."""
+
+
+@dataclass(frozen=True)
+class SessionView:
+    """What the model's thread lets other threads see of its session."""
+
+    model: str = ""
+    device: str = ""
+    runtime: str = ""
+    commands: Mapping[str, str] = field(default_factory=dict)
+    last_reset: str = ""
+    resets: int = 0
+    late: int = 0
+    failed: int = 0
+
+
+def view_of(session: Session) -> SessionView:
+    """The view of a session as it is now; for the thread that owns it."""
+    return SessionView(
+        model=session.model_name,
+        device=session.device,
+        runtime=session.runtime,
+        commands=dict(session.commands),
+        last_reset=session.last_reset or "",
+        resets=session.reset_count,
+        late=session.late_count,
+        failed=session.failure_count,
+    )
 
 
 @dataclass(frozen=True)
@@ -23,13 +54,14 @@ class NodeHealth:
 
     Attributes:
         life_cycle: label of the life cycle's state, such as "active".
-        configure_error: why the last attempt to configure failed, or empty.
+        transition_error: why the last transition failed, or empty.
         loading: seconds since loading of the model began, or None.
         model, device, runtime: of the session; empty while there is none.
         preparing: what a runtime that is getting ready does, and how far it is; or empty.
         commands: running, text by identifier.
         topic: of the images; empty while there is no subscription.
         publishers: of images on it, that are known.
+        clock: what is wrong with the node's time, or empty.
         silence: seconds since the last image, or None.
         silence_limit: seconds of silence that are a warning; 0 for none.
         received: images received.
@@ -45,7 +77,7 @@ class NodeHealth:
     """
 
     life_cycle: str
-    configure_error: str
+    transition_error: str
     loading: float | None
     model: str
     device: str
@@ -54,6 +86,7 @@ class NodeHealth:
     commands: Mapping[str, str]
     topic: str
     publishers: int
+    clock: str
     silence: float | None
     silence_limit: float
     received: int
@@ -90,13 +123,16 @@ def _verdict(health: NodeHealth) -> tuple[bytes, str]:
     if health.loading is not None:
         return DiagnosticStatus.WARN, f"Loading the model for {health.loading:.0f} s."
     if health.life_cycle != "active":
-        if health.configure_error:
-            return DiagnosticStatus.ERROR, health.configure_error
-        return DiagnosticStatus.WARN, f"The node is {health.life_cycle}; it answers no images."
+        if health.transition_error:
+            return DiagnosticStatus.ERROR, health.transition_error
+        idle = f"The node is {health.life_cycle}; it answers no images."
+        return DiagnosticStatus.WARN, f"{idle} {health.clock}".rstrip()
     if health.last_error_age is not None and health.last_error_age < min(
         ERROR_SHOWS, health.configured or 0.0
     ):
         return DiagnosticStatus.ERROR, health.last_error
+    if health.clock:
+        return DiagnosticStatus.WARN, health.clock
     silent = health.silence is not None and health.silence > health.silence_limit > 0
     if silent:
         return DiagnosticStatus.WARN, f"No image on {health.topic} for {health.silence:.0f} s."
@@ -119,6 +155,7 @@ def _values(health: NodeHealth) -> dict[str, str]:
         or "none",
         "image topic": health.topic or "none",
         "image publishers": str(health.publishers),
+        "clock": health.clock or "running",
         "rate (Hz)": f"{stream.rate:.2f}",
         "latency (ms)": _milliseconds(stream.latency),
         "worst latency (ms)": _milliseconds(stream.latency_worst),

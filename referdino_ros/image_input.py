@@ -19,7 +19,12 @@ from rclpy.qos import (
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 from sensor_msgs.msg import CompressedImage, Image
 
-from referdino_ros.subscription_thread import LeftToItsThread, SubscriptionThread
+from referdino_ros.subscription_thread import (
+    LeftToItsThread,
+    MessageInfo,
+    SubscriptionThread,
+    called_by_nobody,
+)
 
 IMAGE_TOPIC = "image_raw"
 _TYPE_NAMES = {"raw": "sensor_msgs/msg/Image", "compressed": "sensor_msgs/msg/CompressedImage"}
@@ -75,11 +80,17 @@ class ImageInput:
         self._subscription = node.create_subscription(
             CompressedImage if transport == "compressed" else Image,
             f"{base}/compressed" if transport == "compressed" else base,
-            self._receive,
+            called_by_nobody,
             self._qos,
             callback_group=LeftToItsThread(),
         )
-        self._thread = SubscriptionThread(self._subscription, node.context, self._receive)
+        try:
+            self._thread = SubscriptionThread(
+                {self._subscription: self._receive}, node.context, "referdino images"
+            )
+        except Exception:
+            node.destroy_subscription(self._subscription)
+            raise
 
     @property
     def topic(self) -> str:
@@ -93,8 +104,10 @@ class ImageInput:
 
     def close(self) -> None:
         """End the subscription."""
-        self._thread.close()
-        self._node.destroy_subscription(self._subscription)
+        try:
+            self._thread.close()
+        finally:
+            self._node.destroy_subscription(self._subscription)
 
     def publishers(self) -> list[TopicEndpointInfo]:
         """Who publishes images of the expected type on the topic."""
@@ -135,7 +148,7 @@ class ImageInput:
             f"No image on {self.topic} for {self.silence:.0f} s. {self._likely_cause()}"
         )
 
-    def _receive(self, message: Any) -> None:
+    def _receive(self, message: Any, info: MessageInfo) -> None:
         self._silent_since = self._silent_warned = time.monotonic()
         self._on_image(message)
 

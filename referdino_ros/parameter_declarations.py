@@ -105,8 +105,9 @@ DECLARATIONS: tuple[Declaration, ...] = (
     ),
     Declaration(
         "device",
-        "cpu",
-        "Where the network runs: cpu, cuda or cuda:N.",
+        "auto",
+        "Where the network runs: cpu, cuda, cuda:N, or auto for a GPU if PyTorch can use one, else "
+        "the CPU.",
         Change.UNCONFIGURED,
     ),
     Declaration(
@@ -294,7 +295,7 @@ DECLARATIONS: tuple[Declaration, ...] = (
         _SESSION.memory,
         "How object memories move: steady is made for endless streams, released is the published "
         "inference.",
-        Change.ANY_TIME,
+        Change.UNCONFIGURED,
         choices=MEMORIES,
     ),
     Declaration(

@@ -22,6 +22,21 @@ _SESSION_FIELDS = frozenset(entry.name for entry in fields(SessionSettings))
 BY_NAME: Mapping[str, Declaration] = MappingProxyType({entry.name: entry for entry in DECLARATIONS})
 
 
+_DOUBLES = frozenset(entry.name for entry in DECLARATIONS if isinstance(entry.default, float))
+
+
+class TakesIntegersForDoubles(Node):
+    """A node whose parameters of type double take an integer: people write 0 for 0.0."""
+
+    def set_parameters(self, parameter_list: list[Parameter]) -> list[SetParametersResult]:
+        """As in rclpy, one by one."""
+        return super().set_parameters(_with_doubles(parameter_list))
+
+    def set_parameters_atomically(self, parameter_list: list[Parameter]) -> SetParametersResult:
+        """As in rclpy, all or none; the parameter services call this."""
+        return super().set_parameters_atomically(_with_doubles(parameter_list))
+
+
 class NodeParameters:
     """The parameters of a node, declared on construction and checked at every change.
 
@@ -44,8 +59,7 @@ class NodeParameters:
         self._on_session_settings = on_session_settings
         self._values: dict[str, Value] = {}
         for entry in DECLARATIONS:
-            parameter = node.declare_parameter(entry.name, entry.default, entry.descriptor())
-            self._values[entry.name] = parameter.value
+            self._values[entry.name] = _declared(node, entry)
         complaint = _renamed(node) or _first_complaint(self._values)
         if complaint:
             raise ReferDINOError(f"Parameter {complaint}")
@@ -54,6 +68,11 @@ class NodeParameters:
     def __getitem__(self, name: str) -> Any:
         """Value of a declared parameter."""
         return self._values[name]
+
+    @property
+    def model(self) -> str:
+        """Path of the checkpoint, or the model's name where there is none."""
+        return str(self._values["checkpoint"] or self._values["model"])
 
     @property
     def image_size(self) -> tuple[int, int] | None:
@@ -105,11 +124,35 @@ def _renamed(node: Node) -> str | None:
     """What to write instead of an earlier name that the node was started with, or None."""
     complaint = None
     for old, new in RENAMED_SETTINGS.items():
-        dynamic = ParameterDescriptor(dynamic_typing=True)
-        if node.declare_parameter(old, None, dynamic).value is not None:
+        if _start_value(node, old) is not None:
             complaint = f"{old} is now called {new}."
-        node.undeclare_parameter(old)
     return complaint
+
+
+def _declared(node: Node, entry: Declaration) -> Value:
+    """Declare a parameter; returns its value."""
+    given = _start_value(node, entry.name) if entry.name in _DOUBLES else None
+    if type(given) is int:
+        node.declare_parameter(entry.name, float(given), entry.descriptor(), ignore_override=True)
+    else:
+        node.declare_parameter(entry.name, entry.default, entry.descriptor())
+    return node.get_parameter(entry.name).value
+
+
+def _start_value(node: Node, name: str) -> Any:
+    """What the node was started with for a parameter that is not declared yet, or None."""
+    value = node.declare_parameter(name, None, ParameterDescriptor(dynamic_typing=True)).value
+    node.undeclare_parameter(name)
+    return value
+
+
+def _with_doubles(parameters: Iterable[Parameter]) -> list[Parameter]:
+    return [
+        Parameter(parameter.name, Parameter.Type.DOUBLE, float(parameter.value))
+        if parameter.name in _DOUBLES and parameter.type_ == Parameter.Type.INTEGER
+        else parameter
+        for parameter in parameters
+    ]
 
 
 def _session_settings(values: Mapping[str, Value]) -> SessionSettings:

@@ -5,13 +5,13 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import os
 import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,65 +20,33 @@ import rclpy.exceptions
 import rclpy.logging
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup, ReentrantCallbackGroup
+from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNodeMixin, LifecycleState, TransitionCallbackReturn
-from rclpy.node import Node
-from rclpy.time import Time
 
 from referdino_core.errors import ReferDINOError
 from referdino_core.media.compressed_image_messages import compressed_image_to_rgb
 from referdino_core.media.image_messages import image_to_rgb
 from referdino_core.messages.results import Verdict
+from referdino_ros.clock_watch import ClockWatch
 from referdino_ros.command_input import CommandInput
-from referdino_ros.commands import received_text
-from referdino_ros.diagnostics import NodeHealth, diagnostic_array
+from referdino_ros.diagnostics import NodeHealth, SessionView, diagnostic_array, view_of
 from referdino_ros.error_log import ErrorLog, one_line
 from referdino_ros.image_input import ImageInput
 from referdino_ros.logging_bridge import forward_core_log, stop_forwarding
-from referdino_ros.model_worker import ModelWorker, WorkerStopped
-from referdino_ros.parameters import NodeParameters
+from referdino_ros.model_loading import load_session, wait_until_loaded
+from referdino_ros.model_worker import ModelWorker
+from referdino_ros.parameters import NodeParameters, TakesIntegersForDoubles
+from referdino_ros.received_image import ReceivedImage, hand_over_skipped, image_age
 from referdino_ros.result_publishers import ResultPublishers
 from referdino_ros.spinning import spin_until_shutdown
 from referdino_ros.stream_statistics import StreamStatistics
-from referdino_ros.transitions import refuse_impossible_transitions
+from referdino_ros.transitions import refuse_impossible_transitions, with_faults_told
 
 if TYPE_CHECKING:
     from referdino_core import Session, SessionSettings
 
-LOADING_LOG_PERIOD = 5.0
-LONGEST_AGE = 86_400.0
-"""Seconds; an image that seems older was stamped by another clock."""
-_LOADING_POLL = 0.2
 
-
-@dataclass(frozen=True)
-class ReceivedImage:
-    """A camera message.
-
-    Attributes:
-        received: when it came, in seconds of the monotonic clock.
-        skipped: stamps in seconds of the images before it that the model did not come to.
-    """
-
-    message: Any
-    received: float
-    skipped: list[float] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class SessionView:
-    """What the worker lets other threads see of its session."""
-
-    model: str = ""
-    device: str = ""
-    runtime: str = ""
-    commands: Mapping[str, str] = field(default_factory=dict)
-    last_reset: str = ""
-    resets: int = 0
-    late: int = 0
-    failed: int = 0
-
-
-class ReferDINONode(LifecycleNodeMixin, Node):
+class ReferDINONode(LifecycleNodeMixin, TakesIntegersForDoubles):
     """Answers every image that it has time for with the objects that the commands refer to.
 
     Configuring loads the model in a thread that owns it from then on; activating subscribes to
@@ -89,7 +57,7 @@ class ReferDINONode(LifecycleNodeMixin, Node):
     """
 
     def __init__(self, **node_options: Any) -> None:
-        Node.__init__(self, "referdino", **node_options)
+        TakesIntegersForDoubles.__init__(self, "referdino", **node_options)
         # Apart from everything else, so that its state can be asked for while the model loads.
         self._life_cycle_group = ReentrantCallbackGroup()
         LifecycleNodeMixin.__init__(self, callback_group=self._life_cycle_group)
@@ -102,12 +70,12 @@ class ReferDINONode(LifecycleNodeMixin, Node):
         self._worker: ModelWorker[Session, ReceivedImage] | None = None
         self._images: ImageInput | None = None
         self._results: ResultPublishers | None = None
-        self._commands: CommandInput | None = None
+        self._held = contextlib.ExitStack()
         self._view = SessionView()
         self._loading_since: float | None = None
         self._preparing = ""
         self._cancelled = threading.Event()
-        self._configure_error = ""
+        self._transition_error = ""
         self._configured_since: float | None = None
         self._convert: Callable[[Any], np.ndarray] = image_to_rgb
         self._service_change_state.callback = refuse_impossible_transitions(
@@ -115,19 +83,24 @@ class ReferDINONode(LifecycleNodeMixin, Node):
         )
         self._core_log = forward_core_log(self.get_logger())
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
-        self.create_timer(1.0, self._every_second)
+        # Health is watched also while the node's own time stands still, as without a /clock.
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._clock_watch = ClockWatch(self)
+        self.create_timer(1.0, self._every_second, clock=steady)
         if self._settings["autostart"]:
             self._start_timer = self.create_timer(
-                0.0, self._start, callback_group=self._life_cycle_group
+                0.0, self._start, callback_group=self._life_cycle_group, clock=steady
             )
 
     # ---- Life cycle ------------------------------------------------------------------------
 
+    @with_faults_told
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the model, then take commands. Stays unconfigured when that fails."""
         try:
             self._results = ResultPublishers(self)
-            self._commands = CommandInput(
+            self._held.callback(self._results.destroy)
+            commands = CommandInput(
                 self,
                 self._load(),
                 self._command_group,
@@ -135,22 +108,24 @@ class ReferDINONode(LifecycleNodeMixin, Node):
                 on_change=self._show,
                 errors=self._errors,
             )
+            self._held.callback(commands.close)
         except Exception as error:
             self._release()
             if not self.context.ok():
                 return TransitionCallbackReturn.FAILURE  # the process is ending
             if not isinstance(error, ReferDINOError):
                 self.get_logger().debug(traceback.format_exc())
-            self._configure_error = (
+            self._transition_error = (
                 f"Cannot configure: {one_line(error)} Set the parameters right, then run: "
                 f"ros2 lifecycle set {self.get_fully_qualified_name()} configure"
             )
-            self._errors.report("configure", self._configure_error)
+            self._errors.report("configure", self._transition_error)
             return TransitionCallbackReturn.FAILURE
-        self._configure_error = ""
+        self._transition_error = ""
         self._configured_since = time.monotonic()
         return super().on_configure(state)
 
+    @with_faults_told
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribe to the camera."""
         outcome = super().on_activate(state)
@@ -160,6 +135,7 @@ class ReferDINONode(LifecycleNodeMixin, Node):
         self.get_logger().info(f"Active: answering images of {self._images.topic}.")
         return outcome
 
+    @with_faults_told
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Unsubscribe, and return once nothing more will be published."""
         self._stop_images()
@@ -169,20 +145,50 @@ class ReferDINONode(LifecycleNodeMixin, Node):
             concurrent.futures.wait([self._worker.call(lambda session: None)])
         return super().on_deactivate(state)
 
+    @with_faults_told
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Free the model and forget the commands."""
         self._release()
         return super().on_cleanup(state)
 
+    @with_faults_told
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Free everything, from whichever state."""
-        self._release()
+        """Free everything, from whichever state; a fault in that does not hinder the end."""
+        try:
+            self._release()
+        except Exception as error:
+            self.tell_fault("shutdown", error)
         return super().on_shutdown(state)
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Free everything after a transition that raised; the node is then unconfigured."""
+        try:
+            self._release()
+        except Exception as error:
+            self.tell_fault("error processing", error)
+        if self.context.ok():
+            self.get_logger().warning(
+                "Model, commands and topics were released. To start again, run: ros2 lifecycle set "
+                f"{self.get_fully_qualified_name()} configure"
+            )
+        return super().on_error(state)
+
+    def tell_fault(self, transition: str, error: Exception) -> None:
+        """Log what a transition raised, and keep it for diagnostics."""
+        if not self.context.ok():
+            return  # the process is ending
+        self.get_logger().debug("".join(traceback.format_exception(error)))
+        self._transition_error = f"The transition {transition} failed: {one_line(error)}"
+        self._errors.report("transition", self._transition_error)
 
     def close(self) -> None:
         """Free everything at the end of the process; ROS may already be shut down."""
-        self._release()
-        stop_forwarding(self._core_log)
+        try:
+            self._release()
+        except Exception as error:
+            self.tell_fault("shutdown", error)
+        finally:
+            stop_forwarding(self._core_log)
 
     def _start(self) -> None:
         self._start_timer.cancel()
@@ -205,64 +211,30 @@ class ReferDINONode(LifecycleNodeMixin, Node):
 
     def _load(self) -> ModelWorker[Session, ReceivedImage]:
         """Start the worker, and return it once it has its model."""
-        model = self._settings["checkpoint"] or self._settings["model"]
-        device = self._settings["device"]
+        model, device = self._settings.model, self._settings["device"]
         self.get_logger().info(f"Loading PyTorch and the model {model} on {device}.")
         began = self._loading_since = time.monotonic()
         self._statistics = StreamStatistics()
         self._cancelled = threading.Event()
         self._worker = ModelWorker(
-            load=lambda: self._session(model, device, self._settings.session_settings),
+            load=self._session,
             handle_frame=self._answer,
             on_error=self._report_failure,
-            on_replace=_hand_over_skipped,
+            on_replace=hand_over_skipped,
         )
+        self._held.callback(self._worker.stop)
         self._worker.start()
         try:
-            self._wait_for_model(self._worker.loaded, began)
+            wait_until_loaded(self._worker.loaded, self, lambda: self._preparing or "loading")
         finally:
             self._loading_since = None
         self.get_logger().info(f"The model is ready after {time.monotonic() - began:.1f} s.")
         return self._worker
 
-    def _wait_for_model(self, loaded: concurrent.futures.Future[None], began: float) -> None:
-        said = began
-        while not concurrent.futures.wait([loaded], timeout=_LOADING_POLL).done:
-            if not self.context.ok():
-                raise WorkerStopped("ROS was shut down while the model was loading.")
-            if time.monotonic() - said >= LOADING_LOG_PERIOD:
-                said = time.monotonic()
-                doing = self._preparing or "loading"
-                self.get_logger().info(f"Still {doing} ({said - began:.0f} s).")
-        loaded.result()
-
-    def _session(self, model: str, device: str, settings: SessionSettings) -> Session:
+    def _session(self) -> Session:
         """Runs in the worker's thread."""
-        # PyTorch is first imported here: the node is on the graph while that takes its seconds.
-        from referdino_core import Session
-        from referdino_core.installation import choose_threads
-        from referdino_core.runtime.stages import Watch
-
-        session = Session(
-            model,
-            settings=settings,
-            device=device,
-            runtime=self._settings["runtime"],
-            precision=self._settings["precision"],
-            exports=self._settings["exports"] or None,
-            watch=Watch(self._note_progress, self._cancelled),
-        )
-        threads = choose_threads(session.model)
-        self.get_logger().info(f"CPU threads of the model: {threads}.")
-        size = self._settings.image_size
-        if size is not None:
-            width, height = size
-            session.prepare(height, width)
-        text = self._settings["initial_command"]
-        try:
-            session.command(received_text(text))
-        except ReferDINOError as error:
-            self._errors.report("command", f"initial_command: {error}")
+        watch = (self._note_progress, self._cancelled)
+        session = load_session(self._settings, *watch, self.get_logger(), self._errors)
         self._show(session)
         return session
 
@@ -272,16 +244,7 @@ class ReferDINONode(LifecycleNodeMixin, Node):
 
     def _show(self, session: Session) -> None:
         """Runs in the worker's thread."""
-        self._view = SessionView(
-            model=session.model_name,
-            device=session.device,
-            runtime=session.runtime,
-            commands=dict(session.commands),
-            last_reset=session.last_reset or "",
-            resets=session.reset_count,
-            late=session.late_count,
-            failed=session.failure_count,
-        )
+        self._view = view_of(session)
 
     def _change_settings(self, settings: SessionSettings) -> None:
         def change(session: Session) -> None:
@@ -291,25 +254,22 @@ class ReferDINONode(LifecycleNodeMixin, Node):
             self._worker.call(change)
 
     def _stop_images(self) -> None:
-        if self._images is not None:
-            self._images.close()
-            self._images = None
+        images, self._images = self._images, None
+        if images is not None:
+            images.close()
 
     def _release(self) -> None:
-        self._stop_images()
-        if self._commands is not None:
-            self._commands.close()
-            self._commands = None
-        if self._worker is not None:
-            self._cancelled.set()
-            self._worker.stop()
-            self._worker = None
-        if self._results is not None:
-            self._results.destroy()
-            self._results = None
-        self._view = SessionView()
-        self._preparing = ""
-        self._configured_since = None
+        """Let go of everything that transitions made, last first, even if a part of it raises."""
+        held, self._held = self._held, contextlib.ExitStack()
+        self._cancelled.set()
+        try:
+            with held:
+                self._stop_images()
+        finally:
+            self._results = self._worker = None
+            self._view = SessionView()
+            self._preparing = ""
+            self._configured_since = None
 
     # ---- Images ----------------------------------------------------------------------------
 
@@ -322,21 +282,23 @@ class ReferDINONode(LifecycleNodeMixin, Node):
         """Runs in the worker's thread."""
         header = image.message.header
         for stamp in image.skipped:
-            session.skip(stamp)
+            if stamp is not None:
+                session.skip(stamp)
         try:
             pixels = self._convert(image.message)
             began = time.monotonic()
-            targets = session.step(pixels, stamp=_seconds(header.stamp))
+            targets = session.step(pixels, stamp=image.stamp)
         except Exception as error:
             self._publish_failure(session, image, error)
             raise
         inference = time.monotonic() - began
-        if self._results is None or self._images is None:
+        results = self._results
+        if results is None or self._images is None:
             return
         verdict = Verdict(session.judgement, session.reason, len(image.skipped))
-        self._results.publish_objects(header, targets, verdict)
+        results.publish_objects(header, targets, verdict)
         quality = self._settings["overlay_jpeg_quality"]
-        self._results.publish_pictures(header, pixels, targets, quality)
+        results.publish_pictures(header, pixels, targets, quality)
         age = image_age(self.get_clock().now(), header.stamp)
         self._statistics.record(time.monotonic() - image.received, inference, age)
         self._show(session)
@@ -345,15 +307,15 @@ class ReferDINONode(LifecycleNodeMixin, Node):
         """Tell consumers that an image was not judged; runs in the worker's thread."""
         from referdino_core.session import Judgement
 
-        stamp = _seconds(image.message.header.stamp)
-        if stamp is not None:
-            session.skip(stamp)
+        if image.stamp is not None:
+            session.skip(image.stamp)
         self._show(session)
-        if self._results is None or self._images is None or self._cancelled.is_set():
+        results = self._results
+        if results is None or self._images is None or self._cancelled.is_set():
             return
         verdict = Verdict(Judgement.FAILED, one_line(error), len(image.skipped))
         targets = session.unjudged(session.image_size or (0, 0), Judgement.FAILED)
-        self._results.publish_objects(image.message.header, targets, verdict)
+        results.publish_objects(image.message.header, targets, verdict)
 
     def _report_failure(self, error: Exception) -> None:
         """Runs in the worker's thread."""
@@ -369,6 +331,7 @@ class ReferDINONode(LifecycleNodeMixin, Node):
     # ---- Health ----------------------------------------------------------------------------
 
     def _every_second(self) -> None:
+        self._clock_watch.look()
         images = self._images
         if images is not None:
             images.report_incompatible_publishers()
@@ -384,7 +347,7 @@ class ReferDINONode(LifecycleNodeMixin, Node):
         images, worker, view, last = self._images, self._worker, self._view, self._errors.last
         return NodeHealth(
             life_cycle=self._life_cycle_label(),
-            configure_error=self._configure_error,
+            transition_error=self._transition_error,
             loading=None if self._loading_since is None else now - self._loading_since,
             model=view.model,
             device=view.device,
@@ -393,6 +356,7 @@ class ReferDINONode(LifecycleNodeMixin, Node):
             commands=view.commands,
             topic=images.topic if images else "",
             publishers=len(images.publishers()) if images else 0,
+            clock=self._clock_watch.complaint,
             silence=images.silence if images else None,
             silence_limit=self._settings["no_image_warning"],
             received=worker.slot.received if worker else 0,
@@ -407,26 +371,6 @@ class ReferDINONode(LifecycleNodeMixin, Node):
             late=view.late,
             failed=view.failed,
         )
-
-
-def _seconds(stamp: Any) -> float | None:
-    """Seconds of a header's stamp; None for the zero of a camera that sets none."""
-    seconds = stamp.sec + stamp.nanosec * 1e-9
-    return seconds or None
-
-
-def _hand_over_skipped(replaced: ReceivedImage, newer: ReceivedImage) -> None:
-    """Let an image know which ones were dropped in its favour."""
-    stamp = _seconds(replaced.message.header.stamp)
-    newer.skipped.extend(replaced.skipped if stamp is None else [*replaced.skipped, stamp])
-
-
-def image_age(now: Time, stamp: Any) -> float | None:
-    """Seconds since an image was stamped; None for a stamp that is no time of this clock."""
-    if stamp.sec < 0 or (stamp.sec, stamp.nanosec) == (0, 0):
-        return None
-    age = (now - Time.from_msg(stamp)).nanoseconds * 1e-9
-    return age if abs(age) < LONGEST_AGE else None
 
 
 def main(args: list[str] | None = None) -> int:

@@ -8,10 +8,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from rclpy.exceptions import ParameterException
 from rclpy.lifecycle import LifecycleNodeMixin
+from rclpy.qos import QoSPolicyKind, QoSProfile
+from rclpy.qos_overriding_options import QoSOverridingOptions
 from referdino.msg import ReferredObjectArray
 from sensor_msgs.msg import CompressedImage, Image
 
+from referdino_core.errors import ReferDINOError
 from referdino_core.media import overlay
 from referdino_core.messages.results import (
     Verdict,
@@ -28,6 +32,12 @@ if TYPE_CHECKING:
 
 RESULTS_DEPTH = 10
 PICTURES_DEPTH = 1
+_OVERRIDABLE = (
+    QoSPolicyKind.HISTORY,
+    QoSPolicyKind.DEPTH,
+    QoSPolicyKind.RELIABILITY,
+    QoSPolicyKind.DURABILITY,
+)
 
 
 def detections_class() -> Any | None:
@@ -41,25 +51,48 @@ def detections_class() -> Any | None:
 class ResultPublishers:
     """Publishes the results of images, each with the image's header.
 
-    They publish while the node is active: all are managed by its life cycle.
+    They publish while the node is active: all are managed by its life cycle. Parameters override
+    their QoS when they are first made, such as
+    `qos_overrides./referdino/objects.publisher.reliability`.
+
+    Raises:
+        ReferDINOError: such a parameter has no value that ROS takes.
     """
 
     def __init__(self, node: LifecycleNodeMixin) -> None:
         self._node = node
-        self._objects = node.create_lifecycle_publisher(
-            ReferredObjectArray, "~/objects", RESULTS_DEPTH
-        )
-        self._mask = node.create_lifecycle_publisher(Image, "~/mask", PICTURES_DEPTH)
-        self._overlay = node.create_lifecycle_publisher(Image, "~/overlay", PICTURES_DEPTH)
-        self._overlay_compressed = node.create_lifecycle_publisher(
-            CompressedImage, "~/overlay/compressed", PICTURES_DEPTH
-        )
-        detections = detections_class()
-        self._detections = None
-        if detections is not None:
-            self._detections = node.create_lifecycle_publisher(
-                detections, "~/detections", RESULTS_DEPTH
+        self._publishers: list[Any] = []
+        try:
+            self._objects = self._create(ReferredObjectArray, "~/objects", RESULTS_DEPTH)
+            self._mask = self._create(Image, "~/mask", PICTURES_DEPTH)
+            self._overlay = self._create(Image, "~/overlay", PICTURES_DEPTH)
+            self._overlay_compressed = self._create(
+                CompressedImage, "~/overlay/compressed", PICTURES_DEPTH
             )
+            detections = detections_class()
+            self._detections = None
+            if detections is not None:
+                self._detections = self._create(detections, "~/detections", RESULTS_DEPTH)
+        except Exception:
+            self.destroy()
+            raise
+
+    def _create(self, message_type: Any, topic: str, depth: int) -> Any:
+        """A publisher whose QoS parameters named `qos_overrides.…` override."""
+        try:
+            publisher = self._node.create_lifecycle_publisher(
+                message_type,
+                topic,
+                QoSProfile(depth=depth),
+                qos_overriding_options=QoSOverridingOptions(_OVERRIDABLE),
+            )
+        except (RuntimeError, ParameterException) as error:
+            raise ReferDINOError(
+                f"{topic} cannot be published: {error}. Parameters qos_overrides are read once: "
+                "restart the node with other ones."
+            ) from error
+        self._publishers.append(publisher)
+        return publisher
 
     def publish_objects(self, header: Any, targets: Sequence[Target], verdict: Verdict) -> None:
         """Publish the objects alone.
@@ -101,13 +134,5 @@ class ResultPublishers:
 
     def destroy(self) -> None:
         """Remove the publishers from the node."""
-        publishers = (
-            self._objects,
-            self._mask,
-            self._overlay,
-            self._overlay_compressed,
-            self._detections,
-        )
-        for publisher in publishers:
-            if publisher is not None:
-                self._node.destroy_lifecycle_publisher(publisher)
+        while self._publishers:
+            self._node.destroy_lifecycle_publisher(self._publishers.pop())

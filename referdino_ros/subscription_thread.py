@@ -1,22 +1,26 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""A thread that takes the messages of one subscription.
+"""A thread that takes the messages of one or a few subscriptions.
 
 An executor gathers all that a node has anew for every message it waits for, and hands each callback
-to a further thread: about a millisecond per image. A wait set of one subscription does neither.
+to a further thread: about a millisecond per image. A wait set of its own does neither.
 """
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
 
 from rclpy.callback_groups import CallbackGroup
 from rclpy.context import Context
 from rclpy.guard_condition import GuardCondition
 from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.subscription import Subscription
+
+MessageInfo: TypeAlias = Mapping[str, int]
+"""What the middleware knows of a message, such as `source_timestamp` in nanoseconds."""
 
 LONGEST_WAIT = 1_000_000_000
 """Nanoseconds after which a shutdown of the context is noticed."""
@@ -37,24 +41,32 @@ class LeftToItsThread(CallbackGroup):
         """Nothing was begun."""
 
 
+def called_by_nobody(message: Any) -> None:
+    """The callback that rclpy asks for of a subscription in the group `LeftToItsThread`."""
+
+
 class SubscriptionThread:
-    """Hands messages to a callback as they come, until it is closed or ROS is shut down.
+    """Hands messages to callbacks as they come, until it is closed or ROS is shut down.
 
     Args:
-        subscription: in a group `LeftToItsThread`; stays the caller's.
-        context: of its node.
-        on_message: called in the thread; must not block, and must not raise.
+        callbacks: by subscription, which is in a group `LeftToItsThread` and stays the caller's.
+            Each is called in the thread with a message and what the middleware knows of it,
+            and must not raise; while it blocks, no further message is taken.
+        context: of the subscriptions' node.
+        name: of the thread.
     """
 
     def __init__(
-        self, subscription: Subscription, context: Context, on_message: Callable[[Any], None]
+        self,
+        callbacks: Mapping[Subscription, Callable[[Any, MessageInfo], None]],
+        context: Context,
+        name: str,
     ) -> None:
-        self._subscription = subscription
+        self._callbacks = dict(callbacks)
         self._context = context
-        self._on_message = on_message
         self._closed = False
         self._wake = GuardCondition(None, None, context=context)
-        self._thread = threading.Thread(target=self._run, name="referdino images", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
     def close(self) -> None:
@@ -68,7 +80,10 @@ class SubscriptionThread:
 
     def _run(self) -> None:
         try:
-            with self._subscription.handle, self._wake.handle:
+            with contextlib.ExitStack() as handles:
+                for subscription in self._callbacks:
+                    handles.enter_context(subscription.handle)
+                handles.enter_context(self._wake.handle)
                 self._take_messages()
         except rclpy_implementation.InvalidHandle:
             return  # destroyed before the thread began
@@ -77,15 +92,18 @@ class SubscriptionThread:
                 raise
 
     def _take_messages(self) -> None:
-        subscription = self._subscription
-        wait_set = rclpy_implementation.WaitSet(1, 1, 0, 0, 0, 0, self._context.handle)
+        count = len(self._callbacks)
+        wait_set = rclpy_implementation.WaitSet(count, 1, 0, 0, 0, 0, self._context.handle)
         while not self._closed and self._context.ok():
             wait_set.clear_entities()
-            wait_set.add_subscription(subscription.handle)
+            for subscription in self._callbacks:
+                wait_set.add_subscription(subscription.handle)
             wait_set.add_guard_condition(self._wake.handle)
             wait_set.wait(LONGEST_WAIT)
-            if self._closed or not wait_set.get_ready_entities("subscription"):
-                continue
-            taken = subscription.handle.take_message(subscription.msg_type, subscription.raw)
-            if taken is not None:
-                self._on_message(taken[0])
+            ready = wait_set.get_ready_entities("subscription")
+            for subscription, callback in self._callbacks.items():
+                if self._closed or subscription.handle.pointer not in ready:
+                    continue
+                taken = subscription.handle.take_message(subscription.msg_type, subscription.raw)
+                if taken is not None:
+                    callback(*taken)

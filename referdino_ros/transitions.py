@@ -1,11 +1,14 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""The life cycle's service, made to survive requests that the state does not allow."""
+"""Transitions that fail: refused by the state, or by an exception in the middle."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol, TypeVar
+
+from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 
 from referdino_ros.error_log import one_line
 
@@ -36,3 +39,33 @@ def refuse_impossible_transitions(
             return response
 
     return answer
+
+
+class TellsFaults(Protocol):
+    """A node that says what a transition raised."""
+
+    def tell_fault(self, transition: str, error: Exception) -> None:
+        """Log it."""
+
+
+Faulty = TypeVar("Faulty", bound=TellsFaults)
+
+
+def with_faults_told(
+    callback: Callable[[Faulty, LifecycleState], TransitionCallbackReturn],
+) -> Callable[[Faulty, LifecycleState], TransitionCallbackReturn]:
+    """A life cycle callback `on_TRANSITION` whose exceptions are told.
+
+    An exception ends in the outcome ERROR, after which rclpy calls `on_error`; rclpy alone would
+    drop its text.
+    """
+
+    @functools.wraps(callback)
+    def guarded(node: Faulty, state: LifecycleState) -> TransitionCallbackReturn:
+        try:
+            return callback(node, state)
+        except Exception as error:
+            node.tell_fault(callback.__name__.removeprefix("on_"), error)
+            return TransitionCallbackReturn.ERROR
+
+    return guarded

@@ -218,11 +218,14 @@ class StandInNode:
         ros_arguments: list[str],
         output: str,
         emulate_tty: bool,
+        respawn: bool,
+        respawn_delay: float,
     ) -> None:
         self.package, self.executable = package, executable
         self.name, self.namespace = name, namespace
         self.parameters, self.remappings = parameters, remappings
         self.ros_arguments = ros_arguments
+        self.respawn, self.respawn_delay = respawn, respawn_delay
 
 
 class StandInLaunch:
@@ -287,6 +290,7 @@ def test_launch_file_over_stand_ins_leaves_the_parameters_file_alone_by_default(
     assert (node.name, node.namespace) == ("referdino", "")
     assert node.parameters == [str(tmp_path / "referdino" / "config" / "referdino.yaml")]
     assert node.remappings == [("image_raw", "image_raw")]
+    assert node.respawn is False
     assert all(argument.description for argument in stand_in_launch.arguments)
 
 
@@ -311,6 +315,32 @@ def test_launch_file_over_stand_ins_passes_on_what_is_given(stand_in_launch: Sta
         "initial_command": "the red ball",
         "autostart": False,
     }
+
+
+def test_launch_file_over_stand_ins_layers_files_and_arguments(
+    stand_in_launch: StandInLaunch,
+) -> None:
+    node = stand_in_launch.start_with(
+        params_file="/my/parameters.yaml",
+        thresholds_file="/my/thresholds.yaml",
+        exports="/engines/nano",
+    )
+
+    assert node.parameters == [
+        "/my/parameters.yaml",
+        "/my/thresholds.yaml",
+        {"exports": "/engines/nano"},
+    ]
+
+
+def test_launch_file_over_stand_ins_starts_the_node_again_where_that_is_wanted(
+    stand_in_launch: StandInLaunch,
+) -> None:
+    node = stand_in_launch.start_with(respawn="True", respawn_delay="5")
+
+    assert (node.respawn, node.respawn_delay) == (True, 5.0)
+    with pytest.raises(ValueError, match="respawn:=often must be true or false"):
+        stand_in_launch.start_with(respawn="often")
 
 
 def test_launch_file_over_stand_ins_overrides_declared_parameters_only(

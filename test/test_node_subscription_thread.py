@@ -47,9 +47,13 @@ def test_messages_come_in_the_thread_and_not_through_the_executor(node: Node) ->
     executor = SingleThreadedExecutor(context=node.context)
     executor.add_node(node)
     thread = SubscriptionThread(
-        subscription,
+        {
+            subscription: lambda message, info: taken.append(
+                (message.data, threading.current_thread().name)
+            )
+        },
         node.context,
-        lambda message: taken.append((message.data, threading.current_thread().name)),
+        THREAD_NAME,
     )
     ros_harness.wait_until(publisher.get_subscription_count, "the subscription to be found")
 
@@ -70,7 +74,9 @@ def test_after_it_is_closed_nothing_is_delivered_and_the_thread_is_gone(node: No
         String, "text", taken.append, 10, callback_group=LeftToItsThread()
     )
     publisher = node.create_publisher(String, "text", 10)
-    thread = SubscriptionThread(subscription, node.context, taken.append)
+    thread = SubscriptionThread(
+        {subscription: lambda message, info: taken.append(message)}, node.context, THREAD_NAME
+    )
     ros_harness.wait_until(publisher.get_subscription_count, "the subscription to be found")
     assert len(threads()) == 1
 
@@ -86,7 +92,7 @@ def test_a_shutdown_of_ros_ends_the_thread(node: Node) -> None:
     subscription = node.create_subscription(
         String, "text", print, 10, callback_group=LeftToItsThread()
     )
-    thread = SubscriptionThread(subscription, node.context, print)
+    thread = SubscriptionThread({subscription: print}, node.context, THREAD_NAME)
 
     node.context.shutdown()
 

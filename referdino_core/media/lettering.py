@@ -1,8 +1,14 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Writing texts into images, at a size given in pixels."""
+"""Writing texts into images, at a size given in pixels.
+
+OpenCV 5 draws Unicode with fonts of its own. OpenCV 4 draws ASCII alone: accents are left out
+there, and letters of other scripts are question marks.
+"""
 
 from __future__ import annotations
+
+import unicodedata
 
 import cv2
 import numpy as np
@@ -13,6 +19,7 @@ _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _THICKNESS = 1
 _ELLIPSIS = "..."
 _SAMPLE = "Hg"
+_DRAWS_UNICODE = int(cv2.__version__.split(".")[0]) >= 5
 
 
 def text_height(image: np.ndarray) -> int:
@@ -22,7 +29,7 @@ def text_height(image: np.ndarray) -> int:
 
 def width_of(text: str, height: int) -> int:
     """The width in pixels of a text whose capitals are `height` pixels tall."""
-    (width, _), _ = cv2.getTextSize(text, _FONT, _scale(height), _THICKNESS)
+    (width, _), _ = cv2.getTextSize(drawable(text), _FONT, _scale(height), _THICKNESS)
     return width
 
 
@@ -46,8 +53,28 @@ def write(
 ) -> None:
     """Write a text into an image (H, W, 3) uint8, in place, from a point on its baseline on."""
     cv2.putText(
-        image, text, (left, baseline), _FONT, _scale(height), colour, _THICKNESS, cv2.LINE_AA
+        image,
+        drawable(text),
+        (left, baseline),
+        _FONT,
+        _scale(height),
+        colour,
+        _THICKNESS,
+        cv2.LINE_AA,
     )
+
+
+def drawable(text: str, draws_unicode: bool = _DRAWS_UNICODE) -> str:
+    """The text with composed accents, or what is left of it in ASCII.
+
+    Args:
+        text: any.
+        draws_unicode: whether OpenCV can draw more than ASCII.
+    """
+    if draws_unicode:
+        return unicodedata.normalize("NFC", text)
+    letters = (one for one in unicodedata.normalize("NFKD", text) if not unicodedata.combining(one))
+    return "".join(one if one.isascii() else "?" for one in letters)
 
 
 def _scale(height: int) -> float:

@@ -21,6 +21,7 @@ from types import FrameType
 from referdino_core.configuration import CONFIGURATIONS, PRECISIONS, RUNTIMES
 from referdino_core.errors import ReferDINOError
 from referdino_core.media.sources import quiet_opencv
+from referdino_core.user_files import user_path
 from referdino_core.world import WorldUnavailable
 from referdino_ros.demo import scene
 from referdino_ros.demo.errors import DemoError
@@ -146,7 +147,7 @@ def _checkpoint(arguments: argparse.Namespace) -> str:
     """The path of the weights; empty for those that come along."""
     if arguments.checkpoint is None:
         return ""
-    path = Path(arguments.checkpoint).expanduser().absolute()
+    path = user_path(arguments.checkpoint).absolute()
     if not path.is_file():
         raise DemoError(f"There is no checkpoint {path}; give a .pth or .safetensors file.")
     return str(path)
@@ -202,7 +203,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--model", choices=tuple(CONFIGURATIONS), default="nano", help="(default: nano)"
     )
-    parser.add_argument("--device", default="cpu", help="such as cpu or cuda (default: cpu)")
+    parser.add_argument("--device", default="auto", help="such as cpu or cuda (default: auto)")
     parser.add_argument(
         "--runtime", choices=RUNTIMES, default="auto", help="what computes (default: auto)"
     )

@@ -1,0 +1,94 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""Loading the model into a session, as the node's parameters say."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from rclpy.node import Node
+
+from referdino_core.errors import ReferDINOError
+from referdino_ros.commands import received_text
+from referdino_ros.error_log import ErrorLog
+from referdino_ros.model_worker import WorkerStopped
+from referdino_ros.parameters import NodeParameters
+
+if TYPE_CHECKING:
+    from referdino_core import Session
+
+LOADING_LOG_PERIOD = 5.0
+_LOADING_POLL = 0.2
+
+
+def load_session(
+    parameters: NodeParameters,
+    note_progress: Callable[[float, str], None],
+    cancelled: threading.Event,
+    logger: Any,
+    errors: ErrorLog,
+) -> Session:
+    """A session with its model, ready for the camera's image size where that is known.
+
+    Args:
+        parameters: of the node.
+        note_progress: told how far a runtime is with getting ready: fraction and phase.
+        cancelled: ends getting ready when it is set.
+        logger: of the node.
+        errors: told of an initial command that cannot be taken; the session then has none.
+
+    Raises:
+        ReferDINOError: the model cannot be loaded.
+    """
+    # PyTorch is first imported here: the node is on the graph while that takes its seconds.
+    from referdino_core import Session
+    from referdino_core.installation import choose_threads
+    from referdino_core.runtime.stages import Watch
+
+    session = Session(
+        parameters.model,
+        settings=parameters.session_settings,
+        device=parameters["device"],
+        runtime=parameters["runtime"],
+        precision=parameters["precision"],
+        exports=parameters["exports"] or None,
+        watch=Watch(note_progress, cancelled),
+    )
+    logger.info(f"CPU threads of the model: {choose_threads(session.model)}.")
+    size = parameters.image_size
+    if size is not None:
+        width, height = size
+        session.prepare(height, width)
+    try:
+        session.command(received_text(parameters["initial_command"]))
+    except ReferDINOError as error:
+        errors.report("command", f"initial_command: {error}")
+    return session
+
+
+def wait_until_loaded(
+    loaded: concurrent.futures.Future[None], node: Node, doing: Callable[[], str]
+) -> None:
+    """Block until the model is loaded, and log every few seconds what goes on.
+
+    Args:
+        loaded: resolves when the model is there.
+        node: which logs; waiting ends when its context is shut down.
+        doing: what goes on, such as "loading".
+
+    Raises:
+        WorkerStopped: ROS was shut down.
+        Exception: why the model cannot be loaded.
+    """
+    began = said = time.monotonic()
+    while not concurrent.futures.wait([loaded], timeout=_LOADING_POLL).done:
+        if not node.context.ok():
+            raise WorkerStopped("ROS was shut down while the model was loading.")
+        if time.monotonic() - said >= LOADING_LOG_PERIOD:
+            said = time.monotonic()
+            node.get_logger().info(f"Still {doing()} ({said - began:.0f} s).")
+    loaded.result()
