@@ -221,10 +221,11 @@ class SessionSettings:
         same_appearance: cosine between a slot's query and its target's appearance, below which the
             slot holds another object.
         same_place: distance of a box's centre from where the target is expected, as a fraction of
-            the image's sides, above which the box is another object's; place_growth: by how much it
-            widens per second in which the target is not seen.
-        same_size: change of the natural logarithm of a box's area, above which the box is another
-            object's.
+            the image's sides, above which the box is another object's.
+        same_size: change of the natural logarithm of a box's area, from what is expected, above
+            which the box is another object's.
+        place_growth: by how much same_place and same_size grow per second since the target was
+            seen.
         mask_threshold: probability above which a pixel belongs to the mask.
         max_gap: duration between the stamps of two camera images that resets the memories; 0 never
             does.
@@ -238,14 +239,14 @@ class SessionSettings:
 
     window: int = 8
     select: str = "one"
-    accept: float = 0.5
+    accept: float = 0.45
     keep: float = 0.3
     average: float = 0.75
     take_up: float = 0.25
     take_up_share: float = 0.6
     hold: float = 3.0
     switch_margin: float = 0.1
-    switch_interval: float = 0.4
+    switch_interval: float = 0.2
     same_appearance: float = 0.9
     same_place: float = 0.12
     place_growth: float = 0.3

@@ -30,18 +30,21 @@ class SpoiltStages(TorchStages):
         super().__init__(model, "fp32")
         self.spoil = ""
         self.row = 0
+        self.value = NAN
 
     def ground(self, image, text):  # type: ignore[no-untyped-def]
         grounding = super().ground(image, text)
-        if self.spoil == "queries":
-            grounding.queries[self.row, 3, 5] = NAN
+        if self.spoil in ("queries", "references", "mask_features"):
+            values = getattr(grounding, self.spoil).clone(memory_format=torch.contiguous_format)
+            values[self.row].flatten()[7] = self.value
+            grounding = replace(grounding, **{self.spoil: values})
         return grounding
 
     def read(self, window, mask_features):  # type: ignore[no-untyped-def]
         readings = super().read(window, mask_features)
-        if self.spoil in ("scores", "boxes"):
+        if self.spoil in ("scores", "boxes", "mask_embeddings"):
             values = getattr(readings, self.spoil).clone()
-            values[self.row].flatten()[0] = NAN
+            values[self.row].flatten()[0] = self.value
             readings = replace(readings, **{self.spoil: values})
         return readings
 
@@ -53,10 +56,14 @@ def session_of(model: rd.ReferDINO) -> tuple[rd.Session, SpoiltStages]:
     return session, stages
 
 
-@pytest.mark.parametrize("what", ["queries", "scores", "boxes"])
-@pytest.mark.parametrize("images_before", [0, 3])
+@pytest.mark.parametrize(
+    "what", ["queries", "references", "mask_features", "scores", "boxes", "mask_embeddings"]
+)
+@pytest.mark.parametrize(
+    ("images_before", "value"), [(0, NAN), (3, NAN), (3, float("inf")), (3, -float("inf"))]
+)
 def test_a_prediction_that_is_not_finite_costs_one_image(
-    model: rd.ReferDINO, what: str, images_before: int
+    model: rd.ReferDINO, what: str, images_before: int, value: float
 ) -> None:
     session, stages = session_of(model)
     undisturbed, _ = session_of(model)
@@ -64,7 +71,7 @@ def test_a_prediction_that_is_not_finite_costs_one_image(
         one.command("the red ball")
         for image in IMAGES[:images_before]:
             one.step(image)
-    stages.spoil = what
+    stages.spoil, stages.value = what, value
     with pytest.raises(rd.InferenceError, match="'the red ball' is not finite"):
         session.step(IMAGES[5], 0.1 * images_before)
     assert (session.judgement, session.failure_count) == (rd.Judgement.FAILED, 1)
@@ -106,6 +113,48 @@ def test_a_failure_inside_a_step_forgets_the_command_rather_than_half_of_it(
     assert (session.failure_count, failing.tracker.tracks) == (1, [])
     first, second = session.step(IMAGES[2])
     assert (first.track_id, second.state) == (1, rd.TargetState.TRACKING)
+
+
+def test_the_failure_of_one_camera_keeps_no_other_from_its_image(
+    model: rd.ReferDINO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    group = rd.CameraGroup(session_that_tracks(model), 3)
+    for session in group.sessions:
+        session.command("the red ball")
+    group.step([IMAGES[0]] * 3)
+    with monkeypatch.context() as patched:
+        memory = group.sessions[1].running["command"].memory
+        patched.setattr(memory, "remember", raising(RuntimeError("out of memory")))
+        with pytest.raises(RuntimeError, match="out of memory"):
+            group.step([IMAGES[1]] * 3)
+    assert [session.failure_count for session in group.sessions] == [0, 1, 0]
+    frames = [len(session.running["command"].memory.window) for session in group.sessions]
+    assert frames == [2, 0, 2]
+    assert [targets[0].track_id for targets in group.step([IMAGES[2]] * 3)] == [1, 2, 1]
+
+
+def test_a_failed_image_makes_no_later_one_late(model: rd.ReferDINO) -> None:
+    session, stages = session_of(model)
+    session.command("the red ball")
+    session.step(IMAGES[0], 3.9)
+    stages.spoil = "scores"
+    with pytest.raises(rd.InferenceError):
+        session.step(IMAGES[1], 4.4)
+    stages.spoil = ""
+    (target,) = session.step(IMAGES[2], 4.2)
+    assert target.judgement is rd.Judgement.JUDGED
+
+
+def test_a_reset_is_told_by_the_first_image_that_is_judged(model: rd.ReferDINO) -> None:
+    session, stages = session_of(model)
+    session.command("the red ball")
+    session.step(IMAGES[0], 1.0)
+    stages.spoil = "scores"
+    with pytest.raises(rd.InferenceError):
+        session.step(IMAGES[1], 9.0)
+    stages.spoil = ""
+    judgements = [session.step(IMAGES[2], 9.1 + 0.1 * n)[0].judgement for n in range(2)]
+    assert judgements == [rd.Judgement.RESET, rd.Judgement.JUDGED]
 
 
 def test_targets_of_an_unjudged_image_say_so(model: rd.ReferDINO) -> None:

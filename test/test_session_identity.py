@@ -42,53 +42,57 @@ def track_of(number: int) -> Track:
     return Track.begin(number, 0, readings)
 
 
+def update(shared: SharedIdentities, *seen: Sighting) -> None:
+    tracks: dict[str, list[Track]] = {}
+    for one in seen:
+        tracks.setdefault(one.command_id, []).append(one.track)
+    shared.update(seen, tracks)
+
+
 def test_masks_that_agree_over_several_images_are_one_object_under_the_older_id() -> None:
-    shared, numbers = SharedIdentities(), itertools.count(10)
+    shared = SharedIdentities()
     first, second = track_of(7), track_of(3)
     ids = []
     for _ in range(4):
-        shared.update([sighting("a", first, 5), sighting("b", second, 6)], numbers.__next__)
+        update(shared, sighting("a", first, 5), sighting("b", second, 6))
         ids.append((first.track_id, second.track_id))
     assert ids == [(7, 3), (7, 3), (3, 3), (3, 3)]
 
 
 def test_masks_that_agree_now_and_then_are_two_objects() -> None:
-    shared, numbers = SharedIdentities(), itertools.count(10)
+    shared = SharedIdentities()
     first, second = track_of(1), track_of(2)
     for left in (5, 5, 30, 5, 5, 30, 5, 5):
-        shared.update([sighting("a", first, 5), sighting("b", second, left)], numbers.__next__)
+        update(shared, sighting("a", first, 5), sighting("b", second, left))
     assert (first.track_id, second.track_id) == (1, 2)
 
 
-def test_one_id_on_two_objects_is_taken_from_the_later_command() -> None:
-    shared, numbers = SharedIdentities(), itertools.count(10)
-    first, second = track_of(1), track_of(1)
-    for _ in range(3):
-        shared.update([sighting("a", first, 5), sighting("b", second, 40)], numbers.__next__)
-    assert (first.track_id, second.track_id) == (1, 10)
+def test_objects_that_passed_each_other_report_their_own_ids_again() -> None:
+    shared = SharedIdentities()
+    first, second = track_of(1), track_of(2)
+    ids = []
+    for left in (40, 5, 5, 5, 5, 40, 40, 40):
+        update(shared, sighting("a", first, 5), sighting("b", second, left))
+        ids.append((first.track_id, second.track_id))
+    assert ids == [(1, 2)] * 3 + [(1, 1)] * 4 + [(1, 2)]
 
 
 def test_an_id_that_the_command_has_on_another_object_is_not_shared() -> None:
-    shared, numbers = SharedIdentities(), itertools.count(10)
-    elsewhere, agreeing, follower = track_of(1), track_of(2), track_of(1)
+    shared = SharedIdentities()
+    elsewhere, agreeing, follower = track_of(1), track_of(2), track_of(3)
+    follower.shared_id = 1
+    tracks = {"all": [elsewhere, agreeing], "one": [follower]}
     for _ in range(3):
-        shared.update(
-            [
-                sighting("all", elsewhere, 40),
-                sighting("all", agreeing, 5),
-                sighting("one", follower, 5),
-            ],
-            numbers.__next__,
-        )
-    assert (elsewhere.track_id, agreeing.track_id) == (1, 2)
-    assert follower.track_id == 10, "it left the object whose id it bore"
+        seen = [sighting("all", agreeing, 5), sighting("one", follower, 5)]
+        shared.update(seen, tracks)
+    assert (elsewhere.track_id, agreeing.track_id) == (1, 2), "though the other one is hidden"
 
 
 def test_two_targets_of_one_command_are_never_one_object() -> None:
-    shared, numbers = SharedIdentities(), itertools.count(10)
+    shared = SharedIdentities()
     first, second = track_of(1), track_of(2)
     for _ in range(5):
-        shared.update([sighting("a", first, 5), sighting("a", second, 5)], numbers.__next__)
+        update(shared, sighting("a", first, 5), sighting("a", second, 5))
     assert (first.track_id, second.track_id) == (1, 2)
 
 

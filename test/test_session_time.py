@@ -102,6 +102,30 @@ def test_a_clock_that_jumped_back_among_the_dropped_images_resets(session: rd.Se
     assert (session.reset_count, session.stamp) == (1, 5.1)
 
 
+def test_after_a_jump_among_the_dropped_images_no_image_is_late(session: rd.Session) -> None:
+    session.step(IMAGES[0], 10.4)
+    session.skip(9.8)
+    judgements = [session.step(IMAGES[0], 9.9 + 0.1 * n)[0].judgement for n in range(3)]
+    assert judgements == [rd.Judgement.RESET, rd.Judgement.JUDGED, rd.Judgement.JUDGED]
+
+
+@pytest.mark.parametrize("stamp", ["12", 10**400, float("nan"), np.array([1.0]), 1e39])
+def test_a_stamp_that_is_no_time_is_one_error(session: rd.Session, stamp: object) -> None:
+    session.step(IMAGES[0], 1.0)
+    with pytest.raises(rd.ImageError, match="is no time"):
+        session.step(IMAGES[1], stamp)  # type: ignore[arg-type]
+    (target,) = session.step(IMAGES[0], np.float64(1.1))
+    assert target.track_id == 1
+
+
+def test_another_size_after_a_gap_is_one_reset(session: rd.Session) -> None:
+    session.step(IMAGES[0], 1.0)
+    session.step(np.repeat(IMAGES[0], 2, axis=0), 9.0)
+    assert session.reset_count == 1
+    assert session.last_reset is not None
+    assert "image size changed" in session.last_reset and "gap of 8.00 s" in session.last_reset
+
+
 def test_dropped_images_may_be_newer_than_the_one_that_is_judged(session: rd.Session) -> None:
     session.step(IMAGES[0], 1.0)
     session.skip(1.3)

@@ -295,6 +295,57 @@ def test_one_of_several_objects_is_lost_and_comes_back_alone() -> None:
     assert [one.track_id for one in scene.show(0.9, 0.9, images=2)] == [1, 2]
 
 
+@pytest.mark.parametrize("glitches", [1, 2])
+def test_bad_images_of_one_of_several_objects_give_it_no_new_id(glitches: int) -> None:
+    scene = Scene(AllTargetsTracker, SessionSettings())
+    scene.show(0.9, 0.9, images=8)
+    other = LOOKS.copy()
+    other[1] = LOOKS[2]
+    for _ in range(glitches):
+        choices = scene.show(0.9, 0.9, looks=other)
+        assert [(one.track_id, one.is_seen) for one in choices] == [(1, True), (2, False)]
+    choices = scene.show(0.9, 0.9, images=3)
+    assert [(one.track_id, one.state) for one in choices] == [(1, TRACKING), (2, TRACKING)]
+
+
+def test_a_slot_that_holds_another_object_for_good_gets_a_new_id() -> None:
+    scene = Scene(AllTargetsTracker, SessionSettings())
+    scene.show(0.9, 0.9, images=8)
+    other = LOOKS.copy()
+    other[1] = LOOKS[2]
+    choices = scene.show(0.9, 0.9, looks=other, images=8)
+    assert [(one.track_id, one.state) for one in choices] == [
+        (1, TRACKING),
+        (2, OCCLUDED),
+        (3, TRACKING),
+    ]
+
+
+def test_thresholds_may_be_numpy_s_numbers() -> None:
+    settings = replace(SETTINGS, keep=np.float64(0.4), accept=np.float64(0.6))
+    scene = Scene(settings=settings)
+    scene.look(0.7, images=7)
+    assert scene.look(0.05, images=8).state is LOST
+
+
+def test_a_camera_whose_stamps_stand_still_can_lose_a_target() -> None:
+    scene = Scene(interval=0.0)
+    scene.look(0.9, images=100)
+    scene.look(0.0, images=100)
+    assert not scene.tracker.tracks[-1].is_seen
+    assert len(scene.tracker.tracks[-1].evidence.images) <= 64
+
+
+def test_an_object_that_comes_nearer_keeps_its_id_at_every_rate() -> None:
+    for rate in (2.0, 10.0, 30.0):
+        scene = Scene(settings=SessionSettings(), interval=1 / rate)
+        for number in range(int(2 * rate)):
+            half = 0.02 * np.exp(0.7 * number / rate)
+            place = (0.5 - half, 0.5 - half, 0.5 + half, 0.5 + half)
+            choice = scene.look(0.9, places=(place, RIGHT, TOP))
+        assert (choice.track_id, choice.state) == (1, TRACKING), rate
+
+
 def test_two_slots_of_one_object_are_one_target() -> None:
     together = (LEFT, (0.11, 0.4, 0.31, 0.6), TOP)
     choices = Scene(AllTargetsTracker).show(0.9, 0.85, 0.0, places=together, images=3)
@@ -328,7 +379,8 @@ def test_a_snapshot_goes_on_exactly(kind: type[TargetTracker]) -> None:
             second.tracker.new_track_id = itertools.count(100 + number).__next__
             again = second.show(*scores)
             found = [
-                [(c.slot, c.state, c.score, c.is_seen) for c in one] for one in (choices, again)
+                [(c.slot, c.track_id, c.state, c.score, c.is_seen) for c in one]
+                for one in (choices, again)
             ]
             assert found[0] == found[1]
 

@@ -33,6 +33,7 @@ JUDGEMENTS = {
 }
 """Constants of referdino/msg/ReferredObjectArray."""
 
+MAX_LABEL = 255
 _COVARIANCE_SIZE = 36
 
 
@@ -79,13 +80,13 @@ def labels_of(targets: Sequence[Target]) -> list[int]:
     """The value of each target in the label image.
 
     It is the target's place, counted from 1; targets under one track id are one object and share
-    the first one's value, so that none of them is hidden.
+    the first one's value, so that none of them is hidden. Beyond 255 there are no values: 0.
     """
     labels: list[int] = []
     first: dict[int, int] = {}
     for place, target in enumerate(targets, start=1):
         label = first.setdefault(target.track_id, place) if target.track_id else place
-        labels.append(label)
+        labels.append(label if label <= MAX_LABEL else 0)
     return labels
 
 
@@ -134,7 +135,7 @@ def _object(make: MakeMessage, target: Target, label: int) -> Any:
             "referdino/msg/RunLengthMask",
             height=height,
             width=width,
-            counts=run_lengths.encode(target.mask),
+            counts=run_lengths.encode(target.mask) if target.mask.size else "",
         ),
     )
 

@@ -178,6 +178,7 @@ class GivenCommand:
         command_id, text: as in the session.
         objects: ids of the truth that it names; None where it names none.
         at, until: seconds from the first frame; until is None while it runs.
+        select: "one" or "all"; None for what the session's settings say.
     """
 
     command_id: str
@@ -185,6 +186,7 @@ class GivenCommand:
     objects: tuple[int, ...] | None
     at: float
     until: float | None = None
+    select: str | None = None
 
 
 class CommandLog:
@@ -291,7 +293,7 @@ class CommandLog:
                 one.until = seconds
         running = {one.command_id for one in self.running()}
         begun = [
-            GivenCommand(key, text, change.objects, seconds)
+            GivenCommand(key, text, change.objects, seconds, select=change.select)
             for key, text in after.items()
             if key not in running
         ]

@@ -248,7 +248,9 @@ class _Run:
         believed: Targets = ()
         if size is not None:
             believed = self._belief.at(frame.arrival, self._log.running(), size)
-        if scheduled.answered is not None:
+        if scheduled.answered is None:
+            self._answers.skip(frame.seconds)
+        else:
             verdict = self._answers.fail(frame.seconds, reason)
             header = frame.header or header_message(frame.stamp)
             published = unjudged(believed, verdict.judgement)
@@ -348,6 +350,7 @@ class _Run:
                 {
                     "id": given.command_id,
                     "text": given.text,
+                    "select": given.select,
                     "at": given.at,
                     "until": seconds if given.until is None else given.until,
                     "objects": None if given.objects is None else list(given.objects),

@@ -44,7 +44,9 @@ def identity_of(
     return {
         "source": os.path.realpath(job.source),
         "source files": _state_of(_files_of(job.source)),
-        "commands": [[one.at, one.command_id, one.text, one.objects] for one in changes],
+        "commands": [
+            [one.at, one.command_id, one.text, one.objects, one.select] for one in changes
+        ],
         "command topic": job.command_topic,
         "topic": job.topic,
         "inputs": job.inputs,

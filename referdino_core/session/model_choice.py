@@ -30,7 +30,7 @@ class ModelChoice:
 
     model: str | None = None
     checkpoint: Path | None = None
-    device: str = "cpu"
+    device: str = "auto"
     runtime: str = "auto"
     precision: str = "fp32"
     exports: Path | None = None

@@ -157,12 +157,19 @@ class Predictor:
         masks = select_rows(grounding.mask_features, group)
         window = stack_windows([questions[row].memory.window_with(frames[row]) for row in group])
         readings = self.stages.read(window, masks)
+        check_finite(
+            [questions[row].name for row in group],
+            readings.scores,
+            readings.boxes,
+            readings.mask_embeddings,
+            masks,
+        )
         scores = readings.scores.sigmoid().cpu().numpy()
         boxes = centre_to_corners(readings.boxes).clamp(0, 1).cpu().numpy()
         queries = F.normalize(window.queries[:, -1].float(), dim=-1).cpu().numpy()
         ages = window.ages.cpu().numpy()
         for place, row in enumerate(group):
-            prediction = Prediction(
+            yield Prediction(
                 frame=frames[row],
                 readings=SlotReadings(
                     stamp=questions[row].stamp,
@@ -175,21 +182,16 @@ class Predictor:
                 mask_features=masks[place : place + 1],
                 resized=resized,
             )
-            check_finite(questions[row].name, prediction.readings)
-            yield prediction
 
 
 def align(questions: Sequence[Question], grounding: FrameGrounding) -> list[RememberedFrame]:
     """Every question's queries in the order of its memory's slots.
 
     Raises:
-        InferenceError: queries are not finite.
+        InferenceError: queries or references are not finite.
     """
-    if not bool(grounding.queries.isfinite().all()):
-        finite = grounding.queries.isfinite().flatten(1).all(dim=1).tolist()
-        raise not_finite(
-            [one.name for one, good in zip(questions, finite, strict=True) if not good]
-        )
+    names = [question.name for question in questions]
+    check_finite(names, grounding.queries, grounding.references)
     return [
         one.memory.align(
             grounding.queries[row],
@@ -201,16 +203,20 @@ def align(questions: Sequence[Question], grounding: FrameGrounding) -> list[Reme
     ]
 
 
-def check_finite(name: str, readings: SlotReadings) -> None:
-    """Raise InferenceError unless scores and boxes of the command are finite."""
-    if not (np.isfinite(readings.scores).all() and np.isfinite(readings.boxes).all()):
-        raise not_finite([name])
+def check_finite(names: Sequence[str], *outputs: Tensor) -> None:
+    """Raise InferenceError unless every value of some (N, …) outputs of N commands is finite.
 
-
-def not_finite(names: Sequence[str]) -> InferenceError:
-    """The error of commands whose prediction is not finite."""
-    commands = ", ".join(repr(name) for name in names)
-    return InferenceError(
+    The extremes of a tensor are not finite where one of its values is not.
+    """
+    extremes = [extreme for output in outputs for extreme in torch.aminmax(output)]
+    if bool(torch.stack([extreme.float() for extreme in extremes]).isfinite().all()):
+        return
+    finite = torch.stack([output.isfinite().flatten(1).all(dim=1) for output in outputs])
+    spoilt = [
+        name for name, good in zip(names, finite.all(dim=0).tolist(), strict=True) if not good
+    ]
+    commands = ", ".join(repr(name) for name in spoilt)
+    raise InferenceError(
         f"The network's prediction for {commands} is not finite, so the image was not judged; the "
         "memories are as they were. If it happens again, choose the precision fp32."
     )

@@ -7,6 +7,7 @@ from __future__ import annotations
 import copy
 import logging
 import math
+import numbers
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -15,7 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from referdino_core.building import load_model, tokenizer_of, warn_of_single_frames
+from referdino_core.building import (
+    load_model,
+    tell_of_unused_gpu,
+    tokenizer_of,
+    warn_of_single_frames,
+)
 from referdino_core.configuration import SessionSettings
 from referdino_core.errors import CommandError, ImageError
 from referdino_core.network.object_memory import ObjectMemory
@@ -37,6 +43,8 @@ logger = logging.getLogger("referdino.session")
 SINGLE_COMMAND = "command"
 MAX_COMMANDS = 64
 SECONDS_BETWEEN_RESET_LOGS = 10.0
+MAX_STAMP = 1e12
+"""Seconds; beyond it differences of stamps lose their meaning."""
 WINDOW_INTERVAL = 0.075
 """Seconds between the frames of a steady memory's window, at least: a faster camera's window spans
 as much time as one of 10 images per second, for which the temporal decoder is trained."""
@@ -63,7 +71,7 @@ class Session:
         *,
         window: int | None = None,
         settings: SessionSettings | None = None,
-        device: str = "cpu",
+        device: str = "auto",
         runtime: str = "auto",
         precision: str = "fp32",
         exports: str | Path | None = None,
@@ -76,7 +84,8 @@ class Session:
                 or the path of a checkpoint.
             window: frames that the temporal decoder looks back over; overrides the settings'.
             settings: thresholds of the target states.
-            device: where the model runs, e.g. "cpu" or "cuda".
+            device: where the model runs, e.g. "cpu" or "cuda"; "auto" is the first GPU that PyTorch
+                can use, else the CPU, and leaves a built model where it is.
             runtime: "torch", "onnxruntime", "tensorrt", or "auto" for the fastest that is here.
             precision: "fp32", "bf16" or "fp16".
             exports: folder that `referdino export` wrote, for ONNX Runtime and TensorRT.
@@ -89,6 +98,7 @@ class Session:
         self.settings = settings if window is None else replace(settings, window=window)
         self.model = load_model(model, device)
         warn_of_single_frames(self.model)
+        tell_of_unused_gpu(device)
         self.stages = open_stages(self.model, runtime, precision, exports, watch)
         self.tokenizer: Tokenizer = tokenizer_of(self.model.configuration)
         self.begin_stream()
@@ -296,8 +306,11 @@ class Session:
         Args:
             stamp: seconds.
         """
-        if not self.clock.is_late(stamp, self.settings):
-            self._note(stamp)
+        if self.clock.is_late(stamp, self.settings):
+            return
+        break_in_time = self.clock.note(stamp, self.settings)
+        if break_in_time is not None:
+            self.reset(break_in_time)
 
     def step(self, image: np.ndarray, stamp: float | None = None) -> tuple[Target, ...]:
         """What every command refers to in the next image.
@@ -328,24 +341,23 @@ class Session:
         Returns:
             Its stamp; None where it is late and must not be judged.
         """
-        if stamp is None:
-            stamp = self.clock.following()
+        stamp = self.clock.following() if stamp is None else float(stamp)
         if self.clock.is_late(stamp, self.settings):
             self.clock.late += 1
             self.judgement = Judgement.LATE
             return None
         height, width = size
+        broken = []
         if self.image_size not in (None, size):
             before = "x".join(str(side) for side in reversed(self.image_size or ()))
-            self.reset(f"the image size changed from {before} to {width}x{height}")
-        self._note(stamp)
-        self.image_size, self.clock.judged = size, stamp
+            broken.append(f"the image size changed from {before} to {width}x{height}")
+        break_in_time = self.clock.note(stamp, self.settings)
+        if break_in_time is not None:
+            broken.append(break_in_time)
+        if broken:
+            self.reset(" and ".join(broken))
+        self.image_size = size
         return stamp
-
-    def _note(self, stamp: float) -> None:
-        reason = self.clock.note(stamp, self.settings)
-        if reason is not None:
-            self.reset(reason)
 
     def questions(self, image: int, stamp: float) -> list[Question]:
         """The running commands' questions about an image, by its place in the batch."""
@@ -355,14 +367,13 @@ class Session:
         ]
 
     def conclude(
-        self, predictions: Sequence[Prediction], size: tuple[int, int]
+        self, predictions: Sequence[Prediction], size: tuple[int, int], stamp: float
     ) -> tuple[Target, ...]:
         """Remember the predictions, one per running command, and choose the targets.
 
         A command that fails forgets what it remembered, rather than half of it.
         """
         self.judgement = Judgement.RESET if self.reset_untold else Judgement.JUDGED
-        self.reset_untold = False
         found: list[tuple[str, SlotChoice, Target]] = []
         for (key, command), prediction in zip(self.running.items(), predictions, strict=True):
             try:
@@ -378,8 +389,10 @@ class Session:
                 for key, choice, target in found
                 if choice.track is not None and target.box is not None
             ],
-            self.new_track_id,
+            {key: command.tracker.tracks for key, command in self.running.items()},
         )
+        self.clock.judged = stamp
+        self.reset_untold = False
         return tuple(replace(target, track_id=choice.track_id) for _, choice, target in found)
 
     def _target(
@@ -404,6 +417,11 @@ class Session:
             predicted_box=predicted_box,
             judgement=self.judgement,
         )
+
+    def fail(self) -> None:
+        """Note that the newest image could not be judged."""
+        self.judgement = Judgement.FAILED
+        self.failure_count += 1
 
     def unjudged(self, size: tuple[int, int], judgement: Judgement) -> tuple[Target, ...]:
         """The targets of an image of (height, width) that was not judged, with empty masks.
@@ -438,8 +456,10 @@ def check_image(image: np.ndarray, stamp: float | None) -> None:
     if not image.shape[0] or not image.shape[1]:
         raise ImageError(f"The image has no pixels: {image.shape[1]}x{image.shape[0]}.")
     check_proportion(*image.shape[:2])
-    if stamp is not None and not np.isfinite(stamp):
-        raise ImageError(f"The stamp {stamp} is no time; give seconds.")
+    if stamp is None:
+        return
+    if not isinstance(stamp, numbers.Real) or not abs(stamp) <= MAX_STAMP:
+        raise ImageError(f"The stamp {stamp!r} is no time; give seconds.")
 
 
 def step_together(
@@ -463,20 +483,44 @@ def step_together(
         if stamp is not None
         for question in session.questions(place, stamp)
     ]
-    results = []
-    judged = [one for one, stamp in zip(sessions, admitted, strict=True) if stamp is not None]
     try:
         predictions = sessions[0].predictor.predict(images, questions) if questions else []
-        remaining = iter(predictions)
-        for session, stamp in zip(sessions, admitted, strict=True):
-            if stamp is None:
-                results.append(session.unjudged(size, Judgement.LATE))
-                continue
-            own = [next(remaining) for _ in session.running]
-            results.append(session.conclude(own, size))
     except Exception:
-        for session in judged:
-            session.judgement = Judgement.FAILED
-            session.failure_count += 1
+        for session, stamp in zip(sessions, admitted, strict=True):
+            if stamp is not None:
+                session.fail()
         raise
+    return conclude_together(sessions, admitted, predictions, size)
+
+
+def conclude_together(
+    sessions: Sequence[Session],
+    admitted: Sequence[float | None],
+    predictions: Sequence[Prediction],
+    size: tuple[int, int],
+) -> list[tuple[Target, ...]]:
+    """Let every session conclude; one that fails keeps none of the others from it.
+
+    Args:
+        admitted: the images' stamps; None where an image was late.
+        predictions: of all sessions' running commands, in order.
+
+    Raises:
+        Exception: the first failure, once all sessions have concluded.
+    """
+    results: list[tuple[Target, ...]] = []
+    failures: list[Exception] = []
+    remaining = iter(predictions)
+    for session, stamp in zip(sessions, admitted, strict=True):
+        if stamp is None:
+            results.append(session.unjudged(size, Judgement.LATE))
+            continue
+        own = [next(remaining) for _ in session.running]
+        try:
+            results.append(session.conclude(own, size, stamp))
+        except Exception as error:
+            session.fail()
+            failures.append(error)
+    if failures:
+        raise failures[0]
     return results

@@ -4,8 +4,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations
 
 import numpy as np
@@ -35,6 +36,12 @@ class Sighting:
     mask: np.ndarray
     box: Box
 
+    @cached_property
+    def area(self) -> int:
+        """Pixels of the mask."""
+        left, top, right, bottom = (int(side) for side in self.box)
+        return int(np.count_nonzero(self.mask[top:bottom, left:right]))
+
 
 Pair = tuple[str, int, str, int]
 
@@ -42,20 +49,24 @@ Pair = tuple[str, int, str, int]
 class SharedIdentities:
     """Compares the masks of different commands' tracks from image to image.
 
-    Tracks whose masks agree over several images are one object and report the older id; tracks
-    under one id whose masks lie apart over several images are two, and the later command's gets an
-    id of its own.
+    Tracks whose masks agree over several images are one object and report the older id; once their
+    masks lie apart over several images, each reports its own again.
 
     Attributes:
-        streaks: by pair of tracks, for how many images in a row they agreed, or disagreed
+        streaks: by pair of tracks, for how many images in a row they agreed, or lay apart
             (negative).
     """
 
     def __init__(self) -> None:
         self.streaks: dict[Pair, int] = {}
 
-    def update(self, sightings: Sequence[Sighting], new_track_id: Callable[[], int]) -> None:
-        """Compare the newest image's masks and correct the tracks' ids."""
+    def update(self, sightings: Sequence[Sighting], tracks: Mapping[str, Sequence[Track]]) -> None:
+        """Compare the newest image's masks and correct what the tracks report.
+
+        Args:
+            sightings: the tracks that the image shows.
+            tracks: all that every command remembers.
+        """
         streaks: dict[Pair, int] = {}
         for first, second in combinations(sightings, 2):
             if first.command_id == second.command_id:
@@ -64,31 +75,29 @@ class SharedIdentities:
             agree, apart = overlap >= SAME_MASK_OVERLAP, overlap <= OTHER_MASK_OVERLAP
             streak = self.streaks.get(pair_of(first, second), 0)
             streak = max(streak, 0) + 1 if agree else min(streak, 0) - 1 if apart else 0
-            same = first.track.track_id == second.track.track_id
-            if not same and streak >= SEVERAL_IMAGES:
-                share_older(first, second, sightings)
-            elif same and streak <= -SEVERAL_IMAGES:
-                second.track.track_id = new_track_id()
             streaks[pair_of(first, second)] = streak
+            same = first.track.track_id == second.track.track_id
+            if same and streak <= -SEVERAL_IMAGES:
+                first.track.shared_id = second.track.shared_id = None
+            elif not same and streak >= SEVERAL_IMAGES:
+                share_older(first, second, tracks)
         self.streaks = streaks
 
 
-def share_older(first: Sighting, second: Sighting, sightings: Sequence[Sighting]) -> None:
-    """Give both tracks the smaller of their ids, unless a command has it on another object."""
+def share_older(first: Sighting, second: Sighting, tracks: Mapping[str, Sequence[Track]]) -> None:
+    """Let both tracks report their older id, unless a command has it on another object."""
     older = min(first.track.track_id, second.track.track_id)
-    commands, tracks = (first.command_id, second.command_id), (first.track, second.track)
-    if any(
-        other.track.track_id == older
-        for other in sightings
-        if other.command_id in commands and other.track not in tracks
-    ):
-        return
-    first.track.track_id = second.track.track_id = older
+    for sighting in (first, second):
+        others = (one for one in tracks[sighting.command_id] if one is not sighting.track)
+        if any(one.track_id == older for one in others):
+            return
+    for track in (first.track, second.track):
+        track.shared_id = None if track.own_id == older else older
 
 
 def pair_of(first: Sighting, second: Sighting) -> Pair:
     """The key of two tracks of different commands."""
-    return first.command_id, first.track.track_id, second.command_id, second.track.track_id
+    return first.command_id, first.track.own_id, second.command_id, second.track.own_id
 
 
 def mask_overlap(first: Sighting, second: Sighting) -> float:
@@ -99,5 +108,4 @@ def mask_overlap(first: Sighting, second: Sighting) -> float:
         return 0.0
     part = slice(top, bottom), slice(left, right)
     shared = int(np.count_nonzero(first.mask[part] & second.mask[part]))
-    total = int(np.count_nonzero(first.mask) + np.count_nonzero(second.mask))
-    return shared / max(total - shared, 1)
+    return shared / max(first.area + second.area - shared, 1)

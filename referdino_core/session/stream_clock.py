@@ -17,9 +17,9 @@ class StreamClock:
     """Time as the images' stamps tell it.
 
     Attributes:
-        judged: stamp of the last image that was judged. newest: the latest stamp of all camera
-            images, also of those that were dropped before the model came to them. Both in seconds,
-            None before the first.
+        judged: stamp of the last image that was judged, None before the first of a stream.
+        newest: the latest stamp of all camera images, also of those that were dropped before the
+            model came to them, None before the first. Both in seconds.
         late: how many images were dropped because they were stamped before their predecessor.
     """
 
@@ -29,7 +29,8 @@ class StreamClock:
 
     def following(self) -> float:
         """The stamp of an image that has none."""
-        return 0.0 if self.judged is None else self.judged + DEFAULT_INTERVAL
+        latest = self.newest if self.judged is None else self.judged
+        return 0.0 if latest is None else latest + DEFAULT_INTERVAL
 
     def is_late(self, stamp: float, settings: SessionSettings) -> bool:
         """Whether an image comes after a judged one that is slightly newer."""
@@ -45,6 +46,6 @@ class StreamClock:
             elif 0 < settings.max_gap < gap:
                 reason = f"there was a gap of {gap:.2f} s between images"
         if reason is not None or self.newest is None:
-            self.newest = stamp
+            self.newest, self.judged = stamp, None
         self.newest = max(self.newest, stamp)
         return reason

@@ -31,8 +31,8 @@ class Judgement(str, Enum):
 
     judged: it was. reset: it was, and every memory had been forgotten just before, so that earlier
     track ids mean nothing any more. late: the image was stamped before its predecessor and was
-    dropped. failed: the model could not judge it. After the last two, states and track ids are
-    those of the image before, and masks are empty.
+    dropped. failed: the model could not judge it. After the last two, masks are empty, and states
+    and track ids are those of the image before; a command that failed itself is searching anew.
     """
 
     JUDGED = "judged"
@@ -49,8 +49,8 @@ class Target:
         command_id, command: the command that this answers.
         track_id: identity of the object within the session, from 1; 0 while none is picked.
         state: where the target stands.
-        score: average probability of the last frames that this object is meant; the best
-            candidate's while none is picked.
+        score: average probability of the last frames that this object is meant, of whatever its
+            slot holds while it is not seen; the best candidate's while none is picked.
         frame_score: the same for this frame alone.
         box: left, top, right, bottom in pixels of the given image, the smallest around the mask;
             None where the mask is empty.

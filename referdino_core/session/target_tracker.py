@@ -21,8 +21,10 @@ from referdino_core.session.track import (
     box_overlaps,
 )
 
+EVIDENCE_SLACK = 0.15
+"""Seconds beyond `take_up` in which a target that was left may return to its slot."""
 MAX_REMEMBERED_TRACKS = 8
-"""Lost tracks whose identity can still come back."""
+"""Tracks without sight of their target whose identity can still come back."""
 
 
 @dataclass(frozen=True)
@@ -150,9 +152,10 @@ class TargetTracker(abc.ABC):
         )
 
     def forget_old_tracks(self) -> None:
-        """Bound the lost tracks that are remembered."""
-        lost = [track for track in self.tracks if track.state is TargetState.LOST]
-        for track in lost[: max(len(lost) - MAX_REMEMBERED_TRACKS, 0)]:
+        """Bound the tracks that are not seen and are remembered; the longest unseen go first."""
+        unseen = [track for track in self.tracks if not track.is_seen]
+        unseen.sort(key=lambda track: (track.state is not TargetState.LOST, track.seen))
+        for track in unseen[: max(len(unseen) - MAX_REMEMBERED_TRACKS, 0)]:
             self.tracks.remove(track)
 
 
@@ -238,6 +241,8 @@ class AllTargetsTracker(TargetTracker):
             if track.is_seen:
                 own = readings.boxes[track.slot]
                 free &= box_overlaps(readings.boxes, own) <= SAME_OBJECT_OVERLAP
+            elif track.state is not TargetState.LOST:
+                free &= ~self.reserved(track, readings, settings)
         while free.any():
             best = int(np.where(free, average, -1.0).argmax())
             self.take_up(best, readings, settings)
@@ -245,8 +250,21 @@ class AllTargetsTracker(TargetTracker):
         followed = [track for track in self.tracks if track.state is not TargetState.LOST]
         return tuple(
             choice_of(track.slot, track, average, readings)
-            for track in sorted(followed, key=lambda one: one.track_id)
+            for track in sorted(followed, key=lambda one: one.own_id)
         )
+
+    def reserved(
+        self, track: Track, readings: SlotReadings, settings: SessionSettings
+    ) -> np.ndarray:
+        """(Q,) bool: slots that may be an occluded target's, so that no new object is seen there.
+
+        Those that pass its gates, until its evidence decides; and for a moment the slot that it was
+        in, which may only look like something else in one bad image.
+        """
+        held: np.ndarray = track.gate(readings, settings)
+        if readings.stamp - track.seen <= settings.take_up + EVIDENCE_SLACK:
+            held |= box_overlaps(readings.boxes, readings.boxes[track.slot]) > SAME_OBJECT_OVERLAP
+        return held
 
 
 def choice_of(

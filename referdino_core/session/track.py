@@ -8,6 +8,7 @@ import math
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -18,10 +19,14 @@ from referdino_core.session.target import TargetState
 
 MIN_EVIDENCE = 2
 """Images that count as evidence, however rarely they come, where there are as many."""
+MAX_EVIDENCE = 64
+"""Images that are kept as evidence, also of a camera whose stamps stand still."""
 APPEARANCE_SECONDS = 0.5
 """Time constant of the moving average of a target's appearance."""
 PROOF_SECONDS = 0.5
 """How long a target must have been followed to be held; a shorter pick may have been a mistake."""
+MOTION_SECONDS = 0.15
+"""Time constant of the moving average of a target's motion."""
 EXTRAPOLATION_SECONDS = 0.5
 """How long a target that is not seen is expected to move on as it did."""
 SAME_OBJECT_OVERLAP = 0.5
@@ -50,6 +55,11 @@ class SlotReadings:
     boxes: np.ndarray
     queries: np.ndarray
 
+    @cached_property
+    def objects(self) -> Objects:
+        """What all slots hold."""
+        return Objects.of(self)
+
     @property
     def newest(self) -> np.ndarray:
         """(Q,) probabilities of the newest frame."""
@@ -71,7 +81,7 @@ class Evidence:
     """Whether each of the last images showed a target."""
 
     def __init__(self, images: Iterable[tuple[float, bool]] = ()) -> None:
-        self.images: deque[tuple[float, bool]] = deque(images)
+        self.images: deque[tuple[float, bool]] = deque(images, maxlen=MAX_EVIDENCE)
 
     def add(self, stamp: float, shows: bool, seconds: float) -> None:
         """Take in the newest image and forget those older than `seconds`, down to two."""
@@ -80,9 +90,13 @@ class Evidence:
             self.images.popleft()
 
     def says(self, shows: bool, share: float) -> bool:
-        """Whether the newest image and that share of all of them show the target, or do not."""
-        votes = [one is shows for _, one in self.images]
-        return votes[-1] and sum(votes) >= share * len(votes)
+        """Whether the newest image and that share of all of them show the target, or do not.
+
+        One image alone never says that a target is gone.
+        """
+        votes = [one == shows for _, one in self.images]
+        needed = share * len(votes)
+        return votes[-1] and sum(votes) >= (needed if shows else max(needed, MIN_EVIDENCE))
 
     def weak_since(self) -> float:
         """Stamp of the first of the newest images in a row without the target."""
@@ -141,18 +155,19 @@ class Track:
     more like one of the target's rivals: the objects that were beside it when it was seen last.
 
     Attributes:
-        track_id: identity within the session, from 1.
+        own_id: identity within the session, from 1.
+        shared_id: the older identity of another command's track on the same object; None without.
         slot: of the object memory, the one that held the target last.
         target: the one object: its prototype, and the place where it was seen last.
         rivals: what was beside it.
-        velocity: (2,) of the target's centre, per second.
+        velocity: (3,) of the target's centre and of the logarithm of its area, per second.
         begun: stamp of the first sight. seen: stamp of the last one.
         evidence: of the last images.
         state: TRACKING, OCCLUDED or LOST.
         unseen_since: stamp of the first image without; None while the target is seen.
     """
 
-    track_id: int
+    own_id: int
     slot: int
     target: Objects
     rivals: Objects
@@ -162,16 +177,22 @@ class Track:
     evidence: Evidence
     state: TargetState = TargetState.TRACKING
     unseen_since: float | None = None
+    shared_id: int | None = None
+
+    @property
+    def track_id(self) -> int:
+        """The identity that is reported."""
+        return self.own_id if self.shared_id is None else self.shared_id
 
     @classmethod
     def begin(cls, track_id: int, slot: int, readings: SlotReadings) -> Track:
         """Follow what a slot holds in the newest frame."""
         return cls(
-            track_id=track_id,
+            own_id=track_id,
             slot=slot,
             target=Objects.of(readings, slice(slot, slot + 1)),
             rivals=rivals_of(slot, readings),
-            velocity=np.zeros(2),
+            velocity=np.zeros(3),
             begun=readings.stamp,
             seen=readings.stamp,
             evidence=Evidence([(readings.stamp, True)]),
@@ -199,9 +220,13 @@ class Track:
                 settings.same_size + widening,
             ]
         )[:, None, None]
-        shown = Objects.of(readings)
+        shown = readings.objects
         ahead = self.velocity * min(unseen, EXTRAPOLATION_SECONDS)
-        expected = replace(self.target, centres=self.target.centres + ahead)
+        expected = replace(
+            self.target,
+            centres=self.target.centres + ahead[:2],
+            log_areas=self.target.log_areas + ahead[2],
+        )
         own = np.minimum(shown.differences(self.target), shown.differences(expected)) / limits
         others = shown.differences(self.rivals) / limits
         difference = own.sum(axis=0)
@@ -223,7 +248,7 @@ class Track:
         """
         score = 0.0 if slot is None else float(readings.newest[slot])
         needed = settings.keep if self.is_seen else settings.accept
-        shows = slot is not None and score >= needed
+        shows = slot is not None and bool(score >= needed)
         self.evidence.add(readings.stamp, shows, settings.take_up)
         share = settings.take_up_share
         if self.is_seen:
@@ -242,10 +267,14 @@ class Track:
         shown = Objects.of(readings, slice(slot, slot + 1))
         elapsed = max(readings.stamp - self.seen, 0.0)
         if 0 < elapsed <= EXTRAPOLATION_SECONDS:
-            moved = (shown.centres[0] - self.target.centres[0]) / elapsed
-            self.velocity = (self.velocity + moved) / 2
+            moved = [
+                *(shown.centres - self.target.centres)[0],
+                *(shown.log_areas - self.target.log_areas),
+            ]
+            weight = 1.0 - math.exp(-elapsed / MOTION_SECONDS)
+            self.velocity = self.velocity + weight * (np.array(moved) / elapsed - self.velocity)
         elif elapsed > 0:
-            self.velocity = np.zeros(2)
+            self.velocity = np.zeros(3)
         prototype = self.target.queries
         if score >= settings.accept:
             weight = 1.0 - math.exp(-elapsed / APPEARANCE_SECONDS)
