@@ -43,7 +43,7 @@ WARM_UP = 3.0  # seconds whose answers are not counted
 @contextlib.contextmanager
 def stopwatch(overheads: list[float], steps: list[float]) -> Iterator[None]:
     """Note, for every image that is answered meanwhile, the session's seconds and the rest."""
-    step, publish = Session.step, ResultPublishers.publish
+    step, publish = Session.step, ResultPublishers.publish_objects
     clock = rclpy.clock.Clock()
 
     def timed_step(session: Session, *inputs: Any, **named: Any) -> Any:
@@ -57,11 +57,11 @@ def stopwatch(overheads: list[float], steps: list[float]) -> Iterator[None]:
         age = (clock.now() - Time.from_msg(header.stamp, clock.clock_type)).nanoseconds * 1e-9
         overheads.append(age - steps[-1])
 
-    Session.step, ResultPublishers.publish = timed_step, timed_publish  # type: ignore[method-assign]
+    Session.step, ResultPublishers.publish_objects = timed_step, timed_publish  # type: ignore[method-assign]
     try:
         yield
     finally:
-        Session.step, ResultPublishers.publish = step, publish  # type: ignore[method-assign]
+        Session.step, ResultPublishers.publish_objects = step, publish  # type: ignore[method-assign]
 
 
 def bare_transport(options: argparse.Namespace, seconds: float) -> list[float]:
