@@ -21,27 +21,32 @@ IN_ENVIRONMENT := OMP_WAIT_POLICY=PASSIVE PATH="$(ENVIRONMENT)/bin:$$PATH" \
   LD_LIBRARY_PATH="$(ENVIRONMENT)/lib$${LD_LIBRARY_PATH:+:$$LD_LIBRARY_PATH}"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo replay-demo test lint format clean
+.PHONY: help setup demo replay-demo test test-oldest lint format clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
-setup:  ## set everything up in .venv (the other targets do this by themselves)
+setup:  ## set everything up in .venv (the other targets set up what they need by themselves)
 	@"$(PYTHON)" setup/prepare.py
 
-demo: setup  ## camera, node and commander on a live ROS 2 graph; VIDEO=, TEXT=, CHECKPOINT=, RUNTIME=, PRECISION=, OUT= to change it
+demo:  ## camera, node and commander on a live ROS 2 graph; VIDEO=, TEXT=, CHECKPOINT=, RUNTIME=, PRECISION=, OUT= to change it
+	@"$(PYTHON)" setup/prepare.py --for demo $${RUNTIME:+--runtime "$$RUNTIME"}
 	@$(IN_ENVIRONMENT) python -m referdino_ros.demo \
 	  $${VIDEO:+--video "$$VIDEO"} $${TEXT:+--text "$$TEXT"} \
 	  $${CHECKPOINT:+--checkpoint "$$CHECKPOINT"} $${OUT:+--out "$$OUT"} \
 	  $${RUNTIME:+--runtime "$$RUNTIME"} $${PRECISION:+--precision "$$PRECISION"}
 
-replay-demo: setup  ## a bag from the world, replayed, scored and reported; RUNTIME=, PRECISION=, CHECKPOINT=, OUT= to change it
+replay-demo:  ## a bag from the world, replayed, scored and reported; RUNTIME=, PRECISION=, CHECKPOINT=, OUT= to change it
+	@"$(PYTHON)" setup/prepare.py --for replay-demo $${RUNTIME:+--runtime "$$RUNTIME"}
 	@$(IN_ENVIRONMENT) python -m referdino_core.replay.demo $${OUT:+--out "$$OUT"} -- \
 	  $${CHECKPOINT:+--checkpoint "$$CHECKPOINT"} \
 	  $${RUNTIME:+--runtime "$$RUNTIME"} $${PRECISION:+--precision "$$PRECISION"}
 
 test: lint  ## set up, check the style and the types, and run every test
 	@$(IN_ENVIRONMENT) python -m pytest
+
+test-oldest:  ## tests of the core with Python 3.10 and the oldest releases; OLDEST_PYTHON= names the interpreter
+	@"$(PYTHON)" setup/oldest_versions.py
 
 lint: setup  ## check formatting, style and types
 	@$(IN_ENVIRONMENT) python -m ruff format --check

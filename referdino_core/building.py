@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from referdino_core.models import vocabulary_file, weights_file
 from referdino_core.network.referdino import ReferDINO
 from referdino_core.network.tokenizer import Tokenizer, WordPieceTokenizer, WordTokenizer
 from referdino_core.network.uninitialised_weights import UninitialisedWeights
+from referdino_core.user_files import user_path
 
 logger = logging.getLogger("referdino.model")
 session_logger = logging.getLogger("referdino.session")
@@ -62,6 +64,7 @@ def load_model(
 
     Args:
         model: a built model, which stays as it is, a model's name, or a checkpoint's path.
+        device: as `usable_device` takes it; "auto" leaves a built model where it is.
         architecture: name of the configuration that the checkpoint at this path is of; by default
             it is recognised by the tensors' shapes.
         single_frame: whether the weights were trained on single frames; by default
@@ -71,14 +74,14 @@ def load_model(
         ReferDINOError: the weights or the device are not to be had; the message says what to do.
     """
     began = time.monotonic()
-    place = usable_device(device)
     if isinstance(model, ReferDINO):
-        return model.to(place).eval()
+        return (model if device == "auto" else model.to(usable_device(device))).eval()
+    place = usable_device(device)
     if architecture is None and str(model) in CONFIGURATIONS:
         architecture, source = str(model), weights_of(str(model))
     else:
-        source = Path(model).expanduser()
-        if not source.suffix and not source.exists():
+        source = user_path(model)
+        if not source.suffix and not os.path.exists(source):
             raise ReferDINOError(
                 f"There is no model {str(model)!r}; choose one of {', '.join(CONFIGURATIONS)}, "
                 "or give the path of a checkpoint."
@@ -108,8 +111,27 @@ def warn_of_single_frames(model: ReferDINO) -> None:
         )
 
 
+def tell_of_unused_gpu(device: str) -> None:
+    """Say in one line where a model was put on the CPU beside a GPU that would be faster."""
+    if device.startswith("cpu") and torch.cuda.is_available():
+        session_logger.warning(
+            "The model runs on the CPU, as asked, and this machine has a GPU (%s); device auto or "
+            "cuda uses it.",
+            torch.cuda.get_device_name(),
+        )
+
+
 def usable_device(device: str) -> torch.device:
-    """The torch device of that name, if a tensor can live there."""
+    """The torch device of that name, if a tensor can live there.
+
+    Args:
+        device: as PyTorch names it, or "auto" for the first GPU that PyTorch can use, else the CPU.
+
+    Raises:
+        ReferDINOError: there is no such device, or it cannot be used.
+    """
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         place = torch.device(device)
         torch.empty(1, device=place)

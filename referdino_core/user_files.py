@@ -1,16 +1,22 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
 """Files as people and their systems hand them over: text with byte order marks, names of any bytes,
-and what operating systems leave beside them.
+what operating systems leave beside them, and homes that are not there.
 """
 
 from __future__ import annotations
 
 import codecs
+import errno
+import os
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal
+
+from referdino_core.errors import ReferDINOError
+
+CACHE_VARIABLE = "REFERDINO_CACHE"
 
 # UTF-32's little-endian mark begins with UTF-16's.
 _MARKS = (
@@ -34,6 +40,8 @@ _SYSTEM_NAMES = frozenset(
         "desktop.ini",
     }
 )
+# Of homes that are read-only, another user's, or named and not there.
+_NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR)
 _FIRST_ESCAPED_BYTE = 0xDC00
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -56,6 +64,53 @@ def read_text(path: Path, errors: Literal["strict", "surrogateescape"] = "strict
 def legible(text: str) -> str:
     r"""The text with bytes of names that are no UTF-8 written as \xe9, so that it can be shown."""
     return _SURROGATE.sub(_escape, text)
+
+
+def user_path(path: str | Path) -> Path:
+    """A path as a user wrote it, with ~ and ~somebody replaced by home directories.
+
+    Raises:
+        ReferDINOError: that home directory is not known.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise ReferDINOError(
+            f"There is no home directory for {str(path)!r}: write the path in full, or set HOME."
+        ) from error
+
+
+def cache_directory() -> Path:
+    """Where downloads, exports and engines are kept; it need not exist yet.
+
+    The environment variable REFERDINO_CACHE, else `referdino` under XDG_CACHE_HOME, else
+    ~/.cache/referdino.
+
+    Raises:
+        ReferDINOError: there is no home directory, and neither variable is set.
+    """
+    own = os.environ.get(CACHE_VARIABLE)
+    if own:
+        return user_path(own)
+    shared = os.environ.get("XDG_CACHE_HOME")
+    if shared:
+        return user_path(shared) / "referdino"
+    try:
+        return Path.home() / ".cache" / "referdino"
+    except RuntimeError as error:
+        raise ReferDINOError(
+            "There is no home directory to keep downloads and exports in: set "
+            f"{CACHE_VARIABLE} to a folder that can be written."
+        ) from error
+
+
+def cannot_be_written(path: Path, error: OSError) -> str:
+    """The line about a file or folder that could not be made, with what to do where that helps."""
+    if error.errno in _NOT_WRITABLE and path.is_relative_to(cache_directory()):
+        advice = f"; set {CACHE_VARIABLE} to a folder that can be"
+    else:
+        advice = ""
+    return f"{path} cannot be written: {error.strerror}{advice}."
 
 
 def is_left_by_system(name: str) -> bool:

@@ -1,19 +1,20 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Sets up everything that the tests and the demo need, in the folder `.venv` of this repository.
+"""Sets up what the demos or the tests need, in the folder `.venv` of this repository.
 
 Runs before anything is installed, so it uses the standard library alone. Each stage leaves a stamp
 of its inputs: a stage whose inputs have not changed is skipped, so that a second run is a matter of
-a second and needs no network.
+a second and needs no network. Purposes add up: what was installed for one stays for the next.
 """
 
 from __future__ import annotations
 
+import argparse
 import fcntl
-import hashlib
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -23,39 +24,64 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-SCRIPTS = Path(__file__).resolve().parent
-REPOSITORY = SCRIPTS.parent
-ENVIRONMENT = REPOSITORY / ".venv"
-PYTHON = ENVIRONMENT / "bin" / "python"
+from machine_packages import (
+    environment_without_own,
+    installed,
+    machine_pytorch,
+    note_own_pytorch,
+    numpy_constraints,
+    outside_environment,
+    pytorch_constraint,
+    share_pytorch,
+)
+from running import (
+    ENVIRONMENT,
+    PIP,
+    PYTHON,
+    REPOSITORY,
+    SCRIPTS,
+    STAMPS,
+    SetUpError,
+    is_current,
+    output_of,
+    run,
+    say,
+    stamp,
+)
+
 BUILD = ENVIRONMENT / "build" / "referdino"
-STAMPS = ENVIRONMENT / "stamps"
 REQUIREMENTS = REPOSITORY / "requirements"
 
 # The releases of CPython for which there are wheels of ROS 2.
 OLDEST_PYTHON, NEWEST_PYTHON = (3, 10), (3, 13)
-EXTRAS = ("world", "onnx", "replay", "report", "cluster", "benchmarks", "test")
+# Extras of pyproject.toml by what they are for.
+PURPOSES = {
+    "demo": {"world"},
+    "replay-demo": {"world", "replay", "report"},
+    "test": {"world", "onnx", "replay", "report", "cluster", "benchmarks", "test"},
+}
+# Runtimes that need an extra too.
+RUNTIME_EXTRAS = {"onnxruntime": {"onnx"}, "tensorrt": {"onnx"}}
 # Where the wheels of TensorRT's bindings run.
 TENSORRT_MACHINES = ("aarch64", "x86_64")
 INSTALLED_FOLDERS = ("config", "launch", "msg", "referdino_core", "referdino_ros", "srv")
 
 
-class SetUpError(Exception):
-    """The set-up cannot go on; the message is one line that says what to do."""
-
-
-def say(message: str) -> None:
-    """Tell the user what is going on."""
-    print(f"set-up: {message}", flush=True)
-
-
 def main() -> int:
     """Bring `.venv` up to date; the exit status is 1 where that fails."""
+    parser = argparse.ArgumentParser(description="Sets up what referdino needs in .venv.")
+    parser.add_argument("--for", dest="purpose", choices=PURPOSES, default="test")
+    parser.add_argument("--runtime", help="what will compute the network")
+    arguments = parser.parse_args()
+    extras = PURPOSES[arguments.purpose] | RUNTIME_EXTRAS.get(arguments.runtime, set())
     try:
         with only_one_at_a_time():
             ros_prefixes = find_ros()
             create_environment(ros_prefixes)
-            install_dependencies(ros_prefixes)
-            install_tensorrt_bindings()
+            install_pip()
+            install_dependencies(ros_prefixes, extras)
+            if arguments.purpose == "test":
+                install_tensorrt_bindings()
             install_package(ros_prefixes)
     except SetUpError as error:
         print(f"set-up: {error}", file=sys.stderr)
@@ -83,20 +109,14 @@ def find_ros() -> list[str]:
     prefixes = outside_environment("AMENT_PREFIX_PATH")
     if not prefixes:
         return []
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(outside_environment("PYTHONPATH"))}
     search = [sys.executable, "-c", "import rclpy"]
-    if subprocess.run(search, env=environment, capture_output=True).returncode != 0:
+    found = subprocess.run(search, env=environment_without_own(), capture_output=True)
+    if found.returncode != 0:
         raise SetUpError(
             f"a ROS installation is sourced ({prefixes[-1]}), but {sys.executable} cannot import "
             "its rclpy: run make with PYTHON= the Python that it was made for"
         )
     return prefixes
-
-
-def outside_environment(variable: str) -> list[str]:
-    """The folders that a search path names, less those of `.venv`."""
-    folders = [folder for folder in os.environ.get(variable, "").split(os.pathsep) if folder]
-    return [folder for folder in folders if not Path(folder).is_relative_to(ENVIRONMENT)]
 
 
 def create_environment(ros_prefixes: list[str]) -> None:
@@ -116,6 +136,7 @@ def create_environment(ros_prefixes: list[str]) -> None:
     check_machine(has_ros=bool(ros_prefixes))
     if ros_prefixes:
         say(f"using the ROS installation in {ros_prefixes[-1]}")
+    pytorch = machine_pytorch(oldest_pytorch())
     # Virtual environments cannot be moved: where the repository was, a new one is made.
     if origin_file.exists() or not has_pip():
         say(f"creating the virtual environment {ENVIRONMENT} (Python {platform.python_version()})")
@@ -127,6 +148,8 @@ def create_environment(ros_prefixes: list[str]) -> None:
                 "Python cannot create virtual environments: install what it lacks, for example "
                 f"with: apt install python{sys.version_info[0]}.{sys.version_info[1]}-venv"
             )
+    if pytorch is not None:
+        share_pytorch(pytorch)
     STAMPS.mkdir(exist_ok=True)
     origin_file.write_text(json.dumps(origin))
 
@@ -169,41 +192,69 @@ def check_machine(has_ros: bool) -> None:
         )
 
 
-def install_dependencies(ros_prefixes: list[str]) -> None:
-    """Install what pyproject.toml declares, and ROS from wheels where none is installed."""
+def install_pip() -> None:
+    """Bring a recent pip before anything else: older ones search where it takes seconds."""
+    requirement = (REQUIREMENTS / "pip.txt").read_text()
+    if is_current("pip", requirement):
+        return
+    say("bringing a recent pip ...")
+    command = [*PIP, "install", "--quiet", "--requirement", REQUIREMENTS / "pip.txt"]
+    run(command, "pip could not be updated: see its message above")
+    stamp("pip", requirement)
+
+
+def install_dependencies(ros_prefixes: list[str], wanted: set[str]) -> None:
+    """Install what pyproject.toml declares, and ROS from wheels where none is installed.
+
+    Args:
+        wanted: extras to install; those of earlier runs stay and are kept up to date.
+    """
+    extras_file = STAMPS / "extras.json"
+    earlier = json.loads(extras_file.read_text()) if extras_file.exists() else []
+    extras = sorted(wanted.union(earlier))
     requirements = output_of(
-        [PYTHON, SCRIPTS / "declared_dependencies.py", REPOSITORY / "pyproject.toml", *EXTRAS]
+        [PYTHON, SCRIPTS / "declared_dependencies.py", REPOSITORY / "pyproject.toml", *extras]
     )
-    constraints = (REQUIREMENTS / "constraints.txt").read_text()
-    if ros_prefixes:
-        # The messages of the ROS installation are compiled against its own NumPy.
-        installed = "import numpy; print(numpy.__version__)"
-        constraints += f"\nnumpy=={output_of([sys.executable, '-c', installed])}"
-    else:
+    if not ros_prefixes:
         requirements += (REQUIREMENTS / "ros.txt").read_text()
+    pinned = pinned_pytorch()
+    pytorch = pytorch_constraint(oldest_pytorch(), pinned)
+    constraints = "\n".join([pytorch, *numpy_constraints(bool(ros_prefixes))])
     inputs = [requirements, constraints]
     if is_current("dependencies", inputs):
         return
     say("installing the Python dependencies; the first time this downloads a lot ...")
     warn_of_large_download()
     with tempfile.TemporaryDirectory() as folder:
-        wanted, pinned = Path(folder, "requirements.txt"), Path(folder, "constraints.txt")
-        wanted.write_text(requirements)
-        pinned.write_text(constraints)
-        command = [PYTHON, "-m", "pip", "install", "--disable-pip-version-check"]
-        command += ["--requirement", wanted, "--constraint", pinned]
+        listed, limits = Path(folder, "requirements.txt"), Path(folder, "constraints.txt")
+        listed.write_text(requirements)
+        limits.write_text(constraints)
+        command = [*PIP, "install", "--requirement", listed, "--constraint", limits]
         if os.environ.get("TORCH_INDEX"):
             command += ["--extra-index-url", os.environ["TORCH_INDEX"]]
         run(command, "pip could not install the dependencies: see its message above")
     if not ros_prefixes:
         output_of([PYTHON, SCRIPTS / "correct_exported_folders.py"])
+    note_own_pytorch(pinned)
+    extras_file.write_text(json.dumps(extras))
     stamp("dependencies", inputs)
+
+
+def oldest_pytorch() -> str:
+    """The release of PyTorch that pyproject.toml asks for at least."""
+    text = (REPOSITORY / "pyproject.toml").read_text()
+    return re.findall(r'^  "torch>=([\d.]+)"', text, re.MULTILINE)[0]
+
+
+def pinned_pytorch() -> str:
+    """The release of PyTorch that is installed where there is none."""
+    text = (REQUIREMENTS / "constraints.txt").read_text()
+    return re.findall(r"^torch==(\S+)$", text, re.MULTILINE)[0]
 
 
 def warn_of_large_download() -> None:
     """Say how to avoid PyTorch's CUDA build where it is of no use."""
-    search = "import importlib.util, sys; sys.exit(importlib.util.find_spec('torch') is None)"
-    has_torch = subprocess.run([PYTHON, "-c", search]).returncode == 0
+    has_torch = installed(PYTHON, "torch") is not None
     has_gpu = shutil.which("nvidia-smi") is not None or Path("/proc/driver/nvidia").exists()
     if has_torch or has_gpu or os.environ.get("TORCH_INDEX"):
         return
@@ -227,7 +278,7 @@ def install_tensorrt_bindings() -> None:
         if not line or line.startswith("#"):
             continue
         release = ".".join(line.split("==")[1].split(".")[:2])
-        command = [PYTHON, "-m", "pip", "install", "--disable-pip-version-check", "--quiet"]
+        command = [*PIP, "install", "--quiet"]
         command += ["--no-deps", "--only-binary", ":all:", "--target", folder / release, line]
         run(command, f"pip could not install {line}: see its message above")
     stamp("tensorrt", requirements)
@@ -235,7 +286,9 @@ def install_tensorrt_bindings() -> None:
 
 def install_package(ros_prefixes: list[str]) -> None:
     """Build this ROS package with CMake and install it into `.venv`, as links to the sources."""
-    inputs = [(STAMPS / "dependencies").read_text(), *package_inputs()]
+    numpy = installed(PYTHON, "numpy")
+    ros = ros_prefixes[-1] if ros_prefixes else (REQUIREMENTS / "ros.txt").read_text()
+    inputs = [ros, numpy and numpy.version, *package_inputs()]
     if is_current("package", inputs) and BUILD.is_dir():
         return
     say(
@@ -274,7 +327,7 @@ def package_inputs() -> Iterator[str]:
             if path.is_dir() or path.suffix in (".pyc", ".so"):
                 continue
             yield str(path.relative_to(REPOSITORY))
-            if path.suffix in (".cpp", ".cu", ".h", ".msg", ".srv"):
+            if path.suffix in (".cpp", ".cu", ".h", ".msg", ".srv") or path.name == "variants.json":
                 yield path.read_text()
 
 
@@ -282,52 +335,6 @@ def installed_links() -> set[Path]:
     """The links that the last installation made."""
     manifest = BUILD / "symlink_install_manifest.txt"
     return set(map(Path, manifest.read_text().split("\n")[:-1])) if manifest.exists() else set()
-
-
-def run(
-    command: list[str | Path],
-    complaint: str,
-    environment: dict[str, str] | None = None,
-    folder: Path = REPOSITORY,
-    log: Path | None = None,
-) -> None:
-    """Run a command; where it has a log, its output is shown only when it fails."""
-    if log is None:
-        outcome = subprocess.run(command, env=environment, cwd=folder)
-    else:
-        with log.open("w") as output:
-            outcome = subprocess.run(
-                command, env=environment, cwd=folder, stdout=output, stderr=subprocess.STDOUT
-            )
-    if outcome.returncode != 0:
-        if log is not None:
-            print(log.read_text(), file=sys.stderr)
-        raise SetUpError(complaint)
-
-
-def output_of(command: list[str | Path]) -> str:
-    """What a command prints."""
-    outcome = subprocess.run(command, capture_output=True, text=True)
-    if outcome.returncode != 0:
-        print(outcome.stderr, file=sys.stderr)
-        raise SetUpError(f"{command[0]} failed: see its message above")
-    return outcome.stdout
-
-
-def digest(inputs: object) -> str:
-    """A fingerprint of a stage's inputs."""
-    return hashlib.sha256(json.dumps(inputs).encode()).hexdigest()
-
-
-def is_current(stage: str, inputs: object) -> bool:
-    """Whether a stage was completed with the same inputs."""
-    path = STAMPS / stage
-    return path.exists() and path.read_text() == digest(inputs)
-
-
-def stamp(stage: str, inputs: object) -> None:
-    """Note that a stage is complete."""
-    (STAMPS / stage).write_text(digest(inputs))
 
 
 if __name__ == "__main__":

@@ -213,7 +213,7 @@ def test_a_failed_build_leaves_nothing_behind_and_can_be_tried_again(cache: Engi
 
 def test_a_folder_that_cannot_be_is_one_clear_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(EngineCacheError, match="engines cannot be made"):
+    with pytest.raises(EngineCacheError, match="engines cannot be written"):
         EngineCache(tmp_path / "file" / "engines")
 
 

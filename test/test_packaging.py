@@ -4,7 +4,10 @@
 
 from __future__ import annotations
 
+import ast
+import json
 import os
+import platform
 import re
 import shutil
 import signal
@@ -24,6 +27,7 @@ from sensor_msgs.msg import Image
 
 import referdino_core
 import referdino_ros
+from referdino_core.kernels.loading import libraries, requirements
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SET_UP = REPOSITORY / "setup" / "prepare.py"
@@ -101,6 +105,14 @@ def test_colcon_installs_every_source_and_data_file(workspace: Path) -> None:
         ).read_bytes()
 
 
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="libraries are for x86-64")
+def test_kernels_that_colcon_builds_run_on_other_machines(workspace: Path) -> None:
+    kernels = workspace / "install" / "referdino" / SITE_PACKAGES / "referdino_core" / "kernels"
+    needs = {path.name: requirements(path) for path in kernels.glob("libreferdino_kernels*.so")}
+    assert needs == {path.name: requirements(path) for path in libraries()}
+    assert needs["libreferdino_kernels.so"] == ()
+
+
 def test_sourced_workspace_is_found_by_standard_tools(
     workspace: Path, sourced: dict[str, str]
 ) -> None:
@@ -118,7 +130,7 @@ def test_sourced_workspace_is_found_by_standard_tools(
     lines = run(sys.executable, "-c", program, env=sourced, cwd=workspace).stdout.splitlines()
     assert lines[0] == str(installed)
     assert all(Path(path).is_relative_to(installed) for path in lines[1].split())
-    assert lines[2] == "fused"
+    assert lines[2].startswith("fused (")
     assert {"msg/ReferredObjectArray.msg", "srv/SetCommands.srv"} <= set(lines[3:])
 
 
@@ -229,9 +241,46 @@ def test_wheel_without_ros_holds_core_data_and_kernel_if_it_can(
     [wheel] = (tmp_path / "wheels").iterdir()
     contents = set(zipfile.ZipFile(wheel).namelist())
     assert sources <= contents
-    has_kernel = "referdino_core/kernels/libreferdino_kernels.so" in contents
-    assert has_kernel == (compiler == "c++")
+    declared = json.loads((REPOSITORY / "referdino_core/kernels/variants.json").read_text())
+    names = {f"referdino_core/kernels/lib{one['library']}.so" for one in declared["variants"]}
+    built = {name for name in contents if name.endswith(".so")}
+    assert built == (names if compiler == "c++" else set())
     assert ("the fused CPU kernel cannot be built" in outcome.stderr) == (compiler == "false")
+
+
+def test_package_xml_names_what_is_imported() -> None:
+    keys = {"cv2": "python3-opencv", "yaml": "python3-yaml", "tqdm": "python3-tqdm"}
+    keys |= {"numpy": "python3-numpy", "scipy": "python3-scipy"}
+    # Without a key of rosdep, or with one of releases that are too old; its comment names them.
+    from_pip = {"av", "pycocotools", "safetensors", "tokenizers", "torch"}
+    # Extras of pyproject.toml, and what they bring.
+    optional = {"h5py", "jinja2", "mujoco", "onnx", "onnxruntime", "ray", "rosbags", "tensorrt"}
+    optional |= {"backports", "compression", "lz4"}
+    paths = [*(REPOSITORY / "launch").glob("*.py")]
+    for package in (referdino_core, referdino_ros):
+        paths += Path(package.__path__[0]).rglob("*.py")
+    imported = {name for path in paths for name in imported_packages(path)}
+    ours = {"referdino", "referdino_core", "referdino_ros"}
+    outside = imported - sys.stdlib_module_names - ours - optional
+    description = REPOSITORY / "package.xml"
+    tags = ("depend", "exec_depend")
+    root = ElementTree.parse(description).getroot()
+    named = {element.text for tag in tags for element in root.iter(tag)}
+    assert {"ament_index_python", "rclpy", "torch", "numpy"} <= outside
+    assert {keys.get(name, name) for name in outside - from_pip} <= named
+    [told] = re.findall(r"<!--(.*?)-->", description.read_text(), re.DOTALL)
+    assert from_pip <= set(re.findall(r"\w+", told))
+
+
+def imported_packages(path: Path) -> set[str]:
+    """First names of the modules that a file imports."""
+    modules: list[str] = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            modules += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            modules.append(node.module)
+    return {module.split(".")[0] for module in modules}
 
 
 def test_one_version_everywhere() -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from referdino_core.configuration import (
 )
 from referdino_core.download import ASSETS, locate
 from referdino_core.session.model_choice import DEFAULT_MODEL, LoadedModel, ModelChoice, load
+from referdino_core.user_files import user_path
 
 _logger = logging.getLogger("referdino.model")
 
@@ -46,7 +48,9 @@ def add_session_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what `model_choice` reads: the model, what computes it, --window and --select."""
     add_model_arguments(parser)
     parser.add_argument(
-        "--device", default="cpu", help="where to compute, such as cpu or cuda (default: cpu)"
+        "--device",
+        default="auto",
+        help="where to compute, such as cpu or cuda (default: auto, a GPU if PyTorch can use one)",
     )
     parser.add_argument(
         "--runtime",
@@ -95,8 +99,8 @@ def checkpoint_path(checkpoint: str) -> Path:
     Raises:
         DownloadError: it is a released one that was not downloaded yet.
     """
-    path = Path(checkpoint).expanduser()
-    if checkpoint in ASSETS and not path.exists():
+    path = user_path(checkpoint)
+    if checkpoint in ASSETS and not os.path.exists(path):
         return locate(checkpoint)[0]
     return path
 

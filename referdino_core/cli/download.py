@@ -72,8 +72,8 @@ def run(arguments: argparse.Namespace) -> int:
 def _list(directory: Path) -> None:
     widest = max(len(name) for name in ASSETS)
     for asset in ASSETS.values():
-        here = all(path.is_file() for path in asset.paths(directory))
-        print(f"{asset.name:<{widest}}  {'here' if here else '-':<4}  {asset.description}")
+        here = "here" if asset.is_here(directory) else "-"
+        print(f"{asset.name:<{widest}}  {here:<4}  {asset.description}")
     print(f"\nkept in {directory}; fetch with: referdino download NAME")
 
 

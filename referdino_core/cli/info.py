@@ -7,6 +7,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import importlib.metadata
+import os
 import platform
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
@@ -17,6 +18,7 @@ from referdino_core.cli.arguments import DEFAULT_MODEL, add_model_arguments, che
 from referdino_core.cli.exit_status import ExitStatus
 from referdino_core.configuration import CONFIGURATIONS
 from referdino_core.download import ASSETS, cache_directory
+from referdino_core.errors import ReferDINOError
 from referdino_core.models import weights_file
 
 _MODULES = ("torch", "numpy", "cv2", "onnx", "onnxruntime", "tensorrt", "rclpy")
@@ -107,8 +109,12 @@ def _whereabouts(model: str) -> str:
     if bundled.exists():
         return f"comes along: {bundled}"
     assets = [asset for name, asset in ASSETS.items() if name.endswith(f"_{model}")]
-    paths = [path for asset in assets for path in asset.paths(cache_directory())]
-    here = [str(path) for path in paths if path.is_file()]
+    try:
+        cache = cache_directory()
+    except ReferDINOError as error:
+        return str(error)
+    paths = [path for asset in assets for path in asset.paths(cache)]
+    here = [str(path) for path in paths if os.path.isfile(path)]
     if here:
         return f"downloaded: {', '.join(here)}"
     if model in DEFAULT_CHECKPOINTS:

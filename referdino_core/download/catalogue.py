@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from referdino_core.download.errors import DownloadError
+from referdino_core.user_files import cache_directory
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
 
@@ -43,6 +44,10 @@ class Asset:
     description: str
     files: tuple[RemoteFile, ...]
     single_frame: bool = False
+
+    def is_here(self, directory: Path) -> bool:
+        """Whether all its files are kept there; in a folder of another user there are none."""
+        return all(os.path.isfile(path) for path in self.paths(directory))
 
     def paths(self, directory: Path) -> tuple[Path, ...]:
         """Where its files are, or will be, under a directory."""
@@ -98,19 +103,6 @@ def named_for_single_frames(path: Path) -> bool:
     return any(asset.single_frame and asset.name == path.stem for asset in ASSETS.values())
 
 
-def cache_directory() -> Path:
-    """Where downloads are kept.
-
-    The environment variable REFERDINO_CACHE, else `referdino` under XDG_CACHE_HOME, else
-    ~/.cache/referdino.
-    """
-    own = os.environ.get("REFERDINO_CACHE")
-    if own:
-        return Path(own).expanduser()
-    shared = os.environ.get("XDG_CACHE_HOME")
-    return (Path(shared).expanduser() if shared else Path.home() / ".cache") / "referdino"
-
-
 def locate(name: str, directory: Path | None = None) -> tuple[Path, ...]:
     """The downloaded files of an asset, in the order of the catalogue.
 
@@ -127,6 +119,7 @@ def locate(name: str, directory: Path | None = None) -> tuple[Path, ...]:
         )
     paths = ASSETS[name].paths(directory or cache_directory())
     for path in paths:
-        if not path.is_file():
+        # A folder of another user counts as empty.
+        if not os.path.isfile(path):
             raise DownloadError(f"{path} is missing; run: referdino download {name}")
     return paths

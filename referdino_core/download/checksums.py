@@ -6,11 +6,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from datetime import datetime, timezone
 from pathlib import Path
 
 from referdino_core.download.errors import DownloadError
 from referdino_core.media.partial_file import PartialFile
+from referdino_core.user_files import cannot_be_written
 
 _BLOCK = 1 << 20  # bytes
 
@@ -36,7 +38,7 @@ def recorded(path: Path) -> str | None:
         DownloadError: the record is damaged.
     """
     record = record_path(path)
-    if not record.is_file():
+    if not os.path.isfile(record):
         return None
     try:
         checksum = json.loads(record.read_text(encoding="utf-8"))["sha256"]
@@ -56,5 +58,8 @@ def record(path: Path, checksum: str, url: str) -> None:
         "recorded": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
     file = PartialFile(record_path(path))
-    file.growing_path.write_text(json.dumps(entry, indent=2) + "\n", encoding="utf-8")
-    file.commit()
+    try:
+        file.growing_path.write_text(json.dumps(entry, indent=2) + "\n", encoding="utf-8")
+        file.commit()
+    except OSError as error:
+        raise DownloadError(cannot_be_written(record_path(path), error)) from error

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -50,7 +51,7 @@ def fetch(file: RemoteFile, directory: Path, progress: Progress) -> Fetched:
     """
     path = directory / file.place
     expected = checksums.recorded(path)
-    if path.is_file():
+    if os.path.isfile(path):
         return _check_present(path, expected, file.url)
     _logger.info("Downloading %s", file.url)
     announcement = transfer(file.url, path, progress)

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from referdino_core.download.errors import DownloadError
+from referdino_core.user_files import cannot_be_written
 
 Progress = Callable[[int, "int | None"], None]
 """Called with the bytes that are here and the bytes there are in all, if known."""
@@ -94,7 +95,7 @@ def transfer(url: str, path: Path, progress: Progress) -> Announcement:
         path.parent.mkdir(parents=True, exist_ok=True)
         part = partial_path(path).open("ab")
     except OSError as error:
-        raise DownloadError(f"{path} cannot be written: {error.strerror}.") from error
+        raise DownloadError(cannot_be_written(path, error)) from error
     with part:
         try:
             fcntl.flock(part, fcntl.LOCK_EX | fcntl.LOCK_NB)

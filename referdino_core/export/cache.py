@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from referdino_core.download import cache_directory
 from referdino_core.errors import ExportedSetError, ExportError
 from referdino_core.export.exported_set import ExportedSet, read_exported_set
 from referdino_core.export.exporting import OnProgress, checkpoint_sum, export, release
 from referdino_core.network.image_geometry import Shape
 from referdino_core.network.referdino import ReferDINO
+from referdino_core.user_files import cache_directory, cannot_be_written
 
 logger = logging.getLogger("referdino.export")
 
@@ -121,7 +121,7 @@ class ExportCache:
             path.parent.mkdir(parents=True, exist_ok=True)
             file = path.open("ab")
         except OSError as error:
-            raise ExportError(f"{path} cannot be written: {error.strerror}.") from error
+            raise ExportError(cannot_be_written(path, error)) from error
         with file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -29,6 +29,7 @@ from referdino_core.export.exported_set import (
 from referdino_core.export.requirements import require
 from referdino_core.network.image_geometry import Shape
 from referdino_core.network.referdino import ReferDINO
+from referdino_core.user_files import user_path
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -73,7 +74,7 @@ def export(
     """
     _check_arguments(size, tokens, precision, deformable_attention, window)
     require("onnx")
-    folder = folder.expanduser().absolute()
+    folder = user_path(folder).absolute()
     growing = _growing_folder(folder)
     try:
         files = _write_stages(

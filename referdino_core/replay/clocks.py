@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from referdino_core.errors import SourceError
 from referdino_core.replay.recording import NANOSECONDS
-from referdino_core.user_files import read_text
+from referdino_core.user_files import read_text, user_path
 
 _UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6}
 _TIME = re.compile(r"(?P<number>\d+\.?\d*|\.\d+)\s*(?P<unit>s|ms|us)")
@@ -141,7 +141,7 @@ def read_clock(text: str) -> AsLive:
     Raises:
         SourceError: it is neither, or the table is empty or damaged.
     """
-    path = Path(text).expanduser()
+    path = user_path(text)
     if path.is_file():
         seconds = _read_table(path)
         clock = AsLive(_nanoseconds(seconds, str(path)), path.name)

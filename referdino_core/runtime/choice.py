@@ -16,6 +16,7 @@ from referdino_core.errors import RuntimeUnavailable
 from referdino_core.kernels import fused_kernel
 from referdino_core.network.referdino import ReferDINO
 from referdino_core.runtime.stages import Stages, Watch
+from referdino_core.user_files import user_path
 
 logger = logging.getLogger("referdino.runtime")
 
@@ -51,7 +52,7 @@ def open_stages(
         raise RuntimeUnavailable(
             f"There is no runtime {runtime!r}; choose one of {', '.join(RUNTIMES)}."
         )
-    folder = None if exports is None else Path(exports).expanduser()
+    folder = None if exports is None else user_path(exports)
     chosen, reason = runtime, "as asked"
     if runtime == "auto":
         chosen, reason = fastest(model.device, precision)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from referdino_core.errors import SourceError
 from referdino_core.evaluation.truth.base import Truth
+from referdino_core.user_files import user_path
 
 TOPIC, WORLD = "topic:", "world:"
 MEVIS_FILE = "meta_expressions.json"
@@ -81,7 +82,7 @@ def _place(specification: str, recording: Path | None) -> tuple[Path, str | None
     from referdino_core.evaluation.truth.label_images import pngs_in
 
     named, _, video = specification.partition("#")
-    path = Path(specification if Path(specification).exists() else named).expanduser()
+    path = user_path(specification if Path(specification).exists() else named)
     if not path.is_dir():
         return path, video or None
     if (path / MEVIS_FILE).is_file():

@@ -20,6 +20,7 @@ from referdino_core.replay.many.outcomes import RunOutcome
 from referdino_core.replay.many.recordings import FoundRecording
 from referdino_core.replay.opening import changes_of
 from referdino_core.session.model_choice import ModelChoice
+from referdino_core.user_files import user_path
 
 
 class BatchInterrupted(ReferDINOError):
@@ -166,11 +167,11 @@ def batch_settings(batch: Batch) -> dict[str, Any]:
 
 
 def _absolute(path: Path | None) -> Path | None:
-    return None if path is None else path.expanduser().absolute()
+    return None if path is None else user_path(path).absolute()
 
 
 def _absolute_truth(truth: str | None) -> str | None:
     """The same truth, wherever the program runs."""
     if truth is None or truth.startswith((TOPIC, WORLD)):
         return truth
-    return str(Path(truth).expanduser().absolute())
+    return str(user_path(truth).absolute())

@@ -295,6 +295,6 @@ def _threads_per_worker(workers: int) -> int:
 
 def _gpu_share(device: str, workers: int) -> float:
     """GPUs that Ray sets aside for each worker; none where the user names a certain one."""
-    if device != "cuda":
+    if device not in ("auto", "cuda"):
         return 0.0
     return min(1.0, ray.cluster_resources().get("GPU", 0.0) / workers)

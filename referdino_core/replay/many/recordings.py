@@ -17,7 +17,7 @@ from referdino_core.media.result_names import result_names, without_suffix
 from referdino_core.media.sources import is_image
 from referdino_core.replay.bag_files import METADATA_NAME, is_bag
 from referdino_core.replay.run_folder import FRAMES_NAME
-from referdino_core.user_files import read_text, visible_entries
+from referdino_core.user_files import read_text, user_path, visible_entries
 
 VIDEO_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv")
 """Files that count as videos where a folder is searched."""
@@ -94,7 +94,7 @@ def read_list(path: Path) -> list[Path]:
     except (OSError, UnicodeDecodeError) as error:
         raise SourceError(f"The list {path} cannot be read: {error}.") from error
     stripped = (line.strip(" \t\r") for line in lines)
-    return [Path(line).expanduser() for line in stripped if line and not line.startswith("#")]
+    return [user_path(line) for line in stripped if line and not line.startswith("#")]
 
 
 def _recordings_in(folder: Path, out: Path | None, seen: set[Path]) -> list[Path]:

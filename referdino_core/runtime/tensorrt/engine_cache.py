@@ -22,10 +22,10 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from referdino_core.download import cache_directory
 from referdino_core.download.checksums import compute
 from referdino_core.errors import ReferDINOError
 from referdino_core.runtime.tensorrt.errors import BuildCancelled
+from referdino_core.user_files import cache_directory, cannot_be_written
 
 MAGIC = b"referdino TensorRT engine 1\n"
 _LENGTH_BYTES = 8
@@ -123,7 +123,7 @@ class EngineCache:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise EngineCacheError(f"{folder} cannot be made: {error.strerror}.") from error
+            raise EngineCacheError(cannot_be_written(folder, error)) from error
 
     def path(self, key: EngineKey) -> Path:
         """Where the engine of a key is, or will be."""
@@ -216,7 +216,7 @@ class EngineCache:
             temporary.replace(path)
         except OSError as error:
             temporary.unlink(missing_ok=True)
-            raise EngineCacheError(f"{path} cannot be written: {error.strerror}.") from error
+            raise EngineCacheError(cannot_be_written(path, error)) from error
         return path
 
     @contextmanager
@@ -226,7 +226,7 @@ class EngineCache:
         try:
             file = path.open("ab")
         except OSError as error:
-            raise EngineCacheError(f"{path} cannot be written: {error.strerror}.") from error
+            raise EngineCacheError(cannot_be_written(path, error)) from error
         with file:
             waited = False
             while not _try_to_lock(file.fileno()):

@@ -12,6 +12,7 @@ from pathlib import Path
 import referdino_core
 from referdino_core.runtime.tensorrt.errors import TensorRTUnavailable
 from referdino_core.runtime.tensorrt.library import trt
+from referdino_core.user_files import user_path
 
 PLUGIN_NAME = "ReferdinoDeformableAttention"
 PLUGIN_VERSION = "1"
@@ -29,7 +30,7 @@ def find_library() -> Path | None:
     """
     named = os.environ.get(PATH_VARIABLE)
     if named:
-        path = Path(named).expanduser()
+        path = user_path(named)
         path = path / LIBRARY_NAME if path.is_dir() else path
         if not path.is_file():
             raise TensorRTUnavailable(
