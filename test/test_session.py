@@ -351,3 +351,22 @@ def test_only_a_time_embedding_sees_the_order_of_time() -> None:
         blind = torch.allclose(forwards, backwards, atol=1e-5)
         assert blind is not time_embedding
         assert network.segment(frames, ids).scores.shape == (4, 20)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"accept": 1.5},
+        {"keep": 0.9, "accept": 0.5},
+        {"window": 0},
+        {"hold": -1.0},
+        {"take_up_share": 0.0},
+        {"same_appearance": -1.5},
+        {"max_lateness": float("nan")},
+        {"select": "some"},
+        {"memory": "none"},
+    ],
+)
+def test_settings_out_of_range_are_named(values: dict[str, float]) -> None:
+    with pytest.raises(rd.ReferDINOError, match=next(iter(values))):
+        rd.SessionSettings(**values)  # type: ignore[arg-type]

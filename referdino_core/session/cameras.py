@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from referdino_core.errors import CameraImageError, ImageError
-from referdino_core.session.session import Session, check_image, step_together
+from referdino_core.session.session import Session
+from referdino_core.session.stream import check_image, step_together
 from referdino_core.session.target import Target
 
 
