@@ -62,7 +62,7 @@ def test_a_run_prints_its_scores_and_its_folder(
     assert "of 1)" in lines[3] and lines[4].startswith("all, streaming ")
     assert lines[-1] == str(out)
     settings = RunFolder(out).summary["settings"]
-    assert (settings["accept"], settings["window"], settings["keep"]) == (0.3, 4, 0.2)
+    assert (settings["accept"], settings["window"], settings["keep"]) == (0.3, 4, 0.3)
 
 
 def test_the_folder_is_named_after_the_source(
