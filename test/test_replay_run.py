@@ -159,6 +159,7 @@ def test_the_summary_says_what_was_run(job: ReplayJob, first: RunFolder) -> None
     assert ball == {
         "id": "command",
         "text": BALL,
+        "select": None,
         "at": 0.0,
         "until": pytest.approx(1.2),
         "objects": [2],
