@@ -158,3 +158,6 @@ def test_a_line_is_refused(size: tuple[int, int]) -> None:
 @pytest.mark.parametrize("size", [(1, 1), (1, 100), (200, 3), (64, 2048), (1080, 1920)])
 def test_what_cameras_send_is_not_refused(size: tuple[int, int]) -> None:
     check_proportion(*size)
+
+    height, width = network_size(*size, 120)
+    assert 0 < min(height, width) <= 120 and max(height, width) <= 8 * 120
