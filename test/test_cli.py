@@ -214,14 +214,23 @@ class TestBadInput:
         return error_line(capfd.readouterr().err)
 
     @pytest.mark.parametrize(
-        ("content", "name"),
-        [(b"This is text.\n" * 50, "text.mp4"), (b"", "empty.mp4"), (b"\0" * 5000, "zeros.avi")],
+        ("content", "name", "complaint"),
+        [
+            (b"This is text.\n" * 50, "text.mp4", "holds no video"),
+            (b"", "empty.mp4", "is empty"),
+            (b"\0" * 5000, "zeros.avi", "holds no video"),
+        ],
     )
     def test_a_video_that_is_none(
-        self, video: Path, capfd: pytest.CaptureFixture[str], content: bytes, name: str
+        self,
+        video: Path,
+        capfd: pytest.CaptureFixture[str],
+        content: bytes,
+        name: str,
+        complaint: str,
     ) -> None:
         Path(name).write_bytes(content)
-        assert f"{name} holds no video" in self.refused([name, "the red ball"], capfd)
+        assert f"{name} {complaint}" in self.refused([name, "the red ball"], capfd)
         assert main(["segment", str(video), "the red ball", "--frames", "1"]) == 0
 
     @pytest.mark.parametrize(

@@ -7,121 +7,34 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shutil
 import socket
-import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from file_hub import CHECKPOINT, CONTENT, PATH, STORAGE, Hub, get, path_of, serving
+from full_disk import files_of_at_most
 
 from referdino_core.cli import main
-from referdino_core.download import ASSETS, DownloadError, cache_directory, fetch, locate
-from referdino_core.download.fetching import Outcome
-
-CHECKPOINT = ASSETS["ryt_swinb"].files[0]
-CONTENT = bytes(range(256)) * 4096  # 1 MiB
-STORAGE = "/storage/"
-
-
-@dataclass
-class Hub:
-    """What the server holds, how it misbehaves, and what it was asked.
-
-    contents: by path. break_after: bytes after which a connection is cut, once for each entry.
-    large: paths that are redirected to a storage path, with their checksum announced.
-    """
-
-    contents: dict[str, bytes] = field(default_factory=dict)
-    entity_tags: dict[str, str] = field(default_factory=dict)
-    break_after: list[int] = field(default_factory=list)
-    large: dict[str, str] = field(default_factory=dict)
-    failures: list[int] = field(default_factory=list)
-    honours_ranges: bool = True
-    requests: list[tuple[str, str | None]] = field(default_factory=list)
-
-    def hold(self, path: str, content: bytes, entity_tag: str = '"one"') -> None:
-        self.contents[path] = content
-        self.entity_tags[path] = entity_tag
-
-    def ranges(self) -> list[str | None]:
-        return [asked for path, asked in self.requests if path not in self.large]
-
-
-class HubHandler(BaseHTTPRequestHandler):
-    """Answers like a file hub: entity tags, byte ranges, redirects of large files."""
-
-    hub: Hub
-
-    def do_GET(self) -> None:
-        hub = self.hub
-        hub.requests.append((self.path, self.headers.get("Range")))
-        if hub.failures:
-            return self.send_error(hub.failures.pop(0))
-        if self.path in hub.large:
-            return self.redirect(hub.large[self.path])
-        if self.path not in hub.contents:
-            return self.send_error(404)
-        content = hub.contents[self.path]
-        asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range") or "")
-        start = int(asked[1]) if asked and hub.honours_ranges else 0
-        if start >= len(content) and start:
-            self.send_response(416)
-            self.send_header("Content-Range", f"bytes */{len(content)}")
-            self.send_header("Content-Length", "0")
-            return self.end_headers()
-        self.send_response(206 if start else 200)
-        if start:
-            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
-        if hub.entity_tags[self.path]:
-            self.send_header("ETag", hub.entity_tags[self.path])
-        self.send_header("Content-Length", str(len(content) - start))
-        self.end_headers()
-        sent = content[start:]
-        if hub.break_after:
-            sent = sent[: hub.break_after.pop(0)]
-            self.close_connection = True
-        self.wfile.write(sent)
-
-    def redirect(self, checksum: str) -> None:
-        self.send_response(302)
-        self.send_header("Location", STORAGE + self.path.rsplit("/", 1)[1])
-        self.send_header("X-Linked-Etag", f'"{checksum}"')
-        self.send_header("X-Linked-Size", "1")
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def log_message(self, format: str, *arguments: object) -> None:
-        """The test's output is no place for an access log."""
+from referdino_core.download import ASSETS, DownloadError, cache_directory, locate
+from referdino_core.download.fetching import Outcome, fetch
 
 
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     hub = Hub()
-    handler = type("BoundHandler", (HubHandler,), {"hub": hub})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-    thread.start()
-    monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_address[1]}")
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setattr("referdino_core.download.transfer._FIRST_PAUSE", 0.01)
-    yield hub
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with serving(hub) as address:
+        monkeypatch.setenv("HF_ENDPOINT", address)
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        monkeypatch.setattr("referdino_core.download.transfer._FIRST_PAUSE", 0.01)
+        yield hub
 
 
-def repository_path(name: str) -> str:
-    file = ASSETS[name].files[0]
-    return f"/{file.repository}/resolve/main/{file.path}"
-
-
-PATH = repository_path("ryt_swinb")
-
-
-def get(directory: Path, seen: list[tuple[int, int | None]] | None = None):
-    return fetch(CHECKPOINT, directory, lambda here, total: (seen or []).append((here, total)))
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def test_a_file_arrives_whole_and_its_checksum_is_recorded_beside_it(
@@ -251,6 +164,32 @@ def test_a_file_that_the_publisher_altered_is_refused_with_both_checksums(
     assert get(tmp_path).checksum == first
 
 
+def test_a_file_with_a_published_checksum_is_held_to_it(hub: Hub, tmp_path: Path) -> None:
+    file = replace(CHECKPOINT, checksum=sha256(CONTENT))
+    hub.hold(PATH, CONTENT[:-1] + b"!")
+    with pytest.raises(DownloadError, match="published was") as caught:
+        fetch(file, tmp_path, lambda here, total: None)
+    assert sha256(CONTENT) in str(caught.value)
+    assert not (tmp_path / "ryt_swinb.pth").exists()
+    assert (tmp_path / "ryt_swinb.pth.mismatch").exists()
+    hub.hold(PATH, CONTENT, '"two"')
+    assert fetch(file, tmp_path, lambda here, total: None).outcome is Outcome.DOWNLOADED
+    (tmp_path / "ryt_swinb.pth").write_bytes(b"put there by hand")
+    with pytest.raises(DownloadError, match=r"has changed.*published was"):
+        fetch(file, tmp_path, lambda here, total: None)
+
+
+def test_what_is_pinned_names_a_commit_and_a_checksum_each() -> None:
+    for file in (file for asset in ASSETS.values() for file in asset.files):
+        pinned = file.checksum is not None
+        assert pinned == (file.revision != "main")
+        if pinned:
+            assert re.fullmatch("[0-9a-f]{40}", file.revision), file
+            assert re.fullmatch("[0-9a-f]{64}", str(file.checksum)), file
+            assert f"/resolve/{file.revision}/" in file.url
+    assert all(file.checksum for file in ASSETS["bert"].files)
+
+
 def test_a_file_that_changed_on_disk_is_refused_until_it_is_deleted(
     hub: Hub, tmp_path: Path
 ) -> None:
@@ -297,6 +236,45 @@ def test_a_server_that_stays_in_trouble_is_given_up(hub: Hub, tmp_path: Path) ->
     with pytest.raises(DownloadError, match="503"):
         get(tmp_path)
     assert len(hub.requests) < 20
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_a_disk_that_fills_is_one_error_and_the_next_run_goes_on(
+    hub: Hub, tmp_path: Path, resumed: bool
+) -> None:
+    hub.hold(PATH, CONTENT)
+    if resumed:
+        (tmp_path / "ryt_swinb.pth.part").write_bytes(CONTENT[:100_000])
+        (tmp_path / "ryt_swinb.pth.part.etag").write_text('"one"')
+    with (
+        files_of_at_most(300_000),
+        pytest.raises(
+            DownloadError, match=r"ryt_swinb\.pth\.part cannot be written: File too large"
+        ),
+    ):
+        get(tmp_path)
+    assert (tmp_path / "ryt_swinb.pth.part").read_bytes() == CONTENT[:300_000]
+    hub.requests.clear()
+    assert get(tmp_path).path.read_bytes() == CONTENT
+    assert hub.ranges() == ["bytes=300000-"]
+
+
+def test_a_disk_without_room_is_told_before_anything_is_written(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.hold(PATH, CONTENT)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
+    with pytest.raises(DownloadError, match=r"needs 1,048,576 more bytes than the disk has free"):
+        get(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_web_page_in_place_of_the_file_is_not_taken_for_it(hub: Hub, tmp_path: Path) -> None:
+    hub.hold(PATH, b"<html>Welcome to our guests' network")
+    hub.content_types[PATH] = "text/html; charset=utf-8"
+    with pytest.raises(DownloadError, match="answers with a web page"):
+        get(tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_two_downloads_of_one_file_do_not_write_into_each_other(hub: Hub, tmp_path: Path) -> None:
@@ -360,8 +338,12 @@ def test_the_command_downloads_every_file_of_what_is_named(
     hub: Hub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("REFERDINO_CACHE", str(tmp_path / "cache"))
-    for file in ASSETS["bert"].files:
-        hub.hold(f"/{file.repository}/resolve/main/{file.path}", file.path.encode())
+    files = tuple(
+        replace(file, checksum=sha256(file.path.encode())) for file in ASSETS["bert"].files
+    )
+    monkeypatch.setitem(ASSETS, "bert", replace(ASSETS["bert"], files=files))
+    for file in files:
+        hub.hold(path_of(file), file.path.encode())
     hub.hold(PATH, CONTENT)
     assert main(["download", "bert", "ryt_swinb"]) == 0
     told = capfd.readouterr().out

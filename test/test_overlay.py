@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from media_samples import HEIGHT, WIDTH, flat_image, noisy_image, target
 
 from referdino_core.errors import ImageError
-from referdino_core.media.overlay import draw, enlarge
+from referdino_core.media.overlay import LONGEST_ENLARGED_SIDE, draw, enlarge
 from referdino_core.media.partial_file import OutputError
 from referdino_core.media.sources import open_source
 from referdino_core.media.writers import VideoWriter, contact_sheet, fit, write_image
@@ -175,3 +176,16 @@ class TestOverlay:
     def test_large_images_stay_as_they_are(self) -> None:
         image = noisy_image(0, 360, 480)
         assert enlarge(image, [])[0] is image
+
+    @pytest.mark.parametrize(
+        ("height", "width"), [(100, 1), (300, 3), (3000, 30), (1200, 120), (1, 1), (1, 100)]
+    )
+    def test_narrow_images_are_enlarged_less_and_drawn_on(self, height: int, width: int) -> None:
+        """A line of 1x100 pixels once became 480x48000, and took minutes to blur."""
+        begun = time.process_time()
+        image, (only,) = enlarge(noisy_image(0, height, width), [target(size=(height, width))])
+        assert draw(image, [only]).shape == image.shape
+        assert time.process_time() - begun < 5
+        assert only.mask.shape == image.shape[:2]
+        assert max(image.shape) <= max(LONGEST_ENLARGED_SIDE, height)
+        assert image.shape[0] / image.shape[1] == pytest.approx(height / width, rel=0.05)

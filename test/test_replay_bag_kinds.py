@@ -89,6 +89,18 @@ def test_what_is_no_recording_of_ros_2_is_called_what_it_is(tmp_path: Path) -> N
         assert said in str(caught.value) and "\n" not in str(caught.value)
 
 
+def test_a_recording_whose_only_file_is_missing_says_which(tmp_path: Path) -> None:
+    bag = write_bag(tmp_path / "bag", scene(1), SQLITE)
+    file = storage_file(bag)
+    file.unlink()
+
+    with pytest.raises(SourceError) as caught:
+        BagRecording(bag)
+
+    assert f"{file.name} is missing, which metadata.yaml lists" in str(caught.value)
+    assert "empty" not in str(caught.value) and "\n" not in str(caught.value)
+
+
 def test_other_files_are_no_recordings(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "thumbnails.db") as database:
         database.execute("CREATE TABLE songs(name TEXT)")

@@ -7,6 +7,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import shutil
 import sqlite3
 from pathlib import Path
 
@@ -164,6 +165,35 @@ class TestDamage:
             assert source.frame_count == 60
             assert source.frame_rate == pytest.approx(25)
             assert len(list(source)) == 60
+
+
+@pytest.mark.parametrize(
+    ("name", "command", "said"),
+    [
+        ("clip.zip", "zip", "is a ZIP archive; unpack it, and give what it holds"),
+        ("clip.mp4", "gztar", "is compressed with gzip; unpack it"),
+        ("clip.tbz", "bztar", "is compressed with bzip2; unpack it"),
+        ("clip.txz", "xztar", "is compressed with xz; unpack it"),
+        ("clip.tar", "tar", "is a tar archive; unpack it"),
+    ],
+)
+def test_archives_are_called_what_they_are(
+    tmp_path: Path, name: str, command: str, said: str
+) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "clip.mp4").write_bytes(bytes(range(256)))
+    archive = tmp_path / name
+    shutil.move(shutil.make_archive(str(tmp_path / "made"), command, folder), archive)
+    with pytest.raises(SourceError) as caught:
+        open_source(str(archive))
+    assert str(caught.value).startswith(f"{archive} {said}")
+
+
+def test_an_empty_file_is_called_empty(tmp_path: Path) -> None:
+    (tmp_path / "clip.mp4").touch()
+    with pytest.raises(SourceError, match=r"clip\.mp4 is empty\."):
+        open_source(str(tmp_path / "clip.mp4"))
 
 
 class TestRecordingsOfRos:

@@ -5,15 +5,13 @@
 from __future__ import annotations
 
 import os
-import resource
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import av
 import cv2
 import numpy as np
 import pytest
+from full_disk import files_of_at_most
 from media_samples import flat_image, noisy_image
 
 from referdino_core.media import video_encoder
@@ -23,17 +21,6 @@ from referdino_core.media.video_encoder import MP4_ENCODERS, container_rate
 from referdino_core.media.writers import OptionalVideo, VideoWriter
 
 ENCODERS = tuple(MP4_ENCODERS)
-
-
-@contextmanager
-def files_of_at_most(size: int) -> Iterator[None]:
-    """A disk on which no file gets larger: the system itself refuses to write."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.fixture(params=ENCODERS)

@@ -14,8 +14,10 @@ from referdino_core.download.catalogue import RemoteFile
 
 _DESCRIPTION = """Downloads released checkpoints and BERT's files from their public home.
 
-What was interrupted goes on where it stopped when the same command runs again. The SHA-256 sum of
-a file is recorded beside it the first time and compared every time after."""
+What was interrupted goes on where it stopped when the same command runs again. BERT's files come
+from a fixed commit and must have their published SHA-256 sums. No public source states the sums of
+the checkpoints: they must have those that their host announces, which are recorded beside them the
+first time and compared every time after."""
 
 _EPILOG = """examples:
   referdino download --list

@@ -18,18 +18,27 @@ DEFAULT_ENDPOINT = "https://huggingface.co"
 class RemoteFile:
     """One file of a public repository.
 
-    repository: owner and name. path: within the repository. place: within the cache directory.
+    Attributes:
+        repository: owner and name.
+        path: within the repository.
+        place: within the cache directory.
+        revision: a commit of the repository; a branch where no commit is known to be the one that
+            the file is wanted from.
+        checksum: SHA-256, 64 hexadecimal digits; None where no public source states it. Such a
+            file is held to what its host announces, and from then on to what arrived first.
     """
 
     repository: str
     path: str
     place: str
+    revision: str = "main"
+    checksum: str | None = None
 
     @property
     def url(self) -> str:
         """Its address; the environment variable HF_ENDPOINT names a mirror, as for other tools."""
         endpoint = os.environ.get("HF_ENDPOINT", "").rstrip("/") or DEFAULT_ENDPOINT
-        return f"{endpoint}/{self.repository}/resolve/main/{self.path}"
+        return f"{endpoint}/{self.repository}/resolve/{self.revision}/{self.path}"
 
 
 @dataclass(frozen=True)
@@ -60,14 +69,14 @@ def _checkpoint(name: str, description: str, single_frame: bool = False) -> Asse
     return Asset(name, description, files, single_frame)
 
 
-def _bert(*file_names: str) -> Asset:
+def _bert(revision: str, checksums: dict[str, str]) -> Asset:
     folder = "bert-base-uncased"
     return Asset(
         "bert",
         "vocabulary and configuration of BERT (base, uncased), for swint and swinb",
         tuple(
-            RemoteFile(f"google-bert/{folder}", file_name, f"{folder}/{file_name}")
-            for file_name in file_names
+            RemoteFile(f"google-bert/{folder}", name, f"{folder}/{name}", revision, checksum)
+            for name, checksum in checksums.items()
         ),
     )
 
@@ -93,7 +102,13 @@ ASSETS = {
             "Swin-T checkpoint for RefCOCO, RefCOCO+ and RefCOCOg (single frames)",
             single_frame=True,
         ),
-        _bert("vocab.txt", "config.json"),
+        _bert(
+            "86b5e0934494bd15c9632b12f734a8a67f723594",
+            {
+                "vocab.txt": "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3",
+                "config.json": "7160e1553ad2ca51d8c1cb066be533db31826e12d173824c1bb0cb1a4f187d20",
+            },
+        ),
     )
 }
 

@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""SHA-256 sums: computed, recorded beside a file on first use, compared from then on."""
+"""SHA-256 sums: computed, and recorded beside files whose sums the catalogue does not hold."""
 
 from __future__ import annotations
 
@@ -18,11 +18,18 @@ _BLOCK = 1 << 20  # bytes
 
 
 def compute(path: Path) -> str:
-    """The SHA-256 sum of a file as 64 hexadecimal digits."""
+    """The SHA-256 sum of a file as 64 hexadecimal digits.
+
+    Raises:
+        DownloadError: the file cannot be read.
+    """
     digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
+    try:
+        with path.open("rb") as file:
+            while block := file.read(_BLOCK):
+                digest.update(block)
+    except OSError as error:
+        raise DownloadError(f"{path} cannot be read: {error.strerror}.") from error
     return digest.hexdigest()
 
 

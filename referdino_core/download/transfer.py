@@ -12,13 +12,15 @@ import http.client
 import logging
 import re
 import shutil
+import ssl
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
-from typing import BinaryIO
+from urllib.parse import urlsplit
 
 from referdino_core.download.errors import DownloadError
 from referdino_core.user_files import cannot_be_written
@@ -56,7 +58,10 @@ class _InterruptedTransferError(Exception):
 
 
 class _LinkedFile(urllib.request.HTTPRedirectHandler):
-    """Keeps what the hub says of a large file when it redirects to the storage that holds it."""
+    """Keeps what the hub says of a large file when it redirects to the storage that holds it.
+
+    Follows no redirect from an encrypted to an unencrypted address, at any hop.
+    """
 
     def __init__(self) -> None:
         self.entity_tag: str | None = None
@@ -66,6 +71,13 @@ class _LinkedFile(urllib.request.HTTPRedirectHandler):
         self.entity_tag = headers.get("X-Linked-Etag") or self.entity_tag
         size = headers.get("X-Linked-Size")
         self.size = int(size) if size and size.isdecimal() else self.size
+        scheme = urlsplit(newurl).scheme.lower()
+        if scheme not in ("https", "http") or (req.type == "https" and scheme == "http"):
+            fp.close()
+            raise DownloadError(
+                f"{req.full_url} redirects to {newurl}, which is not encrypted; nothing was "
+                "taken from there. Check your proxy, and HF_ENDPOINT if you use a mirror."
+            )
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
@@ -93,7 +105,7 @@ def transfer(url: str, path: Path, progress: Progress) -> Announcement:
         raise DownloadError(f"{url} is no web address; check HF_ENDPOINT.")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = partial_path(path).open("ab")
+        part = partial_path(path).open("ab", buffering=0)
     except OSError as error:
         raise DownloadError(cannot_be_written(path, error)) from error
     with part:
@@ -108,6 +120,7 @@ def transfer(url: str, path: Path, progress: Progress) -> Announcement:
         except DownloadError:
             if part.seek(0, 2) == 0:
                 partial_path(path).unlink()
+                _tag_path(path).unlink(missing_ok=True)
             raise
     _tag_path(path).unlink(missing_ok=True)
     return announcement
@@ -117,9 +130,7 @@ def _tag_path(path: Path) -> Path:
     return path.with_name(f"{path.name}.part.etag")
 
 
-def _with_new_attempts(
-    url: str, part: BinaryIO, tag_path: Path, progress: Progress
-) -> Announcement:
+def _with_new_attempts(url: str, part: FileIO, tag_path: Path, progress: Progress) -> Announcement:
     failures, furthest = 0, part.tell()
     while True:
         try:
@@ -136,7 +147,7 @@ def _with_new_attempts(
             time.sleep(_FIRST_PAUSE * 2 ** (failures - 1))
 
 
-def _attempt(url: str, part: BinaryIO, tag_path: Path, progress: Progress) -> Announcement:
+def _attempt(url: str, part: FileIO, tag_path: Path, progress: Progress) -> Announcement:
     known_tag = tag_path.read_text(encoding="utf-8") if tag_path.is_file() else None
     if known_tag is None:
         part.truncate(0)
@@ -152,6 +163,11 @@ def _attempt(url: str, part: BinaryIO, tag_path: Path, progress: Progress) -> An
         part.truncate(0)
         return _attempt(url, part, tag_path, progress)
     with response:
+        if response.headers.get_content_type() == "text/html":
+            raise DownloadError(
+                f"{url} answers with a web page; log in to the network if it asks for that, or "
+                "check HF_ENDPOINT."
+            )
         announcement, start = _read_announcement(response, linked)
         if here and start == here and announcement.entity_tag != known_tag:
             _logger.warning("The file has changed on the server; starting over.")
@@ -166,7 +182,7 @@ def _attempt(url: str, part: BinaryIO, tag_path: Path, progress: Progress) -> An
         if announcement.entity_tag is None:
             tag_path.unlink(missing_ok=True)
         else:
-            tag_path.write_text(announcement.entity_tag, encoding="utf-8")
+            _write(tag_path, announcement.entity_tag)
         _receive(response, part, announcement.size, progress)
     return announcement
 
@@ -191,6 +207,11 @@ def _request(url: str, start: int, linked: _LinkedFile) -> http.client.HTTPRespo
         raise DownloadError(_advice(url, error.code, str(error.reason))) from error
     except urllib.error.URLError as error:
         reason = error.reason
+        if isinstance(reason, ssl.SSLCertVerificationError):
+            raise DownloadError(
+                f"{url} cannot be trusted ({reason.verify_message}); if your proxy signs with a "
+                "certificate of its own, name it with SSL_CERT_FILE."
+            ) from error
         text = reason.strerror if isinstance(reason, OSError) and reason.strerror else str(reason)
         if start:
             raise _InterruptedTransferError(text) from error
@@ -209,7 +230,14 @@ def _advice(url: str, status: int, reason: str) -> str:
         )
     if status in (401, 403):
         return f"{url} may not be read ({status} {reason}); check HF_ENDPOINT and your proxy."
-    return f"{url} cannot be fetched: the server answers {status} {reason}."
+    return f"{url} cannot be fetched: the server answers {status} {' '.join(reason.split())}."
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise DownloadError(cannot_be_written(path, error)) from error
 
 
 def _read_announcement(
@@ -236,12 +264,13 @@ def _checksum(linked: _LinkedFile) -> str | None:
 
 
 def _receive(
-    response: http.client.HTTPResponse, part: BinaryIO, size: int | None, progress: Progress
+    response: http.client.HTTPResponse, part: FileIO, size: int | None, progress: Progress
 ) -> None:
     here = part.tell()
-    if size is not None and size - here > shutil.disk_usage(Path(part.name).parent).free:
+    path = Path(str(part.name))
+    if size is not None and size - here > shutil.disk_usage(path.parent).free:
         raise DownloadError(
-            f"{Path(part.name).stem} needs {size - here:,} more bytes than the disk has free; "
+            f"{path.stem} needs {size - here:,} more bytes than the disk has free; "
             "make room or choose another --directory."
         )
     progress(here, size)
@@ -249,18 +278,23 @@ def _receive(
         try:
             block = response.read(_BLOCK)
         except (OSError, http.client.HTTPException) as error:
-            part.flush()
             raise _InterruptedTransferError(str(error) or type(error).__name__) from error
         if not block:
             break
+        if size is not None and here + len(block) > size:
+            raise DownloadError(f"{path} became longer than announced; delete it and try again.")
         try:
-            part.write(block)
-            part.flush()
+            _write_all(part, block)
         except OSError as error:
-            raise DownloadError(f"{part.name} cannot be written: {error.strerror}.") from error
+            raise DownloadError(cannot_be_written(path, error)) from error
         here += len(block)
         progress(here, size)
     if size is not None and here < size:
         raise _InterruptedTransferError(f"{here:,} of {size:,} bytes arrived")
-    if size is not None and here > size:
-        raise DownloadError(f"{part.name} became longer than announced; delete it and try again.")
+
+
+def _write_all(part: FileIO, block: bytes) -> None:
+    """Unbuffered, so that closing a file on a full disk has nothing left to fail with."""
+    rest = memoryview(block)
+    while rest:
+        rest = rest[part.write(rest) :]

@@ -64,4 +64,6 @@ def share_within(points: np.ndarray, others: np.ndarray, radius: float) -> float
     with the radius.
     """
     distances = cv2.distanceTransform((~others).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    return int(np.count_nonzero(distances[points] <= radius)) / int(np.count_nonzero(points))
+    # Their squares are whole numbers, which releases of OpenCV round in different ways.
+    limit = math.sqrt(math.floor(radius**2) + 0.5)
+    return int(np.count_nonzero(distances[points] < limit)) / int(np.count_nonzero(points))

@@ -1,6 +1,8 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Recordings of ROS, which are given where videos and images are expected: what they are called."""
+"""Recordings of ROS, archives and empty files, which are given where videos and images are
+expected: what they are called.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +15,37 @@ _METADATA_KEY = b"rosbag2_bagfile_information"
 _COMPRESSED_SUFFIXES = (".mcap.zstd", ".mcap.zst", ".db3.zstd", ".db3.zst")
 _LONGEST_START = 4096  # bytes that are looked at
 
+_TAR_MARK = slice(257, 262)
+_ARCHIVES = (
+    (b"PK\x03\x04", "a ZIP archive"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive"),
+    (b"Rar!\x1a\x07", "a RAR archive"),
+    (b"\x1f\x8b", "compressed with gzip"),
+    (b"BZh", "compressed with bzip2"),
+    (b"\xfd7zXZ\x00", "compressed with xz"),
+    (b"\x28\xb5\x2f\xfd", "compressed with zstd"),
+)
+
 _REPLAY = "give it to referdino replay"
 _CONVERT = "convert {} with rosbags-convert, and give the result to referdino replay"
+
+
+def what_is_no_video(path: Path) -> str:
+    """What a file is, where it is a recording of ROS, an archive or empty, and what to do with it.
+
+    Returns:
+        As `recording_of_ros`; an empty text for all other files, videos among them.
+    """
+    what = recording_of_ros(path)
+    if what or not path.is_file():
+        return what
+    start = _start_of(path)
+    if not start:
+        return "is empty" if path.stat().st_size == 0 else ""
+    kinds = [kind for mark, kind in _ARCHIVES if start.startswith(mark)]
+    if start[_TAR_MARK] == b"ustar":
+        kinds.append("a tar archive")
+    return f"is {kinds[0]}; unpack it, and give what it holds" if kinds else ""
 
 
 def recording_of_ros(path: Path) -> str:

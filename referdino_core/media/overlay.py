@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from referdino_core.session import Target
 
 SMALLEST_READABLE_WIDTH = 480  # pixels; captions in narrower images cover too much of them
+LONGEST_ENLARGED_SIDE = 2048  # pixels; work grows with the square of how much an image is enlarged
 
 _TINT = 0.35  # share of the command's colour within the mask
 _LEGEND_OPACITY = 0.72
@@ -96,19 +97,23 @@ def enlarge(
 ) -> tuple[np.ndarray, tuple[Target, ...]]:
     """Scale an image and its targets up so that labels can be read; larger ones stay as they are.
 
+    No side becomes longer than `LONGEST_ENLARGED_SIDE`: narrow images are enlarged less.
+
     Args:
         image: (H, W, 3) uint8.
         targets: masks (H, W) and boxes in pixels of the image.
-        smallest_width: pixels that the result is wide, at least.
+        smallest_width: pixels that the result is to be wide, at least.
 
     Returns:
         The image, and the targets in its coordinates.
     """
     height, width = image.shape[:2]
-    if width >= smallest_width:
+    scale = min(smallest_width / width, LONGEST_ENLARGED_SIDE / max(height, width))
+    if scale <= 1:
         return image, tuple(targets)
-    scale = smallest_width / width
-    size = (smallest_width, max(1, round(height * scale)))
+    size = (round(width * scale), max(1, round(height * scale)))
+    if image.size == 3:
+        image = np.tile(image, (2, 2, 1))  # OpenCV 4.5 takes no image of one pixel
     enlarged = cv2.resize(image, size, interpolation=cv2.INTER_CUBIC)
     return enlarged, tuple(_scaled(target, scale, size) for target in targets)
 

@@ -22,7 +22,7 @@ from referdino_core.media.frame_source import (
     is_plausible,
 )
 from referdino_core.media.images import read_image
-from referdino_core.media.other_recordings import recording_of_ros
+from referdino_core.media.other_recordings import recording_of_ros, what_is_no_video
 from referdino_core.media.video_file import VideoFile
 from referdino_core.user_files import visible_entries
 
@@ -186,7 +186,7 @@ def is_image(path: Path) -> bool:
 
 
 def _open_video(path: Path, frame_rate: float | None) -> VideoFile:
-    what = recording_of_ros(path)
+    what = what_is_no_video(path)
     if what:
         raise SourceError(f"{path} {what}.")
     return VideoFile(path, frame_rate)

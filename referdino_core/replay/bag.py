@@ -70,7 +70,7 @@ class Bag:
             if not self._storages:
                 raise SourceError(
                     f"{path} is no rosbag2 recording that can be read: "
-                    f"{complaint or 'it is empty'}. "
+                    f"{complaint or '; '.join(self._found) or 'it is empty'}. "
                     "Give a folder with metadata.yaml, an .mcap or a .db3 file."
                 )
             channels = (channel for storage in self._storages for channel in storage.channels)
