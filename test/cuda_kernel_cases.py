@@ -6,7 +6,10 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from types import ModuleType
 
 import torch
 from deformable_attention_cases import CASES, make_inputs
@@ -38,6 +41,16 @@ SHAPES = {
 }
 
 Call = tuple[Tensor, tuple[tuple[int, int], ...], Tensor, Tensor]
+
+
+def load_script(path: Path) -> ModuleType:
+    """A program of the repository that lies outside of its packages, as a module."""
+    specification = spec_from_file_location(path.stem, path)
+    assert specification is not None and specification.loader is not None
+    module = module_from_spec(specification)
+    sys.modules[path.stem] = module
+    specification.loader.exec_module(module)
+    return module
 
 
 def compile_library(library: Path, *arguments: str | Path) -> Path:

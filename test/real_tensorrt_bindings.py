@@ -31,8 +31,8 @@ _SYMBOLS = (
 
 _PREAMBLE = """
 import sys
-import tensorrt_bindings
-sys.modules["tensorrt"] = tensorrt_bindings
+import {module}
+sys.modules["tensorrt"] = {module}
 """
 
 # Prints every class, function and value of the module; signatures come from the docstrings.
@@ -87,6 +87,7 @@ class Bindings:
     release: str
     folder: Path
     libraries: Path
+    module: str = "tensorrt_bindings"
 
     def run(self, script: str, *arguments: str | Path) -> str:
         """What a Python script prints that can import `tensorrt`."""
@@ -98,7 +99,12 @@ class Bindings:
             "PYTHONPATH": os.pathsep.join(paths),
         }
         outcome = subprocess.run(
-            [sys.executable, "-c", _PREAMBLE + script, *map(str, arguments)],
+            [
+                sys.executable,
+                "-c",
+                _PREAMBLE.format(module=self.module) + script,
+                *map(str, arguments),
+            ],
             env=environment,
             capture_output=True,
             text=True,

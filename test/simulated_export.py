@@ -16,14 +16,12 @@ from referdino_core.export.exported_set import PRECISIONS
 from referdino_core.runtime.tensorrt.stage_tensors import LOW, STAGES
 
 
-def write_exported_set(folder: Path, precision: str = "fp16", *, plugin: bool = False) -> Path:
+def write_exported_set(folder: Path, precision: str = "fp16") -> Path:
     """A folder as `referdino export` writes it."""
     folder.mkdir(parents=True, exist_ok=True)
     stages = {}
     for stage in STAGES:
         content = network_content(stage, precision)
-        if plugin and stage == "grounder":
-            content["nodes"] = ["ReferdinoDeformableAttention"]
         path = folder / f"{stage}.onnx"
         path.write_text(json.dumps(content))
         stages[stage] = {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
@@ -36,7 +34,7 @@ def write_exported_set(folder: Path, precision: str = "fp16", *, plugin: bool = 
         "width": SIZES["W"],
         "tokens": SIZES["L"],
         "precision": precision,
-        "deformable_attention": "plugin" if plugin else "gather",
+        "deformable_attention": "gather",
         "window": WINDOW,
         "stages": stages,
     }

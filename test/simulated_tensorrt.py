@@ -1,6 +1,7 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""A stand-in for the module `tensorrt`: its networks are JSON, its engines compute nothing.
+"""A stand-in for the module `tensorrt` for what no library does without a GPU: loading and running
+engines. Its networks are JSON, its engines compute nothing.
 
 It has only what our code calls, under TensorRT's own names; test_tensorrt_api.py compares those
 with the real bindings.
@@ -46,12 +47,6 @@ class IProgressMonitor:
     pass
 
 
-class IPluginCreatorV3One:
-    name = "ReferdinoDeformableAttention"
-    plugin_version = "1"
-    plugin_namespace = "referdino"
-
-
 class NetworkDefinitionCreationFlag(IntEnum):
     EXPLICIT_BATCH, STRONGLY_TYPED = range(2)
 
@@ -84,6 +79,7 @@ class Dims(tuple):
 class ITensor:
     name: str
     shape: Dims
+    dtype: DataType
 
 
 @dataclass
@@ -95,9 +91,19 @@ class INetworkDefinition:
     def num_inputs(self) -> int:
         return len(self.content["inputs"])
 
+    @property
+    def num_outputs(self) -> int:
+        return len(self.content["outputs"])
+
     def get_input(self, index: int) -> ITensor:
-        name = list(self.content["inputs"])[index]
-        return ITensor(name, Dims(self.content["inputs"][name][0]))
+        return self._tensor("inputs", index)
+
+    def get_output(self, index: int) -> ITensor:
+        return self._tensor("outputs", index)
+
+    def _tensor(self, side: str, index: int) -> ITensor:
+        name, (shape, data_type) = list(self.content[side].items())[index]
+        return ITensor(name, Dims(shape), DataType[_DATA_TYPES.get(data_type, "INT8")])
 
 
 class IOptimizationProfile:
@@ -120,18 +126,14 @@ class IBuilderConfig:
     def __init__(self) -> None:
         self.profiles: list[IOptimizationProfile] = []
         self.pools: dict[MemoryPoolType, int] = {}
-        self.builder_flags = {BuilderFlag.TF32}
         self.timing_cache: ITimingCache | None = None
         self.progress_monitor: Any = None
 
     def set_memory_pool_limit(self, pool: MemoryPoolType, pool_size: int) -> None:
         self.pools[pool] = pool_size
 
-    def set_flag(self, flag: BuilderFlag) -> None:
-        self.builder_flags.add(flag)
-
     def clear_flag(self, flag: BuilderFlag) -> None:
-        self.builder_flags.discard(flag)
+        assert flag == BuilderFlag.TF32
 
     def add_optimization_profile(self, profile: IOptimizationProfile) -> int:
         self.profiles.append(profile)
@@ -215,67 +217,33 @@ class IExecutionContext:
 
 
 @dataclass
-class ParserError:
-    index: int
-
-    def node(self) -> int:
-        return self.index
-
-    def desc(self) -> str:
-        return f"operator {self.index}\nis not known"
-
-    def node_name(self) -> str:
-        return f"/layer.{self.index}"
-
-    def node_operator(self) -> str:
-        return "NonZero"
-
-
-class IPluginRegistry:
-    def __init__(self) -> None:
-        self.all_creators: list[object] = [object()]
-        self.loaded: list[str] = []
-        self.brings_plugin = True
-
-    def load_library(self, plugin_path: str) -> object | None:
-        self.loaded.append(plugin_path)
-        if not self.brings_plugin:
-            return None
-        self.all_creators.append(IPluginCreatorV3One())
-        return object()
-
-
-@dataclass
 class Simulation:
     """How TensorRT is to behave, and what it was asked.
 
-    phases: what a build reports to its monitor; whether it is to go on. unknown_nodes: how many
-    nodes the parser complains of. engines: those that were loaded.
+    phases: what a build reports to its monitor; whether it is to go on. engines: those that were
+    loaded.
     """
 
     version: str = "10.13.3.9"
     phases: Callable[[Any], bool] | None = None
-    unknown_nodes: int = 0
-    can_build: bool = True
     can_load: bool = True
     networks: list[INetworkDefinition] = field(default_factory=list)
     configs: list[IBuilderConfig] = field(default_factory=list)
     engines: list[ICudaEngine] = field(default_factory=list)
-    registry: IPluginRegistry = field(default_factory=IPluginRegistry)
 
     def module(self) -> ModuleType:
         """What takes the place of `tensorrt`."""
         module = ModuleType("tensorrt")
         classes = (
-            *(ILogger, IProgressMonitor, IPluginCreatorV3One, NetworkDefinitionCreationFlag),
+            *(ILogger, IProgressMonitor, NetworkDefinitionCreationFlag),
             *(BuilderFlag, MemoryPoolType, TensorIOMode, TensorLocation, DataType, Dims),
             *(ITensor, INetworkDefinition, IOptimizationProfile, ITimingCache, IBuilderConfig),
-            *(ICudaEngine, IExecutionContext, ParserError, IPluginRegistry),
+            *(ICudaEngine, IExecutionContext),
         )
         vars(module).update({one.__name__: one for one in classes})
         for one in (Builder, OnnxParser, Runtime):
             setattr(module, one.__name__, type(one.__name__, (one,), {"_simulation": self}))
-        vars(module).update(__version__=self.version, get_plugin_registry=lambda: self.registry)
+        vars(module).update(__version__=self.version)
         return module
 
 
@@ -301,9 +269,6 @@ class Builder:
     ) -> bytes | None:
         if self._simulation.phases and not self._simulation.phases(config.progress_monitor):
             return None
-        if not self._simulation.can_build:
-            self.logger.log(Severity.ERROR, "no tactic for\nthe layer")
-            return None
         profile = config.profiles[0].shapes if config.profiles else {}
         return json.dumps(network.content | {"profile": profile}).encode()
 
@@ -313,14 +278,10 @@ class OnnxParser:
 
     def __init__(self, network: INetworkDefinition, logger: ILogger) -> None:
         self.network = network
-        self.num_errors = self._simulation.unknown_nodes
 
     def parse_from_file(self, model: str) -> bool:
         self.network.content = json.loads(Path(model).read_text())
-        return self.num_errors == 0
-
-    def get_error(self, index: int) -> ParserError:
-        return ParserError(index)
+        return True
 
 
 class Runtime:
@@ -345,7 +306,7 @@ def gpu_properties(name: str = "Simulated GPU") -> SimpleNamespace:
 class SimulatedStream:
     """In place of a CUDA stream: launches at once, and notes under which key."""
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, can_record: bool = True) -> None:
         self.keys: list[object] = []
 
     def settle(self) -> None:

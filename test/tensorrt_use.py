@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Finds what Python sources use of the module `trt`, and what of that a release does not have."""
+"""Finds what Python sources use of TensorRT's module, and what of that a release does not have."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def check(source: str, api: dict) -> Use:
     """Hold the uses of `trt` in a source to a release as `Bindings.describe` gives it."""
     use = Use()
     tree = ast.parse(source)
-    _Scope(api, use, {}, {}).enter(tree)
+    _Scope(api, use, {MODULE: Known("module")}, {}).enter(tree)
     return use
 
 
@@ -93,7 +93,7 @@ class _Scope:
 
     def evaluate(self, node: ast.AST) -> Known | None:
         if isinstance(node, ast.Name):
-            return Known("module") if node.id == MODULE else self.variables.get(node.id)
+            return self.variables.get(node.id)
         if isinstance(node, ast.Call):
             return self.call(node)
         if not isinstance(node, ast.Attribute):
@@ -125,7 +125,7 @@ class _Scope:
         )
 
     def returned(self, text: str) -> Known | None:
-        name = text.strip().removeprefix("tensorrt_bindings.tensorrt.")
+        name = re.sub(r"^(tensorrt\w*\.tensorrt\w*\.|nvinfer1::)", "", text.strip())
         return Known("instance", name) if name in self.api["classes"] else None
 
     def call(self, node: ast.Call) -> Known | None:

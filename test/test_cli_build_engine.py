@@ -1,42 +1,23 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""`referdino build-engine`: without TensorRT for real, with it simulated."""
+"""`referdino build-engine`: without a library, with the real one, and on a simulated GPU."""
 
 from __future__ import annotations
 
-import importlib.util
-import os
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from onnx_exports import nano_export
+from real_tensorrt import PRECISION, environment, program, require_library
 from simulated_export import write_exported_set
 from simulated_tensorrt import simulate
 
 from referdino_core.cli import main
-
-ROOT = Path(__file__).resolve().parents[1]
-
-# A build that goes on until it is cancelled, in a process that can be sent a Ctrl-C.
-ENDLESS_BUILD = """
-import sys
-import pytest
-from simulated_tensorrt import simulate
-from referdino_core.cli import main
-
-def endless(monitor):
-    monitor.phase_start("Timing", None, 1000)
-    print("building", flush=True)
-    while monitor.step_complete("Timing", 0):
-        pass
-    return False
-
-with pytest.MonkeyPatch.context() as patches:
-    simulate(patches).phases = endless
-    sys.exit(main(sys.argv[1:]))
-"""
+from referdino_core.runtime.tensorrt.libraries import LIBRARIES
 
 
 @pytest.fixture
@@ -51,7 +32,7 @@ def test_help_shows_examples_and_where_engines_are_kept(
         main(["build-engine", "--help"])
     assert ended.value.code == 0
     text = capsys.readouterr().out
-    for expected in ("referdino build-engine swint", "REFERDINO_CACHE", "--workspace-gib"):
+    for expected in ("build-engine swint", "REFERDINO_CACHE", "--workspace-gib", "--for sm_89"):
         assert expected in text
 
 
@@ -61,18 +42,24 @@ def test_the_program_lists_it(capsys: pytest.CaptureFixture[str]) -> None:
     assert "build-engine" in capsys.readouterr().out
 
 
-@pytest.mark.skipif(
-    importlib.util.find_spec("tensorrt") is not None, reason="TensorRT is installed here"
-)
-def test_without_tensorrt_one_line_says_how_to_get_it(
-    exported: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("more", [[], ["--for", "sm_89"]])
+def test_without_a_library_one_line_says_how_to_get_it(
+    exported: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    more: list[str],
 ) -> None:
-    assert main(["build-engine", str(exported)]) == 1
+    for library in LIBRARIES:
+        for name in library.modules:
+            monkeypatch.setitem(sys.modules, name, None)
+    assert main(["build-engine", str(exported), *more]) == 1
     captured = capsys.readouterr()
     assert captured.out == ""
     (line,) = captured.err.splitlines()
-    assert line.startswith("referdino: error: TensorRT is not to be had")
-    assert "pip install tensorrt-cu12" in line
+    named = "TensorRT for RTX is not" if more else "Neither TensorRT nor TensorRT for RTX is"
+    assert line.startswith(f"referdino: error: {named} installed: install ")
+    assert ("pip install tensorrt-cu12" in line) == (not more)
+    assert "pip install tensorrt-rtx-cu13-libs" in line
 
 
 def test_a_folder_that_is_no_export_is_one_clear_line(
@@ -87,7 +74,14 @@ def test_a_folder_that_is_no_export_is_one_clear_line(
 
 
 @pytest.mark.parametrize(
-    "wrong", [["--max-commands", "0"], ["--workspace-gib", "-1"], ["--workspace-gib", "much"]]
+    "wrong",
+    [
+        ["--max-commands", "0"],
+        ["--workspace-gib", "-1"],
+        ["--workspace-gib", "much"],
+        ["--for", ""],
+        ["--for", "sm_89,"],
+    ],
 )
 def test_numbers_that_make_no_sense_are_wrong_usage(
     exported: Path, wrong: list[str], capsys: pytest.CaptureFixture[str]
@@ -98,7 +92,7 @@ def test_numbers_that_make_no_sense_are_wrong_usage(
     assert wrong[0] in capsys.readouterr().err
 
 
-def test_with_a_simulated_library_it_builds_and_tells_where_the_engines_are(
+def test_on_a_simulated_gpu_it_builds_and_tells_where_the_engines_are(
     exported: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -123,27 +117,31 @@ def test_with_a_simulated_library_it_builds_and_tells_where_the_engines_are(
     assert {size for config in simulation.configs for size in config.pools.values()} == {1 << 30}
 
 
-def test_with_a_simulated_library_ctrl_c_ends_the_build_in_good_order(
-    exported: Path, tmp_path: Path
-) -> None:
-    cache = tmp_path / "engines"
-    process = subprocess.Popen(
-        [sys.executable, "-c", ENDLESS_BUILD, "build-engine", exported, "--cache", cache],
-        env=os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'test'}"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+@pytest.mark.slow
+def test_ctrl_c_ends_a_build_in_good_order_and_keeps_what_is_complete(tmp_path: Path) -> None:
+    require_library()
+    folder = shutil.copytree(
+        nano_export(PRECISION, "plugin").folder, tmp_path / "nano",
+        ignore=shutil.ignore_patterns("engines"),
+    )  # fmt: skip
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    process = subprocess.Popen(program(folder), env=environment(), text=True, **pipes)
+    errors = ""
     try:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "building\n"
+        assert process.stderr is not None
+        for line in process.stderr:
+            errors += line
+            if "grounder engine: there is none yet" in line:
+                break
         process.send_signal(signal.SIGINT)
-        output, errors = process.communicate(timeout=60)
+        output, rest = process.communicate(timeout=60)
     finally:
         process.kill()
-    assert process.returncode == 130
+    errors += rest
+    assert process.returncode == 130, errors
     assert output == ""
     assert errors.rstrip().endswith("referdino: stopped")
     assert "Traceback" not in errors
-    assert not list(cache.glob("*.engine"))
-    assert not list(cache.glob("*.partial"))
+    (engine,) = (folder / "engines").glob("*.engine")
+    assert engine.name.startswith("image_encoder-")
+    assert not list((folder / "engines").glob("*.partial"))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -26,6 +27,7 @@ from cuda_kernel_cases import (
     compile_host_kernel,
     compile_library,
     judge,
+    load_script,
     make_call,
 )
 
@@ -33,6 +35,10 @@ from referdino_core.kernels import build as kernel_build
 from referdino_core.kernels import cuda
 from referdino_core.kernels.build import KernelBuildError, build_cuda
 from referdino_core.kernels.cuda import CudaKernel, CudaKernelError, cuda_deformable_attention
+
+pytestmark = pytest.mark.gpu
+
+register_report = load_script(PLUGINS / "register_report.py")
 
 
 @pytest.fixture(scope="module")
@@ -216,18 +222,56 @@ def test_library_that_is_there_is_used(library_path, host_kernel):
 # ---- Building ------------------------------------------------------------------------------------
 
 
-def test_nvcc_compiles_the_kernel(folder, monkeypatch):
+@pytest.fixture(scope="module")
+def nvcc() -> list[str]:
     try:
-        kernel_build._find_nvcc(kernel_build._cuda_target())
+        return kernel_build.find_nvcc()
     except KernelBuildError as error:
         pytest.skip(str(error))
-    monkeypatch.setattr(kernel_build, "_COMMON_GPUS", ("-gencode=arch=compute_87,code=sm_87",))
+
+
+def test_nvcc_compiles_the_kernel(nvcc, folder, monkeypatch):
+    monkeypatch.setattr(kernel_build, "_COMMON", (("-gencode=arch=compute_87,code=sm_87",),))
     library, _ = build_cuda(folder)
     kernel = CudaKernel(library)
     value, _, locations, logits = make_call("16 levels", torch.float32, torch.float32)
     too_many = ((1, 1),) * 17
     with pytest.raises(CudaKernelError, match="invalid argument"):
         kernel.deformable_attention(value, too_many, locations, logits, stream=0)
+
+
+@pytest.mark.parametrize("gpu", register_report.ARCHITECTURES)
+def test_nvcc_keeps_the_kernel_in_registers(nvcc, gpu):
+    """For Orin, RTX 40, Hopper and RTX 50; which numbers are usual, register_report.py shows."""
+    known = subprocess.run([*nvcc, "--list-gpu-code"], capture_output=True, text=True, check=True)
+    if gpu not in known.stdout.split():
+        pytest.skip(f"this nvcc is too old for {gpu}")
+    variants = register_report.compile_variants([gpu])
+    assert len(variants) == 20 and {one.gpu for one in variants} == {gpu}
+    types = {(one.value, one.logits) for one in variants}
+    assert types == {
+        (value, logits)
+        for value in ("Float32", "Float16", "BFloat16")
+        for logits in (value, "Float32")
+    }
+    usual = [one for one in variants if one.lanes > 1 and one.index_bits == 32]
+    block = register_report.threads_per_block()
+    assert len(usual) == 5 and block == 128
+    for one in usual:
+        assert one.spills == 0 and one.registers <= 56, one
+        assert one.occupancy(block) > 0.6, one
+
+
+def test_builds_without_a_gpu_cover_what_robots_and_desktops_have():
+    newest, older, _ = kernel_build._COMMON
+    for number in (87, 89, 90):
+        for flags in (newest, older):
+            assert f"-gencode=arch=compute_{number},code=sm_{number}" in flags
+    assert "-gencode=arch=compute_120,code=sm_120" in newest
+    cmake = (PLUGINS / "CMakeLists.txt").read_text()
+    declared = re.search(r"set\(architectures (80-real[^)]*)\)", cmake)
+    assert declared and declared[1] == "80-real 87-real 89-real 90-real 75-virtual"
+    assert "list(APPEND architectures 120-real)" in cmake
 
 
 @pytest.fixture
@@ -242,7 +286,7 @@ def surrounding_project(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("asked", ["AUTO", "OFF"])
 def test_cmake_says_in_one_line_what_it_leaves_out(surrounding_project, asked):
-    if asked == "AUTO" and any(Path(device).exists() for device in kernel_build._GPU_DEVICES):
+    if asked == "AUTO" and kernel_build.has_gpu():
         pytest.skip("this machine has a GPU: nothing is left out")
     command = ["cmake", "-S", surrounding_project, "-B", surrounding_project / "build"]
     outcome = subprocess.run(

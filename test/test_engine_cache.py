@@ -19,23 +19,24 @@ import pytest
 
 from referdino_core.runtime.tensorrt.engine_cache import (
     MAGIC,
+    CachedEngine,
     EngineCache,
     EngineCacheError,
-    EngineKey,
     engine_directory,
     network_checksum,
 )
+from referdino_core.runtime.tensorrt.engine_key import EngineKey
 from referdino_core.runtime.tensorrt.errors import BuildCancelled
 
 KEY = EngineKey(
     stage="grounder",
     onnx_sha256="a" * 64,
-    tensorrt="10.13.3.9",
+    library="TensorRT 10.13.3.9",
     gpu="Orin",
     compute_capability="8.7",
     shapes={"L": 32, "N": [1, 1, 8]},
     precision="fp16, strongly typed",
-    plugin_sha256="b" * 64,
+    plugin="ReferdinoDeformableAttention 1",
     builder_options={"workspace_gib": None, "tf32": False},
 )
 SOURCE = Path("swint/grounder.onnx")
@@ -44,6 +45,10 @@ PAYLOAD = bytes(range(256)) * 64
 
 def never() -> bytes:
     raise AssertionError("the engine in the cache should be used")
+
+
+def payload_of(engine: CachedEngine | None) -> bytes | None:
+    return None if engine is None else engine.payload
 
 
 def changed(**parts: object) -> EngineKey:
@@ -95,11 +100,19 @@ def test_file_names_stage_and_key_and_holds_all_parts_of_it(cache: EngineCache) 
 @pytest.mark.parametrize(
     ("parts", "reason"),
     [
-        ({"tensorrt": "10.3.0.30"}, "built by TensorRT 10.13.3.9, this is 10.3.0.30"),
-        ({"gpu": "Thor"}, "for the GPU Orin, this is Thor"),
+        (
+            {"library": "TensorRT 10.3.0.30"},
+            "built by TensorRT 10.13.3.9, this is TensorRT 10.3.0.30",
+        ),
+        ({"gpu": "Thor"}, "for the GPU Orin, this is the GPU Thor"),
+        ({"gpu": None}, "for the GPU Orin, this is any GPU"),
         ({"compute_capability": "11.0"}, "for compute capability 8.7, this is 11.0"),
         ({"onnx_sha256": "c" * 64}, "the ONNX changed"),
-        ({"plugin_sha256": "c" * 64}, "the plugin library changed"),
+        (
+            {"plugin": "ReferdinoDeformableAttention 2"},
+            "for ReferdinoDeformableAttention 1, this is ReferdinoDeformableAttention 2",
+        ),
+        ({"plugin": None}, "for ReferdinoDeformableAttention 1, this is no plugin"),
         (
             {"shapes": {"L": 32, "N": [1, 1, 4]}},
             "for the shapes L 32, N [1, 1, 8], wanted are L 32, N [1, 1, 4]",
@@ -113,8 +126,9 @@ def test_file_names_stage_and_key_and_holds_all_parts_of_it(cache: EngineCache) 
             "built with tf32 False, workspace_gib None, wanted is tf32 False, workspace_gib 2.0",
         ),
         (
-            {"tensorrt": "11.4.0.106", "gpu": "Thor"},
-            "built by TensorRT 10.13.3.9, this is 11.4.0.106; for the GPU Orin, this is Thor",
+            {"library": "TensorRT for RTX 1.7.1.116", "gpu": "Thor"},
+            "built by TensorRT 10.13.3.9, this is TensorRT for RTX 1.7.1.116; "
+            "for the GPU Orin, this is the GPU Thor",
         ),
     ],
 )
@@ -127,7 +141,7 @@ def test_every_part_of_the_key_counts_and_the_log_says_which(
     engine = cache.provide(wanted, SOURCE, lambda: b"new")
     assert (engine.was_built, engine.payload) == (True, b"new")
     assert told() == [f"grounder engine: {path.name} is not used: {reason}; building it"]
-    assert cache.load(KEY, SOURCE) == PAYLOAD, "what others may still use stays"
+    assert payload_of(cache.load(KEY, SOURCE)) == PAYLOAD, "what others may still use stays"
 
 
 def test_key_has_a_part_for_each_thing_that_matters() -> None:
@@ -142,6 +156,43 @@ def test_an_engine_of_another_network_is_no_outdated_one(
     cache.store(changed(onnx_sha256="d" * 64), Path("swinb/grounder.onnx"), PAYLOAD)
     cache.provide(KEY, SOURCE, lambda: PAYLOAD)
     assert told() == ["grounder engine: there is none yet; building it"]
+
+
+def test_an_engine_that_came_along_is_used_where_it_is(cache: EngineCache, tmp_path: Path) -> None:
+    shipped = tmp_path / "swint" / "engines"
+    path = EngineCache(shipped).store(KEY, SOURCE, PAYLOAD)
+    engine = EngineCache(cache.folder, shipped).provide(KEY, SOURCE, never)
+    assert (engine.path, engine.payload, engine.was_built) == (path, PAYLOAD, False)
+    assert list(cache.folder.iterdir()) == []
+
+
+def test_an_engine_that_came_along_and_does_not_fit_is_a_warning_that_says_why(
+    cache: EngineCache, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shipped = tmp_path / "swint" / "engines"
+    path = EngineCache(shipped).store(changed(compute_capability="8.9"), SOURCE, PAYLOAD)
+    both = EngineCache(cache.folder, shipped)
+    engine = both.provide(KEY, Path("elsewhere/grounder.onnx"), lambda: b"new")
+    assert (engine.path.parent, engine.was_built) == (cache.folder, True)
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert record.getMessage() == (
+        f"grounder engine: {path.name} is not used: for compute capability 8.9, this is 8.7; "
+        "building it"
+    )
+    assert list(shipped.iterdir()) == [path], "nothing is written there"
+
+
+def test_a_damaged_engine_that_came_along_is_built_anew(
+    cache: EngineCache, tmp_path: Path, told: Callable[[], list[str]]
+) -> None:
+    shipped = tmp_path / "swint" / "engines"
+    path = EngineCache(shipped).store(KEY, SOURCE, PAYLOAD)
+    path.write_bytes(path.read_bytes()[:-1])
+    engine = EngineCache(cache.folder, shipped).provide(KEY, SOURCE, lambda: b"new")
+    assert engine.path.parent == cache.folder
+    (line,) = told()
+    assert "is not used: file is truncated or corrupt" in line
 
 
 def spoil(content: bytes, damage: str) -> bytes:
@@ -192,13 +243,13 @@ def test_a_file_under_the_name_of_another_key_is_not_used(
     cache.store(other, SOURCE, PAYLOAD).rename(cache.path(KEY))
     assert cache.load(KEY, SOURCE) is None
     (line,) = told()
-    assert "for the GPU Thor, this is Orin; rebuilding it" in line
+    assert "for the GPU Thor, this is the GPU Orin; rebuilding it" in line
 
 
 def test_forced_builds_replace_what_is_there(cache: EngineCache) -> None:
     cache.store(KEY, SOURCE, PAYLOAD)
     assert cache.provide(KEY, SOURCE, lambda: b"new", force=True).was_built
-    assert cache.load(KEY, SOURCE) == b"new"
+    assert payload_of(cache.load(KEY, SOURCE)) == b"new"
 
 
 def test_a_failed_build_leaves_nothing_behind_and_can_be_tried_again(cache: EngineCache) -> None:
@@ -228,7 +279,8 @@ def test_an_engine_that_cannot_be_written_is_one_clear_error(cache: EngineCache)
 PROVIDE = """
 import json, logging, sys
 from pathlib import Path
-from referdino_core.runtime.tensorrt.engine_cache import EngineCache, EngineKey
+from referdino_core.runtime.tensorrt.engine_cache import EngineCache
+from referdino_core.runtime.tensorrt.engine_key import EngineKey
 
 def build():
     print("building", flush=True)
@@ -274,7 +326,7 @@ def test_two_processes_build_the_same_engine_once(cache: EngineCache) -> None:
             assert cache.provide(changed(gpu="Thor"), SOURCE, lambda: b"x").was_built
             assert first.communicate(timeout=60)[0].split() == ["built"]
             assert second.communicate(timeout=60)[0].split() == ["loaded"]
-    assert cache.load(KEY, SOURCE) == PAYLOAD
+    assert payload_of(cache.load(KEY, SOURCE)) == PAYLOAD
 
 
 def test_waiting_for_another_process_can_be_cancelled(cache: EngineCache) -> None:

@@ -19,10 +19,12 @@ from kernel_packages import cpp_compiler, package_without_libraries, run_python
 
 from referdino_core.kernels import FusedKernel
 from referdino_core.kernels import build as kernel_build
-from referdino_core.kernels.build import KernelBuildError, build, build_cuda
+from referdino_core.kernels.build import KernelBuildError, build, build_cuda, has_gpu
 from referdino_core.kernels.build import main as build_command
 from referdino_core.kernels.loading import ANY_PROCESSORS_LIBRARY, FOLDER, libraries
 from referdino_core.network.deformable_attention import portable_deformable_attention
+
+pytestmark = pytest.mark.slow
 
 NEWER = ("-march=x86-64-v3", "-march=x86-64-v4")
 
@@ -155,7 +157,7 @@ def test_cuda_build_with_pretended_nvcc_finds_it_and_flags_that_it_takes(
         monkeypatch.setenv("CUDA_HOME", str(tmp_path / "cuda"))
     else:
         monkeypatch.setattr(kernel_build, "_NVCC_PLACES", ("no-such-nvcc", str(pretended_nvcc)))
-    monkeypatch.setattr(kernel_build, "_GPU_DEVICES", (str(tmp_path),))
+    monkeypatch.setattr(kernel_build, "has_gpu", lambda: True)
     folder = tmp_path / "built"
     folder.mkdir()
     library, used = build_cuda(folder)
@@ -164,6 +166,44 @@ def test_cuda_build_with_pretended_nvcc_finds_it_and_flags_that_it_takes(
     command = library.read_text()
     assert "deformable_attention.cu" in command and "-fvisibility=hidden" in command
     assert ("-ccbin g++-12" in command) == (found_by == "NVCC")
+
+
+@pytest.mark.parametrize(
+    "script, machine, there",
+    [
+        ("echo 'GPU 0: NVIDIA GeForce RTX 4090 (UUID: GPU-1)'", None, True),
+        ("echo 'GPU 0: Orin (nvgpu) (UUID: 2)'", b"nvidia,p3737\0nvidia,tegra234\0", True),
+        ("echo 'No devices were found'; exit 6", None, False),
+        ("echo 'No devices found.'", None, False),
+        ("echo 'NVIDIA-SMI has failed because of the driver' >&2; exit 9", None, False),
+        ("exec sleep 60", None, False),
+        (None, None, False),
+        (None, b"nvidia,p3737\0nvidia,tegra234\0", True),
+        (None, b"raspberrypi,5-model-b\0brcm,bcm2712\0", False),
+    ],
+)
+def test_a_gpu_is_there_where_a_pretended_driver_lists_one_or_the_machine_is_a_jetson(
+    script, machine, there, tmp_path, monkeypatch
+):
+    tool = tmp_path / "nvidia-smi"
+    if script is not None:
+        tool.write_text(f'#!/bin/sh\n[ "$1" = -L ] || exit 2\n{script}\n')
+        tool.chmod(0o755)
+    if machine is not None:
+        (tmp_path / "compatible").write_bytes(machine)
+    monkeypatch.setattr(kernel_build, "_DRIVER_TOOLS", (str(tool),))
+    monkeypatch.setattr(kernel_build, "_DRIVER_SECONDS", 1)
+    monkeypatch.setattr(kernel_build, "_MACHINE", tmp_path / "compatible")
+    assert has_gpu() is there
+
+
+def test_without_a_gpu_the_pretended_nvcc_is_not_asked_for_this_machines(
+    pretended_nvcc, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("NVCC", str(pretended_nvcc))
+    monkeypatch.setattr(kernel_build, "has_gpu", lambda: False)
+    _, used = build_cuda(tmp_path)
+    assert "native" not in used
 
 
 def test_cuda_build_without_nvcc_is_one_line(pretended_nvcc, monkeypatch, capsys):

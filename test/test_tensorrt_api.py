@@ -15,11 +15,16 @@ from enum import Enum
 from pathlib import Path
 
 import pytest
+from real_tensorrt import require_library
 from real_tensorrt_bindings import RELEASES, REPOSITORY, Bindings, open_bindings
 from simulated_tensorrt import Simulation
 from tensorrt_use import check
 
+pytestmark = pytest.mark.slow
+
 SOURCES = REPOSITORY / "referdino_core" / "runtime" / "tensorrt"
+
+ONLY_FOR_RTX = SOURCES / "rtx.py"
 
 if sys.platform != "linux" or platform.machine() not in ("x86_64", "aarch64"):
     pytest.skip("there are no TensorRT bindings for this machine", allow_module_level=True)
@@ -50,6 +55,19 @@ ESSENTIAL = {
     "trt.MemoryPoolType",
 }
 
+# The same for what only TensorRT for RTX has.
+ESSENTIAL_TO_RTX = {
+    "trt.ComputeCapability",
+    "CudaGraphStrategy.WHOLE_GRAPH_CAPTURE",
+    "IBuilderConfig.num_compute_capabilities",
+    "IBuilderConfig.set_compute_capability",
+    "ICudaEngine.create_runtime_config",
+    "IRuntimeCache.deserialize",
+    "IRuntimeCache.serialize",
+    "IRuntimeConfig.create_runtime_cache",
+    "IRuntimeConfig.set_runtime_cache",
+}
+
 _MYPY_SETTINGS = """
 [mypy]
 check_untyped_defs = True
@@ -78,11 +96,24 @@ def test_the_bindings_are_those_of_the_release(bindings: Bindings, api: dict) ->
 
 def test_every_use_of_tensorrt_exists(api: dict) -> None:
     found = set()
-    for path in sorted(SOURCES.glob("*.py")):
+    for path in sorted(set(SOURCES.glob("*.py")) - {ONLY_FOR_RTX}):
         use = check(path.read_text(), api)
         assert use.complaints == [], f"{path.name}, TensorRT {api['version']}"
         found |= use.found
     assert found >= ESSENTIAL
+
+
+def test_every_use_of_tensorrt_exists_in_tensorrt_for_rtx(tmp_path: Path) -> None:
+    require_library()
+    rtx = Bindings("1", tmp_path, tmp_path, "tensorrt_rtx_bindings").describe()
+    found = set()
+    for path in sorted(SOURCES.glob("*.py")):
+        use = check(path.read_text(), rtx)
+        assert use.complaints == [], f"{path.name}, TensorRT for RTX {rtx['version']}"
+        found |= use.found
+    assert found >= ESSENTIAL | ESSENTIAL_TO_RTX
+    wrong = check("def f(cache: trt.IRuntimeCache):\n    cache.nonsense()", rtx)
+    assert wrong.complaints == ["line 2: trt.IRuntimeCache.nonsense does not exist"]
 
 
 def test_the_simulation_of_other_tests_has_only_what_tensorrt_has(api: dict) -> None:
@@ -241,6 +272,7 @@ def test_a_library_that_gives_nothing_is_one_clear_error(bindings: Bindings) -> 
     printed = bindings.run(
         """
 from pathlib import Path
+import torch
 from referdino_core.runtime.tensorrt.builder import BuilderOptions, build_engine
 from referdino_core.runtime.tensorrt.engine import _make_runtime
 from referdino_core.runtime.tensorrt.errors import BuildError, EngineError
@@ -248,7 +280,9 @@ from referdino_core.runtime.tensorrt.library import forwarding_logger
 from referdino_core.runtime.tensorrt.stage_tensors import STAGES
 logger = forwarding_logger()
 try:
-    build_engine(Path("x.onnx"), STAGES["readout"], {}, BuilderOptions(), logger)
+    build_engine(
+        Path("x.onnx"), STAGES["readout"], {}, BuilderOptions(), logger, low=torch.float16
+    )
 except BuildError as error:
     print(error)
 try:
@@ -266,7 +300,7 @@ except EngineError as error:
 def test_types_of_tensors_are_those_of_torch(bindings: Bindings) -> None:
     printed = bindings.run(
         """
-from referdino_core.runtime.tensorrt.engine import torch_type
+from referdino_core.runtime.tensorrt.tensor_types import torch_type
 from referdino_core.runtime.tensorrt.library import trt
 for name in ("FLOAT", "HALF", "BF16", "INT32", "BOOL", "INT8"):
     print(torch_type(getattr(trt.DataType, name)))

@@ -1,8 +1,10 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""The TensorRT plugin, against declarations of TensorRT's interfaces, not the real library.
+"""The TensorRT plugin's own code, called in TensorRT's order, with the kernel's threads on the CPU.
 
-The plugin's own code runs, called in TensorRT's order, with the kernel's threads on the CPU.
+It is compiled against declarations of TensorRT's interfaces, and against TensorRT's own headers
+where TENSORRT_ROOT names them. What calls it is a driver, since a real library runs plugins only
+on GPUs; test_tensorrt_builder.py has a real library build with it.
 """
 
 from __future__ import annotations
@@ -21,18 +23,22 @@ from cuda_kernel_cases import (
     judge,
     make_call,
 )
+from real_tensorrt import header_folders
 from torch import Tensor
 
+HEADERS = dict(zip(("declared", "real"), header_folders(), strict=False))
 DATA_TYPES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 7}
 """TensorRT's numbers of them."""
 
 
-@pytest.fixture(scope="module")
-def plugin(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
+@pytest.fixture(scope="module", params=HEADERS.values(), ids=HEADERS)
+def plugin(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
     """The plugin with the kernel's threads on the CPU, and calls in TensorRT's order."""
     library = compile_library(
         tmp_path_factory.mktemp("plugin") / "plugin.so",
-        f"-I{DECLARED}",
+        *request.param,
+        "-Wall",
+        "-Werror",
         PLUGINS / "deformable_attention_plugin.cpp",
         DECLARED / "host_kernel.cpp",
         DECLARED / "plugin_driver.cpp",
@@ -67,7 +73,7 @@ def drive(plugin: ctypes.CDLL, call: Call) -> tuple[int, Tensor, list[int]]:
 
 
 @pytest.mark.parametrize("value_type, logits_type", PAIRS)
-def test_plugin_of_declared_tensorrt_agrees_with_the_portable_version(
+def test_plugin_called_by_a_driver_agrees_with_the_portable_version(
     plugin, value_type, logits_type
 ):
     call = make_call("encoder-like", value_type, logits_type)
@@ -77,12 +83,12 @@ def test_plugin_of_declared_tensorrt_agrees_with_the_portable_version(
     assert_agrees(output, judge(call))
 
 
-def test_plugin_of_declared_tensorrt_has_the_names_of_the_graph(plugin):
+def test_plugin_called_by_a_driver_has_the_names_of_the_graph(plugin):
     expected = b"ReferdinoDeformableAttention 1 referdino spatial_shapes"
     assert plugin.description() == expected
 
 
-def test_plugin_of_declared_tensorrt_refuses_tensors_that_do_not_fit(plugin):
+def test_plugin_called_by_a_driver_refuses_tensors_that_do_not_fit(plugin):
     value, shapes, locations, logits = make_call("nano-like", torch.float32, torch.float32)
     configuring = 4
     assert drive(plugin, (value[:, 1:].contiguous(), shapes, locations, logits))[0] == configuring
@@ -93,7 +99,7 @@ def test_plugin_of_declared_tensorrt_refuses_tensors_that_do_not_fit(plugin):
     assert b"takes value (N, S, M, D)" in plugin.last_complaint()
 
 
-def test_plugin_of_declared_tensorrt_takes_the_types_that_it_says(plugin):
+def test_plugin_called_by_a_driver_takes_the_types_that_it_says(plugin):
     single, half, brain, whole = 0, 1, 7, 3
     linear, packed = 0, 1
     taken = {
@@ -111,7 +117,7 @@ def test_plugin_of_declared_tensorrt_takes_the_types_that_it_says(plugin):
         assert plugin.supports(numbers, packed) == 0
 
 
-def test_plugin_of_declared_tensorrt_refuses_attributes_that_are_no_levels(plugin):
+def test_plugin_called_by_a_driver_refuses_attributes_that_are_no_levels(plugin):
     whole, wide, single = 5, 10, 1
     attributes = {
         b"": ([15, 20, 8, 10], whole, b"spatial_shapes"),

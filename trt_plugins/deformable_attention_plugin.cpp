@@ -13,7 +13,9 @@
 
 #include "deformable_attention_cuda.h"
 
+#ifndef TRT_MAJOR_RTX  // TensorRT for RTX, which has had it from its first release
 static_assert(NV_TENSORRT_MAJOR >= 10, "IPluginV3 needs TensorRT 10.0 or later");
+#endif
 
 namespace {
 

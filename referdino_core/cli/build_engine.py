@@ -22,16 +22,22 @@ if TYPE_CHECKING:
 _DESCRIPTION = """Builds the TensorRT engines of an exported network for the GPU of this machine.
 
 That takes minutes, on a Jetson 10 to 20 the first time. Engines that are there already and still
-fit the network, TensorRT and the GPU are kept. Ctrl-C stops; complete engines stay."""
+fit the network, TensorRT and the GPU are kept. Ctrl-C stops; complete engines stay.
+
+With --for it builds ahead of time for RTX GPUs of other machines, and needs no GPU: TensorRT for
+RTX does that in about a minute. The engines go into the folder `engines` of the exported network:
+the node and `referdino` use them wherever that folder is copied, if they fit the GPU and TensorRT
+for RTX there; a line in the log says what does not fit."""
 
 _EPILOG = """examples:
   referdino export --model swint --checkpoint weights.pth --size 360x640 --tokens 32 --out swint
   referdino build-engine swint
   referdino build-engine swint --max-commands 4 --workspace-gib 2
   referdino build-engine swint --cache /data/engines --force
+  referdino build-engine swint --for sm_89 --for sm_120    (RTX 40 and RTX 50)
 
 environment:
-  REFERDINO_CACHE         engines are kept in its folder `engines`, unless --cache is given
+  REFERDINO_CACHE         engines are kept in its folder `engines`, unless --cache or --for is given
                           (else XDG_CACHE_HOME/referdino, else ~/.cache/referdino)
   REFERDINO_TRT_PLUGINS   where the TensorRT plugin is, if not beside referdino's kernels"""
 
@@ -49,6 +55,15 @@ def add_command(commands: argparse._SubParsersAction, common: argparse.ArgumentP
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("folder", type=Path, metavar="DIR", help="what `referdino export` wrote")
+    parser.add_argument(
+        "--for",
+        dest="architectures",
+        action="append",
+        type=_names,
+        metavar="SM",
+        help="build for GPUs of this architecture instead, such as sm_89 or sm_86,sm_89; may be "
+        "given more than once",
+    )
     parser.add_argument(
         "--max-commands",
         type=positive_integer,
@@ -76,14 +91,21 @@ def run(arguments: argparse.Namespace) -> int:
     from referdino_core.runtime.tensorrt import BuilderOptions, open_provider
     from referdino_core.runtime.tensorrt.provider import DEFAULT_MAX_COMMANDS
 
-    provider = open_provider(
-        arguments.folder,
-        arguments.cache,
-        arguments.max_commands or DEFAULT_MAX_COMMANDS,
-        BuilderOptions(workspace_gib=arguments.workspace_gib),
-    )
-    for engine in _build(provider, arguments.force).values():
-        print(f"{engine.path}: {'built' if engine.was_built else 'is here'}")
+    names = [name for names in arguments.architectures or [] for name in names]
+    providers = {
+        name: open_provider(
+            arguments.folder,
+            arguments.cache,
+            arguments.max_commands or DEFAULT_MAX_COMMANDS,
+            BuilderOptions(workspace_gib=arguments.workspace_gib),
+            architecture=name,
+        )
+        for name in dict.fromkeys(names or [None])
+    }
+    for name, provider in providers.items():
+        for engine in _build(provider, arguments.force).values():
+            state = "built" if engine.was_built else "is here"
+            print(f"{engine.path}: {state}{'' if name is None else f' for {name}'}", flush=True)
     return ExitStatus.DONE
 
 
@@ -112,6 +134,13 @@ def _build(provider: EngineProvider, force: bool) -> dict[str, CachedEngine]:
             wait([future])
             raise
         return future.result()
+
+
+def _names(text: str) -> list[str]:
+    names = [name.strip() for name in text.split(",")]
+    if not all(names):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of names such as sm_86,sm_89")
+    return names
 
 
 def _positive_number(text: str) -> float:

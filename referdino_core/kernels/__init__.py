@@ -25,7 +25,8 @@ BUILD_COMMAND = "python -m referdino_core.kernels.build"
 _log = logging.getLogger("referdino.kernels")
 
 # What builds the libraries needs no PyTorch.
-__getattr__ = lazy_names(__name__, {"FusedKernel": "cpu"})
+if not TYPE_CHECKING:  # or a misspelt name would pass
+    __getattr__ = lazy_names(__name__, {"FusedKernel": "cpu"})
 
 
 @functools.cache

@@ -28,24 +28,33 @@ from pathlib import Path
 
 from referdino_core.errors import ReferDINOError
 
-__all__ = ["KernelBuildError", "build", "build_cuda", "main"]
+__all__ = ["KernelBuildError", "build", "build_cuda", "has_gpu", "main"]
 
 _FOLDER = Path(__file__).resolve().parent
 _COMPILERS = ("c++", "g++", "clang++")
 
 _NATIVE_GPU = ("-arch=native",)
-# Machine code for Ampere, Orin and Hopper, which serves their relatives too; any other GPU since
-# Turing translates the last, abstract one when it loads the library.
-_COMMON_GPUS = (
+# Machine code for Ampere, Orin, Ada and Hopper, which serves their relatives too; any other GPU
+# since Turing translates the last, abstract one when it loads the library.
+_COMMON_GPUS_BEFORE_BLACKWELL = (
     "-gencode=arch=compute_80,code=sm_80",
     "-gencode=arch=compute_87,code=sm_87",
+    "-gencode=arch=compute_89,code=sm_89",
     "-gencode=arch=compute_90,code=sm_90",
     "-gencode=arch=compute_75,code=compute_75",
 )
+# For nvcc 12.8 and later.
+_COMMON_GPUS = (*_COMMON_GPUS_BEFORE_BLACKWELL, "-gencode=arch=compute_120,code=sm_120")
 # For an nvcc so old or new that it does not know all of these.
 _ALL_GPUS = ("-arch=all-major",)
+_COMMON = (_COMMON_GPUS, _COMMON_GPUS_BEFORE_BLACKWELL, _ALL_GPUS)
 _NVCC_PLACES = ("nvcc", "/usr/local/cuda/bin/nvcc")
-_GPU_DEVICES = ("/dev/nvidiactl", "/dev/nvhost-gpu", "/dev/nvhost-ctrl-gpu", "/dev/dxg")
+# Where the packages of CUDA 13 put it; nvidia-cuda-nvcc-cu12 has none.
+_NVCC_PACKAGES = ("cu13",)
+_DRIVER_TOOLS = ("nvidia-smi", "/usr/lib/wsl/lib/nvidia-smi")
+_DRIVER_SECONDS = 30
+_MACHINE = Path("/proc/device-tree/compatible")
+_JETSON = b"nvidia,tegra"
 
 
 class KernelBuildError(ReferDINOError):
@@ -89,14 +98,36 @@ def _cpu_targets() -> tuple[_Target, ...]:
 
 
 def _cuda_target() -> _Target:
-    has_gpu = any(Path(device).exists() for device in _GPU_DEVICES)
     return _Target(
         name="the fused CUDA kernel",
         sources=(_FOLDER / "deformable_attention.cu",),
         library_name="libreferdino_cuda_kernels.so",
         flags=("-std=c++17", "-O3", "-shared", "-Xcompiler=-fPIC,-fvisibility=hidden"),
-        tunings=(*([_NATIVE_GPU] if has_gpu else []), _COMMON_GPUS, _ALL_GPUS),
+        tunings=(*([_NATIVE_GPU] if has_gpu() else []), *_COMMON),
     )
+
+
+def has_gpu() -> bool:
+    """Whether there is an NVIDIA GPU: its driver lists one, or the machine is a Jetson.
+
+    Device nodes and the driver's tools are also found where there is no GPU. The driver is asked
+    through nvidia-smi, because loading CUDA itself makes device nodes.
+    """
+    for tool in _DRIVER_TOOLS:
+        if shutil.which(tool) is None:
+            continue
+        try:
+            answer = subprocess.run(
+                [tool, "-L"], capture_output=True, text=True, check=False, timeout=_DRIVER_SECONDS
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            continue
+        if answer.returncode == 0 and answer.stdout.startswith("GPU "):
+            return True
+    try:
+        return _JETSON in _MACHINE.read_bytes()
+    except OSError:
+        return False
 
 
 def build(folder: Path = _FOLDER) -> dict[Path, str]:
@@ -135,7 +166,7 @@ def build_cuda(folder: Path = _FOLDER) -> tuple[Path, str]:
         KernelBuildError: no nvcc, one that fails, or a folder that cannot be written.
     """
     target = _cuda_target()
-    return _build(target, _find_nvcc(target), folder)
+    return _build(target, find_nvcc(), folder)
 
 
 def _build(target: _Target, compiler: list[str], folder: Path) -> tuple[Path, str]:
@@ -162,12 +193,21 @@ def _find_compiler(target: _Target) -> list[str]:
     )
 
 
-def _find_nvcc(target: _Target) -> list[str]:
+def find_nvcc() -> list[str]:
+    """The compiler for NVIDIA GPUs, options included: as chosen, the machine's, or a package's.
+
+    Raises:
+        KernelBuildError: there is none.
+    """
+    target = _cuda_target()
     chosen = _chosen_compiler(target, "NVCC")
     if chosen:
         return chosen
     home = os.environ.get("CUDA_HOME")
-    for place in (*([f"{home}/bin/nvcc"] if home else []), *_NVCC_PLACES):
+    packages = (
+        f"{folder}/nvidia/{name}/bin/nvcc" for folder in sys.path for name in _NVCC_PACKAGES
+    )
+    for place in (*([f"{home}/bin/nvcc"] if home else []), *_NVCC_PLACES, *packages):
         if shutil.which(place) is not None:
             return [place]
     raise target.failure(

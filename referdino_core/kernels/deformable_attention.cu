@@ -11,11 +11,18 @@
 
 namespace {
 
-constexpr int kThreadsPerBlock = 256;
+// Small blocks spread the decoder's few queries over more multiprocessors. With as many blocks on one as
+// are asked for, the compiler has the registers to load all four corners of a sample before it uses one.
+constexpr int kThreadsPerBlock = 128;
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1000
+constexpr int kBlocksPerMultiprocessor = 9;
+#else
+constexpr int kBlocksPerMultiprocessor = 10;
+#endif
 constexpr std::int64_t kMaximumBlocks = 0x7fffffff;
 
 template <class Value, class Logit, int kLanes, class Index>
-__global__ void __launch_bounds__(kThreadsPerBlock)
+__global__ void __launch_bounds__(kThreadsPerBlock, kBlocksPerMultiprocessor)
     deformable_attention(const __grid_constant__ referdino::Problem problem, Index threads) {
   const Index thread = static_cast<Index>(blockIdx.x) * kThreadsPerBlock + threadIdx.x;
   if (thread < threads) referdino::attend<Value, Logit, kLanes, Index>(problem, thread);

@@ -294,7 +294,7 @@ REFERDINO_BOTH void attend(const Problem& problem, Index thread) {
     const std::int32_t height = problem.levels.height[level];
     const std::int32_t width = problem.levels.width[level];
     const Number* cells = value + problem.levels.first_cell[level] * cell_stride;
-    REFERDINO_UNROLL(2)
+    REFERDINO_UNROLL(1)  // two samples at once take the registers that four loads at once need
     for (std::int32_t point = 0; point < problem.levels.points; ++point, ++sample) {
       const float weight = expf(Logit::read(logits[sample]) - largest);
       total += weight;
@@ -303,9 +303,10 @@ REFERDINO_BOTH void attend(const Problem& problem, Index thread) {
     }
   }
 
+  const float share = 1.0f / total;
   Packet<Value, kLanes> output = Packet<Value, kLanes>::zero();
   REFERDINO_UNROLL(8)
-  for (int lane = 0; lane < kLanes; ++lane) output.set(lane, sum[lane] / total);
+  for (int lane = 0; lane < kLanes; ++lane) output.set(lane, sum[lane] * share);
   output.store(static_cast<Number*>(problem.output) +
                static_cast<std::int64_t>(row) * problem.channels + first_channel);
 }

@@ -16,14 +16,21 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, SupportsInt
 
+import torch
+
+from referdino_core.runtime.tensorrt import rtx
 from referdino_core.runtime.tensorrt.errors import BuildCancelled, BuildError
+from referdino_core.runtime.tensorrt.libraries import TENSORRT
 from referdino_core.runtime.tensorrt.library import (
+    forget_errors,
     last_errors,
     load_tensorrt,
+    loaded_library,
     parse_version,
-    sizes_of,
     trt,
 )
+from referdino_core.runtime.tensorrt.networks import check_network, make_profile
+from referdino_core.runtime.tensorrt.plugin import PLUGIN_NAME
 from referdino_core.runtime.tensorrt.progress import Heartbeat, PhaseTree
 from referdino_core.runtime.tensorrt.stage_tensors import AxisRange, Stage
 
@@ -55,7 +62,7 @@ class BuilderOptions:
 def strong_typing_flags() -> int:
     """What `create_network` wants in order to make a strongly typed network in this release."""
     major, _ = parse_version(str(load_tensorrt().__version__))
-    if major >= 11:
+    if loaded_library() is TENSORRT and major >= 11:
         return 0
     return 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
 
@@ -67,11 +74,13 @@ def build_engine(
     options: BuilderOptions,
     logger: trt.ILogger,
     *,
+    low: torch.dtype,
+    capability: str | None = None,
     timing_cache: Path | None = None,
     on_phase: OnPhase | None = None,
     cancelled: threading.Event | None = None,
 ) -> bytes:
-    """Build the engine of one stage for the GPU that is current.
+    """Build the engine of one stage.
 
     This takes minutes and leaves Python's other threads running.
 
@@ -81,6 +90,9 @@ def build_engine(
         ranges: the sizes of the dynamic axes.
         options: see there.
         logger: what TensorRT reports to.
+        low: the type of the export's precision.
+        capability: of the GPUs that it is for, such as "8.9", which TensorRT for RTX wants; None
+            is the GPU that is current.
         timing_cache: a file of TensorRT's own measurements, used and added to.
         on_phase: called as building goes on, from any thread; what it raises ends the build.
         cancelled: set to stop building.
@@ -91,15 +103,22 @@ def build_engine(
     """
     cancelled = cancelled or threading.Event()
     _check_not_cancelled(stage, cancelled)
+    forget_errors(logger)
     builder: trt.Builder = _make_builder(logger)
     network: trt.INetworkDefinition = builder.create_network(flags=strong_typing_flags())
     # The parser owns weights that the network points to: it must live until the engine is built.
     parser: trt.OnnxParser = trt.OnnxParser(network, logger)
     if not parser.parse_from_file(str(onnx)):
-        raise BuildError(f"TensorRT does not understand {onnx}: {_parser_errors(parser)}.")
+        reasons = _parser_errors(parser, logger)
+        raise BuildError(f"TensorRT does not understand {onnx}: {reasons}.")
+    check_network(network, stage, low, ranges)
     config: trt.IBuilderConfig = builder.create_builder_config()
-    _apply(options, config)
-    _add_profile(builder, network, config, stage, ranges)
+    apply_options(options, config)
+    if capability is not None:
+        rtx.set_capability(config, capability)
+    profile = make_profile(builder, network, stage, ranges)
+    if profile is not None and config.add_optimization_profile(profile) < 0:
+        raise BuildError(f"TensorRT refuses the ranges of the {stage.name} network's inputs.")
     cache = _attach_timing_cache(config, timing_cache)
     monitor = _Monitor(on_phase, cancelled)
     tensorrt_monitor = monitor.for_tensorrt()  # it must outlive the build
@@ -128,8 +147,9 @@ def _check_not_cancelled(stage: Stage, cancelled: threading.Event) -> None:
         raise BuildCancelled(f"Building the {stage.name} engine was cancelled.")
 
 
-def _parser_errors(parser: trt.OnnxParser) -> str:
-    lines = []
+def _parser_errors(parser: trt.OnnxParser, logger: trt.ILogger) -> str:
+    """What the parser says, and what our plugin told the logger, which the parser leaves out."""
+    lines = [line for line in getattr(logger, "errors", ()) if line.startswith(PLUGIN_NAME)]
     for index in range(parser.num_errors):
         error: trt.ParserError = parser.get_error(index)
         where = f"node {error.node()}"
@@ -142,7 +162,8 @@ def _parser_errors(parser: trt.OnnxParser) -> str:
     return "; ".join(shown) or "its parser gave no reason"
 
 
-def _apply(options: BuilderOptions, config: trt.IBuilderConfig) -> None:
+def apply_options(options: BuilderOptions, config: trt.IBuilderConfig) -> None:
+    """Set what a user chose, and all that TensorRT would choose otherwise than we do."""
     if options.workspace_gib is not None:
         size = int(options.workspace_gib * _BYTES_PER_GIB)
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, size)
@@ -150,61 +171,6 @@ def _apply(options: BuilderOptions, config: trt.IBuilderConfig) -> None:
         config.set_flag(trt.BuilderFlag.TF32)
     else:
         config.clear_flag(trt.BuilderFlag.TF32)
-
-
-def _add_profile(
-    builder: trt.Builder,
-    network: trt.INetworkDefinition,
-    config: trt.IBuilderConfig,
-    stage: Stage,
-    ranges: Mapping[str, AxisRange],
-) -> None:
-    found: dict[str, trt.ITensor] = {}
-    for index in range(network.num_inputs):
-        tensor: trt.ITensor = network.get_input(index)
-        found[tensor.name] = tensor
-    expected = [tensor.name for tensor in stage.inputs]
-    if sorted(found) != sorted(expected):
-        raise BuildError(
-            f"the {stage.name} network takes {', '.join(sorted(found))}, but "
-            f"{', '.join(sorted(expected))} were expected: export it again."
-        )
-    profile: trt.IOptimizationProfile = builder.create_optimization_profile()
-    has_dynamic_axis = False
-    for expected_tensor in stage.inputs:
-        shape = sizes_of(found[expected_tensor.name].shape)
-        if len(shape) != len(expected_tensor.axes):
-            raise BuildError(
-                f"{expected_tensor.name} of the {stage.name} network has {len(shape)} axes, "
-                f"{len(expected_tensor.axes)} were expected: export it again."
-            )
-        if min(shape, default=0) >= 0:
-            continue
-        has_dynamic_axis = True
-        bounds = [
-            _bounds(stage, expected_tensor.name, axis, size, ranges)
-            for axis, size in zip(expected_tensor.axes, shape, strict=True)
-        ]
-        least, usual, most = (
-            trt.Dims([getattr(bound, end) for bound in bounds])
-            for end in ("minimum", "optimum", "maximum")
-        )
-        profile.set_shape(expected_tensor.name, min=least, opt=usual, max=most)
-    if has_dynamic_axis and config.add_optimization_profile(profile) < 0:
-        raise BuildError(f"TensorRT refuses the ranges of the {stage.name} network's inputs.")
-
-
-def _bounds(
-    stage: Stage, tensor: str, axis: int | str, size: int, ranges: Mapping[str, AxisRange]
-) -> AxisRange:
-    if size >= 0:
-        return AxisRange(size, size, size)
-    if axis not in ranges:
-        raise BuildError(
-            f"axis {axis} of {tensor} in the {stage.name} network has no fixed size: export it "
-            "again; only the numbers of commands and of frames may change."
-        )
-    return ranges[str(axis)]
 
 
 def _attach_timing_cache(config: trt.IBuilderConfig, path: Path | None) -> trt.ITimingCache | None:

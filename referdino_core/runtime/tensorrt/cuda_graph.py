@@ -21,15 +21,16 @@ class GraphedStream:
     """Runs the same work over and over, in order with what PyTorch's current stream does.
 
     The first call with a key launches the work as it is, the second records it as a CUDA graph, and
-    all that follow launch that graph, until the key changes.
+    all that follow launch that graph, until the key changes. Work that records itself, or cannot be
+    recorded, is launched as it is every time.
     """
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, can_record: bool = True) -> None:
         self._device = device
         self._stream = torch.cuda.Stream(device)
         self._key: Hashable = None
         self._graph: torch.cuda.CUDAGraph | None = None
-        self._can_record = True
+        self._can_record = can_record
 
     def settle(self) -> None:
         """Wait until all that was launched is done."""

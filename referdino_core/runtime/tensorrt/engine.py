@@ -6,25 +6,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping, MutableMapping
 from math import prod
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from referdino_core.runtime.tensorrt import rtx
 from referdino_core.runtime.tensorrt.cuda_graph import GraphedStream
 from referdino_core.runtime.tensorrt.errors import EngineError
-from referdino_core.runtime.tensorrt.library import last_errors, sizes_of, trt
+from referdino_core.runtime.tensorrt.library import forget_errors, last_errors, sizes_of, trt
 from referdino_core.runtime.tensorrt.stage_tensors import (
-    LOW,
     AxisRange,
     Stage,
     StageTensor,
     match_shape,
 )
+from referdino_core.runtime.tensorrt.tensor_types import expected_type, torch_type
 
 ALIGNMENT = 256
 """Addresses that TensorRT takes are multiples of this, bytes."""
-
-_TYPES = {"float32": torch.float32, "bool": torch.bool, "int32": torch.int32}
 
 Shape = tuple[int, ...]
 
@@ -49,6 +49,7 @@ class TensorRTEngine:
         sizes: MutableMapping[str, int],
         logger: trt.ILogger,
         device: torch.device,
+        kernels: Path | None = None,
     ) -> None:
         """Load an engine, check it, and allocate all that it needs.
 
@@ -60,6 +61,7 @@ class TensorRTEngine:
             sizes: the sizes of the other axes as far as they are known; added to.
             logger: what TensorRT reports to.
             device: the GPU.
+            kernels: the file in which TensorRT for RTX keeps what it compiles for the engine.
 
         Raises:
             EngineError: the engine cannot be loaded, or is not that of this stage.
@@ -72,14 +74,15 @@ class TensorRTEngine:
         self._addresses: dict[str, int] = {}
         self._input_memory: dict[str, Tensor] = {}
         self._outputs: dict[str, Tensor] = {}
+        forget_errors(logger)
         with torch.cuda.device(device):
             self._runtime: trt.Runtime = _make_runtime(logger)
             self._engine: trt.ICudaEngine = self._load(payload)
             self._check(ranges, sizes)
-            self._context: trt.IExecutionContext = self._make_context()
+            self._context: trt.IExecutionContext = self._make_context(kernels)
             self._limits = {tensor.name: self._limits_of(tensor.name) for tensor in stage.inputs}
             self._output_memory = self._allocate_outputs()
-            self._stream = GraphedStream(device)
+            self._stream = GraphedStream(device, can_record=kernels is None)
 
     def _load(self, payload: bytes) -> trt.ICudaEngine:
         engine: trt.ICudaEngine | None = self._runtime.deserialize_cuda_engine(payload)
@@ -89,8 +92,12 @@ class TensorRTEngine:
             )
         return engine
 
-    def _make_context(self) -> trt.IExecutionContext:
-        context: trt.IExecutionContext | None = self._engine.create_execution_context()
+    def _make_context(self, kernels: Path | None) -> trt.IExecutionContext:
+        context: trt.IExecutionContext | None
+        if kernels is None:
+            context = self._engine.create_execution_context()
+        else:
+            context = rtx.make_context(self._engine, kernels, self._logger)
         if context is None:
             raise EngineError(
                 f"TensorRT cannot prepare the {self.stage.name} engine: "
@@ -227,7 +234,7 @@ class TensorRTEngine:
         return memory[: prod(shape)].view(shape)
 
     def _type_of(self, tensor: StageTensor) -> torch.dtype:
-        return self._low if tensor.type == LOW else _TYPES[tensor.type]
+        return expected_type(tensor, self._low)
 
     def _limits_of(self, name: str) -> tuple[Shape, Shape]:
         """The smallest and the largest shape of an input."""
@@ -270,15 +277,3 @@ def _make_runtime(logger: trt.ILogger) -> trt.Runtime:
         return trt.Runtime(logger)
     except TypeError as error:  # which is how the bindings say that there is none
         raise EngineError(f"TensorRT cannot start: {last_errors(logger)}.") from error
-
-
-def torch_type(data_type: trt.DataType) -> torch.dtype | None:
-    """PyTorch's name of a TensorRT type; None for one that no stage uses."""
-    names = {
-        trt.DataType.FLOAT: torch.float32,
-        trt.DataType.HALF: torch.float16,
-        trt.DataType.BF16: torch.bfloat16,
-        trt.DataType.INT32: torch.int32,
-        trt.DataType.BOOL: torch.bool,
-    }
-    return names.get(data_type)

@@ -16,18 +16,20 @@ import logging
 import mmap
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from referdino_core.download.checksums import compute
+from referdino_core.download.errors import DownloadError
 from referdino_core.errors import ReferDINOError
+from referdino_core.runtime.tensorrt.engine_key import EngineKey, difference
 from referdino_core.runtime.tensorrt.errors import BuildCancelled
 from referdino_core.user_files import cache_directory, cannot_be_written
 
-MAGIC = b"referdino TensorRT engine 1\n"
+MAGIC = b"referdino TensorRT engine 2\n"
 _LENGTH_BYTES = 8
 _LONGEST_HEADER = 1 << 20  # bytes
 _DIGITS_IN_NAME = 16
@@ -42,36 +44,6 @@ class EngineCacheError(ReferDINOError):
 
 class _Unusable(Exception):
     """Why a file is not used, for the log."""
-
-
-@dataclass(frozen=True)
-class EngineKey:
-    """Everything that an engine depends on.
-
-    stage: as in the exported set. onnx_sha256: of the network, weights outside of its file
-    included. tensorrt: the full version. gpu, compute_capability: of the device that it is built
-    for. shapes: sizes and ranges of the axes, by name. precision: of the export. plugin_sha256: of
-    the plugin library, None where the network needs none. builder_options: by name.
-    """
-
-    stage: str
-    onnx_sha256: str
-    tensorrt: str
-    gpu: str
-    compute_capability: str
-    shapes: Mapping[str, Any]
-    precision: str
-    plugin_sha256: str | None
-    builder_options: Mapping[str, Any]
-
-    @property
-    def digest(self) -> str:
-        """A fingerprint of all parts, 64 hexadecimal digits."""
-        return hashlib.sha256(json.dumps(self.parts(), sort_keys=True).encode()).hexdigest()
-
-    def parts(self) -> dict[str, Any]:
-        """The parts by name, as they look after a way through JSON."""
-        return json.loads(json.dumps(asdict(self)))
 
 
 @dataclass(frozen=True)
@@ -98,6 +70,8 @@ def network_checksum(onnx: Path) -> str:
         digest = hashlib.sha256(compute(onnx).encode())
         for path in _external_files(onnx):
             digest.update(f"{path.name}:{compute(path)}".encode())
+    except DownloadError as error:
+        raise EngineCacheError(str(error)) from error
     except (OSError, ValueError) as error:
         raise EngineCacheError(f"{onnx} cannot be read: {error}.") from error
     return digest.hexdigest()
@@ -111,23 +85,28 @@ def _external_files(onnx: Path) -> list[Path]:
 
 
 class EngineCache:
-    """The engines of one folder, which several processes may share."""
+    """The engines of one folder, which several processes may share, and those that came along.
 
-    def __init__(self, folder: Path) -> None:
-        """Make the folder.
+    folder: where engines are built into. shipped: a folder with engines that were built elsewhere,
+    which are used where they fit; it may be missing, and nothing is written there.
+    """
+
+    def __init__(self, folder: Path, shipped: Path | None = None) -> None:
+        """Make the folder of what is built here.
 
         Raises:
             EngineCacheError: it cannot be made.
         """
         self.folder = folder
+        self.shipped = shipped
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise EngineCacheError(cannot_be_written(folder, error)) from error
 
     def path(self, key: EngineKey) -> Path:
-        """Where the engine of a key is, or will be."""
-        return self.folder / f"{key.stage}-{key.digest[:_DIGITS_IN_NAME]}.engine"
+        """Where the engine of a key is, or will be, if it does not come along."""
+        return self.folder / _file_name(key)
 
     def provide(
         self,
@@ -154,9 +133,9 @@ class EngineCache:
             BuildCancelled: `cancelled` was set.
         """
         path = self.path(key)
-        payload = None if force else self.load(key, source)
-        if payload is not None:
-            return CachedEngine(path, payload, False)
+        found = None if force else self.load(key, source)
+        if found is not None:
+            return found
         with self._lock(key, cancelled):
             # Another process may have stored exactly this engine in the meantime.
             payload = None if force else self._load_quietly(key)
@@ -166,25 +145,36 @@ class EngineCache:
             self.store(key, source, payload)
         return CachedEngine(path, payload, True)
 
-    def load(self, key: EngineKey, source: Path) -> bytes | None:
+    def load(self, key: EngineKey, source: Path) -> CachedEngine | None:
         """The engine of a key, or None with one line in the log that says why not.
 
         Raises:
             EngineCacheError: the folder cannot be read.
         """
-        path = self.path(key)
-        try:
-            if not path.exists():
-                _log.info("%s engine: %s; building it", key.stage, self._why_none(key, source))
-                return None
-            return _load(path, key)
-        except _Unusable as reason:
-            _log.warning(
-                "%s engine: %s is not used: %s; rebuilding it", key.stage, path.name, reason
-            )
-            return None
-        except OSError as error:
-            raise EngineCacheError(f"{path} cannot be read: {error.strerror}.") from error
+        there = [path for path in self._paths(key) if path.exists()]
+        for path in there:
+            try:
+                return CachedEngine(path, _load(path, key), False)
+            except _Unusable as reason:
+                _log.warning(
+                    "%s engine: %s is not used: %s; rebuilding it", key.stage, path.name, reason
+                )
+            except OSError as error:
+                raise EngineCacheError(f"{path} cannot be read: {error.strerror}.") from error
+        if not there:
+            level = logging.WARNING if self._came_along(key) else logging.INFO
+            why = self._why_none(key, source)
+            _log.log(level, "%s engine: %s; building it", key.stage, why)
+        return None
+
+    def _came_along(self, key: EngineKey) -> list[Path]:
+        """Engines of the stage that were built elsewhere."""
+        return [] if self.shipped is None else sorted(self.shipped.glob(f"{key.stage}-*.engine"))
+
+    def _paths(self, key: EngineKey) -> list[Path]:
+        """Where the engine of a key may be."""
+        folders = [self.folder] if self.shipped is None else [self.folder, self.shipped]
+        return [folder / _file_name(key) for folder in folders]
 
     def _load_quietly(self, key: EngineKey) -> bytes | None:
         try:
@@ -240,7 +230,8 @@ class EngineCache:
     def _why_none(self, key: EngineKey, source: Path) -> str:
         """What tells the wanted engine from the most similar one that was built before."""
         reasons = []
-        for path in sorted(self.folder.glob(f"{key.stage}-*.engine")):
+        came_along = self._came_along(key)
+        for path in [*sorted(self.folder.glob(f"{key.stage}-*.engine")), *came_along]:
             try:
                 with path.open("rb") as file:
                     header = _read_header(file.read(_LONGEST_HEADER))[0]
@@ -248,13 +239,18 @@ class EngineCache:
                 continue
             earlier = header["key"]
             same_network = earlier.get("onnx_sha256") == key.onnx_sha256
-            if same_network or header.get("source") == str(source.resolve()):
+            is_meant = path in came_along or header.get("source") == str(source.resolve())
+            if same_network or is_meant:
                 count = sum(earlier.get(name) != part for name, part in key.parts().items())
-                reasons.append((count, path.name, _difference(earlier, key)))
+                reasons.append((count, path.name, difference(earlier, key)))
         if not reasons:
             return "there is none yet"
         _, name, reason = min(reasons)
         return f"{name} is not used: {reason}"
+
+
+def _file_name(key: EngineKey) -> str:
+    return f"{key.stage}-{key.digest[:_DIGITS_IN_NAME]}.engine"
 
 
 def _try_to_lock(descriptor: int) -> bool:
@@ -267,9 +263,9 @@ def _try_to_lock(descriptor: int) -> bool:
 
 def _load(path: Path, key: EngineKey) -> bytes:
     header, payload = _read(path)
-    difference = _difference(header["key"], key)
-    if difference:
-        raise _Unusable(difference)
+    reason = difference(header["key"], key)
+    if reason:
+        raise _Unusable(reason)
     return payload
 
 
@@ -301,37 +297,3 @@ def _read_header(content: bytes) -> tuple[dict[str, Any], int]:
     except (ValueError, KeyError, TypeError) as error:
         raise _Unusable("file is corrupt (its header)") from error
     return header, end
-
-
-def _difference(earlier: Mapping[str, Any], key: EngineKey) -> str:
-    """In words, what differs between the key of an engine on disk and the wanted one."""
-    wanted = key.parts()
-    differing = [
-        field.name for field in fields(key) if earlier.get(field.name) != wanted[field.name]
-    ]
-    reasons = []
-    for name in differing:
-        was, now = earlier.get(name), wanted[name]
-        if name == "tensorrt":
-            reasons.append(f"built by TensorRT {was}, this is {now}")
-        elif name == "gpu":
-            reasons.append(f"for the GPU {was}, this is {now}")
-        elif name == "compute_capability":
-            reasons.append(f"for compute capability {was}, this is {now}")
-        elif name == "onnx_sha256":
-            reasons.append("the ONNX changed")
-        elif name == "plugin_sha256":
-            reasons.append("the plugin library changed")
-        elif name == "shapes":
-            reasons.append(f"for the shapes {_text(was)}, wanted are {_text(now)}")
-        elif name == "builder_options":
-            reasons.append(f"built with {_text(was)}, wanted is {_text(now)}")
-        else:
-            reasons.append(f"for {name.replace('_', ' ')} {was}, wanted is {now}")
-    return "; ".join(reasons)
-
-
-def _text(values: object) -> str:
-    if not isinstance(values, dict):
-        return str(values)
-    return ", ".join(f"{name} {value}" for name, value in sorted(values.items()))

@@ -1,51 +1,106 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""The way to TensorRT's Python module: imported when it is first used, and only where it suits."""
+"""The way to the library's Python module: imported when first used, and only where it suits."""
 
 from __future__ import annotations
 
 import logging
 import sys
 from collections import deque
+from functools import cache
 from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from referdino_core.runtime.tensorrt.errors import TensorRTUnavailable
+from referdino_core.runtime.tensorrt.libraries import (
+    LIBRARIES,
+    TENSORRT_RTX,
+    Library,
+    installed_libraries,
+)
+from referdino_core.runtime.tensorrt.rtx_links import open_shared_libraries
 
 if TYPE_CHECKING:
     import tensorrt as trt
-
-OLDEST_VERSION = (10, 0)
-"""Networks are strongly typed from this release on, and `execute_async_v3` is there."""
 
 _ERRORS_KEPT = 8
 
 _log = logging.getLogger("referdino.tensorrt")
 
 
-def load_tensorrt() -> ModuleType:
-    """TensorRT's Python module.
+def load_tensorrt(library: Library | None = None) -> ModuleType:
+    """The Python module of TensorRT, or of TensorRT for RTX where that is what is here.
+
+    Args:
+        library: the one that it has to be; None takes the first that can be loaded.
 
     Raises:
-        TensorRTUnavailable: it is not installed, cannot be loaded, or is too old.
+        TensorRTUnavailable: none is installed, none can be loaded, or what is here is too old.
     """
-    module = sys.modules.get("tensorrt")
-    if module is None:
-        try:
-            module = import_module("tensorrt")
-        except (ImportError, OSError) as error:
-            cause = " ".join(str(error).split())
+    return _load(LIBRARIES if library is None else (library,))[1]
+
+
+def loaded_library() -> Library:
+    """Which of the two libraries `trt` is; loads one if need be.
+
+    Raises:
+        TensorRTUnavailable: as `load_tensorrt`.
+    """
+    return _load(LIBRARIES)[0]
+
+
+def _load(wanted: tuple[Library, ...]) -> tuple[Library, ModuleType]:
+    for library in LIBRARIES:
+        module = next(filter(None, map(sys.modules.get, library.modules)), None)
+        if module is not None and library not in wanted:
             raise TensorRTUnavailable(
-                f"TensorRT is not to be had ({cause}): install it with `pip install tensorrt-cu12` "
-                "or `pip install tensorrt-cu13`, whichever CUDA the driver supports; on a Jetson "
-                "with `sudo apt install python3-libnvinfer`."
-            ) from error
-    version = parse_version(str(module.__version__))
-    if version < OLDEST_VERSION:
+                f"{wanted[0].name} is wanted, but {library.name} is in use in this process, and "
+                "one process takes one of the two: do this in another."
+            )
+        if module is not None:
+            return library, _new_enough(library, module)
+    failures = []
+    for library in installed_libraries():
+        if library in wanted:
+            try:
+                return library, _new_enough(library, _import(library))
+            except TensorRTUnavailable as failure:
+                failures.append(failure)
+    if failures:
+        raise failures[0]
+    raise TensorRTUnavailable(_none_installed(wanted))
+
+
+def _none_installed(wanted: tuple[Library, ...]) -> str:
+    if len(wanted) == 1:
+        return f"{wanted[0].name} is not installed: install it {wanted[0].how_to_get}."
+    names = " nor ".join(library.name for library in wanted)
+    ways = ", or ".join(f"{library.name} {library.how_to_get}" for library in wanted)
+    return f"Neither {names} is installed: install {ways}."
+
+
+def _import(library: Library) -> ModuleType:
+    causes = []
+    if library is TENSORRT_RTX:
+        open_shared_libraries()
+    for name in library.modules:
+        try:
+            return import_module(name)
+        except Exception as error:  # a broken installation raises whatever its parts raise
+            causes.append(" ".join(str(error).split()))
+    raise TensorRTUnavailable(
+        f"{library.name} is installed but cannot be loaded ({causes[0]}): install it anew "
+        f"{library.how_to_get}."
+    )
+
+
+def _new_enough(library: Library, module: ModuleType) -> ModuleType:
+    if parse_version(str(module.__version__)) < library.oldest:
+        oldest = ".".join(map(str, library.oldest))
         raise TensorRTUnavailable(
-            f"TensorRT {module.__version__} is too old: {OLDEST_VERSION[0]}.{OLDEST_VERSION[1]} or "
-            "later is needed, because earlier ones cannot build strongly typed networks."
+            f"{library.name} {module.__version__} is too old: {oldest} or later is needed, because "
+            f"{library.too_old}."
         )
     return module
 
@@ -63,7 +118,7 @@ def parse_version(text: str) -> tuple[int, int]:
 
 
 class _LazyTensorRT:
-    """Stands for the module `tensorrt`, which is imported when a name of it is first used."""
+    """Stands for the library's module, which is imported when a name of it is first used."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(load_tensorrt(), name)
@@ -74,11 +129,16 @@ if not TYPE_CHECKING:
 
 
 def forwarding_logger() -> trt.ILogger:
-    """A TensorRT logger that hands errors and warnings on to Python's logging.
+    """The logger of this process, which hands errors and warnings on to Python's logging.
 
-    Its attribute `errors` keeps the last error messages, the newest last.
+    Its attribute `errors` keeps the last error messages, the newest last. There is one for good:
+    TensorRT, and plugins with it, go on using the first that they were given.
     """
+    return _logger_of(load_tensorrt())
 
+
+@cache
+def _logger_of(module: ModuleType) -> trt.ILogger:
     class ForwardingLogger(trt.ILogger):
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
@@ -95,6 +155,13 @@ def forwarding_logger() -> trt.ILogger:
                 _log.debug("TensorRT: %s", line)
 
     return ForwardingLogger()
+
+
+def forget_errors(logger: trt.ILogger) -> None:
+    """Make `last_errors` begin anew, for what comes next."""
+    errors: deque[str] | None = getattr(logger, "errors", None)
+    if errors is not None:
+        errors.clear()
 
 
 def sizes_of(dimensions: trt.Dims) -> tuple[int, ...]:

@@ -4,19 +4,20 @@
 
 from __future__ import annotations
 
-import hashlib
 import mmap
 import os
 from pathlib import Path
 
 import referdino_core
 from referdino_core.runtime.tensorrt.errors import TensorRTUnavailable
-from referdino_core.runtime.tensorrt.library import trt
+from referdino_core.runtime.tensorrt.library import loaded_library, trt
 from referdino_core.user_files import user_path
 
 PLUGIN_NAME = "ReferdinoDeformableAttention"
 PLUGIN_VERSION = "1"
 PLUGIN_NAMESPACE = "referdino"
+PLUGIN_TITLE = f"{PLUGIN_NAME} {PLUGIN_VERSION}"
+"""What engines are built for: it changes with what the plugin takes, gives and keeps in engines."""
 LIBRARY_NAME = "libreferdino_trt_plugins.so"
 PATH_VARIABLE = "REFERDINO_TRT_PLUGINS"
 
@@ -65,11 +66,6 @@ def contains_plugin(onnx: Path) -> bool:
         return content.find(PLUGIN_NAME.encode()) >= 0
 
 
-def library_checksum(path: Path) -> str:
-    """The SHA-256 sum of a plugin library as 64 hexadecimal digits."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
 def load_library(path: Path) -> None:
     """Register the plugin with TensorRT; once is enough, a second time does no harm.
 
@@ -83,8 +79,8 @@ def load_library(path: Path) -> None:
     if not _is_registered(registry):
         state = "cannot be loaded" if handle is None else "was loaded without effect"
         raise TensorRTUnavailable(
-            f"{path} {state}: it does not bring {PLUGIN_NAME} {PLUGIN_VERSION} to TensorRT "
-            f"{trt.__version__}; build it again against this release."
+            f"{path} {state}: it does not bring {PLUGIN_NAME} {PLUGIN_VERSION} to "
+            f"{loaded_library().name} {trt.__version__}; build it again against this release."
         )
 
 

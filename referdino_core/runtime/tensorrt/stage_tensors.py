@@ -103,7 +103,7 @@ STAGES: Mapping[str, Stage] = MappingProxyType(
                     StageTensor("boxes", ("N", "Q", 4), "float32"),
                     StageTensor("mask_embeddings", ("N", "Q", "d"), "float32"),
                 ),
-                frozenset({"references", "mask_features"}),
+                frozenset({"mask_features"}),
             ),
         )
     }
@@ -116,10 +116,10 @@ def match_shape(
     ranges: Mapping[str, AxisRange],
     sizes: MutableMapping[str, int],
 ) -> None:
-    """Check the shape that an engine declares, -1 where it may change, and learn sizes from it.
+    """Check the shape that a network or an engine declares, -1 where it may change.
 
     Args:
-        tensor: what the engine should have.
+        tensor: what it should have.
         shape: what it has.
         ranges: the sizes that the dynamic axes may have.
         sizes: the sizes known so far, by axis; those of new axes are added.
@@ -129,14 +129,14 @@ def match_shape(
     """
     if len(shape) != len(tensor.axes):
         raise EngineError(
-            f"{tensor.name} has {len(shape)} axes in the engine, {len(tensor.axes)} were expected: "
+            f"{tensor.name} has {len(shape)} axes, {len(tensor.axes)} were expected: "
             "export the network again and rebuild the engines."
         )
     for axis, size in zip(tensor.axes, shape, strict=True):
         expected = _expected_size(tensor, axis, size, ranges, sizes)
         if size != expected:
             raise EngineError(
-                f"{tensor.name} is {_text(shape)} in the engine, but axis {axis} should be "
+                f"{tensor.name} is {_text(shape)}, but axis {axis} should be "
                 f"{'dynamic' if expected < 0 else expected}: export the network again and rebuild "
                 "the engines."
             )
@@ -156,8 +156,8 @@ def _expected_size(
         return size if only_size else -1
     if size < 0:
         raise EngineError(
-            f"axis {axis} of {tensor.name} has no fixed size in the engine: export the network "
-            "again; only the numbers of commands and of frames may change."
+            f"axis {axis} of {tensor.name} has no fixed size: export the network again; "
+            "only the numbers of commands and of frames may change."
         )
     return sizes.setdefault(axis, size)
 

@@ -72,7 +72,8 @@ class TensorRTStages:
         """
         provider = open_provider(folder, cache_folder, max_commands, options, device)
         self.exported = provider.exported
-        self.device = provider.device
+        assert provider.target.device is not None
+        self.device = provider.target.device
         self.sizes: dict[str, int] = {
             "H": self.exported.height,
             "W": self.exported.width,
@@ -108,7 +109,7 @@ class TensorRTStages:
         cancelled: threading.Event | None,
     ) -> TensorRTEngine:
         try:
-            return self._open(provider, name, cached.payload)
+            return self._open(provider, name, cached)
         except EngineError as error:
             if cached.was_built:
                 raise
@@ -116,15 +117,16 @@ class TensorRTStages:
                 "%s engine: %s is not used: %s Rebuilding it.", name, cached.path.name, error
             )
         rebuilt = provider.rebuild(name, on_progress=on_progress, cancelled=cancelled)
-        return self._open(provider, name, rebuilt.payload)
+        return self._open(provider, name, rebuilt)
 
-    def _open(self, provider: EngineProvider, name: str, payload: bytes) -> TensorRTEngine:
+    def _open(self, provider: EngineProvider, name: str, cached: CachedEngine) -> TensorRTEngine:
         return TensorRTEngine(
-            payload,
+            cached.payload,
             STAGES[name],
             low=getattr(torch, PRECISIONS[self.exported.precision]),
             ranges=provider.ranges,
             sizes=self.sizes,
             logger=provider.logger,
             device=self.device,
+            kernels=provider.kernels(cached),
         )

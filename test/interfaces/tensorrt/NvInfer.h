@@ -2,8 +2,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Not TensorRT: declarations of the few classes of its plugin interface that trt_plugins uses, so that
-// a machine without TensorRT can compile and call the plugin. Names, signatures and enumerators are
-// those of the public headers of TensorRT 10; nothing else is.
+// a machine without TensorRT's headers can compile and call the plugin. Names, signatures, enumerators
+// and the order of virtual functions are those of TensorRT 11 and of TensorRT for RTX 1.7, whose real
+// libraries load what is compiled with this; nothing else is.
 
 #ifndef REFERDINO_TEST_DECLARED_NVINFER_H_
 #define REFERDINO_TEST_DECLARED_NVINFER_H_
@@ -11,7 +12,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#define NV_TENSORRT_MAJOR 10
+#define NV_TENSORRT_MAJOR 11
 
 typedef struct CUstream_st* cudaStream_t;
 
@@ -48,8 +49,11 @@ struct InterfaceInfo {
   std::int32_t minor;
 };
 
+enum class APILanguage : std::int32_t { kCPP = 0, kPYTHON = 1 };
+
 class IVersionedInterface {
  public:
+  virtual APILanguage getAPILanguage() const noexcept { return APILanguage::kCPP; }
   virtual InterfaceInfo getInterfaceInfo() const noexcept = 0;
   virtual ~IVersionedInterface() noexcept = default;
 
@@ -59,8 +63,9 @@ class IVersionedInterface {
   IVersionedInterface& operator=(IVersionedInterface const&) & = default;
 };
 
-class ILogger {
+class ILogger : public IVersionedInterface {
  public:
+  InterfaceInfo getInterfaceInfo() const noexcept override { return {"ILogger", 1, 0}; }
   enum class Severity : std::int32_t {
     kINTERNAL_ERROR = 0,
     kERROR = 1,
@@ -70,15 +75,16 @@ class ILogger {
   };
   virtual void log(Severity severity, AsciiChar const* msg) noexcept = 0;
   ILogger() = default;
-  virtual ~ILogger() = default;
+  ~ILogger() override = default;
 };
 
-class ILoggerFinder {
+class ILoggerFinder : public IVersionedInterface {
  public:
+  InterfaceInfo getInterfaceInfo() const noexcept override { return {"ILoggerFinder", 1, 0}; }
   virtual ILogger* findLogger() = 0;
 
  protected:
-  virtual ~ILoggerFinder() = default;
+  ~ILoggerFinder() override = default;
 };
 
 enum class PluginFieldType : std::int32_t {
@@ -134,23 +140,65 @@ struct DynamicPluginTensorDesc {
 
 enum class DimensionOperation : std::int32_t { kSUM = 0, kPROD = 1 };
 
-// In TensorRT these two hide an implementation; here the tests' driver is that.
-class IDimensionExpr {
+class IDimensionExpr;
+
+// What TensorRT has behind the two classes below, and the tests' driver as well.
+namespace apiv {
+
+class VRoot {
  public:
-  bool isConstant() const noexcept;
-  std::int64_t getConstantValue() const noexcept;
+  virtual ~VRoot() noexcept = default;
+};
+
+class VDimensionExpr : public VRoot {
+ public:
+  virtual bool isConstant() const = 0;
+  virtual std::int64_t getConstantValue() const = 0;
+  virtual bool isSizeTensor() const = 0;
+};
+
+class VExprBuilder : public VRoot {
+ public:
+  virtual IDimensionExpr const* constant(std::int64_t value) = 0;
+  virtual IDimensionExpr const* operation(DimensionOperation op, IDimensionExpr const& first,
+                                          IDimensionExpr const& second) = 0;
+  virtual IDimensionExpr const* declareSizeTensor(std::int32_t outputIndex,
+                                                  IDimensionExpr const& opt,
+                                                  IDimensionExpr const& upper) = 0;
+};
+
+}  // namespace apiv
+
+class INoCopy {
+ public:
+  INoCopy(INoCopy const&) = delete;
+  INoCopy& operator=(INoCopy const&) = delete;
 
  protected:
+  INoCopy() = default;
+  virtual ~INoCopy() = default;
+};
+
+class IDimensionExpr : public INoCopy {
+ public:
+  bool isConstant() const noexcept { return mImpl->isConstant(); }
+  std::int64_t getConstantValue() const noexcept { return mImpl->getConstantValue(); }
+
+ protected:
+  apiv::VDimensionExpr* mImpl;
   virtual ~IDimensionExpr() noexcept = default;
 };
 
-class IExprBuilder {
+class IExprBuilder : public INoCopy {
  public:
-  IDimensionExpr const* constant(std::int64_t value) noexcept;
+  IDimensionExpr const* constant(std::int64_t value) noexcept { return mImpl->constant(value); }
   IDimensionExpr const* operation(DimensionOperation op, IDimensionExpr const& first,
-                                  IDimensionExpr const& second) noexcept;
+                                  IDimensionExpr const& second) noexcept {
+    return mImpl->operation(op, first, second);
+  }
 
  protected:
+  apiv::VExprBuilder* mImpl;
   virtual ~IExprBuilder() noexcept = default;
 };
 
@@ -211,6 +259,11 @@ class IPluginV3OneBuild : public IPluginCapability {
                                        std::int32_t) const noexcept {
     return 0;
   }
+  virtual std::int32_t getValidTactics(std::int32_t*, std::int32_t) noexcept { return 0; }
+  virtual std::int32_t getNbTactics() noexcept { return 0; }
+  virtual char const* getTimingCacheID() noexcept { return nullptr; }
+  virtual std::int32_t getFormatCombinationLimit() noexcept { return 100; }
+  virtual char const* getMetadataString() noexcept { return nullptr; }
 };
 
 class IPluginV3OneRuntime : public IPluginCapability {
@@ -218,6 +271,7 @@ class IPluginV3OneRuntime : public IPluginCapability {
   InterfaceInfo getInterfaceInfo() const noexcept override {
     return {"PLUGIN_V3ONE_RUNTIME", 1, 0};
   }
+  virtual std::int32_t setTactic(std::int32_t) noexcept { return 0; }
   virtual std::int32_t onShapeChange(PluginTensorDesc const* in, std::int32_t nbInputs,
                                      PluginTensorDesc const* out,
                                      std::int32_t nbOutputs) noexcept = 0;

@@ -15,37 +15,40 @@
 extern "C" void setLoggerFinder(nvinfer1::ILoggerFinder* finder);
 extern "C" nvinfer1::IPluginCreatorInterface* const* getCreators(std::int32_t& count);
 
-namespace nvinfer1 {
-
-struct Number : IDimensionExpr {
-  explicit Number(std::int64_t number) : number(number) {}
-  std::int64_t number;
-};
-
-struct Expressions : IExprBuilder {
-  std::vector<std::unique_ptr<Number>> numbers;
-};
-
-bool IDimensionExpr::isConstant() const noexcept { return true; }
-std::int64_t IDimensionExpr::getConstantValue() const noexcept {
-  return static_cast<Number const*>(this)->number;
-}
-IDimensionExpr const* IExprBuilder::constant(std::int64_t value) noexcept {
-  auto& numbers = static_cast<Expressions*>(this)->numbers;
-  numbers.push_back(std::make_unique<Number>(value));
-  return numbers.back().get();
-}
-IDimensionExpr const* IExprBuilder::operation(DimensionOperation op, IDimensionExpr const& first,
-                                              IDimensionExpr const& second) noexcept {
-  if (op != DimensionOperation::kPROD) return nullptr;
-  return constant(first.getConstantValue() * second.getConstantValue());
-}
-
-}  // namespace nvinfer1
-
 namespace {
 
 using namespace nvinfer1;
+
+// Sizes are known here, so that an expression is a number.
+struct Number : apiv::VDimensionExpr, IDimensionExpr {
+  explicit Number(std::int64_t number) : number(number) { mImpl = this; }
+  bool isConstant() const override { return true; }
+  std::int64_t getConstantValue() const override { return number; }
+  bool isSizeTensor() const override { return false; }
+  std::int64_t number;
+};
+
+struct Numbers : apiv::VExprBuilder {
+  std::vector<std::unique_ptr<Number>> numbers;
+  IDimensionExpr const* constant(std::int64_t value) override {
+    numbers.push_back(std::make_unique<Number>(value));
+    return numbers.back().get();
+  }
+  IDimensionExpr const* operation(DimensionOperation op, IDimensionExpr const& first,
+                                  IDimensionExpr const& second) override {
+    if (op != DimensionOperation::kPROD) return nullptr;
+    return constant(first.getConstantValue() * second.getConstantValue());
+  }
+  IDimensionExpr const* declareSizeTensor(std::int32_t, IDimensionExpr const&,
+                                          IDimensionExpr const&) override {
+    return nullptr;
+  }
+};
+
+struct Expressions : IExprBuilder {
+  Numbers numbers;
+  Expressions() { mImpl = &numbers; }
+};
 
 struct LastLine : ILogger, ILoggerFinder {
   std::string line;
