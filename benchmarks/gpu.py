@@ -1,132 +1,166 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""All there is to say about a machine with an NVIDIA GPU: build, correctness, figures.
+"""All there is to say about a machine with an NVIDIA GPU, in one command and under ten minutes.
 
-    python benchmarks/gpu.py
+    python benchmarks/gpu.py                        # writes gpu.json, and prints its table
+    python benchmarks/gpu.py --models swint --out orin.json
+    python benchmarks/gpu.py --rehearse             # on a CPU, with nano alone: does it run?
 
-Needs nvcc and referdino's Python dependencies, but neither ROS nor TensorRT. Builds the fused CUDA
-kernel, compares it with the portable version, compares sessions on the GPU, alone and as cameras in
-one batch, with those on the CPU, and prints the tables. Takes less than ten minutes.
+Builds the CUDA kernel and the TensorRT plugin, checks the kernel, then measures steady streams of
+every model on PyTorch (with CUDA graphs) and on TensorRT or TensorRT for RTX, whichever is there,
+whose engines it builds; `nano`'s answers are compared with the CPU's in fp32. A row is timed from
+the image to the masks on the host, with no synchronisation in between. Every part runs in a process
+of its own: one that fails or takes too long is a row that says why, and the others go on.
+
+Exit status: 0; 1 where a part failed; 77 where there is no GPU that PyTorch can use.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
-import torch
-from performance import images_of, model_of
+from gpu_parts import PARTS, Row, Workload
 
-import referdino_core as rd
-from referdino_core.kernels.build import build_cuda
+from referdino_core.kernels.build import has_gpu
 
-FOLDER = Path(__file__).parent
-MASK_OVERLAP, BOX_ERROR = 0.98, 1.0
-BFLOAT16_SLACK = 0.03
-"""How much less bf16 may overlap with fp32 than it does on the CPU, in the same run."""
+NO_GPU = 77
+"""Exit status of a test or benchmark that is skipped, as Automake and Meson have it."""
 
-PRECISIONS = {"cuda": ("fp32", "fp16", "bf16"), "cpu": ("fp32", "bf16")}
-CAMERAS = 8
+BUDGET = 570.0
+"""Seconds for everything."""
+PART_LIMIT = 240.0
+"""Seconds for one part at most; building Swin-T's engines is the longest."""
+
+MODELS = ("nano", "swint", "swinb")
+RUNTIMES = ("torch-fp16", "torch-bf16", "tensorrt-fp16")
+REHEARSED_RUNTIMES = ("torch-fp32", "torch-bf16")
+
+HEAD = (
+    "| model | runtime | cameras | commands | p50 ms | p99 ms | frames/s | MiB | agrees | note |",
+    "|---|---|---|---|---|---|---|---|---|---|",
+)
 
 
 def say(message: str) -> None:
     """Tell what is going on, and when."""
-    print(f"[{time.strftime('%H:%M:%S')}] {message}", flush=True)
+    print(f"[{time.strftime('%H:%M:%S')}] {message}", file=sys.stderr, flush=True)
 
 
-def answers_of(
-    device: str, precision: str, streams: Sequence[Sequence[np.ndarray]]
-) -> list[rd.Target]:
-    """What `nano` finds for one command in streams of one camera each, image by image."""
-    settings = rd.SessionSettings(accept=0.0, keep=0.0)
-    model = model_of("nano", device)
-    session = rd.Session(
-        model, settings=settings, device=device, runtime="torch", precision=precision
-    )
-    group = rd.CameraGroup(session, len(streams))
-    for camera in group.sessions:
-        camera.command("the red ball")
-    steps = [group.step(frame) for frame in zip(*streams, strict=True)]
-    return [target for step in steps for (target,) in step]
+def run_part(name: str, workload: Workload, seconds: float) -> list[Row]:
+    """The rows of a part, which runs in a process of its own; where it fails, one that says why."""
+    if seconds < 1:
+        return [workload.row(error="left out: the time was used up")]
+    with tempfile.TemporaryDirectory() as folder:
+        result = Path(folder) / "rows.json"
+        command = [sys.executable, __file__, "--part", name, "--workload"]
+        command += [json.dumps(asdict(workload)), "--out", str(result)]
+        try:
+            outcome = subprocess.run(
+                command, capture_output=True, text=True, check=False, timeout=seconds
+            )
+        except subprocess.TimeoutExpired:
+            return [workload.row(error=f"took longer than {seconds:.0f} s")]
+        if outcome.returncode == 0 and result.exists():
+            return [Row(**row) for row in json.loads(result.read_text())]
+        lines = [line.strip() for line in outcome.stderr.splitlines() if line.strip()]
+        why = lines[-1] if lines else f"ended with status {outcome.returncode}"
+        return [workload.row(error=why)]
 
 
-def agreement(found: Sequence[rd.Target], expected: Sequence[rd.Target]) -> tuple[float, float]:
-    """Median overlap of masks, and median box error in pixels."""
-    overlaps, distances = [], []
-    for target, reference in zip(found, expected, strict=True):
-        union = (target.mask | reference.mask).sum()
-        overlaps.append((target.mask & reference.mask).sum() / union if union else 1.0)
-        if target.box and reference.box:
-            distances.append(np.abs(np.subtract(target.box, reference.box)).max())
-    return float(np.median(overlaps)), float(np.median(distances))
+def work_in_part(name: str, workload: Workload, out: Path) -> int:
+    """Do one part and write its rows; what it raises becomes the last line on stderr."""
+    try:
+        rows = PARTS[name](workload)
+    except Exception as error:
+        lines = str(error).strip().splitlines() or [""]
+        print(f"{type(error).__name__}: {lines[0]}", file=sys.stderr)
+        return 1
+    out.write_text(json.dumps([asdict(row) for row in rows]))
+    return 0
 
 
-def compare_sessions(device: str, cameras: int) -> bool:
-    """Whether a device answers as the CPU does, in every precision; prints a line for each."""
-    images = images_of(model_of("nano", "cpu"))
-    streams = [images[camera:] + images[:camera] for camera in range(cameras)]
-
-    def one_by_one(precision: str) -> list[rd.Target]:
-        alone = [answers_of("cpu", precision, [stream]) for stream in streams]
-        return [target for step in zip(*alone, strict=True) for target in step]
-
-    expected = one_by_one("fp32")
-    good = True
-    for precision in PRECISIONS[device]:
-        least = MASK_OVERLAP
-        if precision == "bf16":
-            least = agreement(one_by_one("bf16"), expected)[0] - BFLOAT16_SLACK
-        overlap, distance = agreement(answers_of(device, precision, streams), expected)
-        fits = overlap >= least and distance <= BOX_ERROR
-        good = good and fits
-        print(
-            f"nano, cameras in one batch: {cameras}, on {device} in {precision} against the CPU in "
-            f"fp32: median mask overlap {overlap:.4f} (at least {least:.4f}), box error "
-            f"{distance:.2f} px: {'as it should be' if fits else 'WRONG'}"
-        )
-    return good
-
-
-def measure(*options: str) -> bool:
-    """Whether a table could be measured and printed."""
-    table = [sys.executable, str(FOLDER / "performance.py"), *options]
-    return subprocess.run(table, check=False).returncode == 0
-
-
-def main() -> int:
-    """Build, compare, measure; the exit status is 1 where something is wrong."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument(
-        "--rehearse", action="store_true", help="on a CPU, with nano alone and without the kernel"
-    )
-    rehearse = parser.parse_args().rehearse
+def workloads(models: Sequence[str], rehearse: bool) -> list[tuple[str, Workload]]:
+    """The parts in their order, each with its workload."""
     device = "cpu" if rehearse else "cuda"
-    good = True
-    if not rehearse:
-        if not torch.cuda.is_available():
-            print("PyTorch finds no NVIDIA GPU here.", file=sys.stderr)
-            return 1
-        say("building the fused CUDA kernel ...")
-        library, flags = build_cuda()
-        say(f"built {library} ({flags})")
-        kernel = subprocess.run([sys.executable, FOLDER / "gpu_kernel.py"], check=False)
-        good = kernel.returncode == 0
-    say("comparing sessions ...")
-    good = all([good, *(compare_sessions(device, cameras) for cameras in (1, CAMERAS))])
-    say("measuring ...")
-    rows = [f"torch-{precision}" for precision in PRECISIONS[device]]
-    options = ["--device", device, "--frames", "2" if rehearse else "50"]
-    options += ["--models", "nano"] if rehearse else []
-    good = measure(*options, "--runtimes", "portable", *rows) and good
-    say(f"measuring {CAMERAS} cameras ...")
-    options += [] if rehearse else ["--models", "nano", "swint"]
-    options += ["--cameras", "1", str(CAMERAS), "--commands", "1", "--runtimes", *rows]
-    return 0 if measure(*options) and good else 1
+    parts = [] if rehearse else [("kernel", Workload("kernel")), ("plugin", Workload("plugin"))]
+    for model in models:
+        for runtime in REHEARSED_RUNTIMES if rehearse else RUNTIMES:
+            seconds = 0.5 if rehearse else 5.0
+            parts.append(("stream", Workload(model, runtime, device, seconds)))
+    return parts
+
+
+def table_lines(rows: Sequence[Row]) -> list[str]:
+    """The Markdown table."""
+    lines = list(HEAD)
+    for row in rows:
+        figures = (row.p50_ms, row.p99_ms, row.frames_per_s, row.memory_mib)
+        cells = [row.model, row.runtime, row.cameras or "", row.commands or ""]
+        cells += ["" if figure is None else f"{figure:.1f}" for figure in figures]
+        cells += ["" if row.agrees is None else "yes" if row.agrees else "NO"]
+        cells += [row.error or row.note]
+        lines.append("| " + " | ".join(str(cell).replace("|", "/") for cell in cells) + " |")
+    return lines
+
+
+def why_not_here() -> str | None:
+    """Why nothing can be measured here, in one line; None where it can be."""
+    if not has_gpu():
+        return "There is no NVIDIA GPU here: its driver lists none."
+    import torch
+
+    if not torch.cuda.is_available():
+        return f"PyTorch {torch.__version__} cannot use the GPU that is here."
+    return None
+
+
+def measure_all(models: Sequence[str], rehearse: bool, budget: float) -> list[Row]:
+    """The rows of all parts, in their order."""
+    began = time.monotonic()
+    rows: list[Row] = []
+    for name, workload in workloads(models, rehearse):
+        say(f"{workload.model} {workload.runtime} ...")
+        left = budget - (time.monotonic() - began)
+        rows += run_part(name, workload, min(left, PART_LIMIT))
+        for row in rows:
+            if row.error and row.model == workload.model and row.runtime == workload.runtime:
+                say(row.error)
+    return rows
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Build, check, measure and write; see the module for the exit status."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=None)
+    parser.add_argument("--out", type=Path, default=Path("gpu.json"), help="of the figures")
+    parser.add_argument("--seconds", type=float, default=BUDGET, help="for everything")
+    parser.add_argument("--rehearse", action="store_true", help="on a CPU, with nano alone")
+    parser.add_argument("--part", choices=tuple(PARTS), help=argparse.SUPPRESS)
+    parser.add_argument("--workload", type=json.loads, help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    if options.part:
+        return work_in_part(options.part, Workload(**options.workload), options.out)
+    obstacle = None if options.rehearse else why_not_here()
+    if obstacle is not None:
+        print(obstacle, file=sys.stderr)
+        return NO_GPU
+    models = options.models or (("nano",) if options.rehearse else MODELS)
+    rows = measure_all(models, options.rehearse, options.seconds)
+    machine = PARTS["machine"](Workload("machine", device="cpu" if options.rehearse else "cuda"))
+    content = {"machine": machine[0].note, "rows": [asdict(row) for row in rows]}
+    options.out.write_text(json.dumps(content, indent=2) + "\n")
+    print(machine[0].note, "", *table_lines(rows), sep="\n")
+    return 1 if any(row.error or row.agrees is False for row in rows) else 0
 
 
 if __name__ == "__main__":

@@ -86,4 +86,5 @@ __all__ = [
 ]
 
 
-__getattr__ = lazy_names(__name__, _HOMES)
+if not TYPE_CHECKING:  # or a misspelt name would pass
+    __getattr__ = lazy_names(__name__, _HOMES)

@@ -191,6 +191,12 @@ SELECTIONS = ("one", "all")
 MEMORIES = ("steady", "released")
 """How an object memory moves: made for endless streams, or as the released weights' inference."""
 
+MAX_COMMANDS = 64
+"""Commands that may run at once on a stream; runtimes split them into batches that they take."""
+
+MAX_WINDOW = 64
+"""Frames that a window may have."""
+
 RENAMED_SETTINGS = {
     "hold_frames": "hold (seconds)",
     "switch_frames": "switch_interval (seconds)",
@@ -206,7 +212,7 @@ class SessionSettings:
     decisions do not depend on the frame rate.
 
     Attributes:
-        window: frames that the temporal decoder looks back over.
+        window: frames that the temporal decoder looks back over, at most `MAX_WINDOW`.
         select: how many objects a sentence means unless its command says otherwise, one of
             `SELECTIONS`.
         accept: score at which a search takes up a target, and at which a target comes back.
@@ -259,6 +265,10 @@ class SessionSettings:
     def __post_init__(self) -> None:
         if self.window < 1:
             raise ReferDINOError(f"window is {self.window}; it must be at least 1 frame.")
+        if self.window > MAX_WINDOW:
+            raise ReferDINOError(
+                f"window is {self.window}; it must be at most {MAX_WINDOW} frames."
+            )
         for name in ("accept", "keep", "switch_margin", "mask_threshold"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ReferDINOError(f"{name} is {getattr(self, name)}; it must be in [0, 1].")

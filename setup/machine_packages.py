@@ -185,7 +185,7 @@ def numpy_constraints(has_ros: bool) -> list[str]:
     pytorch = installed(PYTHON, "torch")
     if pytorch is not None and not pytorch.is_in_environment:
         # PyTorch's metadata does not say with which NumPy it was built: the one beside it.
-        versions += [path.name.split("-")[1] for path in pytorch.folder.glob("numpy-*.dist-info")]
+        versions += [path.stem.split("-")[1] for path in pytorch.folder.glob("numpy-*.dist-info")]
     return sorted({numpy_constraint(version) for version in versions})
 
 

@@ -58,10 +58,13 @@ OLDEST_PYTHON, NEWEST_PYTHON = (3, 10), (3, 13)
 PURPOSES = {
     "demo": {"world"},
     "replay-demo": {"world", "replay", "report"},
-    "test": {"world", "onnx", "replay", "report", "cluster", "benchmarks", "test"},
+    "docs": {"docs"},
+    "test": {"world", "onnx", "replay", "report", "cluster", "benchmarks", "docs", "test"},
 }
 # Runtimes that need an extra too.
 RUNTIME_EXTRAS = {"onnxruntime": {"onnx"}, "tensorrt": {"onnx"}}
+# Extras that the tests use where there are wheels of them that do something.
+TEST_EXTRAS_OF_X86_64 = {"tensorrt-rtx"}
 # Where the wheels of TensorRT's bindings run.
 TENSORRT_MACHINES = ("aarch64", "x86_64")
 INSTALLED_FOLDERS = ("config", "launch", "msg", "referdino_core", "referdino_ros", "srv")
@@ -74,6 +77,8 @@ def main() -> int:
     parser.add_argument("--runtime", help="what will compute the network")
     arguments = parser.parse_args()
     extras = PURPOSES[arguments.purpose] | RUNTIME_EXTRAS.get(arguments.runtime, set())
+    if arguments.purpose == "test" and platform.machine() == "x86_64":
+        extras |= TEST_EXTRAS_OF_X86_64
     try:
         with only_one_at_a_time():
             ros_prefixes = find_ros()
@@ -255,7 +260,11 @@ def pinned_pytorch() -> str:
 def warn_of_large_download() -> None:
     """Say how to avoid PyTorch's CUDA build where it is of no use."""
     has_torch = installed(PYTHON, "torch") is not None
-    has_gpu = shutil.which("nvidia-smi") is not None or Path("/proc/driver/nvidia").exists()
+    question = (
+        "import sys; from referdino_core.kernels.build import has_gpu; sys.exit(not has_gpu())"
+    )
+    asking = [sys.executable, "-c", question]
+    has_gpu = subprocess.run(asking, cwd=REPOSITORY, capture_output=True).returncode == 0
     if has_torch or has_gpu or os.environ.get("TORCH_INDEX"):
         return
     say(

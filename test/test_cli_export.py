@@ -16,6 +16,8 @@ from referdino_core.export.checking import CheckReport
 from referdino_core.export.exported_set import read_exported_set
 from referdino_core.export.exporting import checkpoint_sum
 
+pytestmark = pytest.mark.slow
+
 
 def arguments(folder: Path, *more: str) -> list[str]:
     return ["export", "--size", "64x96", "--tokens", "16", "--out", str(folder), *more]

@@ -16,6 +16,8 @@ from report_browser import OpenPage, chromium
 from referdino_core.replay.run_folder import RunFolder
 from referdino_core.report import write_comparison
 
+pytestmark = pytest.mark.browser
+
 FAULTS_OF_B = samples.Faults(wrong=range(0), missed=range(54, 58))
 
 

@@ -37,6 +37,8 @@ from referdino_ros.demo.publications import Publication
 from referdino_ros.demo.report import OVERLAY, SHEET, report
 from referdino_ros.demo.scoring import table
 
+pytestmark = [pytest.mark.slow, pytest.mark.ros]
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 PATIENCE = 280.0
 SECOND = 1_000_000_000

@@ -21,6 +21,8 @@ from referdino_core.evaluation.hidden_targets import (
 )
 from referdino_core.world import Clip, Expression, WorldRenderer, WorldSettings
 
+pytestmark = pytest.mark.slow
+
 CLIP = 1
 
 

@@ -26,7 +26,7 @@ from referdino_core.export.exporting import checkpoint_sum, export
 from referdino_core.export.lint import lint
 from referdino_core.world import WorldUnavailable
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
 GOLDENS = ("swint_q32_128x160_f3", "swinb_q32_128x160_f1")
 

@@ -20,6 +20,8 @@ from referdino_core.replay.many.recordings import read_list
 from referdino_core.runtime.tensorrt.engine_cache import EngineCache, EngineCacheError
 from referdino_core.user_files import cache_directory, cannot_be_written, user_path
 
+pytestmark = pytest.mark.slow
+
 STRANGER = 54321
 """A user id that no machine has in its list of users."""
 

@@ -20,7 +20,7 @@ from referdino_core.kernels import FusedKernel
 from referdino_core.network.deformable_attention import DeformableAttention, SpatialShapes
 from referdino_core.network.swin_transformer import SwinBlock, shifted_window_mask
 
-pytestmark = pytest.mark.usefixtures("without_gradients", "two_threads")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("without_gradients", "two_threads")]
 
 TOLERANCE = {"rtol": 1e-5, "atol": 1e-5}
 # Half a unit in the last of bfloat16's eight places, and what float32 sums may differ by.

@@ -28,6 +28,8 @@ from referdino_core.inference.preparation import (
 from referdino_core.inference.swin_stage import CachedWindowAttention
 from referdino_core.world import WorldRenderer
 
+pytestmark = pytest.mark.slow
+
 LOW = {"bf16": torch.bfloat16, "fp16": torch.float16}
 CLIPS = range(8)
 SURE = 0.7

@@ -47,7 +47,7 @@ from referdino_core.network.swin_transformer import PatchMerging, SwinTransforme
 from referdino_core.network.temporal_decoder import TemporalDecoder, TimeEmbedding
 from referdino_core.network.text_encoder import TextFeatures, stack_texts
 
-pytestmark = pytest.mark.usefixtures("without_gradients")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("without_gradients")]
 
 FEATURE_TOLERANCE = 5e-5
 BOX_TOLERANCE = 5e-6

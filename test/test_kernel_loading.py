@@ -36,6 +36,8 @@ from referdino_core.kernels.loading import (
 )
 from referdino_core.network.deformable_attention import portable_deformable_attention
 
+pytestmark = pytest.mark.slow
+
 only_x86 = pytest.mark.skipif(platform.machine() != "x86_64", reason="libraries are for x86-64")
 V3, V4 = (FOLDER / f"libreferdino_kernels_x86-64-{level}.so" for level in ("v3", "v4"))
 EMULATOR = shutil.which("qemu-x86_64")

@@ -17,6 +17,8 @@ from referdino_core.errors import ReferDINOError
 from referdino_core.kernels.library import _ANSWERS, _SIGNATURES, KernelMemoryError
 from referdino_core.kernels.loading import FOLDER
 
+pytestmark = pytest.mark.slow
+
 WALKS = sorted(Path(__file__).parent.glob("inference_*_walk.cpp"))
 
 

@@ -19,6 +19,8 @@ from referdino_core.training.criterion import clip_losses
 from referdino_core.training.loss_terms import REF_YOUTUBE_VOS_WEIGHTS
 from referdino_core.training.targets import ClipTruth
 
+pytestmark = pytest.mark.slow
+
 END_TO_END = (
     "swint_q32_128x160_f3",
     "swint_q32_128x160_two_sentences_f5",

@@ -29,7 +29,7 @@ from referdino_core.runtime.stages import FrameGrounding, Stages
 from referdino_core.runtime.torch_stages import TorchStages
 from referdino_core.world import WorldRenderer
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
 SMALL = (64, 64)
 SENTENCES = ("the red ball", "the big blue box on the left of the red ball", "the cone")

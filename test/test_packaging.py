@@ -36,7 +36,7 @@ LIMIT = 600
 """Seconds that a command may take on a busy machine."""
 
 # Building the messages keeps two idle cores busy for half a minute.
-pytestmark = pytest.mark.timeout(2 * LIMIT)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(2 * LIMIT)]
 
 
 def run(*command: str | Path, **options: object) -> subprocess.CompletedProcess[str]:

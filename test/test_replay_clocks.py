@@ -14,7 +14,7 @@ import pytest
 
 from referdino_core.errors import SourceError
 from referdino_core.replay.clocks import AsLive, EveryFrame, Scheduled, read_clock
-from referdino_ros.frame_slot import FrameSlot
+from referdino_ros.frame_slots import FrameSlots
 
 
 @dataclass(frozen=True)
@@ -82,21 +82,20 @@ def test_only_one_frame_is_held_back() -> None:
 
 def taken_from_the_slot(arrivals: list[int], latencies: list[int]) -> list[int]:
     """Arrivals of the frames that a consumer takes from the node's own slot."""
-    slot: FrameSlot[int] = FrameSlot()
+    slots: FrameSlots[int] = FrameSlots()
     taken: list[int] = []
     free = 0
 
     def take_until(now: float) -> None:
         nonlocal free
-        while free <= now and slot.received - slot.replaced > len(taken):
-            frame = slot.take()
-            assert frame is not None
+        while free <= now and slots.received(0) - slots.replaced(0) > len(taken):
+            (frame,) = slots.take().values()
             free = max(free, frame) + latencies[len(taken) % len(latencies)]
             taken.append(frame)
 
     for arrival in arrivals:
         take_until(arrival)
-        slot.put(arrival)
+        slots.put(0, arrival)
         take_until(arrival)
     take_until(math.inf)
     return taken

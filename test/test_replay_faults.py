@@ -26,6 +26,8 @@ from referdino_core.replay.run_folder import RunFolder
 from referdino_core.replay.topic_truth import TopicTruth
 from referdino_core.session.model_choice import LoadedModel
 
+pytestmark = pytest.mark.slow
+
 pytest_plugins = ("replay_fixtures",)
 
 

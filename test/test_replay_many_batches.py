@@ -41,6 +41,8 @@ from referdino_core.replay.run_folder import RunFolder
 from referdino_core.report.comparison import pair_runs
 from referdino_core.session.model_choice import ModelChoice, load
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def work() -> Workers:

@@ -27,6 +27,8 @@ from referdino_core.replay.run_folder import FRAMES_NAME, TIMING_NAME
 from referdino_core.replay.unfinished_run import FRAMES_BETWEEN_SNAPSHOTS, SNAPSHOT_NAME
 from referdino_core.session.model_choice import ModelChoice
 
+pytestmark = pytest.mark.slow
+
 ray = pytest.importorskip("ray")
 LONG = FRAMES_BETWEEN_SNAPSHOTS + 40
 

@@ -35,6 +35,8 @@ from referdino_core.replay.run_folder import RunFolder
 from referdino_core.replay.unfinished_run import SNAPSHOT_NAME
 from referdino_core.session.model_choice import LoadedModel
 
+pytestmark = pytest.mark.slow
+
 pytest_plugins = ("replay_fixtures",)
 
 KILLED_RUN = """

@@ -47,6 +47,8 @@ from referdino_core.replay.run import replay
 from referdino_core.replay.run_folder import RunFolder
 from referdino_core.session.model_choice import LoadedModel
 
+pytestmark = pytest.mark.slow
+
 pytest_plugins = ("replay_fixtures",)
 
 

@@ -16,6 +16,8 @@ from report_browser import OpenPage, chromium
 from referdino_core.replay.run_folder import RunFolder
 from referdino_core.report import write_report
 
+pytestmark = [pytest.mark.slow, pytest.mark.browser]
+
 PHONE = {"viewport": {"width": 360, "height": 740}, "is_mobile": True, "has_touch": True}
 
 

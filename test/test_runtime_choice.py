@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from referdino_core.configuration import PRECISIONS, RUNTIMES
 from referdino_core.errors import ReferDINOError, RuntimeUnavailable
 from referdino_core.evaluation.region_similarity import region_similarity
 from referdino_core.runtime import choice, torch_stages
-from referdino_core.runtime.choice import fastest, open_stages, runtimes_here
+from referdino_core.runtime.choice import fastest, open_stages
 from referdino_core.runtime.stages import Stages, Watch
 from referdino_core.runtime.torch_stages import TorchStages
 from referdino_core.world import WorldRenderer
@@ -33,16 +32,6 @@ OTHER_RUNTIMES = ("onnxruntime", "tensorrt")
 def model() -> rd.ReferDINO:
     torch.manual_seed(0)
     return rd.build("nano", image_short_side=HEIGHT, num_queries=20)
-
-
-@pytest.fixture
-def install(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Simulate that of the other runtimes just these modules are installed."""
-
-    def only(*names: str) -> None:
-        monkeypatch.setattr(choice, "find_spec", lambda name: object() if name in names else None)
-
-    return only
 
 
 @pytest.fixture
@@ -130,14 +119,6 @@ def test_pytorch_has_no_fp16_on_a_cpu_and_says_what_to_choose(
         rd.Session(model, runtime=runtime, precision="fp16")
 
 
-def test_an_onnxruntime_that_is_simulated_to_be_missing_is_named_with_how_to_get_it(
-    model: rd.ReferDINO, install: Callable[..., None]
-) -> None:
-    install()
-    with pytest.raises(RuntimeUnavailable, match=r"not installed; .*pip install onnx onnxruntime"):
-        open_stages(model, "onnxruntime")
-
-
 def test_tensorrt_without_a_gpu_says_what_runs_here(model: rd.ReferDINO) -> None:
     with pytest.raises(RuntimeUnavailable) as refusal:
         open_stages(model, "tensorrt", "fp16")
@@ -154,68 +135,36 @@ def test_a_refusal_is_an_error_of_referdino() -> None:
 
 
 @pytest.mark.parametrize(
-    ("installed", "device", "precision", "chosen", "reason"),
+    ("device", "precision", "chosen", "reason"),
     [
-        (OTHER_RUNTIMES, CPU, "fp32", "torch", "with the fused CPU kernels"),
-        (OTHER_RUNTIMES, CPU, "bf16", "torch", "with the fused CPU kernels"),
-        (OTHER_RUNTIMES, GPU, "fp32", "tensorrt", "TensorRT is installed"),
-        (OTHER_RUNTIMES, GPU, "fp16", "tensorrt", "TensorRT is installed"),
-        (OTHER_RUNTIMES, GPU, "bf16", "torch", "TensorRT is used for fp32 and fp16"),
-        (("onnxruntime",), GPU, "fp16", "torch", "TensorRT is not installed"),
-        ((), GPU, "bf16", "torch", "TensorRT is not installed"),
+        (CPU, "fp32", "torch", "with the fused CPU kernels"),
+        (CPU, "bf16", "torch", "with the fused CPU kernels"),
+        (GPU, "fp32", "tensorrt", "the fastest on an NVIDIA GPU"),
+        (GPU, "fp16", "tensorrt", "the fastest on an NVIDIA GPU"),
+        (GPU, "bf16", "torch", "TensorRT is used for fp32 and fp16"),
     ],
 )
-def test_auto_where_other_runtimes_are_simulated_to_be_installed(
-    install: Callable[..., None],
-    installed: tuple[str, ...],
-    device: torch.device,
-    precision: str,
-    chosen: str,
-    reason: str,
+def test_auto_tries_the_fastest_for_device_and_precision(
+    device: torch.device, precision: str, chosen: str, reason: str
 ) -> None:
-    install(*installed)
     name, why = fastest(device, precision)
     assert name == chosen
     assert reason in why
 
 
 @pytest.mark.parametrize(
-    ("installed", "precision", "chosen", "reason"),
+    ("precision", "chosen", "reason"),
     [
-        (("onnxruntime",), "fp32", "onnxruntime", "the fused CPU kernels are not built"),
-        (("onnxruntime",), "bf16", "torch", "ONNX Runtime is used for fp32"),
-        ((), "fp32", "torch", "neither the fused CPU kernels nor another runtime"),
-        (("tensorrt",), "bf16", "torch", "neither the fused CPU kernels nor another runtime"),
+        ("fp32", "onnxruntime", "the fused CPU kernels are not built"),
+        ("bf16", "torch", "ONNX Runtime is used for fp32"),
     ],
 )
 def test_auto_on_a_cpu_that_is_simulated_to_have_no_kernels(
-    install: Callable[..., None],
-    without_kernels: None,
-    installed: tuple[str, ...],
-    precision: str,
-    chosen: str,
-    reason: str,
+    without_kernels: None, precision: str, chosen: str, reason: str
 ) -> None:
-    install(*installed)
     name, why = fastest(CPU, precision)
     assert name == chosen
     assert reason in why
-
-
-def test_runtimes_that_are_simulated_to_be_here_or_not_are_told_with_how_to_get_them(
-    install: Callable[..., None],
-) -> None:
-    install(*OTHER_RUNTIMES)
-    assert runtimes_here() == dict.fromkeys(("torch", *OTHER_RUNTIMES), "yes")
-    install()
-    told = runtimes_here()
-    assert list(told) == [name for name in RUNTIMES if name != "auto"]
-    assert told["torch"] == "yes"
-    assert (
-        told["onnxruntime"].startswith("no; ")
-        and "pip install onnx onnxruntime" in told["onnxruntime"]
-    )
-    assert told["tensorrt"].startswith("no; ") and "NVIDIA" in told["tensorrt"]
 
 
 # ---- Sessions ----

@@ -173,7 +173,7 @@ def test_a_lost_target_never_shows_its_last_mask(
 def test_only_seen_targets_cost_a_mask(
     model: rd.ReferDINO, images: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import referdino_core.session.predictor as module
+    import referdino_core.session.prediction as module
 
     decoded: list[int] = []
     decode = module.decode_masks

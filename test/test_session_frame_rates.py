@@ -11,6 +11,8 @@ import referdino_core as rd
 from referdino_core.evaluation.region_similarity import region_similarity
 from referdino_core.world import Clip, WorldRenderer, WorldSettings
 
+pytestmark = pytest.mark.slow
+
 SCENE_RATE, SECONDS = 30, 3
 RATES = (30, 10, 2)
 SETTLED = 1.0

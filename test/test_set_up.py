@@ -13,9 +13,11 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
+
+pytestmark = pytest.mark.slow
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SITE_PACKAGES = Path("lib", f"python{sys.version_info[0]}.{sys.version_info[1]}", "site-packages")
@@ -36,6 +38,7 @@ report = ["replay-wheel"]
 onnx = ["onnx-wheel"]
 cluster = ["test-wheel"]
 benchmarks = ["test-wheel"]
+docs = ["test-wheel"]
 test = ["test-wheel"]
 """
 # All stages that concern pip, as `main` runs them.
@@ -158,6 +161,15 @@ def test_numpy_may_be_newer_than_the_systems_within_its_major_release(
     machine_packages: ModuleType, system: str, constraint: str
 ) -> None:
     assert machine_packages.numpy_constraint(system) == constraint
+
+
+def test_numpy_beside_a_simulated_foreign_pytorch_bounds_numpy(
+    machine_packages: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "numpy-2.4.6.dist-info").mkdir()
+    foreign = SimpleNamespace(is_in_environment=False, folder=tmp_path)
+    monkeypatch.setattr(machine_packages, "installed", lambda python, package: foreign)
+    assert machine_packages.numpy_constraints(has_ros=False) == ["numpy>=2.4.6,<3"]
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,8 @@ from referdino_core.runtime.torch_stages import TorchStages
 from referdino_core.session.model_choice import ModelChoice, load
 from referdino_core.world import WorldRenderer
 
+pytestmark = pytest.mark.slow
+
 SIZE = (120, 160)
 SENTENCE = "the red ball"
 BEYOND_ONE_LAYER = re.compile(r"temporal_decoder\.\d\.(layer|norm)\.[12]\.")

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from referdino_core.configuration import SessionSettings
 from referdino_core.errors import ExportedSetError, ExportError
 from referdino_core.export.exported_set import ExportedSet, read_exported_set
 from referdino_core.export.exporting import OnProgress, checkpoint_sum, export, release
@@ -52,36 +53,56 @@ class ExportCache:
         return checkpoint_sum(self.model)
 
     def provide(
-        self, size: Shape, tokens: int, on_progress: OnProgress | None = None
+        self,
+        size: Shape,
+        tokens: int,
+        on_progress: OnProgress | None = None,
+        window: int = SessionSettings.window,
     ) -> ExportedSet:
         """The export for an image size and a number of tokens; made, or made again, if need be.
+
+        Args:
+            size: (height, width) of the images in pixels.
+            tokens: of a text.
+            on_progress: hears how far an export is.
+            window: most frames that are read out together; matters where engines are built of it.
 
         Raises:
             ExportError: it cannot be made.
         """
-        place = self.folder / self.name(size, tokens)
+        place = self.folder / self.name(size, tokens, window)
         with self.locked(place):
             reason = "there is none yet"
             if place.exists():
                 try:
                     exported = read_exported_set(place)
-                    self.check(exported, size, tokens)
+                    self.check(exported, size, tokens, window)
                     return exported
                 except ExportedSetError as error:
                     reason = str(error)
-            return self.make(place, size, tokens, reason, on_progress)
+            return self.make(place, size, tokens, reason, on_progress, window)
 
-    def name(self, size: Shape, tokens: int) -> str:
+    def holds_any(self) -> bool:
+        """Whether an export of this network is kept, for whatever size and number of tokens."""
+        pattern = f"{self.name_of('*', '*')}*"
+        return any(path.is_dir() for path in self.folder.glob(pattern))
+
+    def name(self, size: Shape, tokens: int, window: int = SessionSettings.window) -> str:
         """A folder's name that differs where anything that matters differs."""
-        key = hashlib.sha256(f"{self.checkpoint} {release()} {REVISION}".encode()).hexdigest()[:16]
         height, width = size
-        name = f"{self.model.configuration.name}-{height}x{width}-{tokens}tokens"
+        frames = "" if window == SessionSettings.window else f"-{window}frames"
+        return self.name_of(f"{height}x{width}", str(tokens)) + frames
+
+    def name_of(self, size: str, tokens: str) -> str:
+        """The same from a size and a number of tokens as they are written there."""
+        key = hashlib.sha256(f"{self.checkpoint} {release()} {REVISION}".encode()).hexdigest()[:16]
+        name = f"{self.model.configuration.name}-{size}-{tokens}tokens"
         return f"{name}-{self.precision}-{self.deformable_attention}-{key}"
 
-    def check(self, exported: ExportedSet, size: Shape, tokens: int) -> None:
+    def check(self, exported: ExportedSet, size: Shape, tokens: int, window: int) -> None:
         """Raise ExportedSetError unless an export is what its folder's name says."""
         found = (exported.checkpoint, (exported.height, exported.width), exported.tokens)
-        if found != (self.checkpoint, size, tokens):
+        if (*found, exported.window) != (self.checkpoint, size, tokens, window):
             raise ExportedSetError(f"{exported.folder} is of another network, size or length.")
 
     def make(
@@ -91,6 +112,7 @@ class ExportCache:
         tokens: int,
         reason: str,
         on_progress: OnProgress | None,
+        window: int,
     ) -> ExportedSet:
         """Export, and tell so."""
         height, width = size
@@ -109,6 +131,7 @@ class ExportCache:
             self.precision,
             self.deformable_attention,
             progress=on_progress,
+            window=window,
         )
         logger.info("Exported in %.1f s to %s.", time.monotonic() - began, place)
         return exported

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Stage 4, object memory: aligns queries to slots and keeps the window (memory-augmented tracker).
 
-Runs on the host and has no parameters.
+It has no parameters. Only the assignment runs on the host. What several commands' memories have in
+common is computed for all of them together.
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+from referdino_core.network.host_copies import download, upload
 from referdino_core.network.token_similarity import token_similarity
 
 
@@ -91,29 +94,22 @@ class ObjectMemory:
             text: (L, d) fused text without padding; stamp: seconds.
         """
         frame = self.align(queries, references, text, stamp)
-        self.remember(frame, self.momentum * self.relevance_of(frame))
+        pace = self.momentum * self.relevance_of(frame)
+        self.remember(frame, move_memories([self], [frame], pace[None])[0])
 
     def align(
         self, queries: Tensor, references: Tensor, text: Tensor, stamp: float
     ) -> RememberedFrame:
         """The frame with its queries in the order of the slots; nothing is remembered yet."""
         if self.memory is not None:
-            order = assign_slots(self.memory, queries)
+            (costs,) = download(slot_costs(self.memory[None], queries[None]))
+            order = upload(torch.from_numpy(assign_slots(costs))[0], queries.device)
             queries, references = queries[order], references[order]
         return RememberedFrame(queries, references, text, stamp)
 
-    def remember(self, frame: RememberedFrame, pace: Tensor) -> None:
-        """Append an aligned frame to the window and move the memory along.
-
-        Args:
-            pace: (Q,) in [0, 1], how far each slot moves from its memory to the frame's query.
-        """
-        queries = frame.queries.detach()
-        if self.memory is None:
-            self.memory = queries
-        else:
-            pace = pace.detach()[:, None]
-            self.memory = (1 - pace) * self.memory + pace * queries
+    def remember(self, frame: RememberedFrame, memory: Tensor) -> None:
+        """Append an aligned frame to the window, and take (Q, d) as what the slots look like."""
+        self.memory = memory
         self.window = self.window_with(frame)
 
     def window_with(self, frame: RememberedFrame) -> deque[RememberedFrame]:
@@ -125,43 +121,90 @@ class ObjectMemory:
         return kept
 
     def relevance_of(self, frame: RememberedFrame) -> Tensor:
-        """(Q,) in [0, 1]: how much a slot concerns the sentence.
-
-        The paper's cosine is clamped at 0: a negative one would push memory and query apart, and a
-        long stream would diverge.
-        """
-        if self.relevance == "paper":
-            return F.cosine_similarity(frame.queries, frame.text[:1], dim=-1).clamp(min=0)
-        padding = torch.zeros(len(frame.text), dtype=torch.bool, device=frame.text.device)
-        fit = token_similarity(frame.queries, frame.text, padding)
-        return (fit - fit.min()) / (fit.max() - fit.min()).clamp(min=1e-12)
+        """(Q,) in [0, 1]: how much a slot concerns the sentence."""
+        padding = torch.zeros(1, len(frame.text), dtype=torch.bool, device=frame.text.device)
+        return slot_relevance(frame.queries[None], frame.text[None], padding, self.relevance)[0]
 
 
-def assign_slots(memory: Tensor, queries: Tensor) -> Tensor:
-    """(Q,) int64 index of the query for every slot: Hungarian over cosine distance."""
-    similarity = F.normalize(memory, dim=-1) @ F.normalize(queries.detach(), dim=-1).T
-    _, columns = linear_sum_assignment((1 - similarity).float().cpu().numpy())
-    return torch.as_tensor(columns, device=queries.device)
+def slot_relevance(
+    queries: Tensor, text: Tensor, padding: Tensor, kind: Literal["released", "paper"]
+) -> Tensor:
+    """(N, Q) in [0, 1]: how much each command's slots concern its sentence.
+
+    The paper's cosine is clamped at 0: a negative one would push memory and query apart, and a long
+    stream would diverge.
+
+    Args:
+        queries: (N, Q, d) of the slots. text: (N, L, d); padding: (N, L) bool.
+        kind: the released or the paper's.
+    """
+    if kind == "paper":
+        return F.cosine_similarity(queries, text[:, :1], dim=-1).clamp(min=0)
+    fit = token_similarity(queries, text, padding)
+    least, most = fit.aminmax(dim=1, keepdim=True)
+    return (fit - least) / (most - least).clamp(min=1e-12)
+
+
+def slot_costs(memories: Tensor, queries: Tensor) -> Tensor:
+    """(N, Q, Q) cosine distance of N commands' slots (N, Q, d) and queries (N, Q, d)."""
+    similarity = F.normalize(memories, dim=-1) @ F.normalize(queries.detach(), dim=-1).mT
+    return 1 - similarity
+
+
+def assign_slots(costs: np.ndarray) -> np.ndarray:
+    """(N, Q) int64 index of the query for every slot: Hungarian over (N, Q, Q) costs."""
+    return np.stack([linear_sum_assignment(one)[1] for one in costs])
+
+
+def move_memories(
+    memories: Sequence[ObjectMemory], frames: Sequence[RememberedFrame], paces: Tensor
+) -> Sequence[Tensor]:
+    """What the slots of N commands look like after their frames, (Q, d) each.
+
+    Args:
+        memories: stay as they are. frames: aligned, one for each.
+        paces: (N, Q) in [0, 1], how far each slot moves from its memory to the frame's query.
+    """
+    queries = [frame.queries.detach() for frame in frames]
+    known = [
+        found if memory.memory is None else memory.memory
+        for memory, found in zip(memories, queries, strict=True)
+    ]
+    paces = paces.detach()[..., None]
+    moved = (1 - paces) * torch.stack(known) + paces * torch.stack(queries)
+    return [
+        found if memory.memory is None else after
+        for memory, found, after in zip(memories, queries, moved, strict=True)
+    ]
 
 
 def stack_windows(windows: Sequence[Sequence[RememberedFrame]]) -> Window:
     """Batch windows of equally many frames; texts are padded."""
-    newest = windows[0][-1]
-    length = max(len(window[-1].text) for window in windows)
-    device, dtype = newest.queries.device, newest.queries.dtype
-    text = torch.zeros(
-        len(windows), len(windows[0]), length, newest.text.shape[-1], device=device, dtype=dtype
-    )
-    padding = torch.ones(len(windows), length, dtype=torch.bool, device=device)
-    for row, window in enumerate(windows):
-        tokens = len(window[-1].text)
-        text[row, :, :tokens] = torch.stack([frame.text for frame in window])
-        padding[row, :tokens] = False
-    stamps = [[frame.stamp - window[-1].stamp for frame in window] for window in windows]
+    device = windows[0][-1].queries.device
+    lengths = [len(window[-1].text) for window in windows]
+    longest = max(lengths)
+
+    def stacked(name: str) -> Tensor:
+        values = [getattr(frame, name) for window in windows for frame in window]
+        if name == "text":
+            values = [
+                one if len(one) == longest else F.pad(one, (0, 0, 0, longest - len(one)))
+                for one in values
+            ]
+        return torch.stack(values).unflatten(0, (len(windows), len(windows[0])))
+
     return Window(
-        queries=torch.stack([torch.stack([f.queries for f in window]) for window in windows]),
-        references=torch.stack([torch.stack([f.references for f in window]) for window in windows]),
-        text=text,
-        text_padding=padding,
-        ages=-torch.tensor(stamps, device=device, dtype=torch.float32),
+        queries=stacked("queries"),
+        references=stacked("references"),
+        text=stacked("text"),
+        text_padding=upload(
+            torch.from_numpy(np.arange(longest) >= np.array(lengths)[:, None]), device
+        ),
+        ages=upload(window_ages(windows), device),
     )
+
+
+def window_ages(windows: Sequence[Sequence[RememberedFrame]]) -> Tensor:
+    """(N, T) seconds before the newest frame, on the host."""
+    stamps = [[frame.stamp - window[-1].stamp for frame in window] for window in windows]
+    return -torch.tensor(stamps, dtype=torch.float32)

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from referdino_core.errors import ImageError
+from referdino_core.network.host_copies import upload
 
 MEAN = (0.485, 0.456, 0.406)
 DEVIATION = (0.229, 0.224, 0.225)
@@ -29,9 +31,18 @@ _ROWS_AT_ONCE = 64
 
 def normalise(images: Tensor) -> Tensor:
     """(N, 3, H, W) values in [0, 1] to ImageNet's mean and deviation."""
-    mean = torch.tensor(MEAN, device=images.device).view(1, 3, 1, 1)
-    deviation = torch.tensor(DEVIATION, device=images.device).view(1, 3, 1, 1)
+    mean, deviation = _statistics(images.device)
     return (images - mean) / deviation
+
+
+@lru_cache(maxsize=8)
+def _statistics(device: torch.device) -> tuple[Tensor, Tensor]:
+    """Mean and deviation, (1, 3, 1, 1) each, on a device."""
+    with torch.inference_mode(False):
+        mean, deviation = (
+            torch.tensor(one, device=device).view(1, 3, 1, 1) for one in (MEAN, DEVIATION)
+        )
+    return mean, deviation
 
 
 def check_proportion(height: int, width: int) -> None:
@@ -90,7 +101,8 @@ def to_pixels(
     size = network_size(height, width, short_side, longest_side)
     if size != (height, width):
         samples = F.interpolate(samples, size=size, mode="bilinear", antialias=True)
-    pixels = samples.to(device).to(torch.float32, memory_format=torch.contiguous_format)
+    pixels = upload(samples, torch.device(device))
+    pixels = pixels.to(torch.float32, memory_format=torch.contiguous_format)
     return normalise(pixels / 255)
 
 
@@ -107,7 +119,7 @@ def mask_probabilities(
     Returns:
         (N, Q, H, W), 0 to 1.
     """
-    logits = _at_network_size(logits, resized)
+    logits = at_network_size(logits, resized)
     if tuple(resized) != tuple(size):
         logits = F.interpolate(logits, size=size, mode="bilinear")
     return logits.sigmoid()
@@ -131,12 +143,18 @@ def threshold_masks(
     Returns:
         (N, Q, H, W) bool.
     """
-    least = _logit(threshold)
-    fine = _at_network_size(logits.float(), resized).cpu().numpy()
+    fine = at_network_size(logits.float(), resized).cpu().numpy()
     masks = np.zeros((*fine.shape[:2], *size), dtype=bool)
     for place in np.ndindex(*fine.shape[:2]):
-        _enlarge(fine[place], least, masks[place])
+        masks[place] = enlarged_mask(fine[place], size, threshold)
     return masks
+
+
+def enlarged_mask(logits: np.ndarray, size: tuple[int, int], threshold: float) -> np.ndarray:
+    """A mask (H, W) of the image, bool, from logits (h, w) of every pixel the network saw."""
+    mask = np.zeros(size, dtype=bool)
+    _enlarge(logits, _logit(threshold), mask)
+    return mask
 
 
 def nearest_masks(
@@ -155,14 +173,14 @@ def nearest_masks(
     Returns:
         (N, Q, H, W) bool.
     """
-    masks = _at_network_size(logits.float(), resized) > _logit(threshold)
+    masks = at_network_size(logits.float(), resized) > _logit(threshold)
     enlarged: np.ndarray = (
         F.interpolate(masks.float(), size=size, mode="nearest").bool().cpu().numpy()
     )
     return enlarged
 
 
-def _at_network_size(logits: Tensor, resized: tuple[int, int] | torch.Size) -> Tensor:
+def at_network_size(logits: Tensor, resized: tuple[int, int] | torch.Size) -> Tensor:
     """Logits at stride 4 to those of every pixel that the network saw."""
     logits = F.interpolate(logits, scale_factor=4, mode="bilinear")
     return logits[..., : resized[0], : resized[1]]

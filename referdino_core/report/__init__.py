@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["write_comparison", "write_report"]
 
-__getattr__ = lazy_names(
-    __name__, {"write_comparison": "comparison_report", "write_report": "run_report"}
-)
+if not TYPE_CHECKING:  # or a misspelt name would pass
+    __getattr__ = lazy_names(
+        __name__, {"write_comparison": "comparison_report", "write_report": "run_report"}
+    )

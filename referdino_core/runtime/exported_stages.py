@@ -5,7 +5,10 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -13,16 +16,26 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from referdino_core.configuration import SessionSettings
 from referdino_core.errors import CommandError, ExportedSetError, RuntimeUnavailable
 from referdino_core.export.cache import ExportCache
 from referdino_core.export.exported_set import ExportedSet, read_exported_set
 from referdino_core.export.exporting import checkpoint_sum
+from referdino_core.export.requirements import obstacle
 from referdino_core.network.image_geometry import Shape
 from referdino_core.network.object_memory import Window
 from referdino_core.network.readout import SlotReadings
 from referdino_core.network.referdino import ReferDINO
 from referdino_core.network.text_encoder import TextFeatures
-from referdino_core.runtime.stages import EncodedImage, FrameGrounding, Stages, Watch
+from referdino_core.runtime.opening import Opening
+from referdino_core.runtime.stages import (
+    MOST_SIZES,
+    EncodedImage,
+    FrameGrounding,
+    Preparation,
+    Stages,
+    Watch,
+)
 
 TOKEN_COUNTS = (16, 32, 64)
 """Lengths that texts are padded to, each with graphs of its own."""
@@ -41,17 +54,37 @@ class Runner(Protocol):
         """`scores`, `boxes` and `mask_embeddings`."""
 
 
+@dataclass(frozen=True)
+class Fitted:
+    """What is open for one image size, by the number of tokens that texts are padded to.
+
+    Attributes:
+        runners: that run. openings: that are under way in the background, or failed.
+    """
+
+    runners: dict[int, Runner] = field(default_factory=dict)
+    openings: dict[int, Opening[Runner]] = field(default_factory=dict)
+
+    def counts(self, length: int) -> list[int]:
+        """The numbers of tokens, ascending, that a text of some length can be padded to."""
+        return sorted(count for count in self.runners if count >= length)
+
+
 class ExportedStages(Stages):
     """Stages over exported networks, which are made where none is given.
 
-    Texts are padded to one of `TOKEN_COUNTS`, the smallest that fits the longest sentence, or to
-    the length of the export that was given. Graphs are of one image.
+    Texts are padded to one of `TOKEN_COUNTS`, the smallest that fits the longest sentence and is
+    there, or to the length of the export that was given. Where a longer one or another image size
+    is needed while images are answered, it is exported and opened in the background. Graphs are of
+    one image.
 
     Attributes:
         title: of the runtime, for messages.
         precisions: that the runtime computes in on the model's device.
         form: of deformable attention in the exports that are made here.
         readable_forms: that a given export may have.
+        commands_at_once: most commands of one call; more are split into several. None for any.
+        window: most frames that the exports which are made here are described with.
     """
 
     takes_batches = False
@@ -59,6 +92,7 @@ class ExportedStages(Stages):
     precisions: tuple[str, ...]
     form: str
     readable_forms: tuple[str, ...]
+    commands_at_once: int | None = None
 
     def __init__(
         self,
@@ -76,7 +110,7 @@ class ExportedStages(Stages):
             watch: hears of an export's progress.
 
         Raises:
-            RuntimeUnavailable: not in this precision.
+            RuntimeUnavailable: not in this precision, or nothing is exported and cannot be here.
             ExportedSetError: the export is damaged, or of other weights or another precision.
         """
         super().__init__(model, precision)
@@ -84,13 +118,16 @@ class ExportedStages(Stages):
         self.check_precision()
         self.given = None if exports is None else self.read_given(exports)
         self.cache = ExportCache.of(model, precision, self.form)
+        if self.given is None:
+            self.check_can_export()
         self.size: Shape | None = None
         self.longest = 0
-        self.runners: dict[int, Runner] = {}
+        self.window = SessionSettings.window
+        self.fitted: OrderedDict[Shape, Fitted] = OrderedDict()
 
     @abc.abstractmethod
-    def open(self, exported: ExportedSet) -> Runner:
-        """Load an exported set; may take long."""
+    def open(self, exported: ExportedSet, watch: Watch) -> Runner:
+        """Load an exported set; may take long, and tells the watch then."""
 
     def check_precision(self) -> None:
         """Raise RuntimeUnavailable unless the runtime computes in this precision here."""
@@ -100,6 +137,15 @@ class ExportedStages(Stages):
                 f"{self.title} computes in {' or '.join(self.precisions)} on {where}, not in "
                 f"{self.precision}; choose the precision {self.precisions[-1]}, or the runtime "
                 "torch."
+            )
+
+    def check_can_export(self) -> None:
+        """Raise RuntimeUnavailable where there is no export of the model and none can be made."""
+        found = None if self.cache.holds_any() else obstacle("onnx")
+        if found is not None:
+            raise RuntimeUnavailable(
+                f"{self.title} runs exported networks, and to export this one {found}: pip install "
+                "onnx, or give what `referdino export` wrote on another machine."
             )
 
     def read_given(self, folder: Path) -> ExportedSet:
@@ -142,42 +188,94 @@ class ExportedStages(Stages):
         self.longest = max(self.longest, longest)
         return super().encode_text(sentences)
 
+    def try_again(self) -> None:
+        """As the base class."""
+        for fitted in self.fitted.values():
+            for count, opening in list(fitted.openings.items()):
+                if opening.preparation.error is not None:
+                    del fitted.openings[count]
+
     def fit(self, size: Shape) -> None:
         """Load the graphs for images of that size; exports them first where there are none."""
-        if size == self.size:
+        if size == self.size and size in self.fitted:
             return
-        if self.given is not None and (self.given.height, self.given.width) != size:
+        if not self.can_fit(size) and self.given is not None:
             raise ExportedSetError(
                 f"{self.given.folder} was exported for images of {self.given.width}x"
                 f"{self.given.height}, not {size[1]}x{size[0]}: export with --size "
                 f"{size[0]}x{size[1]}."
             )
-        self.size = None
-        self.runners.clear()
-        count = self.count_for(self.longest)
-        self.runners[count] = self.open(self.given or self.provide(size, count))
+        fitted = self.fitted.get(size, Fitted())
+        if not fitted.runners:
+            count = self.count_for(self.longest)
+            fitted.runners[count] = self.open_count(size, count, self.watch)
+        self.keep(size, fitted)
         self.size = size
 
-    def provide(self, size: Shape, tokens: int) -> ExportedSet:
-        """The cache's export; whoever waits hears how far it is."""
-        return self.cache.provide(
+    def can_fit(self, size: Shape) -> bool:
+        """Whether the export that was given, if any, is for images of that size."""
+        return self.given is None or (self.given.height, self.given.width) == size
+
+    def keep(self, size: Shape, fitted: Fitted) -> None:
+        """Stay ready for an image size, and for the last few before it."""
+        self.fitted[size] = fitted
+        self.fitted.move_to_end(size)
+        while len(self.fitted) > MOST_SIZES:
+            self.fitted.popitem(last=False)
+
+    @property
+    def runners(self) -> dict[int, Runner]:
+        """Those of the image size in use, by the number of tokens."""
+        return {} if self.size is None else self.fitted[self.size].runners
+
+    def open_count(self, size: Shape, count: int, watch: Watch) -> Runner:
+        """The runner for texts of `count` tokens; exports first where there is no export."""
+        exported = self.given or self.cache.provide(
             size,
-            tokens,
-            lambda fraction, stage: self.watch.on_progress(fraction, "exporting the network"),
+            count,
+            lambda fraction, stage: watch.on_progress(fraction, "exporting the network"),
+            self.window,
         )
+        return self.open(exported, watch)
 
     def count_for(self, length: int) -> int:
         """The number of tokens that texts of some length are padded to."""
         return next(count for count in self.token_counts if count >= length)
 
+    def preparation(self, tokens: int, size: Shape | None) -> Preparation | None:
+        """As the base class; what failed is not tried again before `try_again`."""
+        self.longest = max(self.longest, tokens)
+        if size is None or not self.fitted or not self.can_fit(size):
+            return None
+        if size not in self.fitted:
+            self.keep(size, Fitted())
+        fitted = self.fitted[size]
+        if fitted.counts(tokens):
+            return None
+        count = self.count_for(tokens)
+        opening = fitted.openings.get(count)
+        if opening is None:
+            opening = fitted.openings[count] = Opening(
+                f"sentences of {count} tokens in images of {size[1]}x{size[0]}",
+                partial(self.open_count, size, count),
+                self.watch.cancelled,
+            )
+        if opening.opened is None:
+            return opening.preparation
+        fitted.runners[count] = opening.opened
+        del fitted.openings[count]
+        return None
+
     def runner_for(self, length: int) -> tuple[Runner, int]:
         """What runs texts of some length, and the length they are padded to."""
         if self.size is None:
             raise RuntimeError("call fit() with the size of the images first")
-        count = self.count_for(length)
-        if count not in self.runners:
-            self.runners[count] = self.open(self.given or self.provide(self.size, count))
-        return self.runners[count], count
+        fitted = self.fitted[self.size]
+        if not fitted.counts(length):
+            count = self.count_for(length)
+            fitted.runners[count] = self.open_count(self.size, count, self.watch)
+        count = fitted.counts(length)[0]
+        return fitted.runners[count], count
 
     def encode_image(self, pixels: Tensor) -> EncodedImage:
         """Encode pixels of the size that was fitted; any length of text has the same encoder."""
@@ -188,19 +286,39 @@ class ExportedStages(Stages):
     def ground(self, image: EncodedImage, text: TextFeatures) -> FrameGrounding:
         """Ground N sentences in one image."""
         runner, count = self.runner_for(text.tokens.shape[1])
-        outputs = runner.ground(
-            {"tokens": image.tokens, "finest": image.finest, **padded(text, count)}
+        sentences = padded(text, count)
+        outputs = self.in_batches(
+            lambda part: runner.ground({"tokens": image.tokens, "finest": image.finest, **part}),
+            sentences,
         )
         return FrameGrounding(
             outputs["queries"], outputs["references"], outputs["fused_text"],
             outputs["mask_features"],
         )  # fmt: skip
 
+    def in_batches(
+        self,
+        run: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]],
+        inputs: Mapping[str, Tensor],
+    ) -> Mapping[str, Tensor]:
+        """Run a stage on inputs of N commands, as many at once as it takes."""
+        count, most = len(next(iter(inputs.values()))), self.commands_at_once
+        if most is None or count <= most:
+            return run(inputs)
+        parts: dict[str, list[Tensor]] = {}
+        for first in range(0, count, most):
+            outputs = run({name: one[first : first + most] for name, one in inputs.items()})
+            for name, tensor in outputs.items():
+                # The next run may overwrite its predecessor's outputs.
+                parts.setdefault(name, []).append(tensor.clone())
+        return {name: torch.cat(tensors) for name, tensors in parts.items()}
+
     def read(self, window: Window, mask_features: Tensor) -> SlotReadings:
         """Read N windows."""
         length = window.text.shape[2]
         runner, count = self.runner_for(length)
-        outputs = runner.read(
+        outputs = self.in_batches(
+            runner.read,
             {
                 "queries": window.queries,
                 "references": window.references[:, -1].contiguous(),
@@ -208,7 +326,7 @@ class ExportedStages(Stages):
                 "text_padding": F.pad(window.text_padding, (0, count - length), value=True),
                 "ages": window.ages,
                 "mask_features": mask_features,
-            }
+            },
         )
         return SlotReadings(outputs["scores"], outputs["boxes"], outputs["mask_embeddings"])
 

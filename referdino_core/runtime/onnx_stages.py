@@ -61,7 +61,7 @@ class OnnxRuntimeStages(ExportedStages):
         super().__init__(model, precision, exports, watch)
         self.providers = providers_for(self.device)
 
-    def open(self, exported: ExportedSet) -> OnnxRunner:
+    def open(self, exported: ExportedSet, watch: Watch) -> OnnxRunner:
         """Sessions over the three stages."""
         return OnnxRunner(exported, self.providers, self.device)
 

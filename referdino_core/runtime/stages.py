@@ -18,6 +18,9 @@ from referdino_core.network.readout import SlotReadings
 from referdino_core.network.referdino import ReferDINO
 from referdino_core.network.text_encoder import TextFeatures
 
+MOST_SIZES = 4
+"""Image sizes that stages stay ready for, so that cameras may differ; then the oldest goes."""
+
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 """The precisions of the tensor stages, by name."""
 
@@ -72,6 +75,19 @@ class FrameGrounding:
     mask_features: Tensor
 
 
+@dataclass(frozen=True)
+class Preparation:
+    """Getting ready for longer sentences or another image size, beside what runs.
+
+    Attributes:
+        fraction: how much is done, 0 to 1.
+        error: why it failed; None while it goes on.
+    """
+
+    fraction: float = 0.0
+    error: str | None = None
+
+
 class Stages(abc.ABC):
     """The text encoder and the three tensor stages of one model on one runtime.
 
@@ -98,6 +114,31 @@ class Stages(abc.ABC):
             CommandError: a sentence is longer than the runtime takes.
         """
         return self.model.text_encoder(sentences)
+
+    def preparation(self, tokens: int, size: Shape | None) -> Preparation | None:
+        """Get ready beside what runs; returns at once.
+
+        Args:
+            tokens: length of a sentence.
+            size: (height, width) of the images that it is grounded in; None while there are none.
+
+        Returns:
+            How far that is; None where it can be grounded now, or once `fit` returns: what is not
+            running yet is not kept from it.
+        """
+        return None
+
+    def try_again(self) -> None:
+        """Let what failed in `preparation` be tried again, because a command asks for it anew."""
+        return None
+
+    def allow_window(self, frames: int) -> None:
+        """Read windows of up to so many frames from now on.
+
+        Raises:
+            RuntimeUnavailable: the runtime is set up for less.
+        """
+        return None
 
     @abc.abstractmethod
     def fit(self, size: Shape) -> None:

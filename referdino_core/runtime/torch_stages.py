@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+
 from torch import Tensor
 
 from referdino_core.inference.preparation import PreparedStages, prepare
@@ -15,6 +17,7 @@ from referdino_core.network.text_encoder import TextFeatures
 from referdino_core.runtime.graphed_stage import GraphedStage, Stage
 from referdino_core.runtime.stages import (
     DTYPES,
+    MOST_SIZES,
     EncodedImage,
     FrameGrounding,
     Stages,
@@ -44,16 +47,28 @@ class TorchStages(Stages):
     def __init__(self, model: ReferDINO, precision: str) -> None:
         super().__init__(model, precision)
         self.size: Shape | None = None
+        self.prepared: OrderedDict[Shape, tuple[Stage, Stage, Stage, Stage]] = OrderedDict()
         self.image: Stage
         self.grounding: Stage
         self.grounding_by_rows: Stage
         self.readout: Stage
 
     def fit(self, size: Shape) -> None:
-        """Prepare for images of that size; takes well under a second."""
+        """Prepare for images of that size, unless they are; takes well under a second."""
         if size == self.size:
             return
-        self.use(prepare(self.model, size, DTYPES[self.precision]))
+        if size not in self.prepared:
+            self.use(prepare(self.model, size, DTYPES[self.precision]))
+            self.prepared[size] = (
+                self.image,
+                self.grounding,
+                self.grounding_by_rows,
+                self.readout,
+            )
+            while len(self.prepared) > MOST_SIZES:
+                self.prepared.popitem(last=False)
+        self.prepared.move_to_end(size)
+        self.image, self.grounding, self.grounding_by_rows, self.readout = self.prepared[size]
         self.size = size
 
     def use(self, stages: PreparedStages) -> None:

@@ -16,14 +16,15 @@ if TYPE_CHECKING:
 
 __all__ = ["CameraGroup", "CommandRequest", "Judgement", "Session", "Target", "TargetState"]
 
-__getattr__ = lazy_names(
-    __name__,
-    {
-        "CameraGroup": "cameras",
-        "CommandRequest": "command_request",
-        "Judgement": "target",
-        "Session": "session",
-        "Target": "target",
-        "TargetState": "target",
-    },
-)
+if not TYPE_CHECKING:  # or a misspelt name would pass
+    __getattr__ = lazy_names(
+        __name__,
+        {
+            "CameraGroup": "cameras",
+            "CommandRequest": "command_request",
+            "Judgement": "target",
+            "Session": "session",
+            "Target": "target",
+            "TargetState": "target",
+        },
+    )

@@ -8,20 +8,23 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from referdino_core.configuration import SessionSettings
 from referdino_core.errors import CameraImageError, ImageError
+from referdino_core.session.command_request import CommandRequest
+from referdino_core.session.joint_step import Answer, step_together
 from referdino_core.session.session import Session
-from referdino_core.session.stream import check_image, step_together
+from referdino_core.session.stream import check_image
 from referdino_core.session.target import Target
 
 
 class CameraGroup:
-    """Follows one stream per camera, with images of one size that are taken together.
+    """Follows one stream per camera, with images that are taken together.
 
     Every camera has a session of its own: commands, memories, stamps, resets and tracks. The
-    answers are those that the sessions would give one by one; the model sees all images at once,
-    which makes use of a GPU that one image leaves idle. The runtimes "onnxruntime" and "tensorrt"
-    take one image at a time and go from camera to camera. Not thread-safe: one thread owns a group
-    and its sessions.
+    answers are those that the sessions would give one by one; the model sees all images of one
+    size at once, which makes use of a GPU that one image leaves idle. The runtimes "onnxruntime"
+    and "tensorrt" take one image at a time and go from camera to camera. Not thread-safe: one
+    thread owns a group and its sessions.
 
     Attributes:
         sessions: one per camera, to give commands to.
@@ -41,14 +44,42 @@ class CameraGroup:
             raise ValueError(f"A group has at least one camera, not {cameras}.")
         self.sessions = (session, *(session.another() for _ in range(cameras - 1)))
 
+    @property
+    def settings(self) -> SessionSettings:
+        """Thresholds of the target states: the first camera's, and of all once they are set."""
+        return self.sessions[0].settings
+
+    @settings.setter
+    def settings(self, settings: SessionSettings) -> None:
+        for session in self.sessions:
+            session.settings = settings
+
+    def set_commands(self, wanted: Mapping[int, Mapping[str, str | CommandRequest]]) -> None:
+        """Replace the commands of some cameras: of all of these, or of none.
+
+        Args:
+            wanted: by camera, what `Session.commands` takes.
+
+        Raises:
+            CommandError: an id or a sentence cannot be used; every running set is as it was.
+        """
+        before = {camera: self.sessions[camera].running for camera in wanted}
+        try:
+            for camera, commands in wanted.items():
+                self.sessions[camera].commands = commands
+        except Exception:
+            for camera, running in before.items():
+                self.sessions[camera].running = running
+            raise
+
     def step(
         self, images: Sequence[np.ndarray | None], stamps: Sequence[float | None] | None = None
     ) -> tuple[tuple[Target, ...], ...]:
         """What every command of every camera refers to in that camera's next image.
 
         Args:
-            images: one per camera, (H, W, 3) uint8 RGB, all of one size; None where a camera has
-                none this time, whose stream then waits.
+            images: one per camera, (H, W, 3) uint8 RGB; None where a camera has none this time,
+                whose stream then waits.
             stamps: seconds, one per camera; by default every camera's images are 0.1 s apart.
 
         Returns:
@@ -59,41 +90,73 @@ class CameraGroup:
             CameraImageError: images or stamps cannot be used; it says which. No stream has moved:
                 the others' images can be stepped again, with None in place of those.
             ImageError: there are not as many images, or stamps, as cameras.
+            InferenceError: a camera's prediction is not finite; the others have moved on.
         """
+        given = self._given(images, stamps)
+        complaints = complaints_about(given)
+        if complaints:
+            raise CameraImageError({camera: str(error) for camera, error in complaints.items()})
+        answers = self._answers(given)
+        return tuple(
+            answers[camera].value() if camera in answers else ()
+            for camera in range(len(self.sessions))
+        )
+
+    def answer(
+        self, images: Sequence[np.ndarray | None], stamps: Sequence[float | None] | None = None
+    ) -> dict[int, Answer]:
+        """As `step`, but what fails stays with its camera.
+
+        Returns:
+            By camera, of those that have an image, the targets or the error.
+
+        Raises:
+            ImageError: there are not as many images, or stamps, as cameras.
+        """
+        given = self._given(images, stamps)
+        complaints = complaints_about(given)
+        good = {camera: one for camera, one in given.items() if camera not in complaints}
+        answers = self._answers(good) | {
+            camera: Answer(error=error) for camera, error in complaints.items()
+        }
+        return {camera: answers[camera] for camera in given}
+
+    def _given(
+        self, images: Sequence[np.ndarray | None], stamps: Sequence[float | None] | None
+    ) -> dict[int, tuple[np.ndarray, float | None]]:
+        """Image and stamp by camera, of those that have an image."""
         count = len(self.sessions)
         stamps = [None] * count if stamps is None else stamps
         for what, given in (("images", images), ("stamps", stamps)):
             if len(given) != count:
                 raise ImageError(f"{len(given)} {what} were given for {count} cameras.")
-        shown = [camera for camera, image in enumerate(images) if image is not None]
-        pictures = [image for image in images if image is not None]
-        times = [stamps[camera] for camera in shown]
-        check_images(dict(zip(shown, zip(pictures, times, strict=True), strict=True)))
-        sessions = [self.sessions[camera] for camera in shown]
-        targets = dict(zip(shown, step_together(sessions, pictures, times), strict=True))
-        return tuple(targets.get(camera, ()) for camera in range(count))
+        return {
+            camera: (image, stamp)
+            for camera, (image, stamp) in enumerate(zip(images, stamps, strict=True))
+            if image is not None
+        }
+
+    def _answers(self, given: Mapping[int, tuple[np.ndarray, float | None]]) -> dict[int, Answer]:
+        """The answers to images that can be used, in a batch for every size."""
+        by_size: dict[tuple[int, ...], list[int]] = {}
+        for camera, (image, _) in given.items():
+            by_size.setdefault(image.shape, []).append(camera)
+        answers: dict[int, Answer] = {}
+        for cameras in by_size.values():
+            sessions = [self.sessions[camera] for camera in cameras]
+            images, stamps = zip(*(given[camera] for camera in cameras), strict=True)
+            answers |= zip(cameras, step_together(sessions, images, stamps), strict=True)
+        return answers
 
 
-def check_images(shown: Mapping[int, tuple[np.ndarray, float | None]]) -> None:
-    """Raise CameraImageError unless every camera's image and stamp can be used.
-
-    Args:
-        shown: image and stamp by camera; the images have to be of one size.
-    """
+def complaints_about(
+    given: Mapping[int, tuple[np.ndarray, float | None]],
+) -> dict[int, ImageError]:
+    """By camera, what is wrong with images and stamps that cannot be used."""
     complaints = {}
-    size: tuple[int, ...] | None = None
-    for camera, (image, stamp) in shown.items():
+    for camera, (image, stamp) in given.items():
         try:
             check_image(image, stamp)
         except ImageError as error:
-            complaints[camera] = str(error)
-            continue
-        size = size or image.shape[:2]
-        if image.shape[:2] != size:
-            height, width = image.shape[:2]
-            complaints[camera] = (
-                f"The image is {width}x{height}, others are {size[1]}x{size[0]}; cameras of "
-                "another size are a group of their own."
-            )
-    if complaints:
-        raise CameraImageError(complaints)
+            complaints[camera] = error
+    return complaints

@@ -4,17 +4,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from referdino_core.configuration import SessionSettings
-from referdino_core.network.object_memory import ObjectMemory, RememberedFrame
+from referdino_core.network.host_copies import upload
+from referdino_core.network.object_memory import ObjectMemory, RememberedFrame, move_memories
 from referdino_core.network.text_encoder import TextFeatures
 from referdino_core.session.command_request import CommandRequest
+from referdino_core.session.prediction import Prediction
 from referdino_core.session.target_tracker import (
     AllTargetsTracker,
     SingleTargetTracker,
@@ -59,6 +62,11 @@ class Command:
         """The sentence as it was given."""
         return self.request.text
 
+    @property
+    def tokens(self) -> int:
+        """Length of the encoded sentence."""
+        return self.text.tokens.shape[1]
+
     def forget(self) -> None:
         """Remember nothing of the stream any more."""
         self.memory = self._new_memory()
@@ -67,7 +75,19 @@ class Command:
     def remember(
         self, frame: RememberedFrame, readings: SlotReadings, settings: SessionSettings
     ) -> None:
-        """Take an aligned frame into the memory, once the tracker has judged it.
+        """Take an aligned frame into the memory, once the tracker has judged it."""
+        relevance = self.memory.relevance_of(frame).cpu().numpy()
+        pace = upload(self.pace(frame.stamp, relevance, readings, settings), frame.queries.device)
+        self.memory.remember(frame, move_memories([self.memory], [frame], pace[None])[0])
+
+    def pace(
+        self,
+        stamp: float,
+        relevance: np.ndarray,
+        readings: SlotReadings,
+        settings: SessionSettings,
+    ) -> Tensor:
+        """(Q,) in [0, 1] on the host: how far each slot moves to the newest frame's query.
 
         In a steady memory a slot moves by its relevance and by how probable it is that the slot
         holds what the sentence means; momentum follows the time between frames. Slots that score
@@ -75,14 +95,14 @@ class Command:
         does not drift towards what takes its place.
         """
         memory = self.memory
-        pace = memory.momentum * memory.relevance_of(frame)
+        pace = memory.momentum * torch.from_numpy(relevance)
         if settings.memory == "steady" and memory.window:
-            elapsed = max(frame.stamp - memory.window[-1].stamp, 0.0)
-            probable = torch.as_tensor(readings.newest, device=pace.device, dtype=pace.dtype)
+            elapsed = max(stamp - memory.window[-1].stamp, 0.0)
+            probable = torch.as_tensor(readings.newest, dtype=pace.dtype)
             probable = probable * (probable >= settings.keep)
             probable[self.tracker.frozen_slots()] = 0.0
             pace = 1 - (1 - pace * probable) ** (elapsed / SECONDS_PER_MOMENTUM)
-        memory.remember(frame, pace)
+        return pace
 
     def snapshot(self) -> dict[str, Any]:
         """The command as plain data for `torch.save`, exact to the bit."""
@@ -105,6 +125,38 @@ class Command:
             RememberedFrame(**_on(device, frame)) for frame in plain["window"]
         )
         self.tracker.restore(plain["tracker"])
+
+
+@torch.inference_mode()
+def remember_together(
+    predicted: Sequence[tuple[Command, Prediction]], settings: SessionSettings
+) -> list[Exception]:
+    """Take the predictions' frames into the commands' memories.
+
+    A command that fails forgets what it remembered, rather than half of it.
+
+    Returns:
+        What went wrong.
+    """
+    if not predicted:
+        return []
+    paces = torch.stack(
+        [
+            command.pace(one.frame.stamp, one.relevance, one.readings, settings)
+            for command, one in predicted
+        ]
+    )
+    frames = [one.frame for _, one in predicted]
+    memories = [command.memory for command, _ in predicted]
+    moved = move_memories(memories, frames, upload(paces, frames[0].queries.device))
+    failures: list[Exception] = []
+    for (command, one), memory in zip(predicted, moved, strict=True):
+        try:
+            command.memory.remember(one.frame, memory)
+        except Exception as error:
+            command.forget()
+            failures.append(error)
+    return failures
 
 
 def text_from_snapshot(plain: Mapping[str, Any], device: torch.device) -> TextFeatures:

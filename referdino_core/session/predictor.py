@@ -4,8 +4,9 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -14,59 +15,62 @@ from torch import Tensor
 
 from referdino_core.boxes import centre_to_corners
 from referdino_core.errors import InferenceError
+from referdino_core.network.host_copies import download, upload
 from referdino_core.network.mask_decoder import decode_masks
-from referdino_core.network.object_memory import ObjectMemory, RememberedFrame, stack_windows
-from referdino_core.network.pixels import network_size, threshold_masks, to_pixels
+from referdino_core.network.object_memory import (
+    RememberedFrame,
+    assign_slots,
+    slot_costs,
+    slot_relevance,
+    stack_windows,
+    window_ages,
+)
+from referdino_core.network.pixels import at_network_size, network_size, to_pixels
+from referdino_core.network.readout import SlotReadings as Readings
 from referdino_core.network.referdino import ReferDINO
 from referdino_core.network.text_encoder import TextFeatures, stack_texts
 from referdino_core.runtime.stages import FrameGrounding, Stages
+from referdino_core.session.prediction import Prediction, Question
 from referdino_core.session.track import SlotReadings
 
-
-@dataclass(frozen=True)
-class Question:
-    """A sentence that is asked of an image.
-
-    Attributes:
-        image: place of the image in its batch.
-        name: of the command, for messages.
-        text: the encoded sentence.
-        memory: of the command; it is read and stays as it is.
-        stamp: of the image, seconds.
-    """
-
-    image: int
-    name: str
-    text: TextFeatures
-    memory: ObjectMemory
-    stamp: float
+MOST_BATCHES = 16
+"""Batches of encoded sentences that are kept: one for every camera."""
 
 
 @dataclass(frozen=True)
-class Prediction:
-    """What the network says of one question.
+class _Read:
+    """Questions whose windows are of one length, after the readout; nothing is on the host yet.
 
     Attributes:
-        frame: the image's queries in the order of the memory's slots, not yet remembered.
-        readings: of the slots, on the host.
-        mask_embeddings: (Q, d). mask_features: (1, d, h, w) at stride 4.
-        resized: (height, width) in pixels that the image was resized to.
+        rows: of the questions. masks: their mask features. ages: (N, T) seconds, on the host.
+        readings: of the slots. queries: (N, Q, d) of unit length. relevance: (N, Q).
+        places, slots, logits: of the masks that are decoded already, see `probable_masks`.
+        finite: whether all of it is, as a number; a scalar.
     """
 
-    frame: RememberedFrame
-    readings: SlotReadings
-    mask_embeddings: Tensor
-    mask_features: Tensor
-    resized: tuple[int, int]
+    rows: list[int]
+    masks: Tensor
+    ages: Tensor
+    readings: Readings
+    queries: Tensor
+    relevance: Tensor
+    places: list[int]
+    slots: Tensor
+    logits: Tensor
+    finite: Tensor
 
-    @torch.inference_mode()
-    def mask(self, slot: int, size: tuple[int, int], threshold: float) -> np.ndarray:
-        """The mask (H, W) of a slot, bool: where its probability exceeds the threshold."""
-        features = self.mask_features
-        embedding = self.mask_embeddings[slot][None, None].to(features.dtype)
-        logits = decode_masks(embedding, features)
-        mask: np.ndarray = threshold_masks(logits.float(), self.resized, size, threshold)[0, 0]
-        return mask
+    @property
+    def wanted(self) -> tuple[Tensor, ...]:
+        """What the host needs."""
+        return (
+            self.finite,
+            self.readings.scores.sigmoid(),
+            centre_to_corners(self.readings.boxes).clamp(0, 1),
+            self.queries,
+            self.relevance,
+            self.slots,
+            self.logits,
+        )
 
 
 class Predictor:
@@ -79,6 +83,9 @@ class Predictor:
     def __init__(self, model: ReferDINO, stages: Stages) -> None:
         self.model = model
         self.stages = stages
+        self._batches: OrderedDict[
+            tuple[int, ...], tuple[tuple[TextFeatures, ...], TextFeatures]
+        ] = OrderedDict()
 
     def prepare(self, height: int, width: int) -> None:
         """Get ready for images of this size, where that takes long.
@@ -86,7 +93,11 @@ class Predictor:
         Raises:
             ReferDINOError: the runtime cannot serve this size.
         """
-        self.stages.fit(network_size(height, width, self.model.configuration.image_short_side))
+        self.stages.fit(self.size_of((height, width)))
+
+    def size_of(self, image: tuple[int, int]) -> tuple[int, int]:
+        """(height, width) in pixels that an image of (height, width) is resized to."""
+        return network_size(*image, self.model.configuration.image_short_side)
 
     @torch.inference_mode()
     def encode_text(self, input_ids: Tensor) -> TextFeatures:
@@ -115,13 +126,17 @@ class Predictor:
         if self.stages.takes_batches:
             return self._predict_together(images, questions)
         predictions: list[Prediction] = []
-        for place in dict.fromkeys(one.image for one in questions):
+        places = dict.fromkeys(one.image for one in questions)
+        for place in places:
             asked = [one for one in questions if one.image == place]
-            predictions += self._predict_together(images, asked)
+            predictions += self._predict_together(images, asked, others_follow=len(places) > 1)
         return predictions
 
     def _predict_together(
-        self, images: Sequence[np.ndarray], questions: Sequence[Question]
+        self,
+        images: Sequence[np.ndarray],
+        questions: Sequence[Question],
+        others_follow: bool = False,
     ) -> list[Prediction]:
         rows = {place: row for row, place in enumerate(dict.fromkeys(q.image for q in questions))}
         shown = [images[place] for place in rows]
@@ -134,16 +149,39 @@ class Predictor:
         )
         encoded = self.stages.encode_image(pixels)
         if 1 < len(shown) < len(questions):
-            by_question = [rows[question.image] for question in questions]
-            encoded = replace(encoded, rows=torch.tensor(by_question, device=device))
-        grounding = self.stages.ground(encoded, stack_texts([one.text for one in questions]))
+            by_question = torch.tensor([rows[question.image] for question in questions])
+            encoded = replace(encoded, rows=upload(by_question, device))
+        grounding = self.stages.ground(encoded, self._stacked([one.text for one in questions]))
+        if others_follow:
+            # The next image's run may overwrite what the runtime gave for this one.
+            grounding = replace(grounding, mask_features=grounding.mask_features.clone())
         frames = align(questions, grounding)
         height, width = pixels.shape[-2:]
+        groups = rows_by_window(questions, frames)
+        others_follow = others_follow or len(groups) > 1
+        read = [
+            self._read(group, questions, frames, grounding, (height, width), others_follow)
+            for group in groups
+        ]
+        host = iter(download(*(tensor for one in read for tensor in one.wanted)))
         found: dict[int, Prediction] = {}
-        for group in rows_by_window(questions, frames):
-            predictions = self._read(group, questions, frames, grounding, (height, width))
-            found |= dict(zip(group, predictions, strict=True))
+        for one in read:
+            values = [next(host) for _ in one.wanted]
+            check_readings(one, values[0], questions)
+            predictions = predictions_of(one, values, questions, frames, (height, width))
+            found |= dict(zip(one.rows, predictions, strict=True))
         return [found[row] for row in range(len(questions))]
+
+    def _stacked(self, texts: Sequence[TextFeatures]) -> TextFeatures:
+        """The texts as one batch; the last few batches are kept, as commands rarely change."""
+        key = tuple(map(id, texts))
+        if key not in self._batches:
+            # The texts are kept with their batch, so that no other can have their ids.
+            self._batches[key] = (tuple(texts), stack_texts(texts))
+            while len(self._batches) > MOST_BATCHES:
+                self._batches.popitem(last=False)
+        self._batches.move_to_end(key)
+        return self._batches[key][1]
 
     def _read(
         self,
@@ -152,36 +190,95 @@ class Predictor:
         frames: Sequence[RememberedFrame],
         grounding: FrameGrounding,
         resized: tuple[int, int],
-    ) -> Iterator[Prediction]:
+        others_follow: bool,
+    ) -> _Read:
         """Read the questions of a group, whose windows are of one length."""
         masks = select_rows(grounding.mask_features, group)
-        window = stack_windows([questions[row].memory.window_with(frames[row]) for row in group])
+        windows = [questions[row].memory.window_with(frames[row]) for row in group]
+        window = stack_windows(windows)
         readings = self.stages.read(window, masks)
-        check_finite(
-            [questions[row].name for row in group],
-            readings.scores,
-            readings.boxes,
-            readings.mask_embeddings,
-            masks,
+        if others_follow:
+            # The next run may overwrite what the runtime gave in this one.
+            readings = Readings(*(getattr(readings, one.name).clone() for one in fields(readings)))
+        newest, text = window.queries[:, -1], window.text[:, -1]
+        relevance = self.model.configuration.relevance
+        asked = [questions[row] for row in group]
+        places, slots, logits = probable_masks(asked, readings, masks, resized)
+        return _Read(
+            rows=group,
+            masks=masks,
+            ages=window.ages if masks.device.type == "cpu" else window_ages(windows),
+            readings=readings,
+            queries=F.normalize(newest.float(), dim=-1),
+            relevance=slot_relevance(newest, text, window.text_padding, relevance),
+            places=places,
+            slots=slots,
+            logits=logits,
+            finite=all_finite(readings.scores, readings.boxes, readings.mask_embeddings, masks),
         )
-        scores = readings.scores.sigmoid().cpu().numpy()
-        boxes = centre_to_corners(readings.boxes).clamp(0, 1).cpu().numpy()
-        queries = F.normalize(window.queries[:, -1].float(), dim=-1).cpu().numpy()
-        ages = window.ages.cpu().numpy()
-        for place, row in enumerate(group):
-            yield Prediction(
-                frame=frames[row],
-                readings=SlotReadings(
-                    stamp=questions[row].stamp,
-                    scores=scores[place],
-                    ages=ages[place],
-                    boxes=boxes[place],
-                    queries=queries[place],
-                ),
-                mask_embeddings=readings.mask_embeddings[place],
-                mask_features=masks[place : place + 1],
-                resized=resized,
-            )
+
+
+def probable_masks(
+    questions: Sequence[Question], readings: Readings, masks: Tensor, resized: tuple[int, int]
+) -> tuple[list[int], Tensor, Tensor]:
+    """The masks that will probably be needed, which come to the host with everything else.
+
+    Those of the slots that hold what is followed; where nothing is, of the slot that scores best.
+    Where the host computes the network itself, masks are decoded once they are needed.
+
+    Returns:
+        Places of the M masks' questions, their slots (M,), and their logits (M, H, W).
+    """
+    device, count = masks.device, len(questions)
+    if device.type == "cpu":
+        nothing = torch.zeros(0)
+        return [], nothing, nothing
+    most = max(1, *(len(one.slots) for one in questions))
+    followed = torch.tensor([[*one.slots, *[-1] * (most - len(one.slots))] for one in questions])
+    followed = upload(followed, device)
+    best = readings.scores[:, -1].argmax(dim=1, keepdim=True)
+    slots = torch.where(followed < 0, best, followed)
+    embeddings = torch.take_along_dim(readings.mask_embeddings, slots[..., None], dim=1)
+    logits = decode_masks(embeddings.to(masks.dtype), masks)
+    used = [(place, k) for place in range(count) for k in range(len(questions[place].slots) or 1)]
+    chosen = upload(torch.tensor([place * most + k for place, k in used]), device)
+    logits = logits.flatten(0, 1).index_select(0, chosen)
+    return (
+        [place for place, _ in used],
+        slots.flatten().index_select(0, chosen),
+        at_network_size(logits[None].float(), resized)[0],
+    )
+
+
+def predictions_of(
+    read: _Read,
+    values: Sequence[np.ndarray],
+    questions: Sequence[Question],
+    frames: Sequence[RememberedFrame],
+    resized: tuple[int, int],
+) -> Iterator[Prediction]:
+    """The predictions of a group, from what the host was given of it."""
+    _, scores, boxes, queries, relevance, slots, logits = values
+    ages = read.ages.numpy()
+    decoded: list[dict[int, np.ndarray]] = [{} for _ in read.rows]
+    for place, slot, mask in zip(read.places, slots, logits, strict=True):
+        decoded[place][int(slot)] = mask
+    for place, row in enumerate(read.rows):
+        yield Prediction(
+            frame=frames[row],
+            readings=SlotReadings(
+                stamp=questions[row].stamp,
+                scores=scores[place],
+                ages=ages[place],
+                boxes=boxes[place],
+                queries=queries[place],
+            ),
+            relevance=relevance[place],
+            mask_embeddings=read.readings.mask_embeddings[place],
+            mask_features=read.masks[place : place + 1],
+            resized=resized,
+            logits=decoded[place],
+        )
 
 
 def align(questions: Sequence[Question], grounding: FrameGrounding) -> list[RememberedFrame]:
@@ -190,12 +287,29 @@ def align(questions: Sequence[Question], grounding: FrameGrounding) -> list[Reme
     Raises:
         InferenceError: queries or references are not finite.
     """
-    names = [question.name for question in questions]
-    check_finite(names, grounding.queries, grounding.references)
+    queries, references = grounding.queries, grounding.references
+    memories = [one.memory.memory for one in questions]
+    known = [row for row, memory in enumerate(memories) if memory is not None]
+    wanted = [all_finite(queries, references)]
+    if known:
+        looks = torch.stack([memory for memory in memories if memory is not None])
+        wanted.append(slot_costs(looks, select_rows(queries, known)))
+    finite, *costs = download(*wanted)
+    if not finite:
+        raise spoilt([one.name for one in questions], queries, references)
+    if known:
+        # Of all commands' queries, one after the other.
+        count, slots = queries.shape[:2]
+        order = np.arange(count * slots).reshape(count, slots)
+        order[known] = assign_slots(costs[0]) + slots * np.array(known)[:, None]
+        places = upload(torch.from_numpy(order.ravel()), queries.device)
+        queries, references = (
+            one.flatten(0, 1).index_select(0, places).view_as(one) for one in (queries, references)
+        )
     return [
-        one.memory.align(
-            grounding.queries[row],
-            grounding.references[row],
+        RememberedFrame(
+            queries[row],
+            references[row],
             grounding.text[row, : one.text.tokens.shape[1]],
             one.stamp,
         )
@@ -203,20 +317,33 @@ def align(questions: Sequence[Question], grounding: FrameGrounding) -> list[Reme
     ]
 
 
-def check_finite(names: Sequence[str], *outputs: Tensor) -> None:
-    """Raise InferenceError unless every value of some (N, …) outputs of N commands is finite.
+def all_finite(*outputs: Tensor) -> Tensor:
+    """Whether every value of some outputs is finite, as a number; a scalar of their device.
 
     The extremes of a tensor are not finite where one of its values is not.
     """
-    extremes = [extreme for output in outputs for extreme in torch.aminmax(output)]
-    if bool(torch.stack([extreme.float() for extreme in extremes]).isfinite().all()):
-        return
+    extremes = [extreme.float() for output in outputs for extreme in torch.aminmax(output)]
+    return torch.stack(extremes).isfinite().all().float()
+
+
+def check_readings(read: _Read, finite: np.ndarray, questions: Sequence[Question]) -> None:
+    """Raise InferenceError unless a group's readings are finite."""
+    if not finite:
+        readings = read.readings
+        raise spoilt(
+            [questions[row].name for row in read.rows],
+            readings.scores, readings.boxes, readings.mask_embeddings, read.masks,
+        )  # fmt: skip
+
+
+def spoilt(names: Sequence[str], *outputs: Tensor) -> InferenceError:
+    """The error that names those of N commands whose (N, …) outputs are not finite."""
     finite = torch.stack([output.isfinite().flatten(1).all(dim=1) for output in outputs])
-    spoilt = [
+    failed = [
         name for name, good in zip(names, finite.all(dim=0).tolist(), strict=True) if not good
     ]
-    commands = ", ".join(repr(name) for name in spoilt)
-    raise InferenceError(
+    commands = ", ".join(repr(name) for name in failed)
+    return InferenceError(
         f"The network's prediction for {commands} is not finite, so the image was not judged; the "
         "memories are as they were. If it happens again, choose the precision fp32."
     )
@@ -224,7 +351,9 @@ def check_finite(names: Sequence[str], *outputs: Tensor) -> None:
 
 def select_rows(tensor: Tensor, rows: list[int]) -> Tensor:
     """Some rows of a tensor, ascending; all of them are not copied."""
-    return tensor if len(rows) == len(tensor) else tensor[rows]
+    if len(rows) == len(tensor):
+        return tensor
+    return tensor.index_select(0, upload(torch.tensor(rows), tensor.device))
 
 
 def rows_by_window(

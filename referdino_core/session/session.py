@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import copy
-import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -18,22 +17,21 @@ from referdino_core.building import (
     tokenizer_of,
     warn_of_single_frames,
 )
-from referdino_core.configuration import SessionSettings
+from referdino_core.configuration import MAX_COMMANDS, SessionSettings
 from referdino_core.errors import CommandError
 from referdino_core.network.referdino import ReferDINO
-from referdino_core.network.tokenizer import Tokenizer, caption
+from referdino_core.network.tokenizer import Tokenizer
 from referdino_core.runtime.choice import open_stages
 from referdino_core.runtime.stages import Stages, Watch
 from referdino_core.session.command import Command
 from referdino_core.session.command_request import CommandRequest
+from referdino_core.session.joint_step import step_together
 from referdino_core.session.predictor import Predictor
-from referdino_core.session.stream import Stream, check_image, step_together
+from referdino_core.session.sentence_encoder import SentenceEncoder
+from referdino_core.session.stream import Stream, check_image
 from referdino_core.session.target import Target
 
-logger = logging.getLogger("referdino.session")
-
 SINGLE_COMMAND = "command"
-MAX_COMMANDS = 64
 
 
 class Session(Stream):
@@ -83,6 +81,7 @@ class Session(Stream):
         stages = open_stages(network, runtime, precision, exports, watch)
         self.tokenizer: Tokenizer = tokenizer_of(network.configuration)
         super().__init__(network, Predictor(network, stages), settings)
+        self.encoder = SentenceEncoder(self.tokenizer, self.predictor, self.model_name)
 
     def another(self) -> Session:
         """A session of another stream, over the same model and runtime and with equal settings."""
@@ -97,7 +96,9 @@ class Session(Stream):
 
     @stages.setter
     def stages(self, stages: Stages) -> None:
+        stages.allow_window(self.settings.window)
         self.predictor = Predictor(self.model, stages)
+        self.encoder = SentenceEncoder(self.tokenizer, self.predictor, self.model_name)
 
     @property
     def model_name(self) -> str:
@@ -154,21 +155,12 @@ class Session(Stream):
         Raises:
             CommandError: the sentence cannot be used; what was running goes on.
         """
-        blank = isinstance(sentence, str) and not sentence.strip()
-        self.commands = {} if blank else {SINGLE_COMMAND: CommandRequest(sentence, select)}
+        self.commands = single_command(sentence, select)
 
     def begin(self, request: CommandRequest) -> Command:
-        """A command with nothing remembered; the sentence is encoded here, once."""
-        caption(request.text)
-        ids = self.tokenizer.encode(request.text)
-        unknown = self.tokenizer.unknown_words(request.text)
-        if unknown:
-            logger.warning(
-                "The vocabulary of %s lacks: %s. It will guess from the other words.",
-                self.model_name,
-                ", ".join(dict.fromkeys(unknown)),
-            )
-        text = self.predictor.encode_text(ids)
+        """A command with nothing remembered."""
+        text = self.encoder.encode(request.text)
+        self.stages.try_again()
         return Command(request, text, self.new_memory, self.new_tracker)
 
     def prepare(self, height: int, width: int) -> None:
@@ -199,5 +191,11 @@ class Session(Stream):
                 image.
         """
         check_image(image, stamp)
-        (targets,) = step_together([self], [image], [stamp])
-        return targets
+        (answer,) = step_together([self], [image], [stamp])
+        return answer.value()
+
+
+def single_command(sentence: str, select: str | None = None) -> dict[str, CommandRequest]:
+    """The set of commands with one sentence alone; empty where the sentence is blank."""
+    blank = isinstance(sentence, str) and not sentence.strip()
+    return {} if blank else {SINGLE_COMMAND: CommandRequest(sentence, select)}

@@ -19,9 +19,16 @@ from referdino_core.errors import ImageError
 from referdino_core.network.object_memory import ObjectMemory
 from referdino_core.network.pixels import check_proportion
 from referdino_core.network.referdino import ReferDINO
-from referdino_core.session.command import TRACKERS, Command, text_from_snapshot
+from referdino_core.runtime.stages import Preparation
+from referdino_core.session.command import (
+    TRACKERS,
+    Command,
+    remember_together,
+    text_from_snapshot,
+)
 from referdino_core.session.command_request import CommandRequest
-from referdino_core.session.predictor import Prediction, Predictor, Question
+from referdino_core.session.prediction import Prediction, Question, decode_slots
+from referdino_core.session.predictor import Predictor
 from referdino_core.session.shared_identities import SharedIdentities, Sighting
 from referdino_core.session.stream_clock import StreamClock
 from referdino_core.session.target import Judgement, Target, box_around
@@ -44,8 +51,9 @@ class Stream:
     what the predictor is asked, `conclude` takes the predictions in and gives the targets.
 
     Attributes:
-        settings: thresholds of the target states.
         running: commands by id.
+        asked: ids of those that the newest image is judged for: all but those whose sentence the
+            runtime still gets ready for.
         clock: the images' stamps.
         judgement: whether the model was able to judge the newest image.
         reset_count: how often the memories were forgotten because the stream broke; first_reset,
@@ -59,6 +67,21 @@ class Stream:
         self.settings = settings
         self.begin_stream()
 
+    @property
+    def settings(self) -> SessionSettings:
+        """Thresholds of the target states.
+
+        Raises:
+            RuntimeUnavailable: the runtime does not take such a window; the settings stay.
+        """
+        return self._settings
+
+    @settings.setter
+    def settings(self, settings: SessionSettings) -> None:
+        single_frame = self.model.configuration.single_frame
+        self.predictor.stages.allow_window(1 if single_frame else settings.window)
+        self._settings = settings
+
     def begin_stream(self) -> None:
         """Have no commands, and have seen nothing yet."""
         self.last_reset: str | None = None
@@ -68,6 +91,7 @@ class Stream:
         self.reset_logged = -math.inf
         self.reset_untold = False
         self.running: dict[str, Command] = {}
+        self.asked: tuple[str, ...] = ()
         self.track_count = 0
         self.identities = SharedIdentities()
         self.image_size: tuple[int, int] | None = None
@@ -195,49 +219,91 @@ class Stream:
         self.image_size = size
         return stamp
 
+    @property
+    def preparing(self) -> dict[str, Preparation]:
+        """By id, the running commands that join once the runtime is ready for their sentence."""
+        stages, shown = self.predictor.stages, self.image_size
+        size = None if shown is None else self.predictor.size_of(shown)
+        found = {key: stages.preparation(one.tokens, size) for key, one in self.running.items()}
+        return {key: one for key, one in found.items() if one is not None}
+
     def questions(self, image: int, stamp: float) -> list[Question]:
-        """The running commands' questions about an image, by its place in the batch."""
+        """The running commands' questions about an image, by its place in the batch.
+
+        Those that the runtime still gets ready for ask none.
+        """
+        preparing = self.preparing
+        self.asked = tuple(key for key in self.running if key not in preparing)
+        asked = [self.running[key] for key in self.asked]
         return [
-            Question(image, command.sentence, command.text, command.memory, stamp)
-            for command in self.running.values()
+            Question(image, one.sentence, one.text, one.memory, stamp, one.tracker.seen_slots())
+            for one in asked
         ]
 
     def conclude(
         self, predictions: Sequence[Prediction], size: tuple[int, int], stamp: float
     ) -> tuple[Target, ...]:
-        """Remember the predictions, one per running command, and choose the targets.
+        """Remember the predictions, one per command that was asked, and choose the targets.
 
-        A command that fails forgets what it remembered, rather than half of it.
+        The others are where they were: searching, if they never joined. A command that fails
+        forgets what it remembered, rather than half of it.
         """
         self.judgement = Judgement.RESET if self.reset_untold else Judgement.JUDGED
-        found: list[tuple[str, SlotChoice, Target]] = []
-        for (key, command), prediction in zip(self.running.items(), predictions, strict=True):
-            try:
-                for choice in command.tracker.update(prediction.readings, self.settings):
-                    found.append((key, choice, self._target(key, choice, prediction, size)))
-                command.remember(prediction.frame, prediction.readings, self.settings)
-            except Exception:
-                command.forget()
-                raise
+        predicted = dict(zip(self.asked, predictions, strict=True))
+        self._remember(predicted)
+        chosen = [
+            (key, choice, predicted.get(key))
+            for key, command in self.running.items()
+            for choice in command.tracker.standing
+        ]
+        decode_slots([(one, choice.slot) for _, choice, one in chosen if one and choice.is_seen])
+        found = [
+            (choice, self._target(key, choice, one, size, self.judgement))
+            for key, choice, one in chosen
+        ]
         self.identities.update(
             [
-                Sighting(key, choice.track, target.mask, target.box)
-                for key, choice, target in found
+                Sighting(target.command_id, choice.track, target.mask, target.box)
+                for choice, target in found
                 if choice.track is not None and target.box is not None
             ],
             {key: command.tracker.tracks for key, command in self.running.items()},
         )
         self.clock.judged = stamp
         self.reset_untold = False
-        return tuple(replace(target, track_id=choice.track_id) for _, choice, target in found)
+        return tuple(replace(target, track_id=choice.track_id) for choice, target in found)
+
+    def _remember(self, predicted: Mapping[str, Prediction]) -> None:
+        """Let trackers and memories take in the newest image; the first failure is raised last."""
+        failures: list[Exception] = []
+        followed: list[tuple[Command, Prediction]] = []
+        for key, prediction in predicted.items():
+            command = self.running[key]
+            try:
+                command.tracker.update(prediction.readings, self.settings)
+            except Exception as error:
+                command.forget()
+                failures.append(error)
+            else:
+                followed.append((command, prediction))
+        failures += remember_together(followed, self.settings)
+        if failures:
+            raise failures[0]
 
     def _target(
-        self, key: str, choice: SlotChoice, prediction: Prediction, size: tuple[int, int]
+        self,
+        key: str,
+        choice: SlotChoice,
+        prediction: Prediction | None,
+        size: tuple[int, int],
+        judgement: Judgement,
     ) -> Target:
+        """A command's object; without a prediction it is where it was, with an empty mask."""
         height, width = size
-        mask = np.zeros(size, dtype=bool)
         predicted_box = None
-        if choice.is_seen:
+        if prediction is None or not choice.is_seen:
+            mask = np.zeros(size, dtype=bool)
+        else:
             mask = prediction.mask(choice.slot, size, self.settings.mask_threshold)
             left, top, right, bottom = prediction.readings.boxes[choice.slot].tolist()
             predicted_box = (left * width, top * height, right * width, bottom * height)
@@ -251,7 +317,7 @@ class Stream:
             box=box_around(mask),
             mask=mask,
             predicted_box=predicted_box,
-            judgement=self.judgement,
+            judgement=judgement,
         )
 
     def fail(self) -> None:
@@ -265,17 +331,7 @@ class Stream:
         States, track ids and scores are those of the image before.
         """
         return tuple(
-            Target(
-                command_id=key,
-                command=command.sentence,
-                track_id=choice.track_id,
-                state=choice.state,
-                score=choice.score,
-                frame_score=choice.frame_score,
-                box=None,
-                mask=np.zeros(size, dtype=bool),
-                judgement=judgement,
-            )
+            self._target(key, choice, None, size, judgement)
             for key, command in self.running.items()
             for choice in command.tracker.standing
         )
@@ -296,67 +352,3 @@ def check_image(image: np.ndarray, stamp: float | None) -> None:
         return
     if not isinstance(stamp, numbers.Real) or not abs(stamp) <= MAX_STAMP:
         raise ImageError(f"The stamp {stamp!r} is no time; give seconds.")
-
-
-def step_together(
-    streams: Sequence[Stream], images: Sequence[np.ndarray], stamps: Sequence[float | None]
-) -> list[tuple[Target, ...]]:
-    """One image for each of several streams, through the model in one batch.
-
-    Args:
-        streams: that share their predictor.
-        images: checked, of one size. stamps: seconds, None for 0.1 s after the one before.
-
-    Returns:
-        Every stream's targets.
-    """
-    height, width = images[0].shape[:2] if images else (0, 0)
-    size = (height, width)
-    admitted = [stream.admit(size, stamp) for stream, stamp in zip(streams, stamps, strict=True)]
-    questions = [
-        question
-        for place, (stream, stamp) in enumerate(zip(streams, admitted, strict=True))
-        if stamp is not None
-        for question in stream.questions(place, stamp)
-    ]
-    try:
-        predictions = streams[0].predictor.predict(images, questions) if questions else []
-    except Exception:
-        for stream, stamp in zip(streams, admitted, strict=True):
-            if stamp is not None:
-                stream.fail()
-        raise
-    return conclude_together(streams, admitted, predictions, size)
-
-
-def conclude_together(
-    streams: Sequence[Stream],
-    admitted: Sequence[float | None],
-    predictions: Sequence[Prediction],
-    size: tuple[int, int],
-) -> list[tuple[Target, ...]]:
-    """Let every stream conclude; one that fails keeps none of the others from it.
-
-    Args:
-        admitted: the images' stamps; None where an image was late.
-        predictions: of all streams' running commands, in order.
-
-    Raises:
-        Exception: the first failure, once all streams have concluded.
-    """
-    results: list[tuple[Target, ...]] = []
-    failures: list[Exception] = []
-    remaining = iter(predictions)
-    for stream, stamp in zip(streams, admitted, strict=True):
-        if stamp is None:
-            results.append(stream.unjudged(size, Judgement.LATE))
-            continue
-        own = [next(remaining) for _ in stream.running]
-        try:
-            results.append(stream.conclude(own, size, stamp))
-        except Exception as error:
-            stream.fail()
-            failures.append(error)
-    if failures:
-        raise failures[0]
-    return results

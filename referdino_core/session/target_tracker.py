@@ -86,6 +86,10 @@ class TargetTracker(abc.ABC):
         """What holds while no image is judged: the newest choices."""
         return self.latest
 
+    def seen_slots(self) -> tuple[int, ...]:
+        """Slots that the newest frame showed a target in, and the next probably will."""
+        return tuple(dict.fromkeys(track.slot for track in self.tracks if track.is_seen))
+
     def frozen_slots(self) -> list[int]:
         """Slots whose target the newest frame does not show; what they hold is not the target."""
         seen = {track.slot for track in self.tracks if track.is_seen}

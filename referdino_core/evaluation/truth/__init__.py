@@ -14,4 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FrameTruth", "Truth", "open_truth"]
 
-__getattr__ = lazy_names(__name__, {"FrameTruth": "base", "Truth": "base", "open_truth": "opening"})
+if not TYPE_CHECKING:  # or a misspelt name would pass
+    __getattr__ = lazy_names(
+        __name__, {"FrameTruth": "base", "Truth": "base", "open_truth": "opening"}
+    )

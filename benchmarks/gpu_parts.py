@@ -1,0 +1,266 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""The parts of `gpu.py`: what is built, checked and measured, each in a process of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from performance import SENTENCE, fill_windows, images_of, model_of, without_vocabulary
+
+import referdino_core as rd
+from referdino_core.errors import ReferDINOError
+from referdino_core.kernels.build import build_cuda
+
+FOLDER = Path(__file__).resolve().parent
+REPOSITORY = FOLDER.parent
+SCENES = ((1, 1), (1, 8), (8, 1))
+"""Cameras, and commands of each."""
+WARM_UP = 12
+"""Frames before the first that counts: buffers are allocated, and graphs are recorded."""
+LEAST_FRAMES, MOST_FRAMES = 5, 500
+MASK_OVERLAP, BOX_ERROR = 0.98, 1.0
+BFLOAT16_SLACK = 0.03
+"""How much less bf16 may overlap with fp32 than it does on the CPU, in the same run."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table.
+
+    Attributes:
+        agrees: whether the answers are the CPU's in fp32; None where that is not compared.
+        note: what was done, for a part that is no measurement. error: why there are no figures.
+    """
+
+    model: str
+    runtime: str = ""
+    cameras: int = 0
+    commands: int = 0
+    p50_ms: float | None = None
+    p99_ms: float | None = None
+    frames_per_s: float | None = None
+    memory_mib: float | None = None
+    agrees: bool | None = None
+    note: str = ""
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What a part works on: a model, a runtime with its precision, a device, seconds per scene."""
+
+    model: str
+    runtime: str = ""
+    device: str = "cuda"
+    seconds: float = 5.0
+
+    def row(self, note: str = "", error: str = "") -> Row:
+        """A row without figures."""
+        return Row(self.model, self.runtime, note=note, error=error)
+
+
+def describe_machine(workload: Workload) -> list[Row]:
+    """One line on what was measured with what."""
+    name = platform.processor() or platform.machine()
+    if workload.device == "cuda":
+        properties = torch.cuda.get_device_properties(0)
+        name = f"{properties.name} (sm_{properties.major}{properties.minor})"
+    cuda = f", CUDA {torch.version.cuda}" if torch.version.cuda else ""
+    return [workload.row(f"{name}, PyTorch {torch.__version__}{cuda}, {platform.machine()}")]
+
+
+def build_kernel(workload: Workload) -> list[Row]:
+    """Build the CUDA kernel, and compare it with the portable version."""
+    began = time.monotonic()
+    _, flags = build_cuda()
+    seconds = time.monotonic() - began
+    check = run([sys.executable, str(FOLDER / "gpu_kernel.py")])
+    print(check, file=sys.stderr)
+    return [workload.row(f"built in {seconds:.0f} s ({flags}); agrees with the portable version")]
+
+
+def build_plugin(workload: Workload) -> list[Row]:
+    """Build the TensorRT plugin beside the kernel."""
+    if shutil.which("cmake") is None:
+        raise ReferDINOError("cmake is not found (sudo apt install cmake).")
+    with tempfile.TemporaryDirectory() as folder:
+        told = run(
+            ["cmake", "-S", str(REPOSITORY / "trt_plugins"), "-B", folder, "-DREFERDINO_CUDA=ON"]
+        )
+        left_out = [line.strip("- ") for line in told.splitlines() if "Left out" in line]
+        if left_out:
+            raise ReferDINOError(left_out[0])
+        run(["cmake", "--build", folder, "--parallel"])
+    return [workload.row("built")]
+
+
+def run(command: Sequence[str]) -> str:
+    """What a command prints.
+
+    Raises:
+        ReferDINOError: it fails; the message is its last line.
+    """
+    outcome = subprocess.run(command, capture_output=True, text=True, check=False)
+    if outcome.returncode != 0:
+        lines = (outcome.stderr.strip() or outcome.stdout.strip()).splitlines() or ["no reason"]
+        raise ReferDINOError(f"{Path(command[0]).name} failed: {lines[-1].strip()}")
+    return outcome.stdout
+
+
+def measure_streams(workload: Workload) -> list[Row]:
+    """Time steady streams of a model on a runtime, and compare nano's answers with the CPU's."""
+    free = free_memory(workload.device)
+    model = model_of(workload.model, workload.device)
+    images = images_of(model)
+    began = time.monotonic()
+    session = open_session(model, workload)
+    session.prepare(*images[0].shape[:2])
+    note = f"ready in {time.monotonic() - began:.0f} s"
+    agrees = None
+    if workload.model == "nano":
+        agrees, told = compare_answers(session, workload, images)
+        note = f"{note}, {told}"
+    rows = []
+    for cameras, commands in SCENES:
+        spans = time_scene(session, images, cameras, commands, workload)
+        used = None if free is None else (free - (free_memory(workload.device) or 0)) / 2**20
+        rows.append(
+            Row(
+                workload.model,
+                workload.runtime,
+                cameras,
+                commands,
+                p50_ms=1000 * float(np.median(spans)),
+                p99_ms=1000 * float(np.percentile(spans, 99)),
+                frames_per_s=cameras / float(np.median(spans)),
+                memory_mib=used,
+                agrees=agrees,
+                note=f"{len(spans)} frames, {note}",
+            )
+        )
+    return rows
+
+
+def open_session(model: rd.ReferDINO, workload: Workload) -> rd.Session:
+    """A session on a workload's runtime, in which every command is followed all the time."""
+    runtime, _, precision = workload.runtime.partition("-")
+    with contextlib.ExitStack() as stack:
+        if model.configuration.tokenizer == "wordpiece":
+            stack.enter_context(without_vocabulary())
+        return rd.Session(
+            model,
+            settings=rd.SessionSettings(accept=0.0, keep=0.0),
+            device=workload.device,
+            runtime=runtime,
+            precision=precision,
+        )
+
+
+def time_scene(
+    session: rd.Session,
+    images: Sequence[np.ndarray],
+    cameras: int,
+    commands: int,
+    workload: Workload,
+) -> list[float]:
+    """Seconds per frame, from the images to the masks on the host; a frame has every camera's."""
+    session.begin_stream()
+    group = rd.CameraGroup(session, cameras)
+    for one in group.sessions:
+        one.commands = {str(number): SENTENCE for number in range(commands)}
+    frames = frames_of(images, cameras)
+    group.step(next(frames))
+    fill_windows(group)
+    for frame in itertools.islice(frames, WARM_UP):
+        group.step(frame)
+    spans: list[float] = []
+    while len(spans) < LEAST_FRAMES or (sum(spans) < workload.seconds and len(spans) < MOST_FRAMES):
+        frame = next(frames)
+        began = time.perf_counter()
+        group.step(frame)
+        spans.append(time.perf_counter() - began)
+    return spans
+
+
+def frames_of(images: Sequence[np.ndarray], cameras: int) -> Iterator[tuple[np.ndarray, ...]]:
+    """Endless frames; cameras are an image apart."""
+    endless = [itertools.islice(itertools.cycle(images), camera, None) for camera in range(cameras)]
+    return zip(*endless, strict=True)
+
+
+def compare_answers(
+    session: rd.Session, workload: Workload, images: Sequence[np.ndarray]
+) -> tuple[bool, str]:
+    """Whether cameras in one batch are answered as by the CPU in fp32 one by one, and how nearly.
+
+    In bf16 it may be further off, but not much further than the CPU's bf16 is.
+    """
+    streams = [images, [*images[1:], images[0]]]
+    expected = one_by_one(cpu_session(workload, "fp32"), streams)
+    overlap, distance = agreement(answers_of(session, streams), expected)
+    least, most = MASK_OVERLAP, BOX_ERROR
+    if workload.runtime.endswith("bf16"):
+        own_overlap, own_distance = agreement(
+            one_by_one(cpu_session(workload, "bf16"), streams), expected
+        )
+        least, most = own_overlap - BFLOAT16_SLACK, max(most, own_distance + BOX_ERROR)
+    told = f"mask overlap {overlap:.3f} (at least {least:.3f}), boxes {distance:.2f} px off"
+    return bool(overlap >= least and distance <= most), told
+
+
+def cpu_session(workload: Workload, precision: str) -> rd.Session:
+    """A session of the same model on the CPU."""
+    reference = Workload(workload.model, f"torch-{precision}", "cpu")
+    return open_session(model_of(workload.model, "cpu"), reference)
+
+
+def answers_of(session: rd.Session, streams: Sequence[Sequence[np.ndarray]]) -> list[rd.Target]:
+    """What a group of cameras finds for one command, camera by camera."""
+    session.begin_stream()
+    group = rd.CameraGroup(session, len(streams))
+    for camera in group.sessions:
+        camera.command("the red ball")
+    steps = [group.step(frame) for frame in zip(*streams, strict=True)]
+    return [target for camera in zip(*steps, strict=True) for (target,) in camera]
+
+
+def one_by_one(session: rd.Session, streams: Sequence[Sequence[np.ndarray]]) -> list[rd.Target]:
+    """The same, each camera alone."""
+    return [target for stream in streams for target in answers_of(session, [stream])]
+
+
+def agreement(found: Sequence[rd.Target], expected: Sequence[rd.Target]) -> tuple[float, float]:
+    """Median overlap of masks, and median box error in pixels."""
+    overlaps, distances = [], [0.0]
+    for target, reference in zip(found, expected, strict=True):
+        union = (target.mask | reference.mask).sum()
+        overlaps.append((target.mask & reference.mask).sum() / union if union else 1.0)
+        if target.box and reference.box:
+            distances.append(float(np.abs(np.subtract(target.box, reference.box)).max()))
+    return float(np.median(overlaps)), float(np.median(distances))
+
+
+def free_memory(device: str) -> int | None:
+    """Bytes of a GPU that nobody uses; None for the CPU."""
+    return torch.cuda.mem_get_info()[0] if device == "cuda" else None
+
+
+PARTS: Mapping[str, Callable[[Workload], list[Row]]] = {
+    "machine": describe_machine,
+    "kernel": build_kernel,
+    "plugin": build_plugin,
+    "stream": measure_streams,
+}
