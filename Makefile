@@ -20,8 +20,11 @@ IN_ENVIRONMENT := OMP_WAIT_POLICY=PASSIVE PATH="$(ENVIRONMENT)/bin:$$PATH" \
   AMENT_PREFIX_PATH="$(ENVIRONMENT)$${AMENT_PREFIX_PATH:+:$$AMENT_PREFIX_PATH}" \
   LD_LIBRARY_PATH="$(ENVIRONMENT)/lib$${LD_LIBRARY_PATH:+:$$LD_LIBRARY_PATH}"
 
+# Each file's tests stay in one process: what they share is made once.
+ON_TWO_PROCESSES := --numprocesses 2 --dist loadfile
+
 .DEFAULT_GOAL := help
-.PHONY: help setup demo replay-demo test test-oldest lint format clean
+.PHONY: help setup demo replay-demo test test-fast test-oldest lint format docs clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -42,8 +45,11 @@ replay-demo:  ## a bag from the world, replayed, scored and reported; RUNTIME=, 
 	  $${CHECKPOINT:+--checkpoint "$$CHECKPOINT"} \
 	  $${RUNTIME:+--runtime "$$RUNTIME"} $${PRECISION:+--precision "$$PRECISION"}
 
-test: lint  ## set up, check the style and the types, and run every test
-	@$(IN_ENVIRONMENT) python -m pytest
+test: lint  ## set up, check the style and the types, and run every test, on two processes
+	@$(IN_ENVIRONMENT) python -m pytest $(ON_TWO_PROCESSES)
+
+test-fast: setup  ## the quick tests: no large models, compilers, nodes, browsers
+	@$(IN_ENVIRONMENT) python -m pytest $(ON_TWO_PROCESSES) -m "not slow and not ros and not browser and not gpu"
 
 test-oldest:  ## tests of the core with Python 3.10 and the oldest releases; OLDEST_PYTHON= names the interpreter
 	@"$(PYTHON)" setup/oldest_versions.py
@@ -56,6 +62,10 @@ lint: setup  ## check formatting, style and types
 format: setup  ## format the code
 	@$(IN_ENVIRONMENT) python -m ruff format
 	@$(IN_ENVIRONMENT) python -m ruff check --fix
+
+docs:  ## build the documentation site in build/site; broken links fail
+	@"$(PYTHON)" setup/prepare.py --for docs
+	@$(IN_ENVIRONMENT) NO_MKDOCS_2_WARNING=1 python -m mkdocs build --strict
 
 clean:  ## remove what tests, demo and colcon leave behind (.venv stays)
 	rm -rf build install log out .mypy_cache .pytest_cache .ruff_cache

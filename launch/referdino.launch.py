@@ -1,8 +1,9 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Starts one referdino node; include it several times, in namespaces, for several cameras.
+"""Starts one referdino node, for one camera or, with `cameras`, for several with one model.
 
     ros2 launch referdino referdino.launch.py image:=/camera/color/image_raw command:="the red ball"
+    ros2 launch referdino referdino.launch.py cameras:="front:=/front/image, rear:=/rear/image"
 
 An argument that is left empty keeps what the parameter files say; any other overrides them.
 """
@@ -10,6 +11,7 @@ An argument that is left empty keeps what the parameter files say; any other ove
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from ament_index_python.packages import get_package_share_directory
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
@@ -18,48 +20,35 @@ from launch_ros.actions import LifecycleNode
 from launch_ros.parameter_descriptions import ParameterValue
 
 from launch import LaunchContext, LaunchDescription
+from referdino_ros.parameter_declarations import DECLARATIONS
 
-# Launch argument -> the node's parameter that it overrides, and the type of its value.
-OVERRIDES = {
-    "model": ("model", str),
-    "checkpoint": ("checkpoint", str),
-    "device": ("device", str),
-    "runtime": ("runtime", str),
-    "precision": ("precision", str),
-    "exports": ("exports", str),
-    "command": ("initial_command", str),
-    "image_size": ("image_size", str),
-    "image_transport": ("image_transport", str),
-    "image_qos": ("image_qos", str),
-    "autostart": ("autostart", bool),
-    "use_sim_time": ("use_sim_time", bool),
+# The node's parameter -> the type of its value; an argument of the same name overrides it.
+TYPES: dict[str, type] = {
+    **{
+        one.name: str if isinstance(one.default, tuple) else type(one.default)
+        for one in DECLARATIONS
+    },
+    "use_sim_time": bool,
 }
+# Shorter names of arguments -> the parameters that they override.
+ALIASES = {"command": "initial_command"}
 
 
 def generate_launch_description() -> LaunchDescription:
     """Declare the arguments, then start the node with those that were given."""
     parameters_file = Path(get_package_share_directory("referdino"), "config", "referdino.yaml")
     arguments = {
-        "image": ("image_raw", "Topic of the camera; its name without /compressed."),
-        "namespace": ("", "Namespace of the node, one per camera."),
+        "image": ("image_raw", "Topic of the one camera; its name without /compressed."),
+        "command": ("", "A command that runs from the start."),
+        "namespace": ("", "Namespace of the node."),
         "name": ("referdino", "Name of the node."),
         "params_file": (str(parameters_file), "File with the node's parameters."),
         "thresholds_file": ("", "Second such file; its values override the first one's."),
         "log_level": ("info", "debug, info, warn or error."),
-        "model": ("", "nano, swint or swinb."),
-        "checkpoint": ("", "Path of the weights."),
-        "device": ("", "auto, cpu, cuda or cuda:N."),
-        "runtime": ("", "auto, torch, onnxruntime or tensorrt."),
-        "precision": ("", "fp32, bf16 or fp16."),
-        "exports": ("", "Folder that `referdino export` wrote."),
-        "command": ("", "A command that runs from the start."),
-        "image_size": ("", "Size of the images, such as 640x480, to get ready for at the start."),
-        "image_transport": ("", "raw or compressed."),
-        "image_qos": ("", "sensor_data, reliable or system_default."),
-        "autostart": ("", "Whether the node configures and activates itself."),
-        "use_sim_time": ("", "Whether the node takes its time from /clock."),
         "respawn": ("false", "Whether the node is started again when its process ends."),
         "respawn_delay": ("2.0", "Seconds before it is started again."),
+        "use_sim_time": ("", "Whether the node takes its time from /clock."),
+        **{one.name: ("", f"Parameter: {one.description}") for one in DECLARATIONS},
     }
     declarations = [
         DeclareLaunchArgument(name, default_value=default, description=description)
@@ -74,13 +63,14 @@ def start_node(context: LaunchContext) -> list[LifecycleNode]:
     def given(argument: str) -> str:
         return LaunchConfiguration(argument).perform(context)
 
+    named = {name: name for name in TYPES} | ALIASES
     overrides = {
-        parameter: ParameterValue(given(argument), value_type=value_type)
-        for argument, (parameter, value_type) in OVERRIDES.items()
+        parameter: typed(argument, given(argument), TYPES[parameter])
+        for argument, parameter in named.items()
         if given(argument)
     }
     files = (given("params_file"), given("thresholds_file"))
-    parameters: list[str | dict[str, ParameterValue]] = [file for file in files if file]
+    parameters: list[str | dict[str, Any]] = [file for file in files if file]
     if overrides:
         parameters.append(overrides)
     node = LifecycleNode(
@@ -97,6 +87,23 @@ def start_node(context: LaunchContext) -> list[LifecycleNode]:
         respawn_delay=float(given("respawn_delay")),
     )
     return [node]
+
+
+def typed(argument: str, text: str, value_type: type) -> Any:
+    """The value of an argument, for the parameters of a node.
+
+    Raises:
+        ValueError: it is of another type.
+    """
+    if value_type is bool:
+        return is_true(argument, text)
+    if value_type is str:
+        return ParameterValue(text, value_type=str)  # launch_ros would read it as YAML
+    try:
+        return value_type(text)
+    except ValueError:
+        kind = {int: "an integer", float: "a number"}[value_type]
+        raise ValueError(f"{argument}:={text} must be {kind}.") from None
 
 
 def is_true(argument: str, text: str) -> bool:

@@ -1,24 +1,27 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""The topic and the service that change the running commands."""
+"""The topics and the services that change the running commands."""
 
 from __future__ import annotations
 
 import collections
 import contextlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from rclpy.callback_groups import CallbackGroup
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
+from rclpy.subscription import Subscription
 from referdino.msg import Command
 from referdino.srv import SetCommands
 from std_msgs.msg import String
 
 from referdino_core.errors import ReferDINOError
 from referdino_core.session.command_request import CommandRequest
+from referdino_ros.camera_topics import CameraTopics
 from referdino_ros.commands import SELECTION_CODES, commands_after, received_text, shown
 from referdino_ros.error_log import ErrorLog, one_line
 from referdino_ros.model_worker import ModelWorker, WorkerStopped
@@ -30,48 +33,71 @@ from referdino_ros.subscription_thread import (
 )
 
 if TYPE_CHECKING:
-    from referdino_core import Session
+    from referdino_core import CameraGroup
 
 _DEPTH = 10
+_Commands: TypeAlias = Mapping[int, Mapping[str, CommandRequest]]
+"""By camera and identifier."""
+
+
+@dataclass(frozen=True)
+class _Address:
+    """Whom commands on a topic are for.
+
+    Attributes:
+        namespace: of the topic and the service.
+        cameras: their numbers.
+        label: for log lines, such as " of front"; empty where there is one camera alone.
+    """
+
+    namespace: str
+    cameras: tuple[int, ...]
+    label: str = ""
 
 
 @dataclass(frozen=True)
 class _Outcome:
-    """What is wrong, or an empty text; and the commands that run now, by identifier."""
+    """What is wrong, or an empty text; and the commands that run now, by camera."""
 
-    problem: str = ""
-    commands: Mapping[str, CommandRequest] = field(default_factory=dict)
+    problem: str
+    commands: _Commands
 
 
-class _NewestCommands:
-    """Tells apart the copies of commands that come by two subscriptions."""
+class _ReceivedCommands:
+    """Tells apart the copies of commands that come by two subscriptions, and old from new."""
 
     def __init__(self) -> None:
-        self._taken: collections.deque[tuple[str, int]] = collections.deque(maxlen=2 * _DEPTH)
+        self._taken: collections.deque[tuple[str, str, int]] = collections.deque(maxlen=4 * _DEPTH)
+        self._newest: dict[int, int] = {}
 
-    def is_newest(self, stamp: int) -> bool:
-        """Whether a command, published at `stamp` in nanoseconds, is younger than all before it."""
-        return all(stamp > taken for _, taken in self._taken)
+    def without_newer(self, cameras: Sequence[int], stamp: int) -> tuple[int, ...]:
+        """The cameras that were given no command after `stamp`, in nanoseconds."""
+        return tuple(camera for camera in cameras if stamp > self._newest.get(camera, -1))
 
-    def is_new(self, text: str, stamp: int) -> bool:
+    def is_new(self, address: _Address, text: str, stamp: int) -> bool:
         """Whether this command comes for the first time; it counts as taken then."""
-        if (text, stamp) in self._taken:
+        if (address.namespace, text, stamp) in self._taken:
             return False
-        self._taken.append((text, stamp))
+        self._taken.append((address.namespace, text, stamp))
+        for camera in address.cameras:
+            self._newest[camera] = max(stamp, self._newest.get(camera, -1))
         return True
 
 
 class CommandInput:
-    """Takes `~/command` and `~/set_commands` while it exists.
+    """Takes commands by topic and service while it exists.
 
-    A publisher of `~/command` that is transient-local also reaches a node that starts later.
+    `~/command` and `~/set_commands` are for all cameras, `~/NAME/command` and
+    `~/NAME/set_commands` for one. A publisher that is transient-local also reaches a node that
+    starts later.
 
     Args:
         node: that subscribes and serves.
-        worker: owns the session; changes run there, between two images.
-        callback_group: of the service; a callback waits there until its change was made, so that
+        worker: owns the sessions; changes run there, between two images.
+        cameras: of the node.
+        callback_group: of the services; a callback waits there until its change was made, so that
             they stay in order and do not pile up.
-        limit: commands that may run at once, asked at every change.
+        limit: commands that may run at once for a camera, asked at every change.
         on_change: called in the worker's thread after every change.
         errors: told of every command that is refused.
     """
@@ -79,10 +105,11 @@ class CommandInput:
     def __init__(
         self,
         node: Node,
-        worker: ModelWorker[Session, Any],
+        worker: ModelWorker[CameraGroup, Any],
+        cameras: Sequence[CameraTopics],
         callback_group: CallbackGroup,
         limit: Callable[[], int],
-        on_change: Callable[[Session], None],
+        on_change: Callable[[CameraGroup], None],
         errors: ErrorLog,
     ) -> None:
         self._node = node
@@ -90,28 +117,18 @@ class CommandInput:
         self._limit = limit
         self._on_change = on_change
         self._errors = errors
-        self._newest = _NewestCommands()
+        self._received = _ReceivedCommands()
         with contextlib.ExitStack() as made:
-            # A transient-local subscription is the only one that is sent what was published before
-            # it, and receives nothing from volatile publishers: there has to be one of each.
-            callbacks = {}
-            for durability, callback in (
-                (DurabilityPolicy.TRANSIENT_LOCAL, self._take_stored),
-                (DurabilityPolicy.VOLATILE, self._replace),
-            ):
-                subscription = node.create_subscription(
-                    String,
-                    "~/command",
-                    called_by_nobody,
-                    QoSProfile(depth=_DEPTH, durability=durability),
-                    callback_group=LeftToItsThread(),
+            callbacks: dict[Subscription, Callable[[Any, MessageInfo], None]] = {}
+            for address in _addresses(cameras):
+                callbacks |= self._subscribe(address, made)
+                service = node.create_service(
+                    SetCommands,
+                    f"{address.namespace}/set_commands",
+                    functools.partial(self._set, address),
+                    callback_group=callback_group,
                 )
-                made.callback(node.destroy_subscription, subscription)
-                callbacks[subscription] = callback
-            service = node.create_service(
-                SetCommands, "~/set_commands", self._set, callback_group=callback_group
-            )
-            made.callback(node.destroy_service, service)
+                made.callback(node.destroy_service, service)
             thread = SubscriptionThread(callbacks, node.context, "referdino commands")
             made.callback(thread.close)
             self._made = made.pop_all()
@@ -120,50 +137,100 @@ class CommandInput:
         """Take no more commands."""
         self._made.close()
 
-    def _take_stored(self, message: String, info: MessageInfo) -> None:
-        if self._newest.is_newest(info["source_timestamp"]):
-            self._replace(message, info)
+    def _subscribe(
+        self, address: _Address, made: contextlib.ExitStack
+    ) -> dict[Subscription, Callable[[Any, MessageInfo], None]]:
+        """The subscriptions to a topic, and what takes their messages.
 
-    def _replace(self, message: String, info: MessageInfo) -> None:
-        if self._newest.is_new(message.data, info["source_timestamp"]):
-            self._change(lambda session: session.command(received_text(message.data)))
+        A transient-local subscription is the only one that is sent what was published before it,
+        and receives nothing from volatile publishers: there has to be one of each.
+        """
+        callbacks: dict[Subscription, Callable[[Any, MessageInfo], None]] = {}
+        for durability, callback in (
+            (DurabilityPolicy.TRANSIENT_LOCAL, self._take_stored),
+            (DurabilityPolicy.VOLATILE, self._replace),
+        ):
+            subscription = self._node.create_subscription(
+                String,
+                f"{address.namespace}/command",
+                called_by_nobody,
+                QoSProfile(depth=_DEPTH, durability=durability),
+                callback_group=LeftToItsThread(),
+            )
+            made.callback(self._node.destroy_subscription, subscription)
+            callbacks[subscription] = functools.partial(callback, address)
+        return callbacks
+
+    def _take_stored(self, address: _Address, message: String, info: MessageInfo) -> None:
+        cameras = self._received.without_newer(address.cameras, info["source_timestamp"])
+        if cameras:
+            self._replace(_Address(address.namespace, cameras, address.label), message, info)
+
+    def _replace(self, address: _Address, message: String, info: MessageInfo) -> None:
+        if not self._received.is_new(address, message.data, info["source_timestamp"]):
+            return
+
+        def wanted(running: _Commands) -> _Commands:
+            from referdino_core.session.session import single_command
+
+            return dict.fromkeys(running, single_command(received_text(message.data)))
+
+        self._change(address, wanted)
 
     def _set(
-        self, request: SetCommands.Request, response: SetCommands.Response
+        self, address: _Address, request: SetCommands.Request, response: SetCommands.Response
     ) -> SetCommands.Response:
-        def change(session: Session) -> None:
-            session.commands = commands_after(session.requests, request, self._limit())
-
-        outcome = self._change(change)
+        outcome = self._change(
+            address, lambda running: commands_after(running, request, self._limit())
+        )
         response.success = not outcome.problem
         response.message = outcome.problem
         response.commands = [
             Command(id=name, text=one.text, select=SELECTION_CODES[one.select])
-            for name, one in outcome.commands.items()
+            for name, one in _distinct(outcome.commands)
         ]
         return response
 
-    def _change(self, change: Callable[[Session], None]) -> _Outcome:
-        """Change the session's commands between two images, and say what came of it."""
+    def _change(self, address: _Address, wanted: Callable[[_Commands], _Commands]) -> _Outcome:
+        """Change the commands of an address between two images, and say what came of it."""
 
-        def attempt(session: Session) -> _Outcome:
+        def attempt(group: CameraGroup) -> _Outcome:
+            def running() -> _Commands:
+                return {camera: group.sessions[camera].requests for camera in address.cameras}
+
             problem = ""
             try:
-                change(session)
+                group.set_commands(wanted(running()))
             except ReferDINOError as error:
                 problem = one_line(error)
-            self._on_change(session)
-            return _Outcome(problem, session.requests)
+            self._on_change(group)
+            return _Outcome(problem, running())
 
         try:
             outcome = self._worker.call(attempt).result()
         except WorkerStopped as error:
-            outcome = _Outcome(str(error))
+            outcome = _Outcome(str(error), {})
         except Exception as error:
-            outcome = _Outcome(f"The command could not be taken: {one_line(error)}")
+            outcome = _Outcome(f"The command could not be taken: {one_line(error)}", {})
         if outcome.problem:
             self._errors.report("command", outcome.problem)
         else:
-            running = ", ".join(shown(one.text) for one in outcome.commands.values())
-            self._node.get_logger().info(f"Commands: {running or 'none'}.")
+            running = ", ".join(shown(one.text) for _, one in _distinct(outcome.commands))
+            self._node.get_logger().info(f"Commands{address.label}: {running or 'none'}.")
         return outcome
+
+
+def _addresses(cameras: Sequence[CameraTopics]) -> list[_Address]:
+    """All cameras together, and each one that has a name."""
+    everyone = tuple(range(len(cameras)))
+    named = [
+        _Address(camera.namespace, (number,), f" of {camera.name}")
+        for number, camera in enumerate(cameras)
+        if camera.name
+    ]
+    return [_Address("~", everyone, " of all cameras" if named else ""), *named]
+
+
+def _distinct(commands: _Commands) -> list[tuple[str, CommandRequest]]:
+    """The different ones of several cameras' commands, with their identifiers."""
+    return list(dict.fromkeys(one for own in commands.values() for one in own.items()))

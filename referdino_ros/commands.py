@@ -42,30 +42,36 @@ def received_text(text: str) -> str:
 
 
 def commands_after(
-    running: Mapping[str, CommandRequest], request: SetCommands.Request, limit: int
-) -> dict[str, CommandRequest]:
-    """The commands (by identifier, in order) that `request` asks for.
+    running: Mapping[int, Mapping[str, CommandRequest]], request: SetCommands.Request, limit: int
+) -> dict[int, dict[str, CommandRequest]]:
+    """The commands (by camera, by identifier, in order) that `request` asks for.
 
-    The parts of the request apply in the order clear, remove, set. A command that is set under a
-    running identifier keeps its place.
+    The parts of the request apply to every camera, in the order clear, remove, set. A command that
+    is set under a running identifier keeps its place.
 
     Args:
-        running: the commands before.
+        running: the commands before, of the cameras that the request is for.
         request: clear flag, identifiers to remove, and commands to set.
-        limit: commands that may run at once.
+        limit: commands that may run at once for a camera.
 
     Raises:
-        CommandError: an identifier is no text, given twice or not running, or there would be
-            too many commands. Sentences and empty identifiers are the session's to judge.
+        CommandError: an identifier is no text, given twice or running for no camera, or there
+            would be too many commands. Sentences and empty identifiers are the session's to judge.
     """
-    _check_identifiers(running, request)
-    stopped = set(running) if request.clear else set(request.remove)
-    wanted = {name: one for name, one in running.items() if name not in stopped}
-    for command in request.set:
-        wanted[command.id] = CommandRequest(received_text(command.text), _selection(command))
-    if len(wanted) > limit:
+    _check_identifiers({name: None for own in running.values() for name in own}, request)
+    new = {
+        command.id: CommandRequest(received_text(command.text), _selection(command))
+        for command in request.set
+    }
+    wanted = {}
+    for camera, own in running.items():
+        stopped = set(own) if request.clear else set(request.remove)
+        kept = {name: one for name, one in own.items() if name not in stopped}
+        wanted[camera] = kept | new
+    largest = max(map(len, wanted.values()), default=0)
+    if largest > limit:
         raise CommandError(
-            f"{len(wanted)} commands would run at once; the parameter max_commands allows {limit}."
+            f"{largest} commands would run at once; the parameter max_commands allows {limit}."
         )
     return wanted
 

@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""The place between the camera and the model: it holds one frame, and the newest one wins."""
+"""The place between cameras and model: it holds one frame per camera, and the newest one wins."""
 
 from __future__ import annotations
 
@@ -11,51 +11,53 @@ from typing import Generic, TypeVar
 Frame = TypeVar("Frame")
 
 
-class FrameSlot(Generic[Frame]):
-    """Hands the newest frame of any number of producers to one consumer.
+class FrameSlots(Generic[Frame]):
+    """Hands the newest frame of every camera to one consumer.
 
-    A frame that nobody took before the next one came is replaced and counted. The age of a taken
-    frame is therefore bounded by the time the consumer needs for one, whatever the rate.
+    A frame that nobody took before the camera's next one came is replaced and counted. The age of
+    a taken frame is therefore bounded by the time the consumer needs, whatever the rates.
 
     Args:
+        cameras: how many there are; they are numbered from 0.
         on_replace: called with a frame that nobody took and the one in its place; must not block.
     """
 
-    def __init__(self, on_replace: Callable[[Frame, Frame], None] | None = None) -> None:
+    def __init__(
+        self, cameras: int = 1, on_replace: Callable[[Frame, Frame], None] | None = None
+    ) -> None:
         self._on_replace = on_replace
         self._condition = threading.Condition()
-        self._frame: Frame | None = None
+        self._frames: dict[int, Frame] = {}
         self._woken = False
-        self._received = 0
-        self._replaced = 0
+        self._received = [0] * cameras
+        self._replaced = [0] * cameras
 
-    @property
-    def received(self) -> int:
-        """Frames put so far."""
-        return self._received
+    def received(self, camera: int) -> int:
+        """Frames of a camera put so far."""
+        return self._received[camera]
 
-    @property
-    def replaced(self) -> int:
-        """Frames that a newer one replaced, or that `clear` removed, before they were taken."""
-        return self._replaced
+    def replaced(self, camera: int) -> int:
+        """Its frames that a newer one replaced, or `clear` removed, before they were taken."""
+        return self._replaced[camera]
 
-    def put(self, frame: Frame) -> None:
-        """Leave a frame; never waits for the consumer."""
+    def put(self, camera: int, frame: Frame) -> None:
+        """Leave a frame of a camera; never waits for the consumer."""
         with self._condition:
-            self._received += 1
-            if self._frame is not None:
-                self._replaced += 1
+            self._received[camera] += 1
+            waiting = self._frames.get(camera)
+            if waiting is not None:
+                self._replaced[camera] += 1
                 if self._on_replace is not None:
-                    self._on_replace(self._frame, frame)
-            self._frame = frame
+                    self._on_replace(waiting, frame)
+            self._frames[camera] = frame
             self._condition.notify()
 
     def clear(self) -> None:
-        """Remove a waiting frame."""
+        """Remove the frames that wait."""
         with self._condition:
-            if self._frame is not None:
-                self._replaced += 1
-            self._frame = None
+            for camera in self._frames:
+                self._replaced[camera] += 1
+            self._frames.clear()
 
     def wake(self) -> None:
         """Let a present or the next `take` return although there may be no frame."""
@@ -63,12 +65,12 @@ class FrameSlot(Generic[Frame]):
             self._woken = True
             self._condition.notify()
 
-    def take(self) -> Frame | None:
-        """The newest frame, once there is one; None after `wake` (a waiting frame stays)."""
+    def take(self) -> dict[int, Frame]:
+        """The newest frames by camera, once there is one; none after `wake` (all stay then)."""
         with self._condition:
-            self._condition.wait_for(lambda: self._woken or self._frame is not None)
+            self._condition.wait_for(lambda: self._woken or bool(self._frames))
             if self._woken:
                 self._woken = False
-                return None
-            frame, self._frame = self._frame, None
-            return frame
+                return {}
+            frames, self._frames = self._frames, {}
+            return dict(sorted(frames.items()))

@@ -26,7 +26,6 @@ from referdino_ros.subscription_thread import (
     called_by_nobody,
 )
 
-IMAGE_TOPIC = "image_raw"
 _TYPE_NAMES = {"raw": "sensor_msgs/msg/Image", "compressed": "sensor_msgs/msg/CompressedImage"}
 _UNKNOWN_NODE = "_NODE_NAME_UNKNOWN_"
 
@@ -56,6 +55,7 @@ class ImageInput:
 
     Args:
         node: that subscribes.
+        topic: of the images; its name without /compressed, before remapping.
         transport: "raw" or "compressed".
         qos: a value of the parameter `image_qos`.
         on_image: called with every message, in a thread of its own; must not block.
@@ -64,6 +64,7 @@ class ImageInput:
     def __init__(
         self,
         node: Node,
+        topic: str,
         transport: str,
         qos: str,
         on_image: Callable[[Any], None],
@@ -76,7 +77,8 @@ class ImageInput:
         self._reported_publishers: set[bytes] = set()
         self._silent_since = time.monotonic()
         self._silent_warned = self._silent_since
-        base = node.resolve_topic_name(IMAGE_TOPIC)
+        base = node.resolve_topic_name(topic)
+        self._given_topic = topic
         self._subscription = node.create_subscription(
             CompressedImage if transport == "compressed" else Image,
             f"{base}/compressed" if transport == "compressed" else base,
@@ -178,7 +180,7 @@ class ImageInput:
             types = ", ".join(sorted({info.topic_type for info in everyone}))
             return (
                 f"It is published as {types}, and this node expects {expected}. "
-                "Set the parameter image_transport, or remap image_raw."
+                f"Set the parameter image_transport, or remap {self._given_topic}."
             )
         own_name = self._node.get_fully_qualified_name()
         others = [
@@ -192,7 +194,7 @@ class ImageInput:
         ]
         listed = ", ".join(sorted(others)) or "none"
         return (
-            f"Nobody publishes on it. Start the camera, or remap image_raw; topics with "
+            f"Nobody publishes on it. Start the camera, or remap {self._given_topic}; topics with "
             f"{expected}: {listed}."
         )
 

@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Loading the model into a session, as the node's parameters say."""
+"""Loading the model into the cameras' sessions, as the node's parameters say."""
 
 from __future__ import annotations
 
@@ -19,35 +19,36 @@ from referdino_ros.model_worker import WorkerStopped
 from referdino_ros.parameters import NodeParameters
 
 if TYPE_CHECKING:
-    from referdino_core import Session
+    from referdino_core import CameraGroup
 
 LOADING_LOG_PERIOD = 5.0
 _LOADING_POLL = 0.2
 
 
-def load_session(
+def load_cameras(
     parameters: NodeParameters,
     note_progress: Callable[[float, str], None],
     cancelled: threading.Event,
     logger: Any,
     errors: ErrorLog,
-) -> Session:
-    """A session with its model, ready for the camera's image size where that is known.
+) -> CameraGroup:
+    """The cameras' sessions with their model, ready for the images' size where that is known.
 
     Args:
         parameters: of the node.
         note_progress: told how far a runtime is with getting ready: fraction and phase.
         cancelled: ends getting ready when it is set.
         logger: of the node.
-        errors: told of an initial command that cannot be taken; the session then has none.
+        errors: told of an initial command that cannot be taken; there is none then.
 
     Raises:
         ReferDINOError: the model cannot be loaded.
     """
     # PyTorch is first imported here: the node is on the graph while that takes its seconds.
-    from referdino_core import Session
+    from referdino_core import CameraGroup, Session
     from referdino_core.installation import choose_threads
     from referdino_core.runtime.stages import Watch
+    from referdino_core.session.session import single_command
 
     session = Session(
         parameters.model,
@@ -63,11 +64,13 @@ def load_session(
     if size is not None:
         width, height = size
         session.prepare(height, width)
+    group = CameraGroup(session, len(parameters.cameras))
     try:
-        session.command(received_text(parameters["initial_command"]))
+        initial = single_command(received_text(parameters["initial_command"]))
+        group.set_commands(dict.fromkeys(range(len(group.sessions)), initial))
     except ReferDINOError as error:
         errors.report("command", f"initial_command: {error}")
-    return session
+    return group
 
 
 def wait_until_loaded(

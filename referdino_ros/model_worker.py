@@ -1,17 +1,17 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""The one thread that owns the session: it loads it, changes it and steps it."""
+"""The one thread that owns the model: it loads it, changes what it follows and steps it."""
 
 from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from referdino_ros.frame_slot import FrameSlot
+from referdino_ros.frame_slots import FrameSlots
 
 Owned = TypeVar("Owned")
 Frame = TypeVar("Frame")
@@ -35,22 +35,24 @@ class ModelWorker(Generic[Owned, Frame]):
 
     Args:
         load: makes the object that the thread owns; runs in the thread.
-        handle_frame: answers one frame; what it raises goes to `on_error`.
-        on_error: told of an exception that `handle_frame` raised; the thread goes on.
-        on_replace: see `FrameSlot`.
+        handle_frames: answers the newest frames, by camera; what it raises goes to `on_error`.
+        on_error: told of an exception that `handle_frames` raised; the thread goes on.
+        cameras: how many there are.
+        on_replace: see `FrameSlots`.
     """
 
     def __init__(
         self,
         load: Callable[[], Owned],
-        handle_frame: Callable[[Owned, Frame], None],
+        handle_frames: Callable[[Owned, Mapping[int, Frame]], None],
         on_error: Callable[[Exception], None],
+        cameras: int = 1,
         on_replace: Callable[[Frame, Frame], None] | None = None,
     ) -> None:
-        self.slot: FrameSlot[Frame] = FrameSlot(on_replace)
+        self.slots: FrameSlots[Frame] = FrameSlots(cameras, on_replace)
         self.loaded: Future[None] = Future()
         self._load = load
-        self._handle_frame = handle_frame
+        self._handle_frames = handle_frames
         self._on_error = on_error
         self._requests: queue.SimpleQueue[_Request] = queue.SimpleQueue()
         self._accepting = threading.Lock()
@@ -72,14 +74,14 @@ class ModelWorker(Generic[Owned, Frame]):
                 request.answer.set_exception(WorkerStopped("The model is being unloaded."))
                 return request.answer
             self._requests.put(request)
-        self.slot.wake()
+        self.slots.wake()
         return request.answer
 
     def stop(self) -> None:
         """End the thread after the frame it is at; requests that wait fail. Blocks until then."""
         with self._accepting:
             self._stopping = True
-        self.slot.wake()
+        self.slots.wake()
         if self._thread.is_alive():
             self._thread.join()
         self._refuse_requests()
@@ -93,14 +95,13 @@ class ModelWorker(Generic[Owned, Frame]):
         self.loaded.set_result(None)
         while not self._stopping:
             self._answer_requests(owned)
-            frame = self.slot.take()
-            if frame is None:
-                continue
-            self._answer_frame(owned, frame)
+            frames = self.slots.take()
+            if frames:
+                self._answer_frames(owned, frames)
 
-    def _answer_frame(self, owned: Owned, frame: Frame) -> None:
+    def _answer_frames(self, owned: Owned, frames: Mapping[int, Frame]) -> None:
         try:
-            self._handle_frame(owned, frame)
+            self._handle_frames(owned, frames)
         except Exception as error:
             self._on_error(error)
 

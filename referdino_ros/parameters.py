@@ -15,7 +15,9 @@ from rclpy.parameter import Parameter
 
 from referdino_core.configuration import RENAMED_SETTINGS, SessionSettings
 from referdino_core.errors import ReferDINOError
-from referdino_ros.parameter_declarations import DECLARATIONS, Change, Declaration, Value
+from referdino_ros.camera_topics import CameraTopics, camera_topics
+from referdino_ros.declaration import Change, Declaration, Value
+from referdino_ros.parameter_declarations import DECLARATIONS
 
 _SESSION_FIELDS = frozenset(entry.name for entry in fields(SessionSettings))
 
@@ -23,18 +25,21 @@ BY_NAME: Mapping[str, Declaration] = MappingProxyType({entry.name: entry for ent
 
 
 _DOUBLES = frozenset(entry.name for entry in DECLARATIONS if isinstance(entry.default, float))
+_LISTS = frozenset(entry.name for entry in DECLARATIONS if isinstance(entry.default, tuple))
+_EMPTY_LIST = [""]
+"""ROS knows no empty list whose elements have a type."""
 
 
-class TakesIntegersForDoubles(Node):
-    """A node whose parameters of type double take an integer: people write 0 for 0.0."""
+class TakesWhatPeopleWrite(Node):
+    """A node whose parameters take an integer for a double (0 for 0.0) and a text for a list."""
 
     def set_parameters(self, parameter_list: list[Parameter]) -> list[SetParametersResult]:
         """As in rclpy, one by one."""
-        return super().set_parameters(_with_doubles(parameter_list))
+        return super().set_parameters(_with_types(parameter_list))
 
     def set_parameters_atomically(self, parameter_list: list[Parameter]) -> SetParametersResult:
         """As in rclpy, all or none; the parameter services call this."""
-        return super().set_parameters_atomically(_with_doubles(parameter_list))
+        return super().set_parameters_atomically(_with_types(parameter_list))
 
 
 class NodeParameters:
@@ -84,6 +89,11 @@ class NodeParameters:
         return int(width), int(height)
 
     @property
+    def cameras(self) -> tuple[CameraTopics, ...]:
+        """The cameras that the node serves."""
+        return camera_topics(self["cameras"])
+
+    @property
     def session_settings(self) -> SessionSettings:
         """The parameters that are the session's own."""
         return _session_settings(self._values)
@@ -131,8 +141,13 @@ def _renamed(node: Node) -> str | None:
 
 def _declared(node: Node, entry: Declaration) -> Value:
     """Declare a parameter; returns its value."""
-    given = _start_value(node, entry.name) if entry.name in _DOUBLES else None
-    if type(given) is int:
+    given: Any = None
+    if entry.name in _DOUBLES | _LISTS:
+        given = _start_value(node, entry.name)
+    if entry.name in _LISTS:
+        value = _as_list(given)
+        node.declare_parameter(entry.name, value, entry.descriptor(), ignore_override=True)
+    elif type(given) is int:
         node.declare_parameter(entry.name, float(given), entry.descriptor(), ignore_override=True)
     else:
         node.declare_parameter(entry.name, entry.default, entry.descriptor())
@@ -146,13 +161,25 @@ def _start_value(node: Node, name: str) -> Any:
     return value
 
 
-def _with_doubles(parameters: Iterable[Parameter]) -> list[Parameter]:
-    return [
-        Parameter(parameter.name, Parameter.Type.DOUBLE, float(parameter.value))
-        if parameter.name in _DOUBLES and parameter.type_ == Parameter.Type.INTEGER
-        else parameter
-        for parameter in parameters
-    ]
+def _with_types(parameters: Iterable[Parameter]) -> list[Parameter]:
+    return [_with_type(parameter) for parameter in parameters]
+
+
+def _with_type(parameter: Parameter) -> Parameter:
+    if parameter.name in _DOUBLES and parameter.type_ == Parameter.Type.INTEGER:
+        return Parameter(parameter.name, Parameter.Type.DOUBLE, float(parameter.value))
+    if parameter.name in _LISTS and not parameter.value:
+        return Parameter(parameter.name, Parameter.Type.STRING_ARRAY, _EMPTY_LIST)
+    if parameter.name in _LISTS and parameter.type_ == Parameter.Type.STRING:
+        return Parameter(parameter.name, Parameter.Type.STRING_ARRAY, [parameter.value])
+    return parameter
+
+
+def _as_list(given: Any) -> Any:
+    """What a list was started with, as ROS stores it; ROS refuses what is of another type."""
+    if not given:
+        return _EMPTY_LIST
+    return [given] if isinstance(given, str) else given
 
 
 def _session_settings(values: Mapping[str, Value]) -> SessionSettings:

@@ -6,90 +6,81 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import functools
 import os
+import signal
 import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import rclpy
 import rclpy.exceptions
 import rclpy.logging
 from diagnostic_msgs.msg import DiagnosticArray
-from rclpy.callback_groups import MutuallyExclusiveCallbackGroup, ReentrantCallbackGroup
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock, ClockType
-from rclpy.lifecycle import LifecycleNodeMixin, LifecycleState, TransitionCallbackReturn
+from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 
 from referdino_core.errors import ReferDINOError
-from referdino_core.media.compressed_image_messages import compressed_image_to_rgb
-from referdino_core.media.image_messages import image_to_rgb
-from referdino_core.messages.results import Verdict
+from referdino_ros.answering import answer_images
+from referdino_ros.camera import Camera
 from referdino_ros.clock_watch import ClockWatch
 from referdino_ros.command_input import CommandInput
-from referdino_ros.diagnostics import NodeHealth, SessionView, diagnostic_array, view_of
+from referdino_ros.diagnostics import CameraHealth, NodeHealth, diagnostic_array
 from referdino_ros.error_log import ErrorLog, one_line
-from referdino_ros.image_input import ImageInput
+from referdino_ros.freed_memory import FreedMemory
 from referdino_ros.logging_bridge import forward_core_log, stop_forwarding
-from referdino_ros.model_loading import load_session, wait_until_loaded
+from referdino_ros.managed_node import ManagedNode
+from referdino_ros.model_loading import load_cameras, wait_until_loaded
 from referdino_ros.model_worker import ModelWorker
-from referdino_ros.parameters import NodeParameters, TakesIntegersForDoubles
-from referdino_ros.received_image import ReceivedImage, hand_over_skipped, image_age
-from referdino_ros.result_publishers import ResultPublishers
+from referdino_ros.parameters import NodeParameters
+from referdino_ros.received_image import ReceivedImage, hand_over_skipped
 from referdino_ros.spinning import spin_until_shutdown
-from referdino_ros.stream_statistics import StreamStatistics
-from referdino_ros.transitions import refuse_impossible_transitions, with_faults_told
+from referdino_ros.transitions import with_faults_told
 
 if TYPE_CHECKING:
-    from referdino_core import Session, SessionSettings
+    from referdino_core import CameraGroup, SessionSettings
 
 
-class ReferDINONode(LifecycleNodeMixin, TakesIntegersForDoubles):
+class ReferDINONode(ManagedNode):
     """Answers every image that it has time for with the objects that the commands refer to.
 
-    Configuring loads the model in a thread that owns it from then on; activating subscribes to
-    the camera; deactivating unsubscribes and keeps commands and model; cleaning up frees them.
+    It serves one camera or several with one model. Configuring loads the model in a thread that
+    owns it from then on; activating subscribes to the cameras; deactivating unsubscribes and keeps
+    commands and model; cleaning up frees them.
 
     Raises:
         ReferDINOError: a parameter has a value that is not allowed.
     """
 
     def __init__(self, **node_options: Any) -> None:
-        TakesIntegersForDoubles.__init__(self, "referdino", **node_options)
-        # Apart from everything else, so that its state can be asked for while the model loads.
-        self._life_cycle_group = ReentrantCallbackGroup()
-        LifecycleNodeMixin.__init__(self, callback_group=self._life_cycle_group)
+        super().__init__("referdino", **node_options)
         self._command_group = MutuallyExclusiveCallbackGroup()
         self._settings = NodeParameters(self, self._is_unconfigured, self._change_settings)
         self._errors = ErrorLog(
             lambda line: self.get_logger().error(line), lambda: self._settings["error_log_period"]
         )
-        self._statistics = StreamStatistics()
-        self._worker: ModelWorker[Session, ReceivedImage] | None = None
-        self._images: ImageInput | None = None
-        self._results: ResultPublishers | None = None
+        self._worker: ModelWorker[CameraGroup, ReceivedImage] | None = None
+        self._cameras: tuple[Camera, ...] = ()
         self._held = contextlib.ExitStack()
-        self._view = SessionView()
         self._loading_since: float | None = None
         self._preparing = ""
         self._cancelled = threading.Event()
         self._transition_error = ""
         self._configured_since: float | None = None
-        self._convert: Callable[[Any], np.ndarray] = image_to_rgb
-        self._service_change_state.callback = refuse_impossible_transitions(
-            self._service_change_state.callback, self._life_cycle_label, self.get_logger()
-        )
         self._core_log = forward_core_log(self.get_logger())
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         # Health is watched also while the node's own time stands still, as without a /clock.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._clock_watch = ClockWatch(self)
+        self._freed_memory = FreedMemory()
         self.create_timer(1.0, self._every_second, clock=steady)
         if self._settings["autostart"]:
             self._start_timer = self.create_timer(
-                0.0, self._start, callback_group=self._life_cycle_group, clock=steady
+                0.0, self._start, callback_group=self.life_cycle_group, clock=steady
             )
 
     # ---- Life cycle ------------------------------------------------------------------------
@@ -98,11 +89,14 @@ class ReferDINONode(LifecycleNodeMixin, TakesIntegersForDoubles):
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the model, then take commands. Stays unconfigured when that fails."""
         try:
-            self._results = ResultPublishers(self)
-            self._held.callback(self._results.destroy)
+            for topics in self._settings.cameras:
+                camera = Camera(self, topics, self._settings)
+                self._held.callback(camera.destroy)
+                self._cameras += (camera,)
             commands = CommandInput(
                 self,
                 self._load(),
+                self._settings.cameras,
                 self._command_group,
                 limit=lambda: self._settings["max_commands"],
                 on_change=self._show,
@@ -127,22 +121,25 @@ class ReferDINONode(LifecycleNodeMixin, TakesIntegersForDoubles):
 
     @with_faults_told
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Subscribe to the camera."""
+        """Subscribe to the cameras."""
         outcome = super().on_activate(state)
-        transport = self._settings["image_transport"]
-        self._convert = compressed_image_to_rgb if transport == "compressed" else image_to_rgb
-        self._images = ImageInput(self, transport, self._settings["image_qos"], self._receive)
-        self.get_logger().info(f"Active: answering images of {self._images.topic}.")
+        worker = self._worker
+        assert worker is not None, "configuring made it"
+        topics = [
+            camera.subscribe(functools.partial(worker.slots.put, number))
+            for number, camera in enumerate(self._cameras)
+        ]
+        self.get_logger().info(f"Active: answering images of {', '.join(topics)}.")
         return outcome
 
     @with_faults_told
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Unsubscribe, and return once nothing more will be published."""
-        self._stop_images()
+        self._unsubscribe()
         # What a runtime that is still getting ready comes to then is not published.
         if self._worker is not None and not self._preparing:
-            self._worker.slot.clear()
-            concurrent.futures.wait([self._worker.call(lambda session: None)])
+            self._worker.slots.clear()
+            concurrent.futures.wait([self._worker.call(lambda group: None)])
         return super().on_deactivate(state)
 
     @with_faults_told
@@ -202,24 +199,21 @@ class ReferDINONode(LifecycleNodeMixin, TakesIntegersForDoubles):
                 raise
 
     def _is_unconfigured(self) -> bool:
-        return self._life_cycle_label() == "unconfigured"
-
-    def _life_cycle_label(self) -> str:
-        return self._state_machine.current_state[1]
+        return self.life_cycle_label == "unconfigured"
 
     # ---- Model -----------------------------------------------------------------------------
 
-    def _load(self) -> ModelWorker[Session, ReceivedImage]:
+    def _load(self) -> ModelWorker[CameraGroup, ReceivedImage]:
         """Start the worker, and return it once it has its model."""
         model, device = self._settings.model, self._settings["device"]
         self.get_logger().info(f"Loading PyTorch and the model {model} on {device}.")
         began = self._loading_since = time.monotonic()
-        self._statistics = StreamStatistics()
         self._cancelled = threading.Event()
         self._worker = ModelWorker(
-            load=self._session,
-            handle_frame=self._answer,
+            load=self._load_cameras,
+            handle_frames=self._answer,
             on_error=self._report_failure,
+            cameras=len(self._cameras),
             on_replace=hand_over_skipped,
         )
         self._held.callback(self._worker.stop)
@@ -231,32 +225,32 @@ class ReferDINONode(LifecycleNodeMixin, TakesIntegersForDoubles):
         self.get_logger().info(f"The model is ready after {time.monotonic() - began:.1f} s.")
         return self._worker
 
-    def _session(self) -> Session:
+    def _load_cameras(self) -> CameraGroup:
         """Runs in the worker's thread."""
         watch = (self._note_progress, self._cancelled)
-        session = load_session(self._settings, *watch, self.get_logger(), self._errors)
-        self._show(session)
-        return session
+        group = load_cameras(self._settings, *watch, self.get_logger(), self._errors)
+        self._show(group)
+        return group
 
     def _note_progress(self, fraction: float, phase: str) -> None:
         """Hear how far a runtime is with getting ready; from any thread."""
         self._preparing = "" if fraction >= 1.0 else f"{phase}, {fraction:.0%}"
 
-    def _show(self, session: Session) -> None:
+    def _show(self, group: CameraGroup) -> None:
         """Runs in the worker's thread."""
-        self._view = view_of(session)
+        for camera, session in zip(self._cameras, group.sessions, strict=True):
+            camera.show(session)
 
     def _change_settings(self, settings: SessionSettings) -> None:
-        def change(session: Session) -> None:
-            session.settings = settings
+        def change(group: CameraGroup) -> None:
+            group.settings = settings
 
         if self._worker is not None:
             self._worker.call(change)
 
-    def _stop_images(self) -> None:
-        images, self._images = self._images, None
-        if images is not None:
-            images.close()
+    def _unsubscribe(self) -> None:
+        for camera in self._cameras:
+            camera.unsubscribe()
 
     def _release(self) -> None:
         """Let go of everything that transitions made, last first, even if a part of it raises."""
@@ -264,78 +258,38 @@ class ReferDINONode(LifecycleNodeMixin, TakesIntegersForDoubles):
         self._cancelled.set()
         try:
             with held:
-                self._stop_images()
+                self._unsubscribe()
         finally:
-            self._results = self._worker = None
-            self._view = SessionView()
+            self._cameras, self._worker = (), None
             self._preparing = ""
             self._configured_since = None
 
     # ---- Images ----------------------------------------------------------------------------
 
-    def _receive(self, message: Any) -> None:
-        worker = self._worker
-        if worker is not None:
-            worker.slot.put(ReceivedImage(message, time.monotonic()))
+    def _answer(self, group: CameraGroup, received: Mapping[int, ReceivedImage]) -> None:
+        """Answer the newest images of the cameras; runs in the worker's thread."""
+        answer_images(group, self._cameras, received, self._tells_failures)
+        self._preparing = ""
 
-    def _answer(self, session: Session, image: ReceivedImage) -> None:
-        """Runs in the worker's thread."""
-        header = image.message.header
-        for stamp in image.skipped:
-            if stamp is not None:
-                session.skip(stamp)
-        try:
-            pixels = self._convert(image.message)
-            began = time.monotonic()
-            targets = session.step(pixels, stamp=image.stamp)
-        except Exception as error:
-            self._publish_failure(session, image, error)
-            raise
-        inference = time.monotonic() - began
-        results = self._results
-        if results is None or self._images is None:
-            return
-        verdict = Verdict(session.judgement, session.reason, len(image.skipped))
-        results.publish_objects(header, targets, verdict)
-        quality = self._settings["overlay_jpeg_quality"]
-        results.publish_pictures(header, pixels, targets, quality)
-        age = image_age(self.get_clock().now(), header.stamp)
-        self._statistics.record(time.monotonic() - image.received, inference, age)
-        self._show(session)
-
-    def _publish_failure(self, session: Session, image: ReceivedImage, error: Exception) -> None:
-        """Tell consumers that an image was not judged; runs in the worker's thread."""
-        from referdino_core.session import Judgement
-
-        if image.stamp is not None:
-            session.skip(image.stamp)
-        self._show(session)
-        results = self._results
-        if results is None or self._images is None or self._cancelled.is_set():
-            return
-        verdict = Verdict(Judgement.FAILED, one_line(error), len(image.skipped))
-        targets = session.unjudged(session.image_size or (0, 0), Judgement.FAILED)
-        results.publish_objects(image.message.header, targets, verdict)
+    def _tells_failures(self) -> bool:
+        """Whether anybody waits: neither is the process ending nor the model being freed."""
+        return self.context.ok() and not self._cancelled.is_set()
 
     def _report_failure(self, error: Exception) -> None:
         """Runs in the worker's thread."""
-        if not self.context.ok() or self._cancelled.is_set():
-            return  # the process is ending, or the model is being freed: nobody waits any more
-        self._preparing = ""
-        if isinstance(error, ReferDINOError):
-            self._errors.report("image", str(error))
+        if not self._tells_failures():
             return
+        self._preparing = ""
         self.get_logger().debug("".join(traceback.format_exception(error)))
-        self._errors.report("internal", f"An image could not be answered: {one_line(error)}")
+        self._errors.report("internal", f"Images could not be answered: {one_line(error)}")
 
     # ---- Health ----------------------------------------------------------------------------
 
     def _every_second(self) -> None:
         self._clock_watch.look()
-        images = self._images
-        if images is not None:
-            images.report_incompatible_publishers()
-            images.warn_about_silence(self._settings["no_image_warning"])
+        self._freed_memory.give_back()
+        for camera in self._cameras:
+            camera.watch()
         self._diagnostics.publish(
             diagnostic_array(
                 self.get_fully_qualified_name(), self.get_clock().now().to_msg(), self._health()
@@ -343,33 +297,24 @@ class ReferDINONode(LifecycleNodeMixin, TakesIntegersForDoubles):
         )
 
     def _health(self) -> NodeHealth:
-        now = time.monotonic()
-        images, worker, view, last = self._images, self._worker, self._view, self._errors.last
+        worker = self._worker
+        cameras = [
+            camera.health(worker.slots.received(number), worker.slots.replaced(number))
+            for number, camera in enumerate(self._cameras)
+            if worker is not None
+        ]
         return NodeHealth(
-            life_cycle=self._life_cycle_label(),
+            life_cycle=self.life_cycle_label,
             transition_error=self._transition_error,
-            loading=None if self._loading_since is None else now - self._loading_since,
-            model=view.model,
-            device=view.device,
-            runtime=view.runtime,
+            now=time.monotonic(),
+            loading_since=self._loading_since,
             preparing=self._preparing,
-            commands=view.commands,
-            topic=images.topic if images else "",
-            publishers=len(images.publishers()) if images else 0,
             clock=self._clock_watch.complaint,
-            silence=images.silence if images else None,
             silence_limit=self._settings["no_image_warning"],
-            received=worker.slot.received if worker else 0,
-            dropped=worker.slot.replaced if worker else 0,
-            stream=self._statistics.report(),
             errors=self._errors.count,
-            last_error=last.message if last else "",
-            last_error_age=None if last is None else now - last.time,
-            configured=None if self._configured_since is None else now - self._configured_since,
-            last_reset=view.last_reset,
-            resets=view.resets,
-            late=view.late,
-            failed=view.failed,
+            last_error=self._errors.last,
+            configured_since=self._configured_since,
+            cameras=cameras or [CameraHealth()],
         )
 
 
@@ -387,6 +332,8 @@ def main(args: list[str] | None = None) -> int:
     try:
         spin_until_shutdown(node)
     finally:
+        # Under `ros2 launch` Ctrl-C comes twice: from the terminal and from launch.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         node.close()
         node.destroy_node()
         rclpy.try_shutdown()

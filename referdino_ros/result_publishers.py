@@ -49,36 +49,42 @@ def detections_class() -> Any | None:
 
 
 class ResultPublishers:
-    """Publishes the results of images, each with the image's header.
+    """Publishes the results of one camera's images, each with the image's header.
 
     They publish while the node is active: all are managed by its life cycle. Parameters override
     their QoS when they are first made, such as
     `qos_overrides./referdino/objects.publisher.reliability`.
 
+    Args:
+        node: that publishes.
+        namespace: of the topics, such as "~".
+
     Raises:
         ReferDINOError: such a parameter has no value that ROS takes.
     """
 
-    def __init__(self, node: LifecycleNodeMixin) -> None:
+    def __init__(self, node: LifecycleNodeMixin, namespace: str = "~") -> None:
         self._node = node
+        self._namespace = namespace
         self._publishers: list[Any] = []
         try:
-            self._objects = self._create(ReferredObjectArray, "~/objects", RESULTS_DEPTH)
-            self._mask = self._create(Image, "~/mask", PICTURES_DEPTH)
-            self._overlay = self._create(Image, "~/overlay", PICTURES_DEPTH)
+            self._objects = self._create(ReferredObjectArray, "objects", RESULTS_DEPTH)
+            self._mask = self._create(Image, "mask", PICTURES_DEPTH)
+            self._overlay = self._create(Image, "overlay", PICTURES_DEPTH)
             self._overlay_compressed = self._create(
-                CompressedImage, "~/overlay/compressed", PICTURES_DEPTH
+                CompressedImage, "overlay/compressed", PICTURES_DEPTH
             )
             detections = detections_class()
             self._detections = None
             if detections is not None:
-                self._detections = self._create(detections, "~/detections", RESULTS_DEPTH)
+                self._detections = self._create(detections, "detections", RESULTS_DEPTH)
         except Exception:
             self.destroy()
             raise
 
-    def _create(self, message_type: Any, topic: str, depth: int) -> Any:
+    def _create(self, message_type: Any, name: str, depth: int) -> Any:
         """A publisher whose QoS parameters named `qos_overrides.…` override."""
+        topic = f"{self._namespace}/{name}"
         try:
             publisher = self._node.create_lifecycle_publisher(
                 message_type,

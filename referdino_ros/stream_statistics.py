@@ -24,16 +24,14 @@ class StreamReport:
         image_age: median seconds from an image's stamp to the publication of its answer, by the
             node's clock; means something where the camera's clock agrees.
         answered: images answered since the start.
-        answered_last: monotonic time of the last answer, or None.
     """
 
-    rate: float
-    latency: float | None
-    latency_worst: float | None
-    inference: float | None
-    image_age: float | None
-    answered: int
-    answered_last: float | None
+    rate: float = 0.0
+    latency: float | None = None
+    latency_worst: float | None = None
+    inference: float | None = None
+    image_age: float | None = None
+    answered: int = 0
 
 
 @dataclass(frozen=True)
@@ -58,7 +56,6 @@ class StreamStatistics:
         self._lock = threading.Lock()
         self._answers: deque[_Answer] = deque()
         self._answered = 0
-        self._answered_last: float | None = None
         self._start = clock()
 
     def record(self, latency: float, inference: float, image_age: float | None) -> None:
@@ -70,7 +67,6 @@ class StreamStatistics:
         now = self._clock()
         with self._lock:
             self._answered += 1
-            self._answered_last = now
             self._answers.append(_Answer(now, latency, inference, image_age))
             self._forget_before(now - self._period)
 
@@ -80,7 +76,7 @@ class StreamStatistics:
         with self._lock:
             self._forget_before(now - self._period)
             answers = list(self._answers)
-            answered, answered_last = self._answered, self._answered_last
+            answered = self._answered
         looked_back = max(min(self._period, now - self._start), 1e-3)
         return StreamReport(
             rate=len(answers) / looked_back,
@@ -91,7 +87,6 @@ class StreamStatistics:
                 [answer.image_age for answer in answers if answer.image_age is not None]
             ),
             answered=answered,
-            answered_last=answered_last,
         )
 
     def _forget_before(self, time_limit: float) -> None:

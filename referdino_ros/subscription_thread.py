@@ -72,8 +72,8 @@ class SubscriptionThread:
     def close(self) -> None:
         """End the thread; blocks until no callback runs any more."""
         self._closed = True
-        if self._context.ok():
-            self._wake.trigger()
+        with contextlib.suppress(rclpy_implementation.InvalidHandle, rclpy_implementation.RCLError):
+            self._wake.trigger()  # works after a shutdown, too
         if self._thread is not threading.current_thread():
             self._thread.join()
         self._wake.destroy()

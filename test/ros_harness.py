@@ -151,10 +151,12 @@ class NodeProcess:
         self._reader.join(PATIENCE)
         return status
 
-    def interrupt(self) -> int:
-        """Press Ctrl-C; the exit status."""
-        if self.running:
-            self._process.send_signal(signal.SIGINT)
+    def interrupt(self, times: int = 1) -> int:
+        """Press Ctrl-C so many times in short succession; the exit status."""
+        for _ in range(times):
+            if self.running:
+                self._process.send_signal(signal.SIGINT)
+                time.sleep(0.1)
         try:
             return self.wait()
         except subprocess.TimeoutExpired:

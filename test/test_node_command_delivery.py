@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import pytest
 from node_in_process import node_in_process
@@ -14,9 +14,11 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from ros_harness import Client, wait_until
 from std_msgs.msg import String
 
-from referdino_core import Session
-from referdino_ros.command_input import _NewestCommands
+from referdino_core import CameraGroup, CommandRequest
+from referdino_ros.command_input import _Address, _ReceivedCommands
 from referdino_ros.referdino_node import ReferDINONode
+
+pytestmark = pytest.mark.ros
 
 TOPIC = "/referdino/command"
 VOLATILE = QoSProfile(depth=10)
@@ -39,15 +41,16 @@ def client() -> Iterator[Client]:
 
 @pytest.fixture
 def taken(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Every command that reaches the session, in order."""
+    """Every command that reaches the camera's session, in order."""
     texts: list[str] = []
-    command = Session.command
+    set_commands = CameraGroup.set_commands
 
-    def recorded(session: Session, text: str) -> None:
-        texts.append(text)
-        command(session, text)
+    def recorded(group: CameraGroup, wanted: Mapping[int, Mapping[str, CommandRequest]]) -> None:
+        (commands,) = wanted.values()
+        texts.append("".join(one.text for one in commands.values()))
+        set_commands(group, wanted)
 
-    monkeypatch.setattr(Session, "command", recorded)
+    monkeypatch.setattr(CameraGroup, "set_commands", recorded)
     return texts
 
 
@@ -95,10 +98,13 @@ def test_the_last_command_of_a_transient_local_publisher_reaches_a_node_that_sta
 
 
 def test_a_stored_command_does_not_replace_a_younger_one() -> None:
-    newest = _NewestCommands()
-    assert newest.is_newest(5)
-    assert newest.is_new("the box", 20)
-    assert not newest.is_newest(20)
-    assert not newest.is_newest(10)
-    assert not newest.is_new("the box", 20)
-    assert newest.is_new("the box", 30)
+    everyone, front = _Address("~", (0, 1)), _Address("~/front", (0,))
+    received = _ReceivedCommands()
+    assert received.without_newer((0, 1), 5) == (0, 1)
+    assert received.is_new(front, "the box", 20)
+    assert received.without_newer((0, 1), 20) == received.without_newer((0, 1), 10) == (1,)
+    assert not received.is_new(front, "the box", 20)
+    assert received.is_new(everyone, "the box", 20)
+    assert received.without_newer((0, 1), 20) == ()
+    assert received.is_new(front, "the box", 30)
+    assert received.without_newer((0, 1), 25) == (1,)

@@ -12,6 +12,8 @@ from referdino_core.errors import CommandError
 from referdino_core.session import CommandRequest
 from referdino_ros.commands import commands_after, received_text, shown
 
+pytestmark = pytest.mark.ros
+
 RUNNING = {
     "a": CommandRequest("the red ball"),
     "b": CommandRequest("the box on the left", "all"),
@@ -25,6 +27,12 @@ def request(
     return SetCommands.Request(
         set=[Command(id=name, text=text) for name, text in commands], remove=remove, clear=clear
     )
+
+
+def after_request(asked: SetCommands.Request, limit: int) -> dict[str, CommandRequest]:
+    """What the request makes of RUNNING, on one camera."""
+    (after,) = commands_after({0: RUNNING}, asked, limit).values()
+    return after
 
 
 @pytest.mark.parametrize(
@@ -43,7 +51,7 @@ def request(
     ],
 )
 def test_parts_of_a_request(asked: SetCommands.Request, wanted: dict[str, CommandRequest]) -> None:
-    after = commands_after(RUNNING, asked, limit=16)
+    after = after_request(asked, 16)
 
     assert list(after.items()) == list(wanted.items())
 
@@ -63,7 +71,7 @@ def test_what_makes_no_sense_is_one_clear_line(asked: SetCommands.Request, said:
     before = dict(RUNNING)
 
     with pytest.raises(CommandError) as caught:
-        commands_after(RUNNING, asked, limit=3)
+        after_request(asked, 3)
 
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -71,7 +79,7 @@ def test_what_makes_no_sense_is_one_clear_line(asked: SetCommands.Request, said:
 
 
 def test_replacing_at_the_limit_is_allowed() -> None:
-    after = commands_after(RUNNING, request(("a", "the cone")), limit=2)
+    after = after_request(request(("a", "the cone")), 2)
 
     assert after["a"] == CONE
 
@@ -83,14 +91,14 @@ def test_replacing_at_the_limit_is_allowed() -> None:
 def test_a_command_says_how_many_objects_it_means(code: int, select: str | None) -> None:
     asked = SetCommands.Request(set=[Command(id="c", text="the cups", select=code)])
 
-    assert commands_after({}, asked, limit=1) == {"c": CommandRequest("the cups", select)}
+    assert commands_after({0: {}}, asked, limit=1)[0] == {"c": CommandRequest("the cups", select)}
 
 
 def test_a_selection_that_is_none_is_refused() -> None:
     asked = SetCommands.Request(set=[Command(id="c", text="the cups", select=7)])
 
     with pytest.raises(CommandError, match="SELECT_ALL"):
-        commands_after({}, asked, limit=1)
+        commands_after({0: {}}, asked, limit=1)
 
 
 @pytest.mark.parametrize("text", ["the red ball", "die rote Kugel, groß", "红色的球", "two\nlines"])
@@ -101,3 +109,16 @@ def test_text_of_any_language_is_text(text: str) -> None:
 def test_long_text_is_shortened_in_messages() -> None:
     assert shown("the ball") == "'the ball'"
     assert len(shown("x" * 100_000)) < 100
+
+
+def test_a_request_for_several_cameras_changes_each_by_its_own_commands() -> None:
+    running = {0: RUNNING, 2: {"c": CONE}}
+    asked = request(("c", "the cone"), remove=("b",))
+
+    after = commands_after(running, asked, limit=2)
+
+    assert after == {0: {"a": RUNNING["a"], "c": CONE}, 2: {"c": CONE}}
+    with pytest.raises(CommandError, match="Running are: 'a', 'b', 'c'"):
+        commands_after(running, request(remove=("z",)), limit=2)
+    with pytest.raises(CommandError, match="3 commands would run"):
+        commands_after(running, request(("c", "the cone")), limit=2)

@@ -22,6 +22,8 @@ from referdino_ros.referdino_node import ReferDINONode
 from referdino_ros.result_publishers import ResultPublishers
 from referdino_ros.subscription_thread import SubscriptionThread
 
+pytestmark = pytest.mark.ros
+
 SUCCESS, FAILURE, ERROR = (
     TransitionCallbackReturn.SUCCESS,
     TransitionCallbackReturn.FAILURE,
@@ -105,7 +107,7 @@ def test_a_fault_while_configuring_leaves_nothing_behind(
         elif where == "command thread":
             patched.setattr(SubscriptionThread, "__init__", fail)
         elif where == "model":
-            patched.setattr(referdino_node, "load_session", fail)
+            patched.setattr(referdino_node, "load_cameras", fail)
         else:
             patched.setattr(LifecycleNodeMixin, "on_configure", fail)
         assert node.trigger_configure() == (ERROR if where == "afterwards" else FAILURE)

@@ -5,78 +5,94 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import pytest
 from ros_harness import PATIENCE, wait_until
 
-from referdino_ros.frame_slot import FrameSlot
+from referdino_ros.frame_slots import FrameSlots
 from referdino_ros.model_worker import ModelWorker, WorkerStopped
+
+pytestmark = pytest.mark.ros
 
 
 def test_the_newest_frame_replaces_the_one_that_waits() -> None:
-    slot: FrameSlot[int] = FrameSlot()
+    slots: FrameSlots[int] = FrameSlots()
     for frame in range(5):
-        slot.put(frame)
+        slots.put(0, frame)
 
-    assert slot.take() == 4
-    assert (slot.received, slot.replaced) == (5, 4)
+    assert slots.take() == {0: 4}
+    assert (slots.received(0), slots.replaced(0)) == (5, 4)
 
 
 def test_taken_frames_are_not_counted_as_replaced() -> None:
-    slot: FrameSlot[int] = FrameSlot()
+    slots: FrameSlots[int] = FrameSlots()
     taken = []
     for frame in range(3):
-        slot.put(frame)
-        taken.append(slot.take())
+        slots.put(0, frame)
+        taken.append(slots.take())
 
-    assert taken == [0, 1, 2]
-    assert (slot.received, slot.replaced) == (3, 0)
+    assert taken == [{0: 0}, {0: 1}, {0: 2}]
+    assert (slots.received(0), slots.replaced(0)) == (3, 0)
 
 
 def test_a_frame_hears_of_those_that_it_replaces() -> None:
     pairs: list[tuple[int, int]] = []
-    slot: FrameSlot[int] = FrameSlot(lambda old, new: pairs.append((old, new)))
+    slots: FrameSlots[int] = FrameSlots(1, lambda old, new: pairs.append((old, new)))
     for frame in range(3):
-        slot.put(frame)
-    slot.take()
-    slot.put(3)
+        slots.put(0, frame)
+    slots.take()
+    slots.put(0, 3)
 
     assert pairs == [(0, 1), (1, 2)]
 
 
 def test_a_cleared_frame_is_counted_and_gone() -> None:
-    slot: FrameSlot[int] = FrameSlot()
-    slot.put(1)
-    slot.clear()
-    slot.clear()
-    slot.put(2)
+    slots: FrameSlots[int] = FrameSlots()
+    slots.put(0, 1)
+    slots.clear()
+    slots.clear()
+    slots.put(0, 2)
 
-    assert slot.take() == 2
-    assert (slot.received, slot.replaced) == (2, 1)
+    assert slots.take() == {0: 2}
+    assert (slots.received(0), slots.replaced(0)) == (2, 1)
 
 
 def test_wake_returns_without_taking_the_frame() -> None:
-    slot: FrameSlot[int] = FrameSlot()
-    slot.put(1)
-    slot.wake()
+    slots: FrameSlots[int] = FrameSlots()
+    slots.put(0, 1)
+    slots.wake()
 
-    assert slot.take() is None
-    assert slot.take() == 1
+    assert slots.take() == {}
+    assert slots.take() == {0: 1}
 
 
 def test_take_waits_for_a_frame_of_another_thread() -> None:
-    slot: FrameSlot[str] = FrameSlot()
-    taken: list[str | None] = []
-    consumer = threading.Thread(target=lambda: taken.append(slot.take()))
+    slots: FrameSlots[str] = FrameSlots()
+    taken: list[dict[int, str]] = []
+    consumer = threading.Thread(target=lambda: taken.append(slots.take()))
     consumer.start()
     consumer.join(0.05)
     assert consumer.is_alive()
 
-    slot.put("late")
+    slots.put(0, "late")
     consumer.join(PATIENCE)
 
-    assert taken == ["late"]
+    assert taken == [{0: "late"}]
+
+
+def test_every_camera_has_a_frame_of_its_own() -> None:
+    pairs: list[tuple[str, str]] = []
+    slots: FrameSlots[str] = FrameSlots(3, lambda old, new: pairs.append((old, new)))
+    for camera, frame in ((2, "c1"), (0, "a1"), (2, "c2"), (1, "b1"), (0, "a2")):
+        slots.put(camera, frame)
+
+    assert pairs == [("c1", "c2"), ("a1", "a2")]
+    assert list(slots.take().items()) == [(0, "a2"), (1, "b1"), (2, "c2")]
+    slots.put(1, "b2")
+    assert slots.take() == {1: "b2"}
+    assert [slots.received(camera) for camera in range(3)] == [2, 2, 2]
+    assert [slots.replaced(camera) for camera in range(3)] == [1, 0, 1]
 
 
 class Gate:
@@ -87,7 +103,8 @@ class Gate:
         self.entered = threading.Semaphore(0)
         self.opened = threading.Semaphore(0)
 
-    def answer(self, model: list[str], frame: int) -> None:
+    def answer(self, model: list[str], frames: Mapping[int, int]) -> None:
+        (frame,) = frames.values()
         self.entered.release()
         self.opened.acquire()
         if frame < 0:
@@ -119,25 +136,25 @@ def worker(gate: Gate, errors: list[Exception]) -> Iterator[ModelWorker[list[str
 def test_overload_answers_first_and_newest_and_counts_the_rest(
     worker: ModelWorker[list[str], int], gate: Gate
 ) -> None:
-    worker.slot.put(0)
+    worker.slots.put(0, 0)
     assert gate.entered.acquire(timeout=PATIENCE)
     for frame in range(1, 100):  # the camera is a hundred times faster than the model
-        worker.slot.put(frame)
+        worker.slots.put(0, frame)
     gate.opened.release()
     assert gate.entered.acquire(timeout=PATIENCE)
     gate.opened.release()
     wait_until(lambda: len(gate.answered) == 2, "the second answer")
 
     assert gate.answered == [0, 99]
-    assert (worker.slot.received, worker.slot.replaced) == (100, 98)
+    assert (worker.slots.received(0), worker.slots.replaced(0)) == (100, 98)
 
 
 def test_requests_run_between_frames_before_the_next_one(
     worker: ModelWorker[list[str], int], gate: Gate
 ) -> None:
-    worker.slot.put(1)
+    worker.slots.put(0, 1)
     assert gate.entered.acquire(timeout=PATIENCE)
-    worker.slot.put(2)
+    worker.slots.put(0, 2)
     seen = worker.call(lambda model: list(gate.answered))
     also = worker.call(lambda model: model[0])
     assert not seen.done()
@@ -154,7 +171,7 @@ def test_a_failing_frame_is_reported_and_the_next_one_answered(
 ) -> None:
     for frame in (-1, 7):
         gate.opened.release()
-        worker.slot.put(frame)
+        worker.slots.put(0, frame)
         assert gate.entered.acquire(timeout=PATIENCE)
     wait_until(lambda: gate.answered == [7], "the good frame")
 
@@ -176,7 +193,7 @@ def test_a_stopped_worker_refuses_requests_instead_of_hanging(gate: Gate) -> Non
     worker = ModelWorker(lambda: ["model"], gate.answer, print)
     worker.start()
     worker.loaded.result(PATIENCE)
-    worker.slot.put(1)
+    worker.slots.put(0, 1)
     assert gate.entered.acquire(timeout=PATIENCE)
     waiting = worker.call(len)
     stopping = threading.Thread(target=worker.stop)

@@ -24,6 +24,8 @@ from referdino_core.media.image_messages import image_to_rgb
 from referdino_ros.compressed_images import compressed_image_message
 from referdino_ros.image_conversion import image_message
 
+pytestmark = pytest.mark.ros
+
 HEIGHT, WIDTH = 24, 32
 RED, GREEN, BLUE = (200, 30, 40), (20, 180, 60), (50, 60, 210)
 

@@ -36,6 +36,8 @@ from ros_harness import (
 )
 from sensor_msgs.msg import CompressedImage, Image
 
+pytestmark = [pytest.mark.slow, pytest.mark.ros]
+
 NODE = "cycle_node"
 DEFAULTS = {"checkpoint": "", "image_qos": "sensor_data", "image_transport": "raw"}
 
@@ -349,6 +351,15 @@ def test_an_interrupt_ends_a_node_that_is_still_loading() -> None:
 
         assert process.interrupt() == 0
         for sign in ("Traceback", "[ERROR]", "exception was never retrieved"):
+            assert not process.lines_with(sign), "\n".join(process.log)
+
+
+def test_interrupts_by_the_terminal_and_by_launch_end_a_node_quietly() -> None:
+    with running_node(name="interrupted_node") as process:
+        process.wait_for_log("Active")
+
+        assert process.interrupt(times=5) == 0
+        for sign in ("Traceback", "[ERROR]", "terminate called"):
             assert not process.lines_with(sign), "\n".join(process.log)
 
 

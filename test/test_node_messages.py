@@ -35,6 +35,8 @@ from referdino_ros.message_types import make_message
 from referdino_ros.result_publishers import ResultPublishers
 from referdino_ros.spinning import spin_until_shutdown
 
+pytestmark = pytest.mark.ros
+
 HEADER = Header(frame_id="camera", stamp=Time(sec=12, nanosec=345_678_901))
 
 

@@ -22,7 +22,9 @@ from rclpy.qos import DurabilityPolicy, ReliabilityPolicy
 from ros_harness import Client, NodeProcess, running_node, wait_until
 
 from referdino_core.errors import ReferDINOError
-from referdino_ros.parameters import BY_NAME, NodeParameters, TakesIntegersForDoubles
+from referdino_ros.parameters import BY_NAME, NodeParameters, TakesWhatPeopleWrite
+
+pytestmark = pytest.mark.ros
 
 OBJECTS = "qos_overrides./referdino/objects.publisher"
 DOUBLES = [name for name, entry in BY_NAME.items() if isinstance(entry.default, float)]
@@ -36,7 +38,7 @@ def context() -> Iterator[Context]:
 
 def node_with(context: Context, *arguments: str) -> tuple[Node, NodeParameters]:
     """A node that was started with these arguments, and its declared parameters."""
-    node = TakesIntegersForDoubles(
+    node = TakesWhatPeopleWrite(
         "typed", context=context, cli_args=["--ros-args", *arguments], use_global_arguments=False
     )
     return node, NodeParameters(node, lambda: True, lambda settings: None)
@@ -193,3 +195,34 @@ def test_a_quality_of_service_that_is_none_is_one_clear_line(
     assert "~/objects cannot be published" in line
     assert "qos_overrides" in line
     assert "restart the node" in line
+
+
+# ---- Lists ----
+
+
+@pytest.mark.parametrize(
+    ("written", "names"),
+    [
+        ("[]", [""]),
+        ("['']", [""]),
+        ("front", ["front"]),
+        ("'front:=/a/b, rear'", ["front", "rear"]),
+        ("[front, 'rear:=/a/b']", ["front", "rear"]),
+    ],
+)
+def test_cameras_are_written_as_a_list_or_as_a_text(
+    context: Context, written: str, names: list[str]
+) -> None:
+    node, parameters = node_with(context, "-p", f"cameras:={written}")
+    assert [camera.name for camera in parameters.cameras] == names
+    for value in ([], ["top"], "top, side"):
+        (result,) = node.set_parameters([Parameter("cameras", value=value)])
+        assert result.successful, result.reason
+    assert [camera.name for camera in parameters.cameras] == ["top", "side"]
+    node.destroy_node()
+
+
+def test_an_empty_list_of_cameras_in_a_file_is_one_camera(context: Context, tmp_path: Path) -> None:
+    node, parameters = node_with(context, "--params-file", parameter_file(tmp_path, cameras=[]))
+    assert [camera.namespace for camera in parameters.cameras] == ["~"]
+    node.destroy_node()

@@ -25,7 +25,12 @@ from ros_harness import REPOSITORY, domain_id
 from referdino_core.configuration import SessionSettings
 from referdino_core.errors import ReferDINOError
 from referdino_core.session.session import MAX_COMMANDS
-from referdino_ros.parameters import BY_NAME, DECLARATIONS, Change, NodeParameters
+from referdino_ros.declaration import Change, Declaration
+from referdino_ros.parameter_declarations import DECLARATIONS
+from referdino_ros.parameter_file import parameter_file, parameter_table
+from referdino_ros.parameters import BY_NAME, NodeParameters
+
+pytestmark = pytest.mark.ros
 
 PARAMETERS_FILE = REPOSITORY / "config" / "referdino.yaml"
 LAUNCH_FILE = REPOSITORY / "launch" / "referdino.launch.py"
@@ -33,14 +38,32 @@ LAUNCH_FILE = REPOSITORY / "launch" / "referdino.launch.py"
 # ---- The parameters file ----
 
 
+def test_the_parameters_files_are_written_from_the_declarations() -> None:
+    assert PARAMETERS_FILE.read_text() == parameter_file(), (
+        "run python -m referdino_ros.parameter_file"
+    )
+    table = REPOSITORY / "docs" / "parameters.md"
+    assert table.read_text() == parameter_table(), "run python -m referdino_ros.parameter_file"
+
+
+def plain_default(entry: Declaration) -> Any:
+    """The default as YAML has it."""
+    return list(entry.default) if isinstance(entry.default, tuple) else entry.default
+
+
+def ros_default(entry: Declaration) -> Any:
+    """The default as ROS stores it, which knows no empty list of texts."""
+    return [""] if entry.default == () else entry.default
+
+
 def test_parameters_file_holds_every_parameter_with_its_default() -> None:
     content = yaml.safe_load(PARAMETERS_FILE.read_text())
 
     assert list(content) == ["/**"]
     written = content["/**"]["ros__parameters"]
-    assert written == {entry.name: entry.default for entry in DECLARATIONS}
+    assert written == {entry.name: plain_default(entry) for entry in DECLARATIONS}
     assert {name: type(value) for name, value in written.items()} == {
-        entry.name: type(entry.default) for entry in DECLARATIONS
+        entry.name: type(plain_default(entry)) for entry in DECLARATIONS
     }
 
 
@@ -110,7 +133,7 @@ def test_every_parameter_is_described_with_type_and_range(context: Context) -> N
             ranges = [*descriptor.floating_point_range, *descriptor.integer_range]
             assert [(one.from_value, one.to_value) for one in ranges] == [entry.range]
             assert entry.range[0] <= entry.default <= entry.range[1]  # type: ignore[operator]
-        assert harness.parameters[entry.name] == entry.default
+        assert harness.parameters[entry.name] == ros_default(entry)
 
 
 def test_thresholds_change_while_the_node_runs(context: Context) -> None:
@@ -164,7 +187,7 @@ def test_what_configuring_reads_is_read_only_until_the_node_is_unconfigured(
     context: Context, name: str
 ) -> None:
     entry = BY_NAME[name]
-    others = {"window": 4, "image_size": "640x480"}
+    others = {"window": 4, "image_size": "640x480", "cameras": ["front", "rear"]}
     other = entry.choices[-1] if entry.choices else others.get(name, "other")
     assert other != entry.default
     harness = Harness(context)
@@ -174,7 +197,7 @@ def test_what_configuring_reads_is_read_only_until_the_node_is_unconfigured(
 
     assert f"{name} is read-only while the node is configured" in reason
     assert "clean up" in reason
-    assert harness.set(**{name: entry.default}) == ""
+    assert harness.set(**{name: ros_default(entry)}) == ""
     harness.unconfigured = True
     assert harness.set(**{name: other}) == ""
     assert harness.parameters[name] == other
@@ -240,8 +263,9 @@ class StandInLaunch:
                 name=name, default_value=default_value, description=description
             )
 
-        def parameter_value(value: str, *, value_type: type) -> Any:
-            return value == "true" if value_type is bool else value_type(value)
+        def parameter_value(value: str, *, value_type: type) -> str:
+            assert value_type is str, "launch_ros takes no text for values of other types"
+            return value
 
         modules: dict[str, dict[str, Any]] = {
             "launch": {"LaunchContext": dict, "LaunchDescription": list},
@@ -302,6 +326,7 @@ def test_launch_file_over_stand_ins_passes_on_what_is_given(stand_in_launch: Sta
         model="swinb",
         checkpoint="/weights/ryt_swinb.pth",
         command="the red ball",
+        cameras="front:=/front/image, rear",
         autostart="false",
     )
 
@@ -313,6 +338,7 @@ def test_launch_file_over_stand_ins_passes_on_what_is_given(stand_in_launch: Sta
         "model": "swinb",
         "checkpoint": "/weights/ryt_swinb.pth",
         "initial_command": "the red ball",
+        "cameras": "front:=/front/image, rear",
         "autostart": False,
     }
 
@@ -343,11 +369,28 @@ def test_launch_file_over_stand_ins_starts_the_node_again_where_that_is_wanted(
         stand_in_launch.start_with(respawn="often")
 
 
-def test_launch_file_over_stand_ins_overrides_declared_parameters_only(
-    stand_in_launch: StandInLaunch,
+def test_launch_file_over_stand_ins_takes_every_parameter(stand_in_launch: StandInLaunch) -> None:
+    for entry in DECLARATIONS:
+        default = entry.default
+        text = "front, rear" if isinstance(default, tuple) else str(default).lower() or "other"
+
+        (_, overrides) = stand_in_launch.start_with(**{entry.name: text}).parameters
+
+        expected = text if isinstance(default, tuple) else default or type(default)(text)
+        assert overrides == {entry.name: expected}
+        assert type(overrides[entry.name]) is type(expected)
+
+
+@pytest.mark.parametrize(
+    ("argument", "text", "complaint"),
+    [
+        ("accept", "much", "accept:=much must be a number"),
+        ("max_commands", "2.5", "max_commands:=2.5 must be an integer"),
+        ("autostart", "maybe", "autostart:=maybe must be true or false"),
+    ],
+)
+def test_launch_file_over_stand_ins_says_which_value_is_of_another_type(
+    stand_in_launch: StandInLaunch, argument: str, text: str, complaint: str
 ) -> None:
-    arguments = {argument.name for argument in stand_in_launch.arguments}
-    assert set(stand_in_launch.module.OVERRIDES) <= arguments
-    for parameter, value_type in stand_in_launch.module.OVERRIDES.values():
-        if parameter != "use_sim_time":  # every ROS node has this one
-            assert type(BY_NAME[parameter].default) is value_type
+    with pytest.raises(ValueError, match=complaint):
+        stand_in_launch.start_with(**{argument: text})

@@ -30,6 +30,8 @@ from std_msgs.msg import String
 from referdino_core.media.compressed_image_messages import compressed_image_to_rgb
 from referdino_core.media.image_messages import image_to_rgb
 
+pytestmark = pytest.mark.ros
+
 NODE = "results_node"
 
 

@@ -33,6 +33,8 @@ from ros_harness import (
 )
 from sensor_msgs.msg import Image
 
+pytestmark = [pytest.mark.slow, pytest.mark.ros]
+
 GETTING_READY = "Getting ready: building the engine, 42%."
 
 

@@ -11,6 +11,8 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from ros_harness import RELIABLE, Client, Collector, NodeProcess, running_node, wait_until
 from rosgraph_msgs.msg import Clock
 
+pytestmark = pytest.mark.ros
+
 NODE = "clock_node"
 
 

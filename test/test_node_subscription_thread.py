@@ -16,7 +16,10 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from std_msgs.msg import String
 
+from referdino_ros import subscription_thread
 from referdino_ros.subscription_thread import LeftToItsThread, SubscriptionThread
+
+pytestmark = pytest.mark.ros
 
 THREAD_NAME = "referdino images"
 
@@ -99,3 +102,19 @@ def test_a_shutdown_of_ros_ends_the_thread(node: Node) -> None:
     ros_harness.wait_until(lambda: not threads(), "the thread to end")
     assert threads() == []
     thread.close()
+
+
+def test_after_a_shutdown_of_ros_closing_does_not_wait_for_a_message(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(subscription_thread, "LONGEST_WAIT", 3_600_000_000_000)
+    subscription = node.create_subscription(
+        String, "text", print, 10, callback_group=LeftToItsThread()
+    )
+    thread = SubscriptionThread({subscription: print}, node.context, THREAD_NAME)
+    time.sleep(0.2)  # until it waits
+    node.context.shutdown()
+
+    thread.close()
+
+    assert threads() == []

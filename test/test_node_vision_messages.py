@@ -22,6 +22,8 @@ from referdino.srv import SetCommands
 from ros_harness import Camera, Client, image_message, picture, ros_environment, running_node
 from sensor_msgs.msg import Image
 
+pytestmark = [pytest.mark.slow, pytest.mark.ros]
+
 SOURCES = Path(__file__).resolve().parent / "interfaces" / "vision_msgs"
 
 # Runs in a process of its own, whose environment knows the prefix: prints one Detection2DArray.

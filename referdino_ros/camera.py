@@ -1,0 +1,178 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""One camera of the node: its images in, its results out, and how it fares."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from referdino_core.errors import ReferDINOError
+from referdino_core.media.compressed_image_messages import compressed_image_to_rgb
+from referdino_core.media.image_messages import image_to_rgb
+from referdino_core.messages.results import Verdict
+from referdino_ros.camera_topics import CameraTopics
+from referdino_ros.diagnostics import CameraHealth, SessionView, view_of
+from referdino_ros.error_log import ErrorLog, one_line
+from referdino_ros.image_input import ImageInput
+from referdino_ros.managed_node import ManagedNode
+from referdino_ros.parameters import NodeParameters
+from referdino_ros.received_image import ReceivedImage, image_age
+from referdino_ros.result_publishers import ResultPublishers
+from referdino_ros.stream_statistics import StreamStatistics
+
+if TYPE_CHECKING:
+    from referdino_core import Session, Target
+
+
+class Camera:
+    """Subscribes to a camera, and publishes what the model says of its images.
+
+    Results are published while there is a subscription.
+
+    Args:
+        node: that subscribes and publishes.
+        topics: of the camera.
+        parameters: of the node.
+
+    Raises:
+        ReferDINOError: a topic cannot be published.
+    """
+
+    def __init__(self, node: ManagedNode, topics: CameraTopics, parameters: NodeParameters) -> None:
+        self.topics = topics
+        self._node = node
+        self._parameters = parameters
+        self._errors = ErrorLog(self._log_error, lambda: parameters["error_log_period"])
+        self._statistics = StreamStatistics()
+        self._view = SessionView()
+        self._convert: Callable[[Any], np.ndarray] = image_to_rgb
+        self._images: ImageInput | None = None
+        self._results = ResultPublishers(node, topics.namespace)
+
+    def destroy(self) -> None:
+        """Remove the subscription and the publishers from the node."""
+        try:
+            self.unsubscribe()
+        finally:
+            self._results.destroy()
+
+    def subscribe(self, put: Callable[[ReceivedImage], None]) -> str:
+        """Begin to take images.
+
+        Args:
+            put: called with every image in a thread of its own; must not block.
+
+        Returns:
+            The full name of their topic.
+        """
+        transport, qos = self._parameters["image_transport"], self._parameters["image_qos"]
+        self._convert = compressed_image_to_rgb if transport == "compressed" else image_to_rgb
+
+        def receive(message: Any) -> None:
+            put(ReceivedImage(message, time.monotonic()))
+
+        self._images = ImageInput(self._node, self.topics.image, transport, qos, receive)
+        return self._images.topic
+
+    def unsubscribe(self) -> None:
+        """Take no more images, and publish nothing more."""
+        images, self._images = self._images, None
+        if images is not None:
+            images.close()
+
+    def watch(self) -> None:
+        """Warn of cameras that do not fit and of silence; call this about once per second."""
+        images = self._images
+        if images is not None:
+            images.report_incompatible_publishers()
+            images.warn_about_silence(self._parameters["no_image_warning"])
+
+    # ---- In the model's thread -----------------------------------------------------------------
+
+    def show(self, session: Session) -> None:
+        """Let diagnostics see the session as it is now."""
+        self._view = view_of(session)
+
+    def pixels(self, image: ReceivedImage) -> np.ndarray:
+        """The image as (H, W, 3) uint8 RGB.
+
+        Raises:
+            ImageError: its message is damaged or holds no colour image.
+        """
+        return self._convert(image.message)
+
+    def publish(
+        self,
+        session: Session,
+        image: ReceivedImage,
+        pixels: np.ndarray,
+        targets: tuple[Target, ...],
+        inference: float,
+    ) -> None:
+        """Publish what the session says of an image.
+
+        Args:
+            inference: seconds that the model took.
+        """
+        if self._images is None:
+            return
+        header = image.message.header
+        verdict = Verdict(session.judgement, session.reason, len(image.skipped))
+        self._results.publish_objects(header, targets, verdict)
+        quality = self._parameters["overlay_jpeg_quality"]
+        self._results.publish_pictures(header, pixels, targets, quality)
+        age = image_age(self._node.get_clock().now(), header.stamp)
+        self._statistics.record(time.monotonic() - image.received, inference, age)
+        self.show(session)
+
+    def publish_failure(self, session: Session, image: ReceivedImage, error: Exception) -> None:
+        """Tell consumers and the log that an image was not judged, and why."""
+        from referdino_core.session import Judgement
+
+        if image.stamp is not None:
+            session.skip(image.stamp)
+        self.show(session)
+        if self._images is not None:
+            verdict = Verdict(Judgement.FAILED, one_line(error), len(image.skipped))
+            targets = session.unjudged(session.image_size or (0, 0), Judgement.FAILED)
+            self._results.publish_objects(image.message.header, targets, verdict)
+        self.report(error)
+
+    def report(self, error: Exception) -> None:
+        """Log why an image was not answered."""
+        if isinstance(error, ReferDINOError):
+            self._errors.report("image", str(error))
+            return
+        self._node.get_logger().debug("".join(traceback.format_exception(error)))
+        self._errors.report("internal", f"An image could not be answered: {one_line(error)}")
+
+    # ---- Health --------------------------------------------------------------------------------
+
+    def health(self, received: int, dropped: int) -> CameraHealth:
+        """A snapshot for diagnostics.
+
+        Args:
+            received: images so far. dropped: those of them that a newer one replaced.
+        """
+        images = self._images
+        return CameraHealth(
+            name=self.topics.name,
+            view=self._view,
+            topic=images.topic if images else "",
+            publishers=len(images.publishers()) if images else 0,
+            silence=images.silence if images else None,
+            received=received,
+            dropped=dropped,
+            stream=self._statistics.report(),
+            errors=self._errors.count,
+            last_error=self._errors.last,
+        )
+
+    def _log_error(self, line: str) -> None:
+        named = f"{self.topics.name}: {line}" if self.topics.name else line
+        self._node.get_logger().error(named)
