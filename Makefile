@@ -41,7 +41,7 @@ demo:  ## camera, node and commander on a live ROS 2 graph; VIDEO=, TEXT=, CHECK
 
 replay-demo:  ## a bag from the world, replayed, scored and reported; RUNTIME=, PRECISION=, CHECKPOINT=, OUT= to change it
 	@"$(PYTHON)" setup/prepare.py --for replay-demo $${RUNTIME:+--runtime "$$RUNTIME"}
-	@$(IN_ENVIRONMENT) python -m referdino_core.replay.demo $${OUT:+--out "$$OUT"} -- \
+	@$(IN_ENVIRONMENT) python -m referdino_core.cli.replay_demo $${OUT:+--out "$$OUT"} -- \
 	  $${CHECKPOINT:+--checkpoint "$$CHECKPOINT"} \
 	  $${RUNTIME:+--runtime "$$RUNTIME"} $${PRECISION:+--precision "$$PRECISION"}
 

@@ -20,13 +20,13 @@ import time
 from pathlib import Path
 from statistics import median
 
+from referdino_core.batch.batch import Batch, replay_batch
+from referdino_core.batch.in_process import replay_in_process
+from referdino_core.batch.one_run import IDENTITY_NAME
+from referdino_core.batch.ray_workers import RayWorkers
+from referdino_core.batch.recordings import find_recordings
 from referdino_core.media.sources import quiet_opencv
 from referdino_core.replay.job import ReplayJob
-from referdino_core.replay.many.batch import Batch, replay_batch
-from referdino_core.replay.many.in_process import replay_in_process
-from referdino_core.replay.many.one_run import IDENTITY_NAME
-from referdino_core.replay.many.ray_workers import RayWorkers
-from referdino_core.replay.many.recordings import find_recordings
 from referdino_core.replay.run_folder import SUMMARY_NAME
 from referdino_core.session.model_choice import ModelChoice
 from referdino_ros.demo.scene import BUNDLED, load

@@ -28,14 +28,8 @@ if TYPE_CHECKING:
     from referdino_core.installation import capabilities
     from referdino_core.network.predictions import ClipPrediction, FramePrediction
     from referdino_core.network.referdino import ReferDINO
-    from referdino_core.session import (
-        CameraGroup,
-        CommandRequest,
-        Judgement,
-        Session,
-        Target,
-        TargetState,
-    )
+    from referdino_core.session import CameraGroup, CommandRequest, Session
+    from referdino_core.target import Judgement, Target, TargetState
 
 _HOMES = {
     "CameraGroup": "session",
@@ -47,15 +41,15 @@ _HOMES = {
     "FramePrediction": "network.predictions",
     "ImageError": "errors",
     "InferenceError": "errors",
-    "Judgement": "session",
+    "Judgement": "target",
     "NetworkConfiguration": "configuration",
     "ReferDINO": "network.referdino",
     "ReferDINOError": "errors",
     "Session": "session",
     "SessionSettings": "configuration",
     "SourceError": "errors",
-    "Target": "session",
-    "TargetState": "session",
+    "Target": "target",
+    "TargetState": "target",
     "build": "building",
     "capabilities": "installation",
     "load_checkpoint": "checkpoint",

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from referdino_core.errors import ReferDINOError
-from referdino_core.media.compressed_image_messages import compressed_image_to_rgb
-from referdino_core.media.image_messages import image_to_rgb
+from referdino_core.messages.compressed_images import compressed_image_to_rgb
+from referdino_core.messages.images import image_to_rgb
 from referdino_core.messages.results import Verdict
 from referdino_ros.camera_topics import CameraTopics
 from referdino_ros.diagnostics import CameraHealth, SessionView, view_of
@@ -132,7 +132,7 @@ class Camera:
 
     def publish_failure(self, session: Session, image: ReceivedImage, error: Exception) -> None:
         """Tell consumers and the log that an image was not judged, and why."""
-        from referdino_core.session import Judgement
+        from referdino_core.target import Judgement
 
         if image.stamp is not None:
             session.skip(image.stamp)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from referdino_core.media.compressed_image_messages import JPEG_FORMAT, jpeg_of
+from referdino_core.messages.compressed_images import JPEG_FORMAT, jpeg_of
 from referdino_ros.image_conversion import byte_array
 
 if TYPE_CHECKING:

@@ -28,7 +28,7 @@ from referdino_ros.image_conversion import image_message
 from referdino_ros.message_types import make_message, message_class
 
 if TYPE_CHECKING:
-    from referdino_core.session import Target
+    from referdino_core.target import Target
 
 RESULTS_DEPTH = 10
 PICTURES_DEPTH = 1

@@ -17,7 +17,7 @@ from referdino.msg import Command, ReferredObject, ReferredObjectArray
 from referdino.srv import SetCommands
 from ros_harness import Camera, Client, Collector, NodeProcess
 
-from referdino_core.media import run_lengths
+from referdino_core.messages import run_lengths
 
 
 @dataclass

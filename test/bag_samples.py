@@ -17,8 +17,8 @@ import numpy as np
 import yaml
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 
-from referdino_core.media import run_lengths
 from referdino_core.media.sources import open_source
+from referdino_core.messages import run_lengths
 from referdino_core.replay.message_types import header_message, image_message, message_types
 
 SCENE = Path(__file__).resolve().parent.parent / "referdino_ros" / "demo" / "recording"

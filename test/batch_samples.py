@@ -8,9 +8,9 @@ from pathlib import Path
 
 from bag_samples import PERIOD, TRUTH_TOPIC, image, scene, scene_images, text, write_bag
 
+from referdino_core.batch.batch import Batch
+from referdino_core.batch.recordings import find_recordings
 from referdino_core.replay.job import ReplayJob
-from referdino_core.replay.many.batch import Batch
-from referdino_core.replay.many.recordings import find_recordings
 
 BALL, SPHERE = "the small purple ball", "the purple sphere left of the orange cylinder"
 DETERMINISTIC = ("frames.jsonl", "results.mcap", "summary.json", "overlay.mp4")

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from referdino_core.media.image_encodings import PACKED
+from referdino_core.messages.image_encodings import PACKED
 
 
 def mosaic(pixels: np.ndarray, pattern: str) -> np.ndarray:

@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from referdino_core.session import Target, TargetState
+from referdino_core.target import Target, TargetState
 
 HEIGHT, WIDTH = 48, 64
 

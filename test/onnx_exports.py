@@ -12,7 +12,7 @@ import golden
 
 import referdino_core as rd
 from referdino_core.building import load_model
-from referdino_core.export.checking import without_plugin
+from referdino_core.evaluation.export_parity import without_plugin
 from referdino_core.export.exported_set import ExportedSet
 from referdino_core.export.exporting import export
 

@@ -14,11 +14,11 @@ import cv2
 import numpy as np
 
 from referdino_core.evaluation.tracking_measures import TrackingScores, combined
-from referdino_core.media import run_lengths
 from referdino_core.media.overlay import draw, enlarge
 from referdino_core.media.writers import VideoWriter
+from referdino_core.messages import run_lengths
 from referdino_core.replay.run_folder import FORMAT
-from referdino_core.session import Target, TargetState
+from referdino_core.target import Target, TargetState
 
 HEIGHT, WIDTH = 96, 128
 RATE = 10

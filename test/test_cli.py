@@ -22,8 +22,8 @@ import torch
 import referdino_core as rd
 from referdino_core.cli import main
 from referdino_core.cli.orderly_stop import OrderlyStop
-from referdino_core.media import run_lengths
 from referdino_core.media.sources import open_source
+from referdino_core.messages import run_lengths
 
 HEIGHT, WIDTH, FRAME_COUNT = 120, 160, 7
 PROGRAM = [sys.executable, "-m", "referdino_core.cli"]

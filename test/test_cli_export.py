@@ -11,8 +11,8 @@ from onnx_exports import nano
 
 from referdino_core.checkpoint import save_weights
 from referdino_core.cli import main
-from referdino_core.export import checking
-from referdino_core.export.checking import CheckReport
+from referdino_core.evaluation import export_parity
+from referdino_core.evaluation.export_parity import CheckReport
 from referdino_core.export.exported_set import read_exported_set
 from referdino_core.export.exporting import checkpoint_sum
 
@@ -63,8 +63,8 @@ def test_weights_that_mean_nothing_are_always_the_same(tmp_path: Path) -> None:
 def test_an_export_that_differs_is_an_error(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    differs = CheckReport("fp32", (checking.OutputError("all", "masks", 1.0, 0.5),), 0.9)
-    monkeypatch.setattr(checking, "check_export", lambda *_: differs)
+    differs = CheckReport("fp32", (export_parity.OutputError("all", "masks", 1.0, 0.5),), 0.9)
+    monkeypatch.setattr(export_parity, "check_export", lambda *_: differs)
     assert main(arguments(tmp_path / "nano", "--deformable-attention", "grid_sample")) == 1
     output = capsys.readouterr()
     assert "Check FAILED." in output.out

@@ -14,7 +14,7 @@ import pytest
 from bag_samples import PERIOD, TRUTH_TOPIC, image, scene, scene_images, text, write_bag
 
 from referdino_core.cli import main
-from referdino_core.media.partial_file import growing_path
+from referdino_core.files import growing_path
 from referdino_core.replay.run_folder import RunFolder
 
 BALL = "the small purple ball"

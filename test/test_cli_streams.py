@@ -15,7 +15,7 @@ from media_samples import flat_image
 from test_cli import PROGRAM, environment
 
 from referdino_core.cli.standard_streams import secured_standard_streams
-from referdino_core.media.partial_file import OutputError
+from referdino_core.files import OutputError
 from referdino_core.media.writers import write_image
 
 

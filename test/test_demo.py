@@ -24,8 +24,8 @@ from std_msgs.msg import Header
 
 import referdino_core as rd
 from referdino_core.checkpoint import save_weights
-from referdino_core.media import run_lengths
 from referdino_core.media.sources import Frame, open_source
+from referdino_core.messages import run_lengths
 from referdino_core.world import WorldRenderer, WorldSettings
 from referdino_core.world.observation import VISIBLE_AREA
 from referdino_core.world.timed_commands import TimedCommand, choose_commands

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from referdino_core.errors import ImageError
+from referdino_core.evaluation.ground_truth import FrameTruth
 from referdino_core.evaluation.stream_scores import (
     CommandScores,
     FrameScore,
@@ -21,7 +22,6 @@ from referdino_core.evaluation.stream_scores import (
     state_of,
 )
 from referdino_core.evaluation.tracking_measures import frame_tracks
-from referdino_core.evaluation.truth import FrameTruth
 
 SIZE = (40, 60)
 RIGHT = FrameScore(True, 0.9, 0.8, 1.0, None)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from referdino_core.evaluation.ground_truth import FrameTruth
 from referdino_core.evaluation.tracking_measures import (
     FirstObjects,
     FrameTracks,
@@ -21,7 +22,6 @@ from referdino_core.evaluation.tracking_measures import (
     combined,
     frame_tracks,
 )
-from referdino_core.evaluation.truth import FrameTruth
 
 RECORDED = json.loads(
     Path(__file__).with_name("data").joinpath("tracking_measures.json").read_text()

@@ -18,9 +18,13 @@ from torch import nn
 
 from referdino_core.download.checksums import compute
 from referdino_core.errors import ExportedSetError, ExportError
+from referdino_core.evaluation.export_agreement import (
+    LARGEST_BOX_ERROR,
+    LEAST_OVERLAP,
+    world_agreement,
+)
+from referdino_core.evaluation.export_parity import MASK_LIMIT, check_export, open_for_check
 from referdino_core.export import requirements
-from referdino_core.export.agreement import LARGEST_BOX_ERROR, LEAST_OVERLAP, world_agreement
-from referdino_core.export.checking import MASK_LIMIT, check_export, open_for_check
 from referdino_core.export.exported_set import FORMS, ExportedSet, read_exported_set
 from referdino_core.export.exporting import checkpoint_sum, export
 from referdino_core.export.lint import lint

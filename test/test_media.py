@@ -14,11 +14,12 @@ import pytest
 from media_samples import HEIGHT, WIDTH, flat_image, noisy_image, target, write_video
 
 from referdino_core.errors import ImageError, SourceError
-from referdino_core.media import images, run_lengths
+from referdino_core.media import images
 from referdino_core.media.frame_records import FrameRecordWriter
 from referdino_core.media.sources import Frame, open_source
 from referdino_core.media.writers import write_image
-from referdino_core.session import TargetState
+from referdino_core.messages import run_lengths
+from referdino_core.target import TargetState
 
 
 class TestRunLengths:

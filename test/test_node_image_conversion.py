@@ -18,9 +18,9 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from referdino_core.errors import ImageError
-from referdino_core.media.compressed_image_messages import compressed_image_to_rgb
-from referdino_core.media.image_encodings import ENCODINGS, SEMI_PLANAR, refusal, warn_once
-from referdino_core.media.image_messages import image_to_rgb
+from referdino_core.messages.compressed_images import compressed_image_to_rgb
+from referdino_core.messages.image_encodings import ENCODINGS, SEMI_PLANAR, refusal, warn_once
+from referdino_core.messages.images import image_to_rgb
 from referdino_ros.compressed_images import compressed_image_message
 from referdino_ros.image_conversion import image_message
 

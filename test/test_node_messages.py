@@ -21,14 +21,14 @@ from ros_harness import PATIENCE, domain_id, wait_until
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
-from referdino_core.media import run_lengths
+from referdino_core.messages import run_lengths
 from referdino_core.messages.results import (
     JUDGEMENTS,
     Verdict,
     label_image,
     objects_message,
 )
-from referdino_core.session import Judgement, Target, TargetState
+from referdino_core.target import Judgement, Target, TargetState
 from referdino_ros import result_publishers
 from referdino_ros.commands import SELECTION_CODES
 from referdino_ros.message_types import make_message

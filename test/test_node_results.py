@@ -27,8 +27,8 @@ from ros_harness import (
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import String
 
-from referdino_core.media.compressed_image_messages import compressed_image_to_rgb
-from referdino_core.media.image_messages import image_to_rgb
+from referdino_core.messages.compressed_images import compressed_image_to_rgb
+from referdino_core.messages.images import image_to_rgb
 
 pytestmark = pytest.mark.ros
 

@@ -12,11 +12,11 @@ import pytest
 from media_samples import HEIGHT, WIDTH, flat_image, noisy_image, target
 
 from referdino_core.errors import ImageError
+from referdino_core.files import OutputError
 from referdino_core.media.overlay import LONGEST_ENLARGED_SIDE, draw, enlarge
-from referdino_core.media.partial_file import OutputError
 from referdino_core.media.sources import open_source
 from referdino_core.media.writers import VideoWriter, contact_sheet, fit, write_image
-from referdino_core.session import TargetState
+from referdino_core.target import TargetState
 
 
 class TestVideoWriter:

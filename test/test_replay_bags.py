@@ -31,8 +31,8 @@ from encoded_images import rows_of
 from rosbags.rosbag2 import CompressionMode, StoragePlugin
 
 from referdino_core.errors import ImageError, SourceError
-from referdino_core.media.image_encodings import ENCODINGS
-from referdino_core.media.image_messages import image_to_rgb
+from referdino_core.messages.image_encodings import ENCODINGS
+from referdino_core.messages.images import image_to_rgb
 from referdino_core.replay.bag import Bag
 from referdino_core.replay.bag_files import is_bag
 from referdino_core.replay.bag_recording import BagRecording

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import run_folder_samples as samples
 
-from referdino_core.replay.many.batch_summary import summarise
-from referdino_core.replay.many.outcomes import outcome_of_run
+from referdino_core.batch.batch_summary import summarise
+from referdino_core.batch.outcomes import outcome_of_run
 from referdino_core.replay.run_folder import RunFolder
 
 

@@ -15,7 +15,7 @@ from bag_samples import PERIOD, START, TRUTH_TOPIC, image, scene, scene_labels, 
 from replay_cases import BALL, COUNT, assert_equal_results
 
 from referdino_core.errors import ReferDINOError, SourceError
-from referdino_core.media.partial_file import OutputError, growing_path
+from referdino_core.files import OutputError, growing_path
 from referdino_core.replay import run as run_module
 from referdino_core.replay import unfinished_run
 from referdino_core.replay.held_folder import HeldFolder

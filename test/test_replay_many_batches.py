@@ -22,11 +22,8 @@ from batch_samples import (
     write_recordings,
 )
 
-from referdino_core.cli import main
-from referdino_core.errors import SourceError
-from referdino_core.replay.job import ReplayJob
-from referdino_core.replay.many.attempts import MOST_DEATHS, Attempts
-from referdino_core.replay.many.batch import (
+from referdino_core.batch.attempts import MOST_DEATHS, Attempts
+from referdino_core.batch.batch import (
     Batch,
     BatchInterrupted,
     BatchProgress,
@@ -34,9 +31,12 @@ from referdino_core.replay.many.batch import (
     Workers,
     replay_batch,
 )
-from referdino_core.replay.many.batch_folder import BatchFolder
-from referdino_core.replay.many.in_process import replay_in_process
-from referdino_core.replay.many.recordings import FoundRecording
+from referdino_core.batch.batch_folder import BatchFolder
+from referdino_core.batch.in_process import replay_in_process
+from referdino_core.batch.recordings import FoundRecording
+from referdino_core.cli import main
+from referdino_core.errors import SourceError
+from referdino_core.replay.job import ReplayJob
 from referdino_core.replay.run_folder import RunFolder
 from referdino_core.report.comparison import pair_runs
 from referdino_core.session.model_choice import ModelChoice, load

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from referdino_core.batch.recordings import find_recordings, holds_recordings, read_list
 from referdino_core.errors import SourceError
-from referdino_core.replay.many.recordings import find_recordings, holds_recordings, read_list
 
 
 def make(folder: Path, *names: str) -> Path:

@@ -17,12 +17,12 @@ from pathlib import Path
 import pytest
 from batch_samples import BALL, assert_equal_batches, write_long_recording
 
+from referdino_core.batch.batch import Batch, BatchProgress, BatchWatch, replay_batch
+from referdino_core.batch.in_process import replay_in_process
+from referdino_core.batch.recordings import find_recordings
 from referdino_core.errors import RuntimeUnavailable
-from referdino_core.media.partial_file import growing_path
+from referdino_core.files import growing_path
 from referdino_core.replay.job import ReplayJob
-from referdino_core.replay.many.batch import Batch, BatchProgress, BatchWatch, replay_batch
-from referdino_core.replay.many.in_process import replay_in_process
-from referdino_core.replay.many.recordings import find_recordings
 from referdino_core.replay.run_folder import FRAMES_NAME, TIMING_NAME
 from referdino_core.replay.unfinished_run import FRAMES_BETWEEN_SNAPSHOTS, SNAPSHOT_NAME
 from referdino_core.session.model_choice import ModelChoice
@@ -45,7 +45,7 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def ray_running() -> Iterator[None]:
-    from referdino_core.replay.many.ray_workers import ray_running
+    from referdino_core.batch.ray_workers import ray_running
 
     with ray_running(None, 2):
         yield
@@ -86,7 +86,7 @@ def kill_after_a_snapshot(run: Path, kept: list[list[str]]) -> None:
 def test_a_worker_that_is_killed_loses_nothing(
     alone: Batch, ray_running: None, tmp_path: Path
 ) -> None:
-    from referdino_core.replay.many.ray_workers import RayWorkers
+    from referdino_core.batch.ray_workers import RayWorkers
 
     batch = replace(alone, out=tmp_path / "killed")
     kept: list[list[str]] = []
@@ -114,7 +114,7 @@ def test_a_worker_that_is_killed_loses_nothing(
 def test_workers_that_cannot_load_the_model_say_so_once(
     alone: Batch, ray_running: None, tmp_path: Path
 ) -> None:
-    from referdino_core.replay.many.ray_workers import RayWorkers
+    from referdino_core.batch.ray_workers import RayWorkers
 
     missing = ModelChoice(checkpoint=tmp_path / "missing.pth")
     batch = replace(alone, common=replace(alone.common, model=missing), out=tmp_path / "unloadable")

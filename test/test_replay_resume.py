@@ -24,7 +24,7 @@ from replay_cases import (
 )
 
 from referdino_core.errors import SourceError
-from referdino_core.media.partial_file import growing_path
+from referdino_core.files import growing_path
 from referdino_core.media.writers import write_image
 from referdino_core.replay import run_summary
 from referdino_core.replay.clocks import AsLive

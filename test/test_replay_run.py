@@ -38,8 +38,8 @@ from rosbags.highlevel import AnyReader
 
 import referdino_core as rd
 from referdino_core.evaluation import region_similarity
-from referdino_core.media import run_lengths
-from referdino_core.media.compressed_image_messages import compressed_image_to_rgb
+from referdino_core.messages import run_lengths
+from referdino_core.messages.compressed_images import compressed_image_to_rgb
 from referdino_core.replay.clocks import AsLive
 from referdino_core.replay.job import ReplayJob
 from referdino_core.replay.message_types import DEFINITIONS

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from referdino_core.evaluation.truth import FrameTruth
+from referdino_core.evaluation.ground_truth import FrameTruth
 from referdino_core.replay.answers import Belief
 from referdino_core.replay.clocks import AsLive
 from referdino_core.replay.commands import GivenCommand
 from referdino_core.replay.recording import NANOSECONDS, RecordedFrame
 from referdino_core.replay.scoring import CommandScorer
-from referdino_core.session import Target, TargetState
+from referdino_core.target import Target, TargetState
 
 SIZE = (20, 80)
 CUPS, BALL = GivenCommand("a", "the cups", None, 0.0), GivenCommand("b", "the ball", None, 0.0)

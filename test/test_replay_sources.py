@@ -29,7 +29,7 @@ from rosbags.interfaces import MessageDefinitionFormat
 from rosbags.rosbag2 import StoragePlugin, Writer
 
 from referdino_core.errors import SourceError
-from referdino_core.media.partial_file import OutputError
+from referdino_core.files import OutputError
 from referdino_core.media.writers import write_image
 from referdino_core.replay.job import ReplayJob
 from referdino_core.replay.run import replay

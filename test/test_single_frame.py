@@ -418,7 +418,7 @@ class TestExports:
     ) -> None:
         pytest.importorskip("onnx")
         pytest.importorskip("onnxruntime")
-        from referdino_core.export.checking import check_export
+        from referdino_core.evaluation.export_parity import check_export
         from referdino_core.export.exporting import export
         from referdino_core.runtime.onnx_stages import OnnxRuntimeStages
 

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from referdino_core.configuration import SessionSettings
-from referdino_core.session.target import TargetState
 from referdino_core.session.target_tracker import (
     AllTargetsTracker,
     SingleTargetTracker,
@@ -20,6 +19,7 @@ from referdino_core.session.target_tracker import (
     TargetTracker,
 )
 from referdino_core.session.track import SlotReadings
+from referdino_core.target import TargetState
 
 SETTINGS = SessionSettings(
     accept=0.6,

@@ -15,8 +15,8 @@ from media_samples import flat_image
 from pycocotools import mask as coco_mask
 
 from referdino_core.errors import ReferDINOError, SourceError
-from referdino_core.evaluation.truth import FrameTruth, Truth, open_truth
-from referdino_core.evaluation.truth.opening import files_of_truth
+from referdino_core.evaluation.ground_truth import FrameTruth, Truth, open_truth
+from referdino_core.evaluation.ground_truth.opening import files_of_truth
 from referdino_core.world import WorldRenderer
 
 SIZE = (24, 32)

@@ -13,8 +13,8 @@ from label_files import GREY, write_labels
 from media_samples import flat_image
 
 from referdino_core.errors import ImageError, SourceError
-from referdino_core.evaluation.truth import open_truth
-from referdino_core.evaluation.truth.label_png import read_labels
+from referdino_core.evaluation.ground_truth import open_truth
+from referdino_core.evaluation.ground_truth.label_png import read_labels
 
 SIZE = (48, 64)
 

@@ -13,12 +13,12 @@ import pytest
 from label_files import write_labels
 from media_samples import flat_image
 
-from referdino_core.evaluation.truth import open_truth
-from referdino_core.evaluation.truth.mevis import read_json
+from referdino_core.batch.recordings import read_list
+from referdino_core.evaluation.ground_truth import open_truth
+from referdino_core.evaluation.ground_truth.mevis import read_json
 from referdino_core.media.sources import open_source
 from referdino_core.media.writers import write_image
 from referdino_core.replay.clocks import read_clock
-from referdino_core.replay.many.recordings import read_list
 from referdino_core.user_files import is_left_by_system, legible, read_text
 
 MARKED = {

@@ -14,8 +14,8 @@ import pytest
 from full_disk import files_of_at_most
 from media_samples import flat_image, noisy_image
 
+from referdino_core.files import Output, OutputError, OutputGroup
 from referdino_core.media import video_encoder
-from referdino_core.media.partial_file import Output, OutputError, OutputGroup
 from referdino_core.media.sources import open_source
 from referdino_core.media.video_encoder import MP4_ENCODERS, container_rate
 from referdino_core.media.writers import OptionalVideo, VideoWriter

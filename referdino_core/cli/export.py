@@ -123,7 +123,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _compare(model: ReferDINO, exported: ExportedSet) -> bool:
     """Print how far the export is from the network, and whether that is near enough."""
-    from referdino_core.export.checking import check_export
+    from referdino_core.evaluation.export_parity import check_export
 
     _logger.info("Comparing with the network.")
     report = check_export(exported, model)
@@ -138,8 +138,8 @@ def _compare(model: ReferDINO, exported: ExportedSet) -> bool:
 
 def _compare_answers(model: ReferDINO, exported: ExportedSet) -> bool:
     """Print how well answers agree on clips of the world, which this model understands."""
-    from referdino_core.export.agreement import world_agreement
-    from referdino_core.export.checking import open_for_check
+    from referdino_core.evaluation.export_agreement import world_agreement
+    from referdino_core.evaluation.export_parity import open_for_check
     from referdino_core.world import WorldSettings, WorldUnavailable
 
     settings = WorldSettings()

@@ -29,7 +29,7 @@ from referdino_core.cli import (
 from referdino_core.cli.exit_status import ExitStatus
 from referdino_core.cli.progress import say
 from referdino_core.errors import ReferDINOError
-from referdino_core.media.partial_file import OutputError
+from referdino_core.files import OutputError
 from referdino_core.media.sources import quiet_opencv
 from referdino_core.user_files import legible
 

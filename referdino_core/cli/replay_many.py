@@ -21,9 +21,9 @@ from referdino_core.cli.progress import progress_bar
 from referdino_core.errors import RuntimeUnavailable, SourceError
 
 if TYPE_CHECKING:
+    from referdino_core.batch.batch import BatchProgress, Workers
+    from referdino_core.batch.outcomes import RunOutcome
     from referdino_core.replay.job import ReplayJob
-    from referdino_core.replay.many.batch import BatchProgress, Workers
-    from referdino_core.replay.many.outcomes import RunOutcome
 
 _BAR = "{percentage:3.0f}%|{bar}| {desc} [{elapsed}<{remaining}{postfix}]"
 
@@ -51,7 +51,7 @@ def add_many_arguments(parser: argparse.ArgumentParser) -> None:
 
 def is_many(arguments: argparse.Namespace) -> bool:
     """Whether the sources are several recordings, or a folder of them."""
-    from referdino_core.replay.many.recordings import holds_recordings
+    from referdino_core.batch.recordings import holds_recordings
 
     if arguments.list is not None or len(arguments.sources) != 1:
         return True
@@ -70,8 +70,8 @@ def replay_many(arguments: argparse.Namespace, common: ReplayJob) -> int:
     if arguments.out is None:
         raise SourceError("Many recordings need a folder for their runs; give --out DIR.")
     work = _workers(arguments.workers, arguments.ray_address)
-    from referdino_core.replay.many.batch import Batch, BatchInterrupted, BatchWatch, replay_batch
-    from referdino_core.replay.many.recordings import find_recordings, read_list
+    from referdino_core.batch.batch import Batch, BatchInterrupted, BatchWatch, replay_batch
+    from referdino_core.batch.recordings import find_recordings, read_list
 
     listed = [] if arguments.list is None else read_list(arguments.list)
     recordings = find_recordings([*arguments.sources, *listed], arguments.out)
@@ -156,7 +156,7 @@ def _workers(count: int, address: str | None) -> Workers:
         RuntimeUnavailable: Ray is needed and not installed.
     """
     if count == 1 and address is None:
-        from referdino_core.replay.many.in_process import replay_in_process
+        from referdino_core.batch.in_process import replay_in_process
 
         return replay_in_process
     if find_spec("ray") is None:
@@ -164,7 +164,7 @@ def _workers(count: int, address: str | None) -> Workers:
         raise RuntimeUnavailable(
             f"{asked} needs Ray; install it with: pip install ray, or leave the option out."
         )
-    from referdino_core.replay.many.ray_workers import RayWorkers
+    from referdino_core.batch.ray_workers import RayWorkers
 
     return RayWorkers(count, address)
 

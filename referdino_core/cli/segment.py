@@ -24,9 +24,9 @@ from referdino_core.cli.exit_status import ExitStatus
 from referdino_core.cli.orderly_stop import OrderlyStop
 from referdino_core.cli.progress import progress_bar
 from referdino_core.errors import SourceError
+from referdino_core.files import OutputGroup
 from referdino_core.media.frame_records import FrameRecordWriter, read_head
 from referdino_core.media.overlay import draw, enlarge
-from referdino_core.media.partial_file import OutputGroup
 from referdino_core.media.result_names import results_folder
 from referdino_core.media.sources import Frame, FrameSource, open_source
 from referdino_core.media.writers import OptionalVideo

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, TextIO, cast
 
-from referdino_core.media.partial_file import OutputError
+from referdino_core.files import OutputError
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from referdino_core.download.errors import DownloadError
-from referdino_core.media.partial_file import PartialFile
+from referdino_core.files import PartialFile
 from referdino_core.user_files import cannot_be_written
 
 _BLOCK = 1 << 20  # bytes

@@ -16,6 +16,7 @@ import numpy as np
 
 from referdino_core.errors import ImageError
 from referdino_core.evaluation.boundary_accuracy import boundary_accuracy
+from referdino_core.evaluation.ground_truth.base import FrameTruth
 from referdino_core.evaluation.judged_pixels import ABSENT_AREA
 from referdino_core.evaluation.region_similarity import RIGHT_OVERLAP, region_similarity
 from referdino_core.evaluation.sequence_statistics import SequenceStatistics, sequence_statistics
@@ -26,7 +27,6 @@ from referdino_core.evaluation.tracking_measures import (
     TrackingScores,
     combined,
 )
-from referdino_core.evaluation.truth.base import FrameTruth
 
 ELSEWHERE_OVERLAP = 0.1
 """J below which an answer is another object rather than a poor mask of the right one."""

@@ -14,7 +14,8 @@ from referdino_core.evaluation.boundary_accuracy import boundary_accuracy
 from referdino_core.evaluation.region_similarity import RIGHT_OVERLAP, region_similarity
 from referdino_core.evaluation.stream_scores import ABSENT_AREA
 from referdino_core.evaluation.whole_clip import read_clip
-from referdino_core.session import Session, Target
+from referdino_core.session import Session
+from referdino_core.target import Target
 from referdino_core.world import Clip, Expression, WorldRenderer
 from referdino_core.world.clip import KINDS, Split
 

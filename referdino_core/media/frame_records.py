@@ -21,12 +21,12 @@ from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from referdino_core.media import run_lengths
+from referdino_core.files import Output, OutputError, PartialFile
 from referdino_core.media.frame_source import Frame
-from referdino_core.media.partial_file import Output, OutputError, PartialFile
+from referdino_core.messages import run_lengths
 
 if TYPE_CHECKING:
-    from referdino_core.session import Target
+    from referdino_core.target import Target
 
 _FRAMES_LINE = '  "frames": [\n'
 _SCORE_DIGITS = 4
@@ -144,7 +144,7 @@ def target_from_record(record: Mapping[str, Any], command: str) -> Target:
     Raises:
         ImageError: the mask's code is damaged.
     """
-    from referdino_core.session import Judgement, Target, TargetState
+    from referdino_core.target import Judgement, Target, TargetState
 
     height, width = record["mask"]["size"]
     return Target(

@@ -17,7 +17,7 @@ from referdino_core.media import lettering
 from referdino_core.media.lettering import Colour
 
 if TYPE_CHECKING:
-    from referdino_core.session import Target
+    from referdino_core.target import Target
 
 SMALLEST_READABLE_WIDTH = 480  # pixels; captions in narrower images cover too much of them
 LONGEST_ENLARGED_SIDE = 2048  # pixels; work grows with the square of how much an image is enlarged

@@ -15,7 +15,7 @@ import av
 import cv2
 import numpy as np
 
-from referdino_core.media.partial_file import OutputError
+from referdino_core.files import OutputError
 
 # The first of them that this FFmpeg has is taken. H.264 plays everywhere, in browsers too; MPEG-4
 # part 2, which every FFmpeg can write, plays in none of them.

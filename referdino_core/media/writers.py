@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 
 from referdino_core.errors import ImageError
+from referdino_core.files import Output, OutputError, PartialFile
 from referdino_core.media import lettering
-from referdino_core.media.partial_file import Output, OutputError, PartialFile
 from referdino_core.media.video_encoder import (
     LONGEST_SIDE,
     MP4_ENCODERS,

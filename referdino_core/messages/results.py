@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from referdino_core.media import run_lengths
-from referdino_core.session.target import Box, Judgement, Target, TargetState
+from referdino_core.messages import run_lengths
+from referdino_core.target import Box, Judgement, Target, TargetState
 
 MakeMessage = Callable[..., Any]
 """make(name, **fields): a message of the type with this name, such as "std_msgs/msg/String"."""

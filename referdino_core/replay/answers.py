@@ -16,7 +16,7 @@ from referdino_core.media.frame_records import target_from_record
 from referdino_core.messages.results import Verdict
 from referdino_core.replay.commands import GivenCommand
 from referdino_core.replay.unfinished_run import UnfinishedRun
-from referdino_core.session import Judgement, Target, TargetState
+from referdino_core.target import Judgement, Target, TargetState
 
 if TYPE_CHECKING:
     from referdino_core.session import Session

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from referdino_core.errors import ImageError, SourceError
-from referdino_core.media.compressed_image_messages import compressed_image_to_rgb
-from referdino_core.media.image_messages import image_to_rgb
+from referdino_core.messages.compressed_images import compressed_image_to_rgb
+from referdino_core.messages.images import image_to_rgb
 from referdino_core.replay.bag import Bag
 from referdino_core.replay.message_types import message_types
 from referdino_core.replay.recording import (

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 
 from referdino_core.errors import SourceError
-from referdino_core.media.partial_file import OutputError
+from referdino_core.files import OutputError
 
 LOCK_NAME = ".lock"
 

@@ -9,8 +9,8 @@ from functools import partial
 from itertools import chain
 
 from referdino_core.errors import SourceError
-from referdino_core.evaluation.truth import Truth, open_truth
-from referdino_core.evaluation.truth.opening import TOPIC
+from referdino_core.evaluation.ground_truth import Truth, open_truth
+from referdino_core.evaluation.ground_truth.opening import TOPIC
 from referdino_core.media.sources import check_frame_rate
 from referdino_core.replay.bag_files import is_bag
 from referdino_core.replay.bag_recording import BagRecording

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from referdino_core.files import Output
 from referdino_core.media.overlay import draw, enlarge
-from referdino_core.media.partial_file import Output
 from referdino_core.media.writers import OptionalVideo
 
 if TYPE_CHECKING:
-    from referdino_core.session import Target
+    from referdino_core.target import Target
 
 
 class OverlayTrack(Output):

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from referdino_core.media.compressed_image_messages import JPEG_FORMAT, jpeg_of
-from referdino_core.media.partial_file import Output, OutputError, growing_path
+from referdino_core.files import Output, OutputError, growing_path
+from referdino_core.messages.compressed_images import JPEG_FORMAT, jpeg_of
 from referdino_core.messages.results import (
     Verdict,
     detections_message,
@@ -23,7 +23,7 @@ from referdino_core.replay.message_types import image_message, message_types
 from referdino_core.replay.storage import Channel, RawMessage
 
 if TYPE_CHECKING:
-    from referdino_core.session import Target
+    from referdino_core.target import Target
 
 OBJECTS_TOPIC = "/referdino/objects"
 MASK_TOPIC = "/referdino/mask"

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from referdino_core.errors import ReferDINOError, SourceError
+from referdino_core.evaluation.ground_truth import FrameTruth, Truth
 from referdino_core.evaluation.latency import latency_percentiles
-from referdino_core.evaluation.truth import FrameTruth, Truth
-from referdino_core.media.partial_file import OutputError
+from referdino_core.files import OutputError
 from referdino_core.messages.results import Verdict
 from referdino_core.replay.answers import Answers, Belief, Targets, unjudged
 from referdino_core.replay.clocks import Scheduled

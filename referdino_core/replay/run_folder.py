@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from referdino_core.errors import SourceError
-from referdino_core.media.partial_file import OutputError, PartialFile, growing_path
+from referdino_core.files import OutputError, PartialFile, growing_path
 
 FORMAT = 1
 RESULTS_NAME = "results.mcap"

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import referdino_core
-from referdino_core.evaluation.truth.opening import files_of_truth
+from referdino_core.evaluation.ground_truth.opening import files_of_truth
 from referdino_core.replay.commands import CommandChange
 from referdino_core.replay.job import ReplayJob
 from referdino_core.session.model_choice import LoadedModel

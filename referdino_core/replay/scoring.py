@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from referdino_core.errors import SourceError
+from referdino_core.evaluation.ground_truth.base import FrameTruth, Truth
 from referdino_core.evaluation.stream_scores import (
     FrameScore,
     StreamScorer,
@@ -17,12 +18,11 @@ from referdino_core.evaluation.stream_scores import (
     state_of,
 )
 from referdino_core.evaluation.tracking_measures import FirstObjects, frame_tracks
-from referdino_core.evaluation.truth.base import FrameTruth, Truth
 from referdino_core.replay.commands import CommandChange, GivenCommand
 from referdino_core.replay.recording import RecordedFrame
 
 if TYPE_CHECKING:
-    from referdino_core.session import Target
+    from referdino_core.target import Target
 
 
 @dataclass(frozen=True)

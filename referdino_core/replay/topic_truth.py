@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from referdino_core.errors import SourceError
-from referdino_core.evaluation.truth.base import FrameTruth, Truth
+from referdino_core.evaluation.ground_truth.base import FrameTruth, Truth
 from referdino_core.replay.bag import Bag
 from referdino_core.replay.message_types import message_types
 from referdino_core.replay.recording import NANOSECONDS

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from referdino_core.errors import SourceError
-from referdino_core.media.partial_file import OutputError, PartialFile, growing_path
+from referdino_core.files import OutputError, PartialFile, growing_path
 from referdino_core.replay.progress import counted
 from referdino_core.replay.run_folder import (
     FRAMES_NAME,

@@ -17,7 +17,7 @@ from referdino_core.evaluation.stream_scores import (
     failure_of,
     state_of,
 )
-from referdino_core.media import run_lengths
+from referdino_core.messages import run_lengths
 
 
 @dataclass(frozen=True)

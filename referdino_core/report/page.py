@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from referdino_core.errors import ReferDINOError
-from referdino_core.media.partial_file import OutputError, PartialFile
+from referdino_core.files import OutputError, PartialFile
 from referdino_core.report.plots import LEFT, RIGHT, colour_of
 
 _TEMPLATES = Path(__file__).with_name("templates")

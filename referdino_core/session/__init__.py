@@ -12,9 +12,8 @@ if TYPE_CHECKING:
     from referdino_core.session.cameras import CameraGroup
     from referdino_core.session.command_request import CommandRequest
     from referdino_core.session.session import Session
-    from referdino_core.session.target import Judgement, Target, TargetState
 
-__all__ = ["CameraGroup", "CommandRequest", "Judgement", "Session", "Target", "TargetState"]
+__all__ = ["CameraGroup", "CommandRequest", "Session"]
 
 if not TYPE_CHECKING:  # or a misspelt name would pass
     __getattr__ = lazy_names(
@@ -22,9 +21,6 @@ if not TYPE_CHECKING:  # or a misspelt name would pass
         {
             "CameraGroup": "cameras",
             "CommandRequest": "command_request",
-            "Judgement": "target",
             "Session": "session",
-            "Target": "target",
-            "TargetState": "target",
         },
     )

@@ -14,7 +14,7 @@ from referdino_core.session.command_request import CommandRequest
 from referdino_core.session.joint_step import Answer, step_together
 from referdino_core.session.session import Session
 from referdino_core.session.stream import check_image
-from referdino_core.session.target import Target
+from referdino_core.target import Target
 
 
 class CameraGroup:

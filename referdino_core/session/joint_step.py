@@ -12,7 +12,7 @@ import numpy as np
 
 from referdino_core.session.prediction import Prediction
 from referdino_core.session.stream import Stream
-from referdino_core.session.target import Judgement, Target
+from referdino_core.target import Judgement, Target
 
 
 @dataclass(frozen=True)

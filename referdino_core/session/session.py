@@ -29,7 +29,7 @@ from referdino_core.session.joint_step import step_together
 from referdino_core.session.predictor import Predictor
 from referdino_core.session.sentence_encoder import SentenceEncoder
 from referdino_core.session.stream import Stream, check_image
-from referdino_core.session.target import Target
+from referdino_core.target import Target
 
 SINGLE_COMMAND = "command"
 

@@ -11,8 +11,8 @@ from itertools import combinations
 
 import numpy as np
 
-from referdino_core.session.target import Box
 from referdino_core.session.track import Track
+from referdino_core.target import Box
 
 SAME_MASK_OVERLAP = 0.7
 """Intersection over union of two commands' masks, from which they show one object."""

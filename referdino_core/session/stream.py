@@ -31,8 +31,8 @@ from referdino_core.session.prediction import Prediction, Question, decode_slots
 from referdino_core.session.predictor import Predictor
 from referdino_core.session.shared_identities import SharedIdentities, Sighting
 from referdino_core.session.stream_clock import StreamClock
-from referdino_core.session.target import Judgement, Target, box_around
 from referdino_core.session.target_tracker import SlotChoice, TargetTracker
+from referdino_core.target import Judgement, Target, box_around
 
 logger = logging.getLogger("referdino.session")
 

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 
 from referdino_core.configuration import SessionSettings
-from referdino_core.session.target import TargetState
 from referdino_core.session.track import (
     SAME_OBJECT_OVERLAP,
     SlotReadings,
     Track,
     box_overlaps,
 )
+from referdino_core.target import TargetState
 
 EVIDENCE_SLACK = 0.15
 """Seconds beyond `take_up` in which a target that was left may return to its slot."""

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from referdino_core.configuration import SessionSettings
-from referdino_core.session.target import TargetState
+from referdino_core.target import TargetState
 
 MIN_EVIDENCE = 2
 """Images that count as evidence, however rarely they come, where there are as many."""

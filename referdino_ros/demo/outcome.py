@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from referdino.msg import ReferredObject
 
-from referdino_core.media import run_lengths
+from referdino_core.messages import run_lengths
 from referdino_core.world.timed_commands import TimedCommand
 from referdino_ros.demo.listener import Answer
 from referdino_ros.demo.publications import Publication

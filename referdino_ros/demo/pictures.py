@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 from referdino.msg import ReferredObject, ReferredObjectArray
 
-from referdino_core.media import run_lengths
 from referdino_core.media.overlay import draw, enlarge
 from referdino_core.media.sources import open_source
 from referdino_core.media.writers import VideoWriter, contact_sheet, fit, write_image
-from referdino_core.session import Target, TargetState
+from referdino_core.messages import run_lengths
+from referdino_core.target import Target, TargetState
 from referdino_ros.demo.outcome import CommandRun, Outcome
 from referdino_ros.demo.scoring import overlap_in
 

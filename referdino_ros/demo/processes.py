@@ -15,7 +15,7 @@ from types import TracebackType
 
 from tqdm import tqdm
 
-from referdino_core.media.partial_file import OutputError
+from referdino_core.files import OutputError
 from referdino_ros.demo.errors import DemoError
 from referdino_ros.demo.publications import Publication
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from referdino_core.media import run_lengths
-from referdino_core.media.partial_file import OutputError
+from referdino_core.files import OutputError
 from referdino_core.media.writers import VideoWriter
+from referdino_core.messages import run_lengths
 from referdino_core.world import Clip, WorldRenderer, WorldSettings
 from referdino_core.world.observation import VISIBLE_AREA
 from referdino_core.world.settings import REFERENCE_WIDTH

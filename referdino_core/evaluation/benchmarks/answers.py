@@ -21,7 +21,7 @@ from referdino_core.evaluation.whole_clip import (
     ClipReading,
     read_clip,
 )
-from referdino_core.media import run_lengths
+from referdino_core.messages import run_lengths
 
 _SENTENCES_AT_ONCE = 32
 _PLAIN_RUNTIME = "torch fp32"

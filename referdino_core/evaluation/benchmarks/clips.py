@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from referdino_core.errors import ImageError, SourceError
-from referdino_core.evaluation.truth import FrameTruth
+from referdino_core.evaluation.ground_truth import FrameTruth
 from referdino_core.media.images import read_image
 
 

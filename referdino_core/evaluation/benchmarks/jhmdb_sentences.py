@@ -22,7 +22,7 @@ from referdino_core.evaluation.benchmarks.clips import (
     require,
 )
 from referdino_core.evaluation.benchmarks.windows import window_up_to
-from referdino_core.evaluation.truth import FrameTruth
+from referdino_core.evaluation.ground_truth import FrameTruth
 from referdino_core.user_files import read_text, visible
 
 FRAME_RATE = 30.0

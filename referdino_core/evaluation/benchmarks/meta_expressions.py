@@ -11,7 +11,7 @@ from typing import Any
 
 from referdino_core.errors import SourceError
 from referdino_core.evaluation.benchmarks.clips import require
-from referdino_core.evaluation.truth.mevis import read_json
+from referdino_core.evaluation.ground_truth.mevis import read_json
 
 
 @dataclass(frozen=True)

@@ -26,8 +26,8 @@ from referdino_core.evaluation.benchmarks.meta_expressions import (
     frame_paths,
     read_meta_expressions,
 )
-from referdino_core.evaluation.truth import FrameTruth
-from referdino_core.evaluation.truth.mevis import (
+from referdino_core.evaluation.ground_truth import FrameTruth
+from referdino_core.evaluation.ground_truth.mevis import (
     decode_entry,
     most_frequent_size,
     read_json,

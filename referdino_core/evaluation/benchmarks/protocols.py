@@ -21,10 +21,10 @@ from referdino_core.evaluation.benchmarks.clips import Clip, Question
 from referdino_core.evaluation.benchmarks.records import Json, Record
 from referdino_core.evaluation.benchmarks.totals import mean_total, total_of_tracks
 from referdino_core.evaluation.boundary_accuracy import boundary_accuracy
+from referdino_core.evaluation.ground_truth import FrameTruth
 from referdino_core.evaluation.referring_measures import Candidate, ReferringMeasures
 from referdino_core.evaluation.region_similarity import region_similarity
-from referdino_core.evaluation.truth import FrameTruth
-from referdino_core.media import run_lengths
+from referdino_core.messages import run_lengths
 
 BACKGROUND = 0.1
 """Probability that Ref-DAVIS17 gives the background where objects compete for a pixel."""

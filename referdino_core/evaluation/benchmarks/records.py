@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from referdino_core.media.partial_file import OutputError, PartialFile
+from referdino_core.files import OutputError, PartialFile
 
 Json = dict[str, Any]
 

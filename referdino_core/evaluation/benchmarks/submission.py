@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 
 from referdino_core.evaluation.benchmarks.records import Record, file_name
-from referdino_core.media import run_lengths
-from referdino_core.media.partial_file import OutputError, PartialFile
+from referdino_core.files import OutputError, PartialFile
+from referdino_core.messages import run_lengths
 
 ANNOTATIONS = "Annotations"
 

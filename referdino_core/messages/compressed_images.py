@@ -15,8 +15,14 @@ import cv2
 import numpy as np
 
 from referdino_core.errors import ImageError
-from referdino_core.media.image_encodings import PACKED, Packed, holds_numbers, refusal, warn_once
-from referdino_core.media.image_messages import packed_to_rgb
+from referdino_core.messages.image_encodings import (
+    PACKED,
+    Packed,
+    holds_numbers,
+    refusal,
+    warn_once,
+)
+from referdino_core.messages.images import packed_to_rgb
 
 
 class CompressedImage(Protocol):

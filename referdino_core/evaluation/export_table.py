@@ -10,8 +10,8 @@ import tempfile
 from pathlib import Path
 
 from referdino_core.building import load_model
-from referdino_core.export.agreement import CLIPS, world_agreement
-from referdino_core.export.checking import check_export, open_for_check
+from referdino_core.evaluation.export_agreement import CLIPS, world_agreement
+from referdino_core.evaluation.export_parity import check_export, open_for_check
 from referdino_core.export.exported_set import FORMS, PRECISIONS
 from referdino_core.export.exporting import export
 from referdino_core.world import WorldSettings

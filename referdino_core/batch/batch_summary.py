@@ -10,10 +10,10 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+from referdino_core.batch.outcomes import RunOutcome
 from referdino_core.evaluation.sequence_statistics import SequenceStatistics
 from referdino_core.evaluation.stream_scores import CommandScores, overall_scores
 from referdino_core.evaluation.tracking_measures import TrackingScores
-from referdino_core.replay.many.outcomes import RunOutcome
 from referdino_core.replay.run_folder import RunFolder
 from referdino_core.replay.run_summary import referdino_version
 

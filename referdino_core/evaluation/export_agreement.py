@@ -18,7 +18,8 @@ from referdino_core.evaluation.world_clips import STATIC_KINDS, choose_sentences
 from referdino_core.network.referdino import ReferDINO
 from referdino_core.runtime.stages import Stages
 from referdino_core.runtime.torch_stages import TorchStages
-from referdino_core.session import Session, Target
+from referdino_core.session import Session
+from referdino_core.target import Target
 from referdino_core.world import Clip, WorldRenderer
 
 LEAST_OVERLAP = 0.98

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from referdino_core.errors import ImageError
-from referdino_core.media.image_encodings import (
+from referdino_core.messages.image_encodings import (
     PACKED,
     SEMI_PLANAR,
     Packed,

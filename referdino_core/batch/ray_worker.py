@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 
 import ray
 
+from referdino_core.batch.run_counter import RunCounter
 from referdino_core.replay.job import ReplayJob
-from referdino_core.replay.many.run_counter import RunCounter
 from referdino_core.session.model_choice import ModelChoice
 
 if TYPE_CHECKING:
-    from referdino_core.replay.many.outcomes import RunOutcome
+    from referdino_core.batch.outcomes import RunOutcome
     from referdino_core.session.model_choice import LoadedModel
 
 CONTROL = "control"
@@ -74,7 +74,7 @@ class ReplayWorker:
 
     def replay(self, job: ReplayJob, with_report: bool) -> RunOutcome | None:
         """Replay a recording; None where the worker was asked to stop meanwhile."""
-        from referdino_core.replay.many.one_run import run_recording
+        from referdino_core.batch.one_run import run_recording
         from referdino_core.replay.progress import RunInterrupted, RunWatch
 
         assert self._loaded is not None

@@ -19,17 +19,17 @@ from typing import Any
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from referdino_core.errors import ReferDINOError, RuntimeUnavailable
-from referdino_core.replay.many.attempts import MOST_DEATHS, Attempts
-from referdino_core.replay.many.batch import Batch, BatchProgress, BatchWatch
-from referdino_core.replay.many.outcomes import RunOutcome, failed
-from referdino_core.replay.many.ray_worker import (
+from referdino_core.batch.attempts import MOST_DEATHS, Attempts
+from referdino_core.batch.batch import Batch, BatchProgress, BatchWatch
+from referdino_core.batch.outcomes import RunOutcome, failed
+from referdino_core.batch.ray_worker import (
     CONTROL,
     THREADS_VARIABLE,
     ReplayWorker,
     WorkerProgress,
 )
-from referdino_core.replay.many.recordings import FoundRecording
+from referdino_core.batch.recordings import FoundRecording
+from referdino_core.errors import ReferDINOError, RuntimeUnavailable
 
 _SECONDS_BETWEEN_LOOKS = 0.5
 _SECONDS_TO_CONNECT = 10.0

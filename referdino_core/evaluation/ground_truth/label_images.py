@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from referdino_core.errors import ImageError, SourceError
-from referdino_core.evaluation.truth.base import FrameTruth, Truth
-from referdino_core.evaluation.truth.frame_names import FrameNames
-from referdino_core.evaluation.truth.label_png import read_labels
+from referdino_core.evaluation.ground_truth.base import FrameTruth, Truth
+from referdino_core.evaluation.ground_truth.frame_names import FrameNames
+from referdino_core.evaluation.ground_truth.label_png import read_labels
 from referdino_core.user_files import visible_entries
 
 VOID = 255

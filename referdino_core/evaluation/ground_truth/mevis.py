@@ -13,9 +13,9 @@ from typing import Any, cast
 import numpy as np
 
 from referdino_core.errors import ImageError, SourceError
-from referdino_core.evaluation.truth.base import FrameTruth, Truth
-from referdino_core.evaluation.truth.frame_names import recorded_names
-from referdino_core.media import run_lengths
+from referdino_core.evaluation.ground_truth.base import FrameTruth, Truth
+from referdino_core.evaluation.ground_truth.frame_names import recorded_names
+from referdino_core.messages import run_lengths
 from referdino_core.sentences import plain
 from referdino_core.user_files import read_text
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from referdino_core.errors import SourceError
-from referdino_core.media.partial_file import growing_path
+from referdino_core.files import growing_path
 from referdino_core.media.result_names import result_names, without_suffix
 from referdino_core.media.sources import is_image
 from referdino_core.replay.bag_files import METADATA_NAME, is_bag

@@ -7,8 +7,8 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Iterable
 
-from referdino_core.replay.many.outcomes import RunOutcome, failed
-from referdino_core.replay.many.recordings import FoundRecording
+from referdino_core.batch.outcomes import RunOutcome, failed
+from referdino_core.batch.recordings import FoundRecording
 
 ATTEMPTS = 2
 """How often a recording is tried that fails."""

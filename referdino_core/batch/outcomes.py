@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from referdino_core.replay.many.recordings import FoundRecording
+from referdino_core.batch.recordings import FoundRecording
 from referdino_core.replay.run_folder import RunFolder
 
 

@@ -9,11 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from referdino_core.batch.outcomes import RunOutcome, failed, outcome_of_run
+from referdino_core.batch.recordings import FoundRecording
 from referdino_core.errors import ReferDINOError, SourceError
-from referdino_core.media.partial_file import OutputError, PartialFile
+from referdino_core.files import OutputError, PartialFile
 from referdino_core.replay.job import ReplayJob
-from referdino_core.replay.many.outcomes import RunOutcome, failed, outcome_of_run
-from referdino_core.replay.many.recordings import FoundRecording
 from referdino_core.replay.opening import changes_of
 from referdino_core.replay.progress import RunInterrupted, RunWatch
 from referdino_core.replay.run import replay

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from referdino_core.errors import SourceError
-from referdino_core.evaluation.truth.base import Truth
+from referdino_core.evaluation.ground_truth.base import Truth
 from referdino_core.user_files import user_path
 
 TOPIC, WORLD = "topic:", "world:"
@@ -41,16 +41,16 @@ def open_truth(
             )
         return open_topic(specification.removeprefix(TOPIC))
     if specification.startswith(WORLD):
-        from referdino_core.evaluation.truth.world import open_world
+        from referdino_core.evaluation.ground_truth.world import open_world
 
         return open_world(specification)
     path, video = _place(specification, recording)
     if path.is_dir():
-        from referdino_core.evaluation.truth.label_images import LabelImages
+        from referdino_core.evaluation.ground_truth.label_images import LabelImages
 
         return LabelImages(path, recording)
     if path.is_file() and path.suffix == ".json":
-        from referdino_core.evaluation.truth.mevis import MevisTruth
+        from referdino_core.evaluation.ground_truth.mevis import MevisTruth
 
         return MevisTruth(path, video, recording)
     reason = "is neither a folder nor a JSON file" if path.exists() else "does not exist"
@@ -66,8 +66,8 @@ def files_of_truth(specification: str, recording: Path | None = None) -> list[Pa
     Raises:
         OSError: a folder cannot be read.
     """
-    from referdino_core.evaluation.truth.label_images import pngs_in
-    from referdino_core.evaluation.truth.mevis import MASKS_FILE
+    from referdino_core.evaluation.ground_truth.label_images import pngs_in
+    from referdino_core.evaluation.ground_truth.mevis import MASKS_FILE
 
     if specification.startswith((TOPIC, WORLD)):
         return []
@@ -79,7 +79,7 @@ def files_of_truth(specification: str, recording: Path | None = None) -> list[Pa
 
 def _place(specification: str, recording: Path | None) -> tuple[Path, str | None]:
     """The folder of label images or the JSON file that is meant, and the video named with it."""
-    from referdino_core.evaluation.truth.label_images import pngs_in
+    from referdino_core.evaluation.ground_truth.label_images import pngs_in
 
     named, _, video = specification.partition("#")
     path = user_path(specification if Path(specification).exists() else named)

@@ -43,7 +43,7 @@ class Recorded:
 def main(argv: Sequence[str] | None = None) -> int:
     """Render, record, replay; returns the exit status."""
     parser = argparse.ArgumentParser(
-        prog="python -m referdino_core.replay.demo", description="Replays a bag from the world."
+        prog="python -m referdino_core.cli.replay_demo", description="Replays a bag from the world."
     )
     parser.add_argument("--out", type=Path, default=Path("out", "replay"), help="folder")
     parser.add_argument("--seconds", type=float, default=24.0, help="length of the recording")

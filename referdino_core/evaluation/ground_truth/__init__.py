@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from referdino_core.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from referdino_core.evaluation.truth.base import FrameTruth, Truth
-    from referdino_core.evaluation.truth.opening import open_truth
+    from referdino_core.evaluation.ground_truth.base import FrameTruth, Truth
+    from referdino_core.evaluation.ground_truth.opening import open_truth
 
 __all__ = ["FrameTruth", "Truth", "open_truth"]
 

@@ -12,11 +12,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from referdino_core.batch.one_run import forget
+from referdino_core.batch.outcomes import RunOutcome
 from referdino_core.errors import SourceError
-from referdino_core.media.partial_file import OutputError, PartialFile
+from referdino_core.files import OutputError, PartialFile
 from referdino_core.replay.held_folder import HeldFolder
-from referdino_core.replay.many.one_run import forget
-from referdino_core.replay.many.outcomes import RunOutcome
 from referdino_core.replay.run_folder import SUMMARY_NAME, write_summary
 
 RUNS_NAME = "runs.jsonl"

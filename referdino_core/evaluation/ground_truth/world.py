@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from referdino_core.errors import SourceError
-from referdino_core.evaluation.truth.base import FrameTruth, Truth
+from referdino_core.evaluation.ground_truth.base import FrameTruth, Truth
 from referdino_core.world import SPLITS, Clip, WorldRenderer
 
 _FORM = "world:SPLIT:INDEX, such as world:test:12"
