@@ -54,10 +54,11 @@ test-fast: setup  ## the quick tests: no large models, compilers, nodes, browser
 test-oldest:  ## tests of the core with Python 3.10 and the oldest releases; OLDEST_PYTHON= names the interpreter
 	@"$(PYTHON)" setup/oldest_versions.py
 
-lint: setup  ## check formatting, style and types
+lint: setup  ## check formatting, style, types and layers
 	@$(IN_ENVIRONMENT) python -m ruff format --check
 	@$(IN_ENVIRONMENT) python -m ruff check
 	@$(IN_ENVIRONMENT) python -m mypy
+	@$(IN_ENVIRONMENT) lint-imports --no-logo
 
 format: setup  ## format the code
 	@$(IN_ENVIRONMENT) python -m ruff format
@@ -68,4 +69,4 @@ docs:  ## build the documentation site in build/site; broken links fail
 	@$(IN_ENVIRONMENT) NO_MKDOCS_2_WARNING=1 python -m mkdocs build --strict
 
 clean:  ## remove what tests, demo and colcon leave behind (.venv stays)
-	rm -rf build install log out .mypy_cache .pytest_cache .ruff_cache
+	rm -rf build install log out .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -26,7 +26,7 @@ from referdino_core.batch.one_run import IDENTITY_NAME
 from referdino_core.batch.ray_workers import RayWorkers
 from referdino_core.batch.recordings import find_recordings
 from referdino_core.media.sources import quiet_opencv
-from referdino_core.replay.job import ReplayJob
+from referdino_core.replay.opening import ReplayJob
 from referdino_core.replay.run_folder import SUMMARY_NAME
 from referdino_core.session.model_choice import ModelChoice
 from referdino_ros.demo.scene import BUNDLED, load

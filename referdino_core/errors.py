@@ -58,3 +58,23 @@ class ExportError(ReferDINOError):
 
 class ExportedSetError(ReferDINOError):
     """A folder holds no exported network, or one that is damaged or does not fit."""
+
+
+class DownloadError(ReferDINOError):
+    """A file cannot be fetched, cannot be stored, or is not the file it was before."""
+
+
+class TensorRTUnavailable(RuntimeUnavailable):
+    """TensorRT, its plugin or a GPU is missing, or TensorRT is too old."""
+
+
+class BuildError(ReferDINOError):
+    """TensorRT cannot build an engine from an exported network."""
+
+
+class BuildCancelled(ReferDINOError):
+    """Building was cancelled before the engine was ready."""
+
+
+class EngineError(ReferDINOError):
+    """An engine cannot be loaded or run, or is given tensors that do not fit it."""

@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Files that appear under their name only once they are complete."""
+"""Files that appear under their name only once they are complete; the folder of this package."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from types import TracebackType
 from typing import TypeVar
 
 from referdino_core.errors import ReferDINOError
+
+PACKAGE = Path(__file__).parent
+"""The folder of referdino_core."""
 
 AnyOutput = TypeVar("AnyOutput", bound="Output")
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
-from referdino_ros.commands import shown
+from referdino_ros.command_input import shown
 from referdino_ros.error_log import ReportedError
 from referdino_ros.stream_statistics import StreamReport
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from rclpy.node import Node
 
 from referdino_core.errors import ReferDINOError
-from referdino_ros.commands import received_text
+from referdino_ros.command_input import received_text
 from referdino_ros.error_log import ErrorLog
 from referdino_ros.model_worker import WorkerStopped
 from referdino_ros.parameters import NodeParameters

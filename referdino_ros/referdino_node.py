@@ -31,15 +31,14 @@ from referdino_ros.clock_watch import ClockWatch
 from referdino_ros.command_input import CommandInput
 from referdino_ros.diagnostics import CameraHealth, NodeHealth, diagnostic_array
 from referdino_ros.error_log import ErrorLog, one_line
-from referdino_ros.freed_memory import FreedMemory
 from referdino_ros.logging_bridge import forward_core_log, stop_forwarding
-from referdino_ros.managed_node import ManagedNode
+from referdino_ros.managed_node import ManagedNode, with_faults_told
+from referdino_ros.memory_arenas import use_few_arenas
 from referdino_ros.model_loading import load_cameras, wait_until_loaded
 from referdino_ros.model_worker import ModelWorker
 from referdino_ros.parameters import NodeParameters
 from referdino_ros.received_image import ReceivedImage, hand_over_skipped
 from referdino_ros.spinning import spin_until_shutdown
-from referdino_ros.transitions import with_faults_told
 
 if TYPE_CHECKING:
     from referdino_core import CameraGroup, SessionSettings
@@ -76,7 +75,6 @@ class ReferDINONode(ManagedNode):
         # Health is watched also while the node's own time stands still, as without a /clock.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._clock_watch = ClockWatch(self)
-        self._freed_memory = FreedMemory()
         self.create_timer(1.0, self._every_second, clock=steady)
         if self._settings["autostart"]:
             self._start_timer = self.create_timer(
@@ -287,7 +285,6 @@ class ReferDINONode(ManagedNode):
 
     def _every_second(self) -> None:
         self._clock_watch.look()
-        self._freed_memory.give_back()
         for camera in self._cameras:
             camera.watch()
         self._diagnostics.publish(
@@ -322,6 +319,7 @@ def main(args: list[str] | None = None) -> int:
     """Run the node until SIGINT, SIGTERM or a ROS shutdown; returns the exit status."""
     # PyTorch's threads otherwise spin while they wait, and take the cores that DDS needs.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    use_few_arenas()
     rclpy.init(args=args)
     try:
         node = ReferDINONode()

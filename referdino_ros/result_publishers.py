@@ -23,8 +23,7 @@ from referdino_core.messages.results import (
     label_image,
     objects_message,
 )
-from referdino_ros.compressed_images import compressed_image_message
-from referdino_ros.image_conversion import image_message
+from referdino_ros.image_conversion import compressed_image_message, image_message
 from referdino_ros.message_types import make_message, message_class
 
 if TYPE_CHECKING:

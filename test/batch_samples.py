@@ -10,7 +10,7 @@ from bag_samples import PERIOD, TRUTH_TOPIC, image, scene, scene_images, text, w
 
 from referdino_core.batch.batch import Batch
 from referdino_core.batch.recordings import find_recordings
-from referdino_core.replay.job import ReplayJob
+from referdino_core.replay.opening import ReplayJob
 
 BALL, SPHERE = "the small purple ball", "the purple sphere left of the orange cylinder"
 DETERMINISTIC = ("frames.jsonl", "results.mcap", "summary.json", "overlay.mp4")

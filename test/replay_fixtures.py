@@ -8,7 +8,7 @@ import pytest
 from bag_samples import PERIOD, TRUTH_TOPIC, scene, text, write_bag
 from replay_cases import BALL, COUNT, MEANINGS, SPHERE
 
-from referdino_core.replay.job import ReplayJob
+from referdino_core.replay.opening import ReplayJob
 from referdino_core.replay.run import replay
 from referdino_core.replay.run_folder import RunFolder
 from referdino_core.session.model_choice import LoadedModel, ModelChoice, load

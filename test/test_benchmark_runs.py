@@ -31,9 +31,8 @@ from referdino_core.evaluation.benchmarks import BENCHMARK_NAMES
 from referdino_core.evaluation.benchmarks.answers import Answer, ReadFrames
 from referdino_core.evaluation.benchmarks.catalogue import BENCHMARKS, open_benchmark
 from referdino_core.evaluation.benchmarks.protocols import compete
-from referdino_core.evaluation.benchmarks.records import RecordStore
+from referdino_core.evaluation.benchmarks.records import RecordStore, write_submission
 from referdino_core.evaluation.benchmarks.running import BenchmarkRun
-from referdino_core.evaluation.benchmarks.submission import write_submission
 from referdino_core.evaluation.benchmarks.summary import COUNTS, summarise_run, table
 from referdino_core.world import WorldRenderer
 

@@ -21,7 +21,7 @@ import torch
 
 import referdino_core as rd
 from referdino_core.cli import main
-from referdino_core.cli.orderly_stop import OrderlyStop
+from referdino_core.cli.progress import OrderlyStop
 from referdino_core.media.sources import open_source
 from referdino_core.messages import run_lengths
 

@@ -33,8 +33,8 @@ from referdino_ros.demo import scene as scenes
 from referdino_ros.demo.camera import recorded
 from referdino_ros.demo.listener import Answer
 from referdino_ros.demo.outcome import Outcome, command_runs
+from referdino_ros.demo.pictures import OVERLAY, SHEET, report
 from referdino_ros.demo.publications import Publication
-from referdino_ros.demo.report import OVERLAY, SHEET, report
 from referdino_ros.demo.scoring import table
 
 pytestmark = [pytest.mark.slow, pytest.mark.ros]

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from referdino_core.errors import BuildCancelled
 from referdino_core.runtime.tensorrt.engine_cache import (
     MAGIC,
     CachedEngine,
@@ -26,7 +27,6 @@ from referdino_core.runtime.tensorrt.engine_cache import (
     network_checksum,
 )
 from referdino_core.runtime.tensorrt.engine_key import EngineKey
-from referdino_core.runtime.tensorrt.errors import BuildCancelled
 
 KEY = EngineKey(
     stage="grounder",

@@ -14,7 +14,7 @@ import pytest
 
 from referdino_core.errors import ImageError
 from referdino_core.evaluation import boundary_accuracy, region_similarity, sequence_statistics
-from referdino_core.evaluation.boundary_accuracy import boundary, share_within
+from referdino_core.evaluation.davis import boundary, share_within
 from referdino_core.evaluation.latency import latency_percentiles
 
 FRAMES = 12

@@ -19,7 +19,7 @@ from torch import Tensor
 
 import referdino_core as rd
 from referdino_core.errors import CommandError, ExportError, ReferDINOError, RuntimeUnavailable
-from referdino_core.evaluation.region_similarity import region_similarity
+from referdino_core.evaluation.davis import region_similarity
 from referdino_core.export.cache import ExportCache
 from referdino_core.export.exported_set import ExportedSet, read_exported_set
 from referdino_core.media.sources import open_source

@@ -21,7 +21,6 @@ from referdino_core.inference.convolution import (
     KernelPointwiseConvolution,
     fast_convolution,
 )
-from referdino_core.inference.decoder import KernelBoxRefinement, KernelPruningScore
 from referdino_core.inference.linear import (
     KernelLayerNorm,
     KernelLinear,
@@ -34,8 +33,10 @@ from referdino_core.inference.position_encoding import KernelBoxEmbedding
 from referdino_core.inference.swin_stage import KernelPatchEmbedding, KernelSwinStage
 from referdino_core.inference.transformer_layers import (
     FeedForwardBlock,
+    KernelBoxRefinement,
     KernelDecoderLayer,
     KernelImageLayer,
+    KernelPruningScore,
     KernelTemporalLayer,
     KernelTextLayer,
     cross_attention_block,

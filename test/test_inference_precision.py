@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import referdino_core as rd
-from referdino_core.evaluation.region_similarity import RIGHT_OVERLAP
+from referdino_core.evaluation.davis import RIGHT_OVERLAP
 from referdino_core.evaluation.world_clips import choose_sentences
 from referdino_core.inference.fusion_attention import FoldedBidirectionalAttention
 from referdino_core.inference.preparation import (

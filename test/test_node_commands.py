@@ -10,7 +10,7 @@ from referdino.srv import SetCommands
 
 from referdino_core.errors import CommandError
 from referdino_core.session import CommandRequest
-from referdino_ros.commands import commands_after, received_text, shown
+from referdino_ros.command_input import commands_after, received_text, shown
 
 pytestmark = pytest.mark.ros
 

@@ -21,8 +21,7 @@ from referdino_core.errors import ImageError
 from referdino_core.messages.compressed_images import compressed_image_to_rgb
 from referdino_core.messages.image_encodings import ENCODINGS, SEMI_PLANAR, refusal, warn_once
 from referdino_core.messages.images import image_to_rgb
-from referdino_ros.compressed_images import compressed_image_message
-from referdino_ros.image_conversion import image_message
+from referdino_ros.image_conversion import compressed_image_message, image_message
 
 pytestmark = pytest.mark.ros
 

@@ -30,7 +30,7 @@ from referdino_core.messages.results import (
 )
 from referdino_core.target import Judgement, Target, TargetState
 from referdino_ros import result_publishers
-from referdino_ros.commands import SELECTION_CODES
+from referdino_ros.command_input import SELECTION_CODES
 from referdino_ros.message_types import make_message
 from referdino_ros.result_publishers import ResultPublishers
 from referdino_ros.spinning import spin_until_shutdown

@@ -19,7 +19,7 @@ from referdino_core.files import OutputError, growing_path
 from referdino_core.replay import run as run_module
 from referdino_core.replay import unfinished_run
 from referdino_core.replay.held_folder import HeldFolder
-from referdino_core.replay.job import ReplayJob
+from referdino_core.replay.opening import ReplayJob
 from referdino_core.replay.progress import RunInterrupted, RunWatch
 from referdino_core.replay.run import replay
 from referdino_core.replay.run_folder import RunFolder

@@ -22,7 +22,6 @@ from batch_samples import (
     write_recordings,
 )
 
-from referdino_core.batch.attempts import MOST_DEATHS, Attempts
 from referdino_core.batch.batch import (
     Batch,
     BatchInterrupted,
@@ -33,10 +32,11 @@ from referdino_core.batch.batch import (
 )
 from referdino_core.batch.batch_folder import BatchFolder
 from referdino_core.batch.in_process import replay_in_process
+from referdino_core.batch.outcomes import MOST_DEATHS, Attempts
 from referdino_core.batch.recordings import FoundRecording
 from referdino_core.cli import main
 from referdino_core.errors import SourceError
-from referdino_core.replay.job import ReplayJob
+from referdino_core.replay.opening import ReplayJob
 from referdino_core.replay.run_folder import RunFolder
 from referdino_core.report.comparison import pair_runs
 from referdino_core.session.model_choice import ModelChoice, load

@@ -22,7 +22,7 @@ from referdino_core.batch.in_process import replay_in_process
 from referdino_core.batch.recordings import find_recordings
 from referdino_core.errors import RuntimeUnavailable
 from referdino_core.files import growing_path
-from referdino_core.replay.job import ReplayJob
+from referdino_core.replay.opening import ReplayJob
 from referdino_core.replay.run_folder import FRAMES_NAME, TIMING_NAME
 from referdino_core.replay.unfinished_run import FRAMES_BETWEEN_SNAPSHOTS, SNAPSHOT_NAME
 from referdino_core.session.model_choice import ModelChoice

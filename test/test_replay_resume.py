@@ -28,7 +28,7 @@ from referdino_core.files import growing_path
 from referdino_core.media.writers import write_image
 from referdino_core.replay import run_summary
 from referdino_core.replay.clocks import AsLive
-from referdino_core.replay.job import ReplayJob
+from referdino_core.replay.opening import ReplayJob
 from referdino_core.replay.progress import RunInterrupted, RunWatch
 from referdino_core.replay.run import replay
 from referdino_core.replay.run_folder import RunFolder

@@ -41,8 +41,8 @@ from referdino_core.evaluation import region_similarity
 from referdino_core.messages import run_lengths
 from referdino_core.messages.compressed_images import compressed_image_to_rgb
 from referdino_core.replay.clocks import AsLive
-from referdino_core.replay.job import ReplayJob
 from referdino_core.replay.message_types import DEFINITIONS
+from referdino_core.replay.opening import ReplayJob
 from referdino_core.replay.run import replay
 from referdino_core.replay.run_folder import RunFolder
 from referdino_core.session.model_choice import LoadedModel

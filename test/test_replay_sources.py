@@ -31,7 +31,7 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 from referdino_core.errors import SourceError
 from referdino_core.files import OutputError
 from referdino_core.media.writers import write_image
-from referdino_core.replay.job import ReplayJob
+from referdino_core.replay.opening import ReplayJob
 from referdino_core.replay.run import replay
 from referdino_core.replay.run_folder import RunFolder
 from referdino_core.session.model_choice import LoadedModel

@@ -12,7 +12,7 @@ from bag_samples import image as image_sample
 from replay_cases import BALL, messages_of
 
 from referdino_core.replay.clocks import AsLive
-from referdino_core.replay.job import ReplayJob
+from referdino_core.replay.opening import ReplayJob
 from referdino_core.replay.run import replay
 from referdino_core.replay.run_folder import RunFolder
 from referdino_core.session.model_choice import LoadedModel

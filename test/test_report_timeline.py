@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from referdino_core.report.durations import Durations
-from referdino_core.report.moments import CommandMoment, choose
-from referdino_core.report.timeline import Moment, Timeline
+from referdino_core.report.timeline import CommandMoment, Moment, Timeline, choose
 
 
 def test_a_long_series_keeps_every_peak_and_the_gravest_mark() -> None:

@@ -15,7 +15,7 @@ import torch
 import referdino_core as rd
 from referdino_core.configuration import PRECISIONS, RUNTIMES
 from referdino_core.errors import ReferDINOError, RuntimeUnavailable
-from referdino_core.evaluation.region_similarity import region_similarity
+from referdino_core.evaluation.davis import region_similarity
 from referdino_core.runtime import choice, torch_stages
 from referdino_core.runtime.choice import fastest, open_stages
 from referdino_core.runtime.stages import Stages, Watch

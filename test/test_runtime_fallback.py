@@ -16,12 +16,11 @@ from onnx_exports import nano, nano_export
 
 import referdino_core as rd
 from referdino_core.configuration import RUNTIMES
-from referdino_core.errors import RuntimeUnavailable
+from referdino_core.errors import BuildError, RuntimeUnavailable
 from referdino_core.export.requirements import obstacle
 from referdino_core.runtime import choice
 from referdino_core.runtime.choice import open_stages, runtimes_here
 from referdino_core.runtime.stages import Watch
-from referdino_core.runtime.tensorrt import BuildError
 from referdino_core.runtime.torch_stages import TorchStages
 
 HEIGHT, WIDTH = 96, 128

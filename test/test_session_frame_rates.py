@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import referdino_core as rd
-from referdino_core.evaluation.region_similarity import region_similarity
+from referdino_core.evaluation.davis import region_similarity
 from referdino_core.world import Clip, WorldRenderer, WorldSettings
 
 pytestmark = pytest.mark.slow

@@ -275,7 +275,7 @@ from pathlib import Path
 import torch
 from referdino_core.runtime.tensorrt.builder import BuilderOptions, build_engine
 from referdino_core.runtime.tensorrt.engine import _make_runtime
-from referdino_core.runtime.tensorrt.errors import BuildError, EngineError
+from referdino_core.errors import BuildError, EngineError
 from referdino_core.runtime.tensorrt.library import forwarding_logger
 from referdino_core.runtime.tensorrt.stage_tensors import STAGES
 logger = forwarding_logger()

@@ -24,6 +24,7 @@ from real_tensorrt import (
 )
 
 import referdino_core as rd
+from referdino_core.errors import BuildCancelled, BuildError
 from referdino_core.export.exporting import export
 from referdino_core.runtime.tensorrt import builder as builder_module
 from referdino_core.runtime.tensorrt.builder import (
@@ -32,7 +33,6 @@ from referdino_core.runtime.tensorrt.builder import (
     build_engine,
     strong_typing_flags,
 )
-from referdino_core.runtime.tensorrt.errors import BuildCancelled, BuildError
 from referdino_core.runtime.tensorrt.library import forwarding_logger, sizes_of, trt
 from referdino_core.runtime.tensorrt.networks import check_network, make_profile
 from referdino_core.runtime.tensorrt.progress import Heartbeat

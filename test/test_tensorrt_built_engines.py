@@ -25,8 +25,8 @@ from real_tensorrt import (
     pretend_gpu,
 )
 
+from referdino_core.errors import BuildCancelled
 from referdino_core.runtime.tensorrt.engine_cache import MAGIC
-from referdino_core.runtime.tensorrt.errors import BuildCancelled
 from referdino_core.runtime.tensorrt.provider import open_provider
 from referdino_core.runtime.tensorrt.stage_tensors import STAGES
 

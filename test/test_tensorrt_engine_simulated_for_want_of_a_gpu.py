@@ -18,11 +18,11 @@ from simulated_tensorrt import (
     simulate,
 )
 
-from referdino_core.runtime.tensorrt.cuda_graph import GraphedStream
-from referdino_core.runtime.tensorrt.engine import TensorRTEngine
-from referdino_core.runtime.tensorrt.errors import (
+from referdino_core.errors import (
     EngineError,
 )
+from referdino_core.runtime.tensorrt.cuda_graph import GraphedStream
+from referdino_core.runtime.tensorrt.engine import TensorRTEngine
 from referdino_core.runtime.tensorrt.library import forwarding_logger
 from referdino_core.runtime.tensorrt.stage_tensors import STAGES, AxisRange
 

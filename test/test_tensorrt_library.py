@@ -14,8 +14,8 @@ import pytest
 from cuda_kernel_cases import REPOSITORY, compile_library
 from real_tensorrt import require_library
 
+from referdino_core.errors import TensorRTUnavailable
 from referdino_core.runtime.tensorrt import library as library_module
-from referdino_core.runtime.tensorrt.errors import TensorRTUnavailable
 from referdino_core.runtime.tensorrt.libraries import (
     LIBRARIES,
     TENSORRT,
@@ -116,7 +116,7 @@ LOAD = """
 import ctypes, sys
 if len(sys.argv) > 1:
     ctypes.CDLL(sys.argv[1])
-from referdino_core.runtime.tensorrt.errors import TensorRTUnavailable
+from referdino_core.errors import TensorRTUnavailable
 from referdino_core.runtime.tensorrt.library import load_tensorrt
 from referdino_core.runtime.tensorrt.libraries import TENSORRT_RTX
 try:

@@ -23,10 +23,9 @@ from real_tensorrt import (
 )
 from simulated_export import write_exported_set
 
-from referdino_core.errors import ExportedSetError
+from referdino_core.errors import ExportedSetError, TensorRTUnavailable
 from referdino_core.runtime.tensorrt import plugin
 from referdino_core.runtime.tensorrt import provider as provider_module
-from referdino_core.runtime.tensorrt.errors import TensorRTUnavailable
 from referdino_core.runtime.tensorrt.provider import open_provider
 
 pytestmark = pytest.mark.slow
@@ -79,7 +78,7 @@ def test_missing_plugin_is_one_clear_error(
     exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv(plugin.PATH_VARIABLE, raising=False)
-    monkeypatch.setattr("referdino_core.__file__", str(tmp_path / "elsewhere" / "__init__.py"))
+    monkeypatch.setattr("referdino_core.runtime.tensorrt.plugin.PACKAGE", tmp_path / "elsewhere")
     with pytest.raises(
         TensorRTUnavailable,
         match=r"contains ReferdinoDeformableAttention, but libreferdino_trt_plugins\.so is "

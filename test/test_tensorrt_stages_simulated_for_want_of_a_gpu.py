@@ -17,7 +17,7 @@ from simulated_tensorrt import (
     simulate,
 )
 
-from referdino_core.runtime.tensorrt.errors import (
+from referdino_core.errors import (
     BuildCancelled,
     EngineError,
 )

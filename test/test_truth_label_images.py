@@ -14,7 +14,7 @@ from media_samples import flat_image
 
 from referdino_core.errors import ImageError, SourceError
 from referdino_core.evaluation.ground_truth import open_truth
-from referdino_core.evaluation.ground_truth.label_png import read_labels
+from referdino_core.evaluation.ground_truth.label_images import read_labels
 
 SIZE = (48, 64)
 

@@ -9,16 +9,14 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from referdino_core.batch.attempts import Attempts
 from referdino_core.batch.batch_folder import BatchFolder
 from referdino_core.batch.batch_summary import summarise
-from referdino_core.batch.outcomes import RunOutcome
+from referdino_core.batch.outcomes import Attempts, RunOutcome
 from referdino_core.batch.recordings import FoundRecording
 from referdino_core.errors import ReferDINOError
 from referdino_core.evaluation.ground_truth.opening import TOPIC, WORLD
 from referdino_core.replay.held_folder import check_apart
-from referdino_core.replay.job import ReplayJob
-from referdino_core.replay.opening import changes_of
+from referdino_core.replay.opening import ReplayJob, changes_of
 from referdino_core.session.model_choice import ModelChoice
 from referdino_core.user_files import user_path
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from referdino_core.batch.outcomes import RunOutcome
-from referdino_core.evaluation.sequence_statistics import SequenceStatistics
+from referdino_core.evaluation.davis import SequenceStatistics
 from referdino_core.evaluation.stream_scores import CommandScores, overall_scores
 from referdino_core.evaluation.tracking_measures import TrackingScores
 from referdino_core.replay.run_folder import RunFolder

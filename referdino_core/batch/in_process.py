@@ -6,11 +6,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from referdino_core.batch.attempts import Attempts
 from referdino_core.batch.batch import Batch, BatchProgress, BatchWatch
 from referdino_core.batch.one_run import run_recording
-from referdino_core.batch.outcomes import RunOutcome
-from referdino_core.batch.run_counter import RunCounter
+from referdino_core.batch.outcomes import Attempts, RunOutcome
+from referdino_core.batch.ray_worker import RunCounter
 from referdino_core.replay.progress import RunInterrupted, RunWatch
 from referdino_core.session.model_choice import LoadedModel, load
 

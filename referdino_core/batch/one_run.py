@@ -13,8 +13,7 @@ from referdino_core.batch.outcomes import RunOutcome, failed, outcome_of_run
 from referdino_core.batch.recordings import FoundRecording
 from referdino_core.errors import ReferDINOError, SourceError
 from referdino_core.files import OutputError, PartialFile
-from referdino_core.replay.job import ReplayJob
-from referdino_core.replay.opening import changes_of
+from referdino_core.replay.opening import ReplayJob, changes_of
 from referdino_core.replay.progress import RunInterrupted, RunWatch
 from referdino_core.replay.run import replay
 from referdino_core.replay.run_folder import REPORT_NAME, SUMMARY_NAME, RunFolder

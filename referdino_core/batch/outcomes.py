@@ -1,10 +1,11 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""What came of a recording, as plain data that travels between processes."""
+"""What came of a recording and its attempts, as plain data that travels between processes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter, deque
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -58,3 +59,46 @@ def outcome_of_run(name: str, run: RunFolder, problems: Sequence[str] = ()) -> R
 def failed(recording: FoundRecording, reason: str) -> RunOutcome:
     """What came of a recording that could not be replayed."""
     return RunOutcome(recording.name, str(recording.path), failure=" ".join(reason.split()))
+
+
+ATTEMPTS = 2
+"""How often a recording is tried that fails."""
+MOST_DEATHS = 3
+"""Workers that one recording may cost before it is given up."""
+
+
+class Attempts:
+    """The recordings that wait. One that failed waits once more, behind all others."""
+
+    def __init__(self, recordings: Iterable[FoundRecording]) -> None:
+        self._waiting = deque(recordings)
+        self._failures: Counter[FoundRecording] = Counter()
+        self._deaths: Counter[FoundRecording] = Counter()
+
+    def take(self) -> FoundRecording | None:
+        """The next recording; None where none waits."""
+        return self._waiting.popleft() if self._waiting else None
+
+    def settle(self, recording: FoundRecording, outcome: RunOutcome) -> RunOutcome | None:
+        """The outcome where it is final; None where the recording is tried again."""
+        if outcome.failure is None:
+            return outcome
+        self._failures[recording] += 1
+        if self._failures[recording] >= ATTEMPTS:
+            return outcome
+        self._waiting.append(recording)
+        return None
+
+    def died(self, recording: FoundRecording) -> RunOutcome | None:
+        """Note that a worker was killed over a recording, which is next then and goes on where it
+        was; returns its failure where that happened too often.
+        """
+        self._deaths[recording] += 1
+        if self._deaths[recording] >= MOST_DEATHS:
+            return failed(
+                recording,
+                f"{MOST_DEATHS} workers were killed while they replayed it, probably for want of "
+                "memory; replay it by itself to see why.",
+            )
+        self._waiting.appendleft(recording)
+        return None

@@ -14,13 +14,41 @@ from typing import TYPE_CHECKING
 
 import ray
 
-from referdino_core.batch.run_counter import RunCounter
-from referdino_core.replay.job import ReplayJob
+from referdino_core.replay.opening import ReplayJob
 from referdino_core.session.model_choice import ModelChoice
 
 if TYPE_CHECKING:
     from referdino_core.batch.outcomes import RunOutcome
     from referdino_core.session.model_choice import LoadedModel
+
+
+class RunCounter:
+    """Follows one run after the other.
+
+    Attributes:
+        frames: of all runs so far.
+        share: of the present run that is behind us, 0 to 1; 0 where nobody knows.
+    """
+
+    def __init__(self) -> None:
+        self.frames = 0
+        self.share = 0.0
+        self._total: int | None = None
+
+    def begin(self, total: int | None) -> None:
+        """A run of so many frames begins."""
+        self._total, self.share = total, 0.0
+
+    def count(self, done: int) -> None:
+        """So many frames of the present run are done."""
+        self.frames += 1
+        # More frames than announced do not make more than one run.
+        self.share = min(1.0, done / self._total) if self._total else 0.0
+
+    def end(self) -> None:
+        """The run has ended."""
+        self.share = 0.0
+
 
 CONTROL = "control"
 THREADS_VARIABLE = "OMP_NUM_THREADS"

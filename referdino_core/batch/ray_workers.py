@@ -19,9 +19,8 @@ from typing import Any
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from referdino_core.batch.attempts import MOST_DEATHS, Attempts
 from referdino_core.batch.batch import Batch, BatchProgress, BatchWatch
-from referdino_core.batch.outcomes import RunOutcome, failed
+from referdino_core.batch.outcomes import MOST_DEATHS, Attempts, RunOutcome, failed
 from referdino_core.batch.ray_worker import (
     CONTROL,
     THREADS_VARIABLE,

@@ -5,7 +5,7 @@
 import sys
 from collections.abc import Sequence
 
-from referdino_core.cli.exit_status import ExitStatus
+from referdino_core.cli.progress import ExitStatus
 from referdino_core.cli.standard_streams import secured_standard_streams
 
 __all__ = ["main"]

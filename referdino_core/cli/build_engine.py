@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from referdino_core.cli.arguments import positive_integer
-from referdino_core.cli.exit_status import ExitStatus
-from referdino_core.cli.progress import progress_bar, say
+from referdino_core.cli.progress import ExitStatus, progress_bar, say
 
 if TYPE_CHECKING:
     from referdino_core.runtime.tensorrt import BuildProgress, EngineProvider

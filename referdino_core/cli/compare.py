@@ -7,7 +7,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from referdino_core.cli.exit_status import ExitStatus
+from referdino_core.cli.progress import ExitStatus
 
 DEFAULT_OUT = Path("comparison.html")
 

@@ -7,8 +7,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from referdino_core.cli.exit_status import ExitStatus
-from referdino_core.cli.progress import progress_bar
+from referdino_core.cli.progress import ExitStatus, progress_bar
 from referdino_core.download import ASSETS, DownloadError, Fetched, Outcome, cache_directory, fetch
 from referdino_core.download.catalogue import RemoteFile
 

@@ -11,14 +11,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import referdino_core as rd
 from referdino_core.cli.arguments import (
     add_session_arguments,
     open_model,
 )
-from referdino_core.cli.exit_status import ExitStatus
-from referdino_core.cli.orderly_stop import OrderlyStop
-from referdino_core.cli.progress import progress_bar
+from referdino_core.cli.progress import ExitStatus, OrderlyStop, progress_bar
 from referdino_core.errors import SourceError
 from referdino_core.evaluation.benchmarks import BENCHMARK_NAMES, STREAM, WHOLE_CLIP
 
@@ -27,6 +24,7 @@ if TYPE_CHECKING:
     from referdino_core.evaluation.benchmarks.clips import Benchmark
     from referdino_core.evaluation.benchmarks.running import BenchmarkRun
     from referdino_core.session.model_choice import LoadedModel
+    from referdino_core.session.session import Session
 
 BOTH = "both"
 SUMMARY_NAME = "summary.json"
@@ -133,7 +131,7 @@ def run(arguments: argparse.Namespace) -> int:
     return _status(summaries, stop)
 
 
-def _segmenters(inference: str, session: rd.Session, merge_above: float) -> list[Segmenter]:
+def _segmenters(inference: str, session: Session, merge_above: float) -> list[Segmenter]:
     from referdino_core.evaluation.benchmarks.answers import Streamed, WholeClip
 
     segmenters: list[Segmenter] = []
@@ -199,7 +197,7 @@ def _counted(videos: Iterable[str], bar: Any) -> Iterator[str]:
 
 
 def _submit(current: BenchmarkRun, folder: Path, inside: str) -> Path:
-    from referdino_core.evaluation.benchmarks.submission import write_submission
+    from referdino_core.evaluation.benchmarks.records import write_submission
 
     return write_submission(current.records(), folder, inside)
 

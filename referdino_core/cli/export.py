@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from referdino_core.cli.arguments import add_model_arguments, checkpoint_path, positive_integer
-from referdino_core.cli.exit_status import ExitStatus
-from referdino_core.cli.progress import progress_bar
+from referdino_core.cli.progress import ExitStatus, progress_bar
 from referdino_core.errors import ReferDINOError
 from referdino_core.export.exported_set import FORMS, PRECISIONS, ExportedSet
 
@@ -183,8 +182,7 @@ def _model(arguments: argparse.Namespace) -> ReferDINO:
     """The model to export, on the CPU."""
     import torch
 
-    import referdino_core as rd
-    from referdino_core.building import load_model
+    from referdino_core.building import build, load_model
     from referdino_core.cli.arguments import DEFAULT_MODEL
 
     name = arguments.model or DEFAULT_MODEL
@@ -192,7 +190,7 @@ def _model(arguments: argparse.Namespace) -> ReferDINO:
         raise ReferDINOError("Give --checkpoint or --random-weights, not both.")
     if arguments.random_weights:
         torch.manual_seed(0)
-        return rd.build(name, temporal_layers=0) if arguments.single_frame else rd.build(name)
+        return build(name, temporal_layers=0) if arguments.single_frame else build(name)
     if arguments.checkpoint is None:
         return load_model(name, "cpu", single_frame=arguments.single_frame)
     return load_model(

@@ -13,10 +13,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
-import referdino_core as rd
 from referdino_core.cli.arguments import DEFAULT_MODEL, add_model_arguments, checkpoint_path
-from referdino_core.cli.exit_status import ExitStatus
-from referdino_core.configuration import CONFIGURATIONS
+from referdino_core.cli.progress import ExitStatus
+from referdino_core.configuration import CONFIGURATIONS, SessionSettings
 from referdino_core.download import ASSETS, cache_directory
 from referdino_core.errors import ReferDINOError
 from referdino_core.models import weights_file
@@ -50,6 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
         ReferDINOError: the checkpoint does not fit the model.
     """
     from referdino_core.building import load_model
+    from referdino_core.installation import capabilities
 
     name = arguments.model or DEFAULT_MODEL
     if arguments.checkpoint is not None:
@@ -58,10 +58,10 @@ def run(arguments: argparse.Namespace) -> int:
         frames = " (single frames)" if network.configuration.single_frame else ""
         _print_table("checkpoint", [(str(weights), f"fits {name}{frames}")])
     _print_table("versions", _versions())
-    _print_table("capabilities", _flat(rd.capabilities()))
+    _print_table("capabilities", _flat(capabilities()))
     _print_table("models", [(model, _whereabouts(model)) for model in CONFIGURATIONS])
     _print_table(f"parameters of {name}", _parameter_counts(name))
-    _print_table("stream settings", asdict(rd.SessionSettings()).items())
+    _print_table("stream settings", asdict(SessionSettings()).items())
     return ExitStatus.DONE
 
 
@@ -128,10 +128,11 @@ def _parameter_counts(name: str) -> list[tuple[str, str]]:
     """Parameters by stage of a model that has no weights yet, since only their number matters."""
     from torch import nn
 
+    from referdino_core.building import build
     from referdino_core.network.uninitialised_weights import UninitialisedWeights
 
     with UninitialisedWeights():
-        model = rd.build(name)
+        model = build(name)
     stages: dict[str, nn.Module | None] = {
         "text encoder": model.text_encoder,
         "image encoder": model.image_encoder,

@@ -26,8 +26,7 @@ from referdino_core.cli import (
     report,
     segment,
 )
-from referdino_core.cli.exit_status import ExitStatus
-from referdino_core.cli.progress import say
+from referdino_core.cli.progress import ExitStatus, say
 from referdino_core.errors import ReferDINOError
 from referdino_core.files import OutputError
 from referdino_core.media.sources import quiet_opencv

@@ -1,10 +1,13 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Progress bars that suit both a terminal and a log file."""
+"""Progress bars for terminals and log files, graceful interruption, exit statuses."""
 
 from __future__ import annotations
 
+import signal
 import sys
+from enum import IntEnum
+from types import FrameType, TracebackType
 from typing import Any
 
 from tqdm import tqdm
@@ -37,3 +40,45 @@ def say(line: str) -> None:
         tqdm.write(told, file=sys.stderr)
     else:
         print(told, file=sys.stderr, flush=True)
+
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class OrderlyStop:
+    """While entered, the first interrupt only sets `requested`; the second one interrupts as usual.
+
+    For the main thread of a program, where Python delivers signals.
+    """
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._previous: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> OrderlyStop:
+        self._previous = {number: signal.signal(number, self._request) for number in _SIGNALS}
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _request(self, number: int, frame: FrameType | None) -> None:
+        if self.requested:
+            raise KeyboardInterrupt
+        self.requested = True
+        say("finishing this frame, then stopping")
+
+
+class ExitStatus(IntEnum):
+    """Exit statuses of `referdino`; argparse itself ends with WRONG_USAGE."""
+
+    DONE = 0
+    ERROR = 1
+    WRONG_USAGE = 2
+    INTERRUPTED = 130

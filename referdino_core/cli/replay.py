@@ -16,16 +16,14 @@ from referdino_core.cli.arguments import (
     add_session_arguments,
     model_choice,
 )
-from referdino_core.cli.exit_status import ExitStatus
-from referdino_core.cli.orderly_stop import OrderlyStop
-from referdino_core.cli.progress import progress_bar
+from referdino_core.cli.progress import ExitStatus, OrderlyStop, progress_bar
 from referdino_core.cli.replay_many import add_many_arguments, is_many, replay_many
 from referdino_core.configuration import RENAMED_SETTINGS, SessionSettings
 from referdino_core.errors import ReferDINOError, RuntimeUnavailable
 from referdino_core.media.result_names import results_folder
 
 if TYPE_CHECKING:
-    from referdino_core.replay.job import ReplayJob
+    from referdino_core.replay.opening import ReplayJob
     from referdino_core.replay.run_folder import RunFolder
 
 _DESCRIPTION = """Replays a recording through the session that the node runs, and keeps the answers.
@@ -206,7 +204,7 @@ def job_of(arguments: argparse.Namespace) -> ReplayJob:
         ReferDINOError: an argument cannot be used.
     """
     from referdino_core.replay.clocks import EveryFrame, read_clock
-    from referdino_core.replay.job import ReplayJob
+    from referdino_core.replay.opening import ReplayJob
     from referdino_core.replay.run_folder import source_of_run
 
     source = arguments.sources[0] if arguments.sources else Path()

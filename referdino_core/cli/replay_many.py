@@ -15,15 +15,13 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from referdino_core.cli.arguments import positive_integer
-from referdino_core.cli.exit_status import ExitStatus
-from referdino_core.cli.orderly_stop import OrderlyStop
-from referdino_core.cli.progress import progress_bar
+from referdino_core.cli.progress import ExitStatus, OrderlyStop, progress_bar
 from referdino_core.errors import RuntimeUnavailable, SourceError
 
 if TYPE_CHECKING:
     from referdino_core.batch.batch import BatchProgress, Workers
     from referdino_core.batch.outcomes import RunOutcome
-    from referdino_core.replay.job import ReplayJob
+    from referdino_core.replay.opening import ReplayJob
 
 _BAR = "{percentage:3.0f}%|{bar}| {desc} [{elapsed}<{remaining}{postfix}]"
 

@@ -8,7 +8,7 @@ import argparse
 import logging
 from pathlib import Path
 
-from referdino_core.cli.exit_status import ExitStatus
+from referdino_core.cli.progress import ExitStatus
 
 _DESCRIPTION = """Writes report.html of a run again: one page with its scores, timelines, pictures
 and video, which opens in any browser and needs no network."""

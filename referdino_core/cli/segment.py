@@ -12,17 +12,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import referdino_core as rd
 from referdino_core.cli.arguments import (
     add_session_arguments,
     open_model,
     positive_integer,
 )
-from referdino_core.cli.exit_status import ExitStatus
-from referdino_core.cli.orderly_stop import OrderlyStop
-from referdino_core.cli.progress import progress_bar
+from referdino_core.cli.progress import ExitStatus, OrderlyStop, progress_bar
 from referdino_core.errors import SourceError
 from referdino_core.files import OutputGroup
 from referdino_core.media.frame_records import FrameRecordWriter, read_head
@@ -30,6 +27,10 @@ from referdino_core.media.overlay import draw, enlarge
 from referdino_core.media.result_names import results_folder
 from referdino_core.media.sources import Frame, FrameSource, open_source
 from referdino_core.media.writers import OptionalVideo
+from referdino_core.target import Target, TargetState
+
+if TYPE_CHECKING:
+    from referdino_core.session.session import Session
 
 OVERLAY_NAME = "overlay.mp4"
 RECORDS_NAME = "frames.json"
@@ -62,8 +63,8 @@ class _Tally:
     objects: set[int] = field(default_factory=set)
     first_found: Frame | None = None
 
-    def add(self, frame: Frame, targets: Sequence[rd.Target]) -> None:
-        tracked = [one for one in targets if one.state is rd.TargetState.TRACKING]
+    def add(self, frame: Frame, targets: Sequence[Target]) -> None:
+        tracked = [one for one in targets if one.state is TargetState.TRACKING]
         if not tracked:
             return
         self.tracked_frames += 1
@@ -156,7 +157,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _write_results(
     arguments: argparse.Namespace,
     source: FrameSource,
-    session: rd.Session,
+    session: Session,
     folder: Path,
     tallies: Sequence[_Tally],
     stop: OrderlyStop,
@@ -191,7 +192,7 @@ def _write_results(
     return frame_count
 
 
-def _head(source: FrameSource, session: rd.Session, first: Frame) -> dict[str, Any]:
+def _head(source: FrameSource, session: Session, first: Frame) -> dict[str, Any]:
     height, width = first.image.shape[:2]
     return {
         "source": {

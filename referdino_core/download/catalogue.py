@@ -8,7 +8,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from referdino_core.download.errors import DownloadError
+from referdino_core.errors import DownloadError
 from referdino_core.user_files import cache_directory
 
 DEFAULT_ENDPOINT = "https://huggingface.co"

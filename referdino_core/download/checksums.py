@@ -10,7 +10,7 @@ import os
 from datetime import datetime, timezone
 from pathlib import Path
 
-from referdino_core.download.errors import DownloadError
+from referdino_core.errors import DownloadError
 from referdino_core.files import PartialFile
 from referdino_core.user_files import cannot_be_written
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from referdino_core.download import checksums
 from referdino_core.download.catalogue import RemoteFile
-from referdino_core.download.errors import DownloadError
 from referdino_core.download.transfer import Progress, partial_path, transfer
+from referdino_core.errors import DownloadError
 from referdino_core.user_files import cannot_be_written
 
 _logger = logging.getLogger("referdino.download")

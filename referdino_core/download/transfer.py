@@ -22,7 +22,7 @@ from io import FileIO
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from referdino_core.download.errors import DownloadError
+from referdino_core.errors import DownloadError
 from referdino_core.user_files import cannot_be_written
 
 Progress = Callable[[int, "int | None"], None]

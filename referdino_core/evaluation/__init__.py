@@ -3,8 +3,10 @@
 """How good the answers are, where there is truth to compare them with."""
 
 # Imported at once: a lazy name would give way to the module that is called the same.
-from referdino_core.evaluation.boundary_accuracy import boundary_accuracy
-from referdino_core.evaluation.region_similarity import region_similarity
-from referdino_core.evaluation.sequence_statistics import sequence_statistics
+from referdino_core.evaluation.davis import (
+    boundary_accuracy,
+    region_similarity,
+    sequence_statistics,
+)
 
 __all__ = ["boundary_accuracy", "region_similarity", "sequence_statistics"]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from referdino_core.evaluation.region_similarity import region_similarity
+from referdino_core.evaluation.davis import region_similarity
 from referdino_core.evaluation.world_clips import STATIC_KINDS, choose_sentences
 from referdino_core.network.referdino import ReferDINO
 from referdino_core.runtime.stages import Stages

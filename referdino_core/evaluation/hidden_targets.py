@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from referdino_core.evaluation.region_similarity import RIGHT_OVERLAP, region_similarity
+from referdino_core.evaluation.davis import RIGHT_OVERLAP, region_similarity
 from referdino_core.session import Session
 from referdino_core.target import Target
 from referdino_core.world import Clip, Expression, WorldRenderer

@@ -19,7 +19,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from referdino_core.errors import ImageError
-from referdino_core.evaluation.judged_pixels import judged
+from referdino_core.evaluation.davis import judged
 
 PRECISION_THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9)
 _CATEGORY = 1

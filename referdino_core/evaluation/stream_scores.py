@@ -15,11 +15,15 @@ from typing import Protocol
 import numpy as np
 
 from referdino_core.errors import ImageError
-from referdino_core.evaluation.boundary_accuracy import boundary_accuracy
+from referdino_core.evaluation.davis import (
+    ABSENT_AREA,
+    RIGHT_OVERLAP,
+    SequenceStatistics,
+    boundary_accuracy,
+    region_similarity,
+    sequence_statistics,
+)
 from referdino_core.evaluation.ground_truth.base import FrameTruth
-from referdino_core.evaluation.judged_pixels import ABSENT_AREA
-from referdino_core.evaluation.region_similarity import RIGHT_OVERLAP, region_similarity
-from referdino_core.evaluation.sequence_statistics import SequenceStatistics, sequence_statistics
 from referdino_core.evaluation.tracking_measures import (
     FirstObjects,
     FrameTracks,

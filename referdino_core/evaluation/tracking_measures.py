@@ -18,8 +18,8 @@ from typing import Protocol
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from referdino_core.evaluation.davis import ABSENT_AREA
 from referdino_core.evaluation.ground_truth.base import FrameTruth
-from referdino_core.evaluation.judged_pixels import ABSENT_AREA
 
 MATCH_OVERLAP = 0.5
 """Intersection over union from which a mask matches an object, as in MOTS."""

@@ -10,8 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 from tqdm import tqdm
 
-from referdino_core.evaluation.boundary_accuracy import boundary_accuracy
-from referdino_core.evaluation.region_similarity import RIGHT_OVERLAP, region_similarity
+from referdino_core.evaluation.davis import (
+    RIGHT_OVERLAP,
+    boundary_accuracy,
+    region_similarity,
+)
 from referdino_core.evaluation.stream_scores import ABSENT_AREA
 from referdino_core.evaluation.whole_clip import read_clip
 from referdino_core.session import Session

@@ -17,7 +17,6 @@ from referdino_core.inference.convolution import (
     KernelPixelDecoder,
     fast_convolution,
 )
-from referdino_core.inference.decoder import KernelBoxRefinement, KernelPruningScore
 from referdino_core.inference.deformable_attention import (
     CudaDeformableAttention,
     KernelDeformableAttention,
@@ -43,8 +42,10 @@ from referdino_core.inference.swin_stage import (
 )
 from referdino_core.inference.token_similarity import KernelTokenSimilarity
 from referdino_core.inference.transformer_layers import (
+    KernelBoxRefinement,
     KernelDecoderLayer,
     KernelImageLayer,
+    KernelPruningScore,
     KernelTemporalLayer,
     KernelTextLayer,
 )

@@ -30,6 +30,7 @@ from referdino_core.network.deformable_attention import DeformableAttention, Spa
 from referdino_core.network.fusion_encoder import ImageLayer, TextLayer
 from referdino_core.network.image_geometry import ImageGeometry
 from referdino_core.network.layers import FeedForward, ResidualNorm
+from referdino_core.network.position_encoding import LOGIT_EPSILON
 from referdino_core.network.temporal_decoder import TemporalLayer
 
 
@@ -282,3 +283,27 @@ class KernelTemporalLayer(nn.Module):
         if len(sentence) != len(history):
             sentence = sentence.repeat_interleave(len(history) // len(sentence), dim=0)
         return history, self.feed_forward(self.reading(sentence, context=history))
+
+
+class KernelPruningScore(nn.Module):
+    """`ReleasedPruningScore` in float32."""
+
+    def __init__(self, kernel: FusedKernel) -> None:
+        super().__init__()
+        self.kernel = kernel
+
+    def forward(self, fit: Tensor, query_weights: Tensor) -> Tensor:
+        """As `ReleasedPruningScore.forward`."""
+        return self.kernel.pruning_scores(fit, query_weights)
+
+
+class KernelBoxRefinement(nn.Module):
+    """`BoxRefinement`, which is in float32 whatever the precision."""
+
+    def __init__(self, kernel: FusedKernel) -> None:
+        super().__init__()
+        self.kernel = kernel
+
+    def forward(self, moves: Tensor, references: Tensor) -> Tensor:
+        """As `BoxRefinement.forward`."""
+        return self.kernel.refine_boxes(moves, references, LOGIT_EPSILON)

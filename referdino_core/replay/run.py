@@ -24,9 +24,9 @@ from referdino_core.replay.clocks import Scheduled
 from referdino_core.replay.commands import CommandLog, check_sentences
 from referdino_core.replay.frame_journal import frame_record
 from referdino_core.replay.held_folder import HeldFolder, check_apart
-from referdino_core.replay.job import ReplayJob
 from referdino_core.replay.message_types import header_message
 from referdino_core.replay.opening import (
+    ReplayJob,
     changes_of,
     open_job_truth,
     open_recording,

@@ -15,10 +15,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import referdino_core
 from referdino_core.evaluation.ground_truth.opening import files_of_truth
+from referdino_core.files import PACKAGE
 from referdino_core.replay.commands import CommandChange
-from referdino_core.replay.job import ReplayJob
+from referdino_core.replay.opening import ReplayJob
 from referdino_core.session.model_choice import LoadedModel
 from referdino_core.user_files import visible_entries
 
@@ -102,7 +102,7 @@ def referdino_version() -> str:
 @cache
 def commit() -> str | None:
     """The git commit of this code, "-dirty" where it was changed since; None outside of git."""
-    folder = Path(referdino_core.__file__).resolve().parent
+    folder = (PACKAGE / "__init__.py").resolve().parent
     command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40"]
     try:
         outcome = subprocess.run(
@@ -132,7 +132,7 @@ def _state_of(files: Sequence[Path]) -> str:
 @cache
 def _digest_of_code() -> str:
     """A digest of this package's sources, which also tells changes that were never committed."""
-    folder = Path(referdino_core.__file__).parent
+    folder = PACKAGE
     digest = hashlib.sha256()
     for file in sorted(folder.rglob("*")):
         if file.suffix in _CODE_SUFFIXES:

@@ -21,14 +21,14 @@ from referdino_core.report.comparison import (
     differences,
     pair_runs,
 )
+from referdino_core.report.figures_in_words import changed_settings
 from referdino_core.report.measures_of_runs import Measure
-from referdino_core.report.moments import CommandMoment, choose
 from referdino_core.report.overlay_pictures import MOST_VIDEO_BYTES, pictures_at, take
 from referdino_core.report.page import write_page
 from referdino_core.report.player import clock_data, player_data
 from referdino_core.report.run_report import AS_LIVE, problems_of
 from referdino_core.report.run_tracks import FAILURES, STATES, CommandTrack, RunTracks, collect
-from referdino_core.report.settings_table import changed_settings
+from referdino_core.report.timeline import CommandMoment, choose
 
 SIDES = ("A", "B")
 LEAST_DIFFERENCE = 0.05  # of J, or of overlap; less is no moment worth a picture

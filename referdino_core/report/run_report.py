@@ -12,6 +12,7 @@ from referdino_core.replay.run_folder import REPORT_NAME, RunFolder
 from referdino_core.report import figures_in_words as words
 from referdino_core.report import plots
 from referdino_core.report.durations import SHARES, Durations
+from referdino_core.report.figures_in_words import settings_of
 from referdino_core.report.measures_of_runs import (
     MEASURES,
     RIGHT_OBJECT,
@@ -20,7 +21,6 @@ from referdino_core.report.measures_of_runs import (
     Scores,
     measure_named,
 )
-from referdino_core.report.moments import CommandMoment, choose
 from referdino_core.report.overlay_pictures import MOST_VIDEO_BYTES, OverlayPictures, take
 from referdino_core.report.page import write_page
 from referdino_core.report.player import clock_data, player_data
@@ -32,7 +32,7 @@ from referdino_core.report.run_tracks import (
     RunTracks,
     collect,
 )
-from referdino_core.report.settings_table import settings_of
+from referdino_core.report.timeline import CommandMoment, choose
 from referdino_core.user_files import legible
 
 AS_LIVE = "as live"  # kind of clock in a summary

@@ -79,9 +79,9 @@ def load(choice: ModelChoice) -> LoadedModel:
     Raises:
         ReferDINOError: weights, device or runtime are not to be had.
     """
-    import referdino_core as rd
     from referdino_core.building import load_model
     from referdino_core.installation import choose_threads
+    from referdino_core.session.session import Session
 
     model = load_model(
         choice.checkpoint or choice.model or DEFAULT_MODEL,
@@ -89,7 +89,7 @@ def load(choice: ModelChoice) -> LoadedModel:
         architecture=None if choice.checkpoint is None else choice.model,
         single_frame=choice.single_frame,
     )
-    session = rd.Session(
+    session = Session(
         model,
         settings=choice.settings,
         device=choice.device,

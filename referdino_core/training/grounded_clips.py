@@ -22,7 +22,7 @@ from referdino_core.network.referdino import ReferDINO
 from referdino_core.network.text_encoder import TextFeatures
 from referdino_core.network.tokenizer import Tokenizer
 from referdino_core.training.batches import MOTION_WORDS, augmented, mirrored
-from referdino_core.training.precision import mixed_precision
+from referdino_core.training.loop import mixed_precision
 from referdino_core.training.recorded_world import ABSENT_AREA, RecordedClip, RecordedWorld
 from referdino_core.training.supervision import box_overlaps
 from referdino_core.world import Expression

@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""One training loop for every stage: schedule, averaged weights, curve, and resuming."""
+"""One training loop for every stage: schedule, precision, averaged weights, curve, resuming."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,27 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from referdino_core.training.precision import bfloat16_pays, mixed_precision
+
+def mixed_precision() -> torch.autocast:
+    """Context in which matrix products on the CPU run in bfloat16, where that pays."""
+    return torch.autocast("cpu", torch.bfloat16, enabled=bfloat16_pays())
+
+
+@cache
+def bfloat16_pays(size: int = 1024, rounds: int = 5) -> bool:
+    """Whether this processor multiplies matrices in bfloat16 at least twice as fast, measured."""
+
+    def seconds(precision: torch.dtype) -> float:
+        matrix = torch.ones(size, size, dtype=precision)
+        spans = []
+        for _ in range(rounds):
+            began = time.perf_counter()
+            matrix @ matrix
+            spans.append(time.perf_counter() - began)
+        return min(spans)
+
+    return 2 * seconds(torch.bfloat16) < seconds(torch.float32)
+
 
 logger = logging.getLogger("referdino.training")
 

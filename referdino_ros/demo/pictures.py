@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""What the demo leaves to look at: an overlay video and a contact sheet."""
+"""What the demo leaves: lines to read, an overlay video and a contact sheet."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ from referdino_core.media.sources import open_source
 from referdino_core.media.writers import VideoWriter, contact_sheet, fit, write_image
 from referdino_core.messages import run_lengths
 from referdino_core.target import Target, TargetState
+from referdino_ros.demo.errors import DemoError
 from referdino_ros.demo.outcome import CommandRun, Outcome
-from referdino_ros.demo.scoring import overlap_in
+from referdino_ros.demo.scoring import overlap_in, table
+from referdino_ros.demo.streaming import say
 
 WIDTH = 640
 """Pixels that the video is wide at least, and a cell of the sheet exactly."""
@@ -121,3 +123,27 @@ def _target(entry: ReferredObject) -> Target:
         box,
         run_lengths.decode(mask.counts, mask.height, mask.width),
     )
+
+
+OVERLAY, SHEET = "overlay.mp4", "contact_sheet.png"
+
+
+def report(outcome: Outcome, folder: Path) -> None:
+    """Print the table, and leave the pictures in the folder.
+
+    Raises:
+        DemoError: a command got no answer.
+        ReferDINOError: the pictures cannot be made.
+    """
+    print(f"\n{table(outcome)}\n", flush=True)
+    if any(run.answers for run in outcome.runs):
+        say("drawing the pictures")
+        write_pictures(outcome, folder / OVERLAY, folder / SHEET)
+        print(f"overlay video  {folder / OVERLAY}\ncontact sheet  {folder / SHEET}", flush=True)
+    for run in outcome.runs:
+        if not run.answers:
+            raise DemoError(
+                f'The command "{run.command.text}" got no answer in {len(run.frames)} frames: '
+                f"see the log for errors; if the model is too slow for this stream, play it slower "
+                "with --frame-rate."
+            )

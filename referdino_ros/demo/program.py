@@ -28,9 +28,9 @@ from referdino_ros.demo.errors import DemoError
 from referdino_ros.demo.listener import Listener
 from referdino_ros.demo.material import Material, own_material, scene_material
 from referdino_ros.demo.outcome import Outcome, command_runs
+from referdino_ros.demo.pictures import report
 from referdino_ros.demo.private_graph import IMAGE_TOPIC, NODE, join_private_graph
 from referdino_ros.demo.processes import DemoProcess, Journal, ProcessGroup
-from referdino_ros.demo.report import report
 from referdino_ros.demo.streaming import (
     follow_stream,
     say,

@@ -7,7 +7,7 @@ from __future__ import annotations
 import numpy as np
 from referdino.msg import ReferredObject
 
-from referdino_core.evaluation.region_similarity import RIGHT_OVERLAP, region_similarity
+from referdino_core.evaluation.davis import RIGHT_OVERLAP, region_similarity
 from referdino_ros.demo.outcome import CommandRun, Outcome
 from referdino_ros.demo.scene import Scene
 

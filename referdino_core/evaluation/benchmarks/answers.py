@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-import referdino_core as rd
 from referdino_core.evaluation.benchmarks import STREAM, WHOLE_CLIP
 from referdino_core.evaluation.referring_measures import Candidate
 from referdino_core.evaluation.whole_clip import (
@@ -22,6 +21,8 @@ from referdino_core.evaluation.whole_clip import (
     read_clip,
 )
 from referdino_core.messages import run_lengths
+from referdino_core.session.session import Session
+from referdino_core.target import Target
 
 _SENTENCES_AT_ONCE = 32
 _PLAIN_RUNTIME = "torch fp32"
@@ -106,7 +107,7 @@ class WholeClip(Segmenter):
     name = WHOLE_CLIP
     sentences_at_once = 1
 
-    def __init__(self, session: rd.Session, merge_above: float = NO_MERGING) -> None:
+    def __init__(self, session: Session, merge_above: float = NO_MERGING) -> None:
         """Answer with a session's model.
 
         Args:
@@ -140,7 +141,7 @@ class Streamed(Segmenter):
     name = STREAM
     sentences_at_once = _SENTENCES_AT_ONCE
 
-    def __init__(self, session: rd.Session, merge_above: float = NO_MERGING) -> None:
+    def __init__(self, session: Session, merge_above: float = NO_MERGING) -> None:
         """Answer with a session; its commands are replaced.
 
         Args:
@@ -204,7 +205,7 @@ class _StreamAnswer(Answer):
         self._codes: list[str] = []
         self._scores: list[float] = []
 
-    def add(self, targets: Sequence[rd.Target]) -> None:
+    def add(self, targets: Sequence[Target]) -> None:
         """Append the targets of the next frame, merged."""
         merged = np.zeros(self._size, dtype=bool)
         for target in targets:

@@ -18,9 +18,9 @@ from referdino_core.evaluation.benchmarks.protocols import (
     FrameProtocol,
     Protocol,
 )
+from referdino_core.evaluation.benchmarks.records import ANNOTATIONS
 from referdino_core.evaluation.benchmarks.ref_davis17 import RefDAVIS17
 from referdino_core.evaluation.benchmarks.ref_youtube_vos import RefYouTubeVOS
-from referdino_core.evaluation.benchmarks.submission import ANNOTATIONS
 from referdino_core.evaluation.whole_clip import NO_MERGING
 
 MEVIS_THRESHOLD = 0.2

@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a benchmark consists of: clips, the questions about them, and the truth."""
+"""What a benchmark consists of: clips, the questions about them, ground truth and windows."""
 
 from __future__ import annotations
 
@@ -124,3 +124,12 @@ def require(path: Path, meaning: str) -> Path:
     if not path.exists():
         raise SourceError(f"{path} does not exist; it should hold {meaning}.")
     return path
+
+
+WINDOW = 8
+"""Frames of a clip, at most; a stream looks back over as many by default."""
+
+
+def window_up_to(place: int) -> range:
+    """Indices of a video's frames that end with the judged one at `place`."""
+    return range(max(place - WINDOW + 1, 0), place + 1)

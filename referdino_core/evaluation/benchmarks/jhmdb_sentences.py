@@ -20,8 +20,8 @@ from referdino_core.evaluation.benchmarks.clips import (
     Question,
     read_images,
     require,
+    window_up_to,
 )
-from referdino_core.evaluation.benchmarks.windows import window_up_to
 from referdino_core.evaluation.ground_truth import FrameTruth
 from referdino_core.user_files import read_text, visible
 

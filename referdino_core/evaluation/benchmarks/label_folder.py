@@ -12,8 +12,7 @@ import numpy as np
 
 from referdino_core.errors import SourceError
 from referdino_core.evaluation.ground_truth import FrameTruth
-from referdino_core.evaluation.ground_truth.label_images import VOID
-from referdino_core.evaluation.ground_truth.label_png import read_labels
+from referdino_core.evaluation.ground_truth.label_images import VOID, read_labels
 
 
 def read_label_frame(folder: Path, frames: Sequence[str], index: int) -> FrameTruth | None:

@@ -20,10 +20,9 @@ from referdino_core.evaluation.benchmarks.answers import Answer, ReadFrames
 from referdino_core.evaluation.benchmarks.clips import Clip, Question
 from referdino_core.evaluation.benchmarks.records import Json, Record
 from referdino_core.evaluation.benchmarks.totals import mean_total, total_of_tracks
-from referdino_core.evaluation.boundary_accuracy import boundary_accuracy
+from referdino_core.evaluation.davis import boundary_accuracy, region_similarity
 from referdino_core.evaluation.ground_truth import FrameTruth
 from referdino_core.evaluation.referring_measures import Candidate, ReferringMeasures
-from referdino_core.evaluation.region_similarity import region_similarity
 from referdino_core.messages import run_lengths
 
 BACKGROUND = 0.1

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from referdino_core.evaluation.sequence_statistics import sequence_statistics
+from referdino_core.evaluation.davis import sequence_statistics
 
 MEASURES = ("region", "boundary")
 

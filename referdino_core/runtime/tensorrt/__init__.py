@@ -3,7 +3,7 @@
 """The exported stages on TensorRT: engines are built, kept, loaded and run here.
 
 TensorRT itself is imported when it is first used; where it is missing, that raises
-`TensorRTUnavailable`.
+`referdino_core.errors.TensorRTUnavailable`.
 """
 
 from __future__ import annotations
@@ -16,42 +16,28 @@ if TYPE_CHECKING:
     from referdino_core.runtime.tensorrt.builder import BuilderOptions
     from referdino_core.runtime.tensorrt.engine import TensorRTEngine
     from referdino_core.runtime.tensorrt.engine_cache import EngineCacheError, engine_directory
-    from referdino_core.runtime.tensorrt.errors import (
-        BuildCancelled,
-        BuildError,
-        EngineError,
-        TensorRTUnavailable,
-    )
     from referdino_core.runtime.tensorrt.progress import BuildProgress
     from referdino_core.runtime.tensorrt.provider import EngineProvider, open_provider
     from referdino_core.runtime.tensorrt.stages import TensorRTStages
 
 _HOMES = {
-    "BuildCancelled": "errors",
-    "BuildError": "errors",
     "BuildProgress": "progress",
     "BuilderOptions": "builder",
     "EngineCacheError": "engine_cache",
-    "EngineError": "errors",
     "EngineProvider": "provider",
     "TensorRTEngine": "engine",
     "TensorRTStages": "stages",
-    "TensorRTUnavailable": "errors",
     "engine_directory": "engine_cache",
     "open_provider": "provider",
 }
 
 __all__ = [
-    "BuildCancelled",
-    "BuildError",
     "BuildProgress",
     "BuilderOptions",
     "EngineCacheError",
-    "EngineError",
     "EngineProvider",
     "TensorRTEngine",
     "TensorRTStages",
-    "TensorRTUnavailable",
     "engine_directory",
     "open_provider",
 ]

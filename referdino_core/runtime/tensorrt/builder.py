@@ -18,8 +18,8 @@ from typing import Any, SupportsInt
 
 import torch
 
+from referdino_core.errors import BuildCancelled, BuildError
 from referdino_core.runtime.tensorrt import rtx
-from referdino_core.runtime.tensorrt.errors import BuildCancelled, BuildError
 from referdino_core.runtime.tensorrt.libraries import TENSORRT
 from referdino_core.runtime.tensorrt.library import (
     forget_errors,

@@ -9,7 +9,7 @@ from collections.abc import Callable, Hashable
 
 import torch
 
-from referdino_core.runtime.tensorrt.errors import EngineError
+from referdino_core.errors import EngineError
 
 _log = logging.getLogger("referdino.tensorrt")
 

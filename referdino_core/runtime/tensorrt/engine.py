@@ -11,9 +11,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from referdino_core.errors import EngineError
 from referdino_core.runtime.tensorrt import rtx
 from referdino_core.runtime.tensorrt.cuda_graph import GraphedStream
-from referdino_core.runtime.tensorrt.errors import EngineError
 from referdino_core.runtime.tensorrt.library import forget_errors, last_errors, sizes_of, trt
 from referdino_core.runtime.tensorrt.stage_tensors import (
     AxisRange,

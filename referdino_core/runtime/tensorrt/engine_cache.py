@@ -23,10 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from referdino_core.download.checksums import compute
-from referdino_core.download.errors import DownloadError
-from referdino_core.errors import ReferDINOError
+from referdino_core.errors import BuildCancelled, DownloadError, ReferDINOError
 from referdino_core.runtime.tensorrt.engine_key import EngineKey, difference
-from referdino_core.runtime.tensorrt.errors import BuildCancelled
 from referdino_core.user_files import cache_directory, cannot_be_written
 
 MAGIC = b"referdino TensorRT engine 2\n"

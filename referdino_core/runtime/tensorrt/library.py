@@ -12,7 +12,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from referdino_core.runtime.tensorrt.errors import TensorRTUnavailable
+from referdino_core.errors import TensorRTUnavailable
 from referdino_core.runtime.tensorrt.libraries import (
     LIBRARIES,
     TENSORRT_RTX,

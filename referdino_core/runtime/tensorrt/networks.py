@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import torch
 
-from referdino_core.runtime.tensorrt.errors import BuildError, EngineError
+from referdino_core.errors import BuildError, EngineError
 from referdino_core.runtime.tensorrt.library import sizes_of, trt
 from referdino_core.runtime.tensorrt.stage_tensors import AxisRange, Stage, match_shape
 from referdino_core.runtime.tensorrt.tensor_types import expected_type, torch_type

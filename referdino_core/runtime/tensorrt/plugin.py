@@ -8,8 +8,8 @@ import mmap
 import os
 from pathlib import Path
 
-import referdino_core
-from referdino_core.runtime.tensorrt.errors import TensorRTUnavailable
+from referdino_core.errors import TensorRTUnavailable
+from referdino_core.files import PACKAGE
 from referdino_core.runtime.tensorrt.library import loaded_library, trt
 from referdino_core.user_files import user_path
 
@@ -38,7 +38,7 @@ def find_library() -> Path | None:
                 f"{path} is missing, where {PATH_VARIABLE} says that the TensorRT plugin is."
             )
         return path
-    path = Path(referdino_core.__file__).parent / "kernels" / LIBRARY_NAME
+    path = PACKAGE / "kernels" / LIBRARY_NAME
     return path if path.is_file() else None
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 
+from referdino_core.errors import TensorRTUnavailable
 from referdino_core.export.exported_set import PRECISIONS, ExportedSet, read_exported_set
 from referdino_core.runtime.tensorrt import plugin, rtx
 from referdino_core.runtime.tensorrt.builder import BuilderOptions, OnPhase, build_engine
@@ -23,7 +24,6 @@ from referdino_core.runtime.tensorrt.engine_cache import (
     network_checksum,
 )
 from referdino_core.runtime.tensorrt.engine_key import EngineKey
-from referdino_core.runtime.tensorrt.errors import TensorRTUnavailable
 from referdino_core.runtime.tensorrt.libraries import TENSORRT_RTX
 from referdino_core.runtime.tensorrt.library import (
     forwarding_logger,

@@ -17,7 +17,7 @@ import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from referdino_core.runtime.tensorrt.errors import EngineError, TensorRTUnavailable
+from referdino_core.errors import EngineError, TensorRTUnavailable
 from referdino_core.runtime.tensorrt.library import last_errors, trt
 
 if TYPE_CHECKING:

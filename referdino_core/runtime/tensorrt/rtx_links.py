@@ -16,7 +16,7 @@ import os
 from importlib.util import find_spec
 from pathlib import Path
 
-from referdino_core.runtime.tensorrt.errors import TensorRTUnavailable
+from referdino_core.errors import TensorRTUnavailable
 from referdino_core.user_files import cache_directory, cannot_be_written
 
 _PACKAGE = "tensorrt_rtx_libs"

@@ -8,7 +8,7 @@ from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from referdino_core.runtime.tensorrt.errors import EngineError
+from referdino_core.errors import EngineError
 
 COMMANDS, FRAMES = "N", "T"
 """The axes whose sizes may change from call to call."""

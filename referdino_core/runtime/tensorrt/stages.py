@@ -12,11 +12,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from referdino_core.errors import EngineError
 from referdino_core.export.exported_set import PRECISIONS
 from referdino_core.runtime.tensorrt.builder import BuilderOptions
 from referdino_core.runtime.tensorrt.engine import Shape, TensorRTEngine
 from referdino_core.runtime.tensorrt.engine_cache import CachedEngine
-from referdino_core.runtime.tensorrt.errors import EngineError
 from referdino_core.runtime.tensorrt.progress import OnProgress
 from referdino_core.runtime.tensorrt.provider import (
     DEFAULT_MAX_COMMANDS,
