@@ -72,6 +72,16 @@ def hooks_source() -> str:
     return (REPOSITORY / "setup" / "site_pages.py").read_text()
 
 
+def test_files_of_the_architecture_exist_and_an_image_takes_at_most_15_hops() -> None:
+    text = (REPOSITORY / "docs" / "architecture.md").read_text()
+    named = re.findall(r"(?:referdino_core|referdino_ros)/[\w/]+(?:\.py)?", text)
+    assert len(named) > 20
+    assert [path for path in named if not (REPOSITORY / path).exists()] == []
+    hops = [int(number) for number in re.findall(r'\["(\d+) ', text)]
+    assert sorted(hops) == list(range(1, len(hops) + 1))
+    assert len(hops) <= 15
+
+
 def test_files_that_contributors_are_told_of_exist() -> None:
     text = CODE.sub("", (REPOSITORY / "CONTRIBUTING.md").read_text())
     named = re.findall(r"`((?:referdino_\w+|test|setup|docs|config)/[\w./]+)`", text)
