@@ -3,7 +3,7 @@
 
 # The Python that the virtual environment is made with.
 PYTHON ?= python3
-# What `make demo` works on; empty: a rendered scene with a known truth, and the model that comes along.
+# What `make demo` works on; empty: a rendered scene with a known truth, and the model that is bundled.
 VIDEO ?=
 TEXT ?=
 CHECKPOINT ?=

@@ -30,7 +30,7 @@ SCENES = ((1, 1), (1, 8), (8, 1))
 """Cameras, and commands of each."""
 WARM_UP = 12
 """Frames before the first that counts: buffers are allocated, and graphs are recorded."""
-LEAST_FRAMES, MOST_FRAMES = 5, 500
+MIN_FRAMES, MAX_FRAMES = 5, 500
 MASK_OVERLAP, BOX_ERROR = 0.98, 1.0
 BFLOAT16_SLACK = 0.03
 """How much less bf16 may overlap with fp32 than it does on the CPU, in the same run."""
@@ -187,7 +187,7 @@ def time_scene(
     for frame in itertools.islice(frames, WARM_UP):
         group.step(frame)
     spans: list[float] = []
-    while len(spans) < LEAST_FRAMES or (sum(spans) < workload.seconds and len(spans) < MOST_FRAMES):
+    while len(spans) < MIN_FRAMES or (sum(spans) < workload.seconds and len(spans) < MAX_FRAMES):
         frame = next(frames)
         began = time.perf_counter()
         group.step(frame)

@@ -41,7 +41,7 @@ class PortableStages(Stages):
         self.features: ImageFeatures
         self.masks: MaskFeatures
 
-    def fit(self, size: Shape) -> None:
+    def prepare(self, size: Shape) -> None:
         """Nothing is prepared."""
 
     def encode_image(self, pixels: Tensor) -> EncodedImage:

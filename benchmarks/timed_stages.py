@@ -55,9 +55,9 @@ class TimedStages(Stages):
         """Once per command, and not timed."""
         return self.stages.encode_text(sentences)
 
-    def fit(self, size: Shape) -> None:
+    def prepare(self, size: Shape) -> None:
         """Once per image size, and not timed."""
-        self.stages.fit(size)
+        self.stages.prepare(size)
 
     def encode_image(self, pixels: Tensor) -> EncodedImage:
         """Timed."""

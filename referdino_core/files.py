@@ -22,19 +22,19 @@ class OutputError(ReferDINOError):
     """A result cannot be written."""
 
 
-def growing_path(path: Path) -> Path:
+def temporary_path(path: Path) -> Path:
     """The hidden name under which a file grows; keeps the suffix, by which video writers choose
     the container.
     """
     return path.with_name(f".{path.stem}.partial{path.suffix}")
 
 
-class PartialFile:
+class AtomicFile:
     """A file that grows under a hidden name in the folder of its final one.
 
     Attributes:
         path: where the file is to appear.
-        growing_path: where to write until then.
+        temporary_path: where to write until then.
     """
 
     def __init__(self, path: Path) -> None:
@@ -44,10 +44,10 @@ class PartialFile:
             OutputError: the folder cannot be made or written.
         """
         self.path = path
-        self.growing_path = growing_path(path)
+        self.temporary_path = temporary_path(path)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self.growing_path.unlink(missing_ok=True)
+            self.temporary_path.unlink(missing_ok=True)
         except OSError as error:
             raise OutputError(f"{path} cannot be written: {error.strerror}.") from error
 
@@ -58,14 +58,14 @@ class PartialFile:
             OutputError: the file cannot be renamed.
         """
         try:
-            self.growing_path.replace(self.path)
+            self.temporary_path.replace(self.path)
         except OSError as error:
             raise OutputError(f"{self.path} cannot be written: {error.strerror}.") from error
 
     def discard(self) -> None:
         """Remove what was written; an earlier file of the same name stays as it is."""
         with suppress(OSError):
-            self.growing_path.unlink(missing_ok=True)
+            self.temporary_path.unlink(missing_ok=True)
 
 
 class Output(ABC):

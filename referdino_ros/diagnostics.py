@@ -92,7 +92,7 @@ class NodeHealth:
     """A snapshot of the node and its cameras.
 
     Attributes:
-        life_cycle: label of the life cycle's state, such as "active".
+        lifecycle: label of the lifecycle's state, such as "active".
         transition_error: why the last transition failed, or empty.
         now: seconds of the monotonic clock.
         loading_since: when loading of the model began, by that clock, or None.
@@ -104,7 +104,7 @@ class NodeHealth:
         cameras: at least one.
     """
 
-    life_cycle: str
+    lifecycle: str
     transition_error: str
     now: float
     loading_since: float | None
@@ -148,10 +148,10 @@ def _verdict(health: NodeHealth, camera: CameraHealth) -> tuple[bytes, str]:
     if health.loading_since is not None:
         waited = health.now - health.loading_since
         return DiagnosticStatus.WARN, f"Loading the model for {waited:.0f} s."
-    if health.life_cycle != "active":
+    if health.lifecycle != "active":
         if health.transition_error:
             return DiagnosticStatus.ERROR, health.transition_error
-        idle = f"The node is {health.life_cycle}; it answers no images."
+        idle = f"The node is {health.lifecycle}; it answers no images."
         return DiagnosticStatus.WARN, f"{idle} {health.clock}".rstrip()
     error, configured = health.last_error_of(camera), health.configured_since
     if error and configured and error.time > max(configured, health.now - ERROR_SHOWS):
@@ -171,7 +171,7 @@ def _verdict(health: NodeHealth, camera: CameraHealth) -> tuple[bytes, str]:
 def _values(health: NodeHealth, camera: CameraHealth) -> dict[str, str]:
     stream, view, error = camera.stream, camera.view, health.last_error_of(camera)
     return {
-        "state": health.life_cycle,
+        "state": health.lifecycle,
         "model": view.model or "none",
         "device": view.device or "none",
         "runtime": view.runtime or "none",

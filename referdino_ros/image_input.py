@@ -42,7 +42,7 @@ def image_qos_profile(name: str) -> QoSProfile:
     return profile
 
 
-def described_qos(profile: QoSProfile) -> str:
+def format_qos(profile: QoSProfile) -> str:
     """The settings that decide whether two sides fit."""
     return (
         f"reliability {profile.reliability.name.lower()}, "
@@ -132,8 +132,8 @@ class ImageInput:
             self._reported_publishers.add(identity)
             self._node.get_logger().error(
                 f"Incompatible QoS: no image will arrive from {_node_path(publisher)}. It offers "
-                f"{self.topic} with {described_qos(publisher.qos_profile)}; this node asks for "
-                f"{described_qos(own)} (image_qos: {self._qos_name}). Set the parameter image_qos "
+                f"{self.topic} with {format_qos(publisher.qos_profile)}; this node asks for "
+                f"{format_qos(own)} (image_qos: {self._qos_name}). Set the parameter image_qos "
                 "to sensor_data, or change the QoS of the camera."
             )
 
@@ -168,10 +168,10 @@ class ImageInput:
         publishers = self.publishers()
         if publishers:
             offers = "; ".join(
-                f"{_node_path(info)} with {described_qos(info.qos_profile)}" for info in publishers
+                f"{_node_path(info)} with {format_qos(info.qos_profile)}" for info in publishers
             )
             return (
-                f"Publishers: {offers}; this node asks for {described_qos(self._effective_qos())} "
+                f"Publishers: {offers}; this node asks for {format_qos(self._effective_qos())} "
                 f"(image_qos: {self._qos_name}). Check that the camera runs; large images over "
                 "best effort also get lost where the kernel's receive buffer is small "
                 "(net.core.rmem_max), which image_qos: reliable avoids."

@@ -16,7 +16,7 @@ from referdino_ros.parameters import TakesWhatPeopleWrite
 
 
 def refuse_impossible_transitions(
-    change_state: Callable[..., Any], life_cycle_label: Callable[[], str], logger: Any
+    change_state: Callable[..., Any], lifecycle_label: Callable[[], str], logger: Any
 ) -> Callable[..., Any]:
     """A callback that answers a transition which the state does not allow with success=False.
 
@@ -24,7 +24,7 @@ def refuse_impossible_transitions(
 
     Args:
         change_state: rclpy's own callback of the service.
-        life_cycle_label: names the node's present state.
+        lifecycle_label: names the node's present state.
         logger: of the node.
     """
 
@@ -35,7 +35,7 @@ def refuse_impossible_transitions(
             wanted = request.transition.label or request.transition.id
             logger.error(
                 f"The transition {wanted} is not possible while the node is "
-                f"{life_cycle_label()}: {one_line(error)}"
+                f"{lifecycle_label()}: {one_line(error)}"
             )
             response.success = False
             return response
@@ -56,7 +56,7 @@ Faulty = TypeVar("Faulty", bound=TellsFaults)
 def with_faults_told(
     callback: Callable[[Faulty, LifecycleState], TransitionCallbackReturn],
 ) -> Callable[[Faulty, LifecycleState], TransitionCallbackReturn]:
-    """A life cycle callback `on_TRANSITION` whose exceptions are told.
+    """A lifecycle callback `on_TRANSITION` whose exceptions are told.
 
     An exception ends in the outcome ERROR, after which rclpy calls `on_error`; rclpy alone would
     drop its text.
@@ -77,20 +77,20 @@ class ManagedNode(LifecycleNodeMixin, TakesWhatPeopleWrite):
     """A node whose state can be asked for during transitions, and which survives impossible ones.
 
     Attributes:
-        life_cycle_group: callbacks that may change the state and wait for it.
+        lifecycle_group: callbacks that may change the state and wait for it.
     """
 
     def __init__(self, name: str, **node_options: Any) -> None:
         TakesWhatPeopleWrite.__init__(self, name, **node_options)
         # Apart from everything else, so that the state can be asked for while the model loads.
-        self.life_cycle_group = ReentrantCallbackGroup()
-        LifecycleNodeMixin.__init__(self, callback_group=self.life_cycle_group)
+        self.lifecycle_group = ReentrantCallbackGroup()
+        LifecycleNodeMixin.__init__(self, callback_group=self.lifecycle_group)
         self._service_change_state.callback = refuse_impossible_transitions(
-            self._service_change_state.callback, lambda: self.life_cycle_label, self.get_logger()
+            self._service_change_state.callback, lambda: self.lifecycle_label, self.get_logger()
         )
 
     @property
-    def life_cycle_label(self) -> str:
-        """The life cycle's state, such as "active"."""
+    def lifecycle_label(self) -> str:
+        """The lifecycle's state, such as "active"."""
         label: str = self._state_machine.current_state[1]
         return label

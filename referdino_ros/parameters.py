@@ -47,7 +47,7 @@ class NodeParameters:
 
     Args:
         node: where they are declared.
-        is_unconfigured: whether the node's life cycle lets `Change.UNCONFIGURED` ones change.
+        is_unconfigured: whether the node's lifecycle lets `Change.UNCONFIGURED` ones change.
         on_session_settings: called with the new settings when one of their fields has changed.
 
     Raises:

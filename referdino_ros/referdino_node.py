@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""The life cycle node `referdino`: images and commands in, referred objects out."""
+"""The lifecycle node `referdino`: images and commands in, referred objects out."""
 
 from __future__ import annotations
 
@@ -78,10 +78,10 @@ class ReferDINONode(ManagedNode):
         self.create_timer(1.0, self._every_second, clock=steady)
         if self._settings["autostart"]:
             self._start_timer = self.create_timer(
-                0.0, self._start, callback_group=self.life_cycle_group, clock=steady
+                0.0, self._start, callback_group=self.lifecycle_group, clock=steady
             )
 
-    # ---- Life cycle ------------------------------------------------------------------------
+    # ---- Lifecycle ------------------------------------------------------------------------
 
     @with_faults_told
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -188,7 +188,7 @@ class ReferDINONode(ManagedNode):
     def _start(self) -> None:
         self._start_timer.cancel()
         if not self._is_unconfigured():
-            return  # a life cycle manager was faster
+            return  # a lifecycle manager was faster
         try:
             if self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
                 self.trigger_activate()
@@ -197,7 +197,7 @@ class ReferDINONode(ManagedNode):
                 raise
 
     def _is_unconfigured(self) -> bool:
-        return self.life_cycle_label == "unconfigured"
+        return self.lifecycle_label == "unconfigured"
 
     # ---- Model -----------------------------------------------------------------------------
 
@@ -301,7 +301,7 @@ class ReferDINONode(ManagedNode):
             if worker is not None
         ]
         return NodeHealth(
-            life_cycle=self.life_cycle_label,
+            lifecycle=self.lifecycle_label,
             transition_error=self._transition_error,
             now=time.monotonic(),
             loading_since=self._loading_since,

@@ -50,7 +50,7 @@ def detections_class() -> Any | None:
 class ResultPublishers:
     """Publishes the results of one camera's images, each with the image's header.
 
-    They publish while the node is active: all are managed by its life cycle. Parameters override
+    They publish while the node is active: all are managed by its lifecycle. Parameters override
     their QoS when they are first made, such as
     `qos_overrides./referdino/objects.publisher.reliability`.
 

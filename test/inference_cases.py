@@ -126,7 +126,7 @@ def prepare_by(
         assert fused_kernel() is not None, f"build it with: {BUILD_COMMAND}"
         return prepare(model, size, precision)
     if route == ANY_PROCESSOR:
-        monkeypatch.setattr(fused_kernel(), "multiplies_fast", False)
+        monkeypatch.setattr(fused_kernel(), "has_fast_matmul", False)
         return prepare(model, size, precision)
     forget_the_kernels(monkeypatch)
     if route == "no kernels":

@@ -34,7 +34,7 @@ class SlowStages(TorchStages):
         self.watch = watch
         self.folder = Path(os.environ[DOOR])
 
-    def fit(self, size: tuple[int, int]) -> None:
+    def prepare(self, size: tuple[int, int]) -> None:
         """Wait for the door, or to be cancelled."""
         if size == self.size:
             return
@@ -46,7 +46,7 @@ class SlowStages(TorchStages):
                 (self.folder / "cancelled").touch()
                 raise RuntimeUnavailable("The stand-in was cancelled.")
         self.watch.on_progress(1.0, PHASE)
-        super().fit(size)
+        super().prepare(size)
 
 
 def open_slowly(model: ReferDINO, precision: str, exports: Any, watch: Watch) -> SlowStages:

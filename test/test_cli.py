@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""The program `referdino`, with the model that comes along, on real files."""
+"""The program `referdino`, with the model that is bundled, on real files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ import torch
 
 import referdino_core as rd
 from referdino_core.cli import main
-from referdino_core.cli.progress import OrderlyStop
+from referdino_core.cli.progress import GracefulShutdown
 from referdino_core.media.sources import open_source
 from referdino_core.messages import run_lengths
 
@@ -164,7 +164,7 @@ class TestSegment:
         self, number: signal.Signals
     ) -> None:
         before = signal.getsignal(number)
-        with OrderlyStop() as stop:
+        with GracefulShutdown() as stop:
             assert not stop.requested
             signal.raise_signal(number)
             assert stop.requested
@@ -368,7 +368,7 @@ class TestHelpAndInfo:
         assert main(["info"]) == 0
         told = capfd.readouterr().out
         assert re.search(rf"torch +{re.escape(torch.__version__)}", told)
-        assert re.search(r"nano +comes along: .*safetensors", told)
+        assert re.search(r"nano +is bundled: .*safetensors", told)
         parameters = sum(parameter.numel() for parameter in rd.build("nano").parameters())
         assert re.search(rf"all +{parameters:,}", told)
         for key in rd.capabilities():

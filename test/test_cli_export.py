@@ -63,7 +63,7 @@ def test_weights_that_mean_nothing_are_always_the_same(tmp_path: Path) -> None:
 def test_an_export_that_differs_is_an_error(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    differs = CheckReport("fp32", (export_parity.OutputError("all", "masks", 1.0, 0.5),), 0.9)
+    differs = CheckReport("fp32", (export_parity.OutputDifference("all", "masks", 1.0, 0.5),), 0.9)
     monkeypatch.setattr(export_parity, "check_export", lambda *_: differs)
     assert main(arguments(tmp_path / "nano", "--deformable-attention", "grid_sample")) == 1
     output = capsys.readouterr()

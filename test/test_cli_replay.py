@@ -14,7 +14,7 @@ import pytest
 from bag_samples import PERIOD, TRUTH_TOPIC, image, scene, scene_images, text, write_bag
 
 from referdino_core.cli import main
-from referdino_core.files import growing_path
+from referdino_core.files import temporary_path
 from referdino_core.replay.run_folder import RunFolder
 
 BALL = "the small purple ball"
@@ -131,7 +131,7 @@ def test_after_ctrl_c_the_same_command_goes_on_to_equal_bytes(tmp_path: Path) ->
     command = [sys.executable, "-m", "referdino_core.cli", "replay", str(bag), "--command", BALL]
     command += ["--no-report", "--out"]
     stopped = subprocess.Popen([*command, str(tmp_path / "stopped")], stderr=subprocess.PIPE)
-    journal = growing_path(tmp_path / "stopped" / "frames.jsonl")
+    journal = temporary_path(tmp_path / "stopped" / "frames.jsonl")
     deadline = time.monotonic() + 120
     while not journal.exists():
         assert stopped.poll() is None and time.monotonic() < deadline
@@ -175,7 +175,7 @@ def test_a_page_of_a_run_that_is_being_replaced_says_so(
     assert replay(bag, "--topic", "/camera/image_raw", "--command", BALL, "--out", run) == 0
     assert main(["report", str(run)]) == 0
     assert "unfinished" not in capsys.readouterr().err
-    growing_path(run / "frames.jsonl").touch()
+    temporary_path(run / "frames.jsonl").touch()
 
     assert main(["report", str(run)]) == 0
 

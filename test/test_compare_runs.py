@@ -15,7 +15,7 @@ from referdino_core.errors import SourceError
 from referdino_core.replay.run_folder import RunFolder
 from referdino_core.report.bootstrap import FEWEST_UNITS, paired_difference
 from referdino_core.report.comparison import contests, differences, pair_runs
-from referdino_core.report.figures_in_words import changed_settings
+from referdino_core.report.formatting import changed_settings
 
 BETTER = samples.Faults(wrong=range(0), dropped=())
 

@@ -186,7 +186,7 @@ def test_recording_is_played_without_opengl_and_ctrl_c_ends_every_process(
     _, errors = demo.communicate(timeout=60)
 
     assert demo.returncode == 130
-    assert "playing the recording that comes along instead" in errors
+    assert "playing the recording that is bundled instead" in errors
     assert errors.splitlines()[-1] == "demo: stopped"
     assert "Traceback" not in errors
     assert processes_with(mark) == []

@@ -20,7 +20,7 @@ from referdino_core.download.checksums import compute
 from referdino_core.errors import ExportedSetError, ExportError
 from referdino_core.evaluation.export_agreement import (
     LARGEST_BOX_ERROR,
-    LEAST_OVERLAP,
+    MIN_OVERLAP,
     world_agreement,
 )
 from referdino_core.evaluation.export_parity import MASK_LIMIT, check_export, open_for_check
@@ -74,7 +74,7 @@ def test_answers_in_low_precision_are_those_of_the_network(precision: str) -> No
         except WorldUnavailable as error:
             pytest.skip(str(error))
     assert agreement.answers > 200
-    assert agreement.overlap >= LEAST_OVERLAP
+    assert agreement.overlap >= MIN_OVERLAP
     assert agreement.box_error <= LARGEST_BOX_ERROR
     assert agreement.passed
 

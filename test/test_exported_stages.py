@@ -25,16 +25,16 @@ from referdino_core.export.exported_set import ExportedSet, read_exported_set
 from referdino_core.media.sources import open_source
 from referdino_core.runtime import tensorrt_stages, torch_stages
 from referdino_core.runtime.onnx_stages import OnnxRunner, OnnxRuntimeStages
-from referdino_core.runtime.stages import MOST_SIZES, Watch
+from referdino_core.runtime.stages import MAX_SIZES, Watch
 from referdino_core.runtime.tensorrt import BuildProgress
 from referdino_core.runtime.tensorrt.provider import DEFAULT_MAX_COMMANDS
-from referdino_core.runtime.tensorrt_stages import TensorRTRuntime
+from referdino_core.runtime.tensorrt_stages import TensorRTStages
 from referdino_ros.demo.scene import BUNDLED, load
 
 pytestmark = pytest.mark.slow
 
 FRAMES = 16
-MOST_TURNED = 8
+MAX_TURNED = 8
 """Answers that may differ by more than rounding: those of one command over one window."""
 SHORT = "the big cylinder"
 LONG = "the small purple ball to the left of the big orange cylinder and in front of the green box"
@@ -81,7 +81,7 @@ def assert_equal_answers(first: rd.Session, second: rd.Session, images: list[Any
             )
             tracked += expected.state is rd.TargetState.TRACKING
     assert tracked > FRAMES
-    assert turned <= MOST_TURNED
+    assert turned <= MAX_TURNED
 
 
 def test_a_session_on_onnx_runtime_answers_as_one_on_pytorch(images: list[Any]) -> None:
@@ -201,7 +201,7 @@ def test_a_sentence_that_is_too_long_is_refused_and_what_runs_goes_on(images: li
 
 
 class SimulatedEngines:
-    """Stands in for `TensorRTStages`: ONNX Runtime computes, into outputs that are used again."""
+    """Stands in for `TensorRTRunner`: ONNX Runtime computes, into outputs that are used again."""
 
     def __init__(
         self, folder: Path, *, on_progress: Any, cancelled: Any, device: torch.device
@@ -240,11 +240,11 @@ class SimulatedEngines:
 def test_a_session_on_simulated_engines_keeps_what_they_overwrite(
     images: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tensorrt_stages, "TensorRTStages", SimulatedEngines)
+    monkeypatch.setattr(tensorrt_stages, "TensorRTRunner", SimulatedEngines)
     told: list[tuple[float, str]] = []
     watch = Watch(on_progress=lambda fraction, phase: told.append((fraction, phase)))
     session, expected = rd.Session("nano"), rd.Session("nano")
-    session.stages = TensorRTRuntime(session.model, "fp32", None, watch)
+    session.stages = TensorRTStages(session.model, "fp32", None, watch)
     assert_equal_answers(expected, session, images)
     exporting = [fraction for fraction, phase in told if phase == "exporting the network"]
     assert exporting == sorted(exporting) and exporting[-1] == 1.0
@@ -254,9 +254,9 @@ def test_a_session_on_simulated_engines_keeps_what_they_overwrite(
 def test_simulated_engines_get_no_more_commands_and_frames_than_they_were_built_for(
     images: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tensorrt_stages, "TensorRTStages", SimulatedEngines)
+    monkeypatch.setattr(tensorrt_stages, "TensorRTRunner", SimulatedEngines)
     session, expected = rd.Session("nano", window=9), rd.Session("nano", window=9, runtime="torch")
-    session.stages = TensorRTRuntime(session.model, "fp32", None, Watch())
+    session.stages = TensorRTStages(session.model, "fp32", None, Watch())
     for one in (session, expected):
         one.commands = {str(number): SHORT for number in range(DEFAULT_MAX_COMMANDS + 1)}
     for image in images[:11]:
@@ -273,9 +273,9 @@ def test_simulated_engines_get_no_more_commands_and_frames_than_they_were_built_
 def test_cameras_on_simulated_engines_keep_their_masks_apart(
     images: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tensorrt_stages, "TensorRTStages", SimulatedEngines)
+    monkeypatch.setattr(tensorrt_stages, "TensorRTRunner", SimulatedEngines)
     session, expected = rd.Session("nano"), rd.Session("nano", runtime="onnxruntime")
-    session.stages = TensorRTRuntime(session.model, "fp32", None, Watch())
+    session.stages = TensorRTStages(session.model, "fp32", None, Watch())
     groups = [rd.CameraGroup(one, 2) for one in (session, expected)]
     for group in groups:
         group.set_commands({camera: {"a": SHORT} for camera in range(2)})
@@ -338,12 +338,12 @@ def test_pytorch_prepares_once_for_every_size_of_the_cameras(
         session.stages = group.sessions[0].stages
         session.command(SHORT)
         session.step(np.ascontiguousarray(images[0][:, :width]))
-    assert len(group.sessions[0].stages.prepared) == MOST_SIZES  # type: ignore[attr-defined]
+    assert len(group.sessions[0].stages.prepared) == MAX_SIZES  # type: ignore[attr-defined]
     assert group.step([images[0], square])[0][0].mask.any()
 
 
 def test_an_export_for_shorter_windows_is_refused_when_a_tensorrt_session_sets_its_window() -> None:
-    stages = TensorRTRuntime(nano(), "fp32", nano_export("fp32", "gather").folder, Watch())
+    stages = TensorRTStages(nano(), "fp32", nano_export("fp32", "gather").folder, Watch())
     session = rd.Session(nano(), window=9)
     with pytest.raises(RuntimeUnavailable, match="exported for windows of at most 8 frames, not 9"):
         session.stages = stages

@@ -11,7 +11,7 @@ import torch
 from simulated_graphs import RecordableStage, Simulation, simulate_graphs
 from torch import Tensor
 
-from referdino_core.runtime.graphed_stage import MOST_GRAPHS, GraphedStage
+from referdino_core.runtime.graphed_stage import MAX_GRAPHS, GraphedStage
 
 
 def double(first: Tensor, second: Tensor) -> tuple[Tensor, ...]:
@@ -159,18 +159,18 @@ def test_no_more_graphs_are_kept_than_allowed_and_the_oldest_goes_first(
     simulation: Simulation, stage: RecordableStage
 ) -> None:
     graphed = GraphedStage(stage)
-    for count in range(1, MOST_GRAPHS + 1):
+    for count in range(1, MAX_GRAPHS + 1):
         assert_answers(graphed, stage, *numbers(count))
         assert_answers(graphed, stage, *numbers(count))
-    assert len(simulation.graphs) == MOST_GRAPHS
+    assert len(simulation.graphs) == MAX_GRAPHS
     assert_answers(graphed, stage, *numbers(1))  # used again: not the oldest any more
     assert_answers(graphed, stage, *numbers(100))
     kept = [signature[0][0] for signature in graphed.recordings]
-    assert len(kept) == MOST_GRAPHS
+    assert len(kept) == MAX_GRAPHS
     assert 1 in kept and 100 in kept and 2 not in kept
     for count in range(200, 230):
         assert_answers(graphed, stage, *numbers(count))
-        assert len(graphed.recordings) <= MOST_GRAPHS
+        assert len(graphed.recordings) <= MAX_GRAPHS
     calls, graphs = stage.calls, len(simulation.graphs)
     assert_answers(graphed, stage, *numbers(1))  # forgotten: plain again, then recorded
     assert (stage.calls, len(simulation.graphs)) == (calls + 1, graphs)

@@ -68,7 +68,7 @@ def test_without_a_home_a_download_says_which_variable_to_set() -> None:
 def test_without_a_home_the_bundled_model_is_described() -> None:
     outcome = as_stranger("info")
     assert outcome.returncode == 0, outcome.stderr
-    assert "comes along" in outcome.stdout
+    assert "is bundled" in outcome.stdout
     assert "set REFERDINO_CACHE" in outcome.stdout
 
 

@@ -94,7 +94,7 @@ def test_attention_of_any_number_of_heads_and_images(
 
 @pytest.mark.parametrize("channels", [8, 32])
 def test_nine_hundred_queries_attend_to_each_other(kernel: FusedKernel, channels: int) -> None:
-    if not kernel.multiplies_fast:
+    if not kernel.has_fast_matmul:
         pytest.skip("without fused multiply-adds the network leaves attention to PyTorch")
     assert_attends(kernel, projections(1, 900, 900, 2 * channels), heads=2)
 

@@ -93,7 +93,7 @@ def test_as_many_commands_may_be_allowed_as_a_session_takes() -> None:
 
 
 class Harness:
-    """A bare node with the declarations, and a life cycle that the test sets."""
+    """A bare node with the declarations, and a lifecycle that the test sets."""
 
     def __init__(self, context: Context, **overrides: Any) -> None:
         self.node = Node(

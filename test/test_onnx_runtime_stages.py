@@ -46,7 +46,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def reference() -> TorchStages:
     """PyTorch's stages."""
     stages = TorchStages(nano(), "fp32")
-    stages.fit(SIZE)
+    stages.prepare(SIZE)
     return stages
 
 
@@ -71,7 +71,7 @@ def small_export() -> ExportedSet:
 def given(form: str = "grid_sample", tokens: int = 16) -> OnnxRuntimeStages:
     """Stages over an export that was made before."""
     stages = OnnxRuntimeStages(nano(), "fp32", nano_export("fp32", form, tokens).folder)
-    stages.fit(SIZE)
+    stages.prepare(SIZE)
     return stages
 
 
@@ -171,7 +171,7 @@ def test_exports_are_made_once_and_kept(cache: Path, caplog: pytest.LogCaptureFi
     for _ in range(2):
         stages = OnnxRuntimeStages(nano(), "fp32")
         encoded(stages, 1)
-        stages.fit(SMALL)
+        stages.prepare(SMALL)
         stages.encode_image(torch.zeros(1, 3, *SMALL))
     assert caplog.text.count("Exporting nano to ONNX for images of 64x64 and 16 tokens") == 1
     assert "there is none yet" in caplog.text
@@ -183,10 +183,10 @@ def test_exports_are_made_once_and_kept(cache: Path, caplog: pytest.LogCaptureFi
 
 def test_longer_sentences_get_graphs_of_their_own(cache: Path) -> None:
     stages = OnnxRuntimeStages(nano(), "fp32")
-    stages.fit(SMALL)
+    stages.prepare(SMALL)
     image = stages.encode_image(torch.zeros(1, 3, *SMALL))
     reference = TorchStages(nano(), "fp32")
-    reference.fit(SMALL)
+    reference.prepare(SMALL)
     session = rd.Session(nano(), runtime="torch")
     ids = session.tokenizer.encode("the red ball " * 6)
     assert 16 < len(ids) <= 32
@@ -256,7 +256,7 @@ def test_an_export_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ExportedSetError, match="with the precision fp16, not fp32"):
         OnnxRuntimeStages(nano(), "fp32", nano_export("fp16").folder)
     with pytest.raises(ExportedSetError, match="for images of 160x120, not 64x64"):
-        OnnxRuntimeStages(nano(), "fp32", nano_export().folder).fit(SMALL)
+        OnnxRuntimeStages(nano(), "fp32", nano_export().folder).prepare(SMALL)
     with pytest.raises(ExportedSetError, match="from other weights of nano"):
         OnnxRuntimeStages(rd.build("nano"), "fp32", nano_export().folder)
     with pytest.raises(ExportedSetError, match="holds no exported network"):
@@ -273,5 +273,5 @@ def test_a_sentence_that_is_too_long_is_refused() -> None:
 
 def test_stages_say_that_they_were_not_fitted() -> None:
     stages = OnnxRuntimeStages(nano(), "fp32")
-    with pytest.raises(RuntimeError, match="call fit"):
+    with pytest.raises(RuntimeError, match="call prepare"):
         stages.encode_image(torch.zeros(1, 3, *SMALL))

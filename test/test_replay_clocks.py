@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from referdino_core.errors import SourceError
-from referdino_core.replay.clocks import AsLive, EveryFrame, Scheduled, read_clock
+from referdino_core.replay.clocks import EveryFrame, RealTimeClock, Scheduled, read_clock
 from referdino_ros.frame_slots import FrameSlots
 
 
@@ -24,7 +24,7 @@ class Image:
 
 def schedule(arrivals: list[int], *latencies: int) -> list[tuple[int | None, int | None]]:
     """(taken, answered) of each frame."""
-    clock = AsLive(latencies, "a test")
+    clock = RealTimeClock(latencies, "a test")
     scheduled = list(clock.schedule(Image(arrival) for arrival in arrivals))
     assert [one.frame.arrival for one in scheduled] == arrivals
     return [(one.taken, one.answered) for one in scheduled]
@@ -62,7 +62,7 @@ def test_a_table_of_latencies_goes_round() -> None:
 
 
 def test_the_answer_is_late_by_waiting_and_computing() -> None:
-    clock = AsLive((25_000_000,), "25ms")
+    clock = RealTimeClock((25_000_000,), "25ms")
     frames = [Image(0), Image(10_000_000)]
 
     assert [one.delay for one in clock.schedule(frames)] == [0.025, 0.04]
@@ -76,7 +76,7 @@ def test_only_one_frame_is_held_back() -> None:
             given.append(arrival)
             yield Image(arrival)
 
-    for one in AsLive((35,), "").schedule(camera()):
+    for one in RealTimeClock((35,), "").schedule(camera()):
         assert given[-1] - one.frame.arrival <= 10
 
 

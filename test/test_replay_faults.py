@@ -15,10 +15,10 @@ from bag_samples import PERIOD, START, TRUTH_TOPIC, image, scene, scene_labels, 
 from replay_cases import BALL, COUNT, assert_equal_results
 
 from referdino_core.errors import ReferDINOError, SourceError
-from referdino_core.files import OutputError, growing_path
+from referdino_core.files import OutputError, temporary_path
 from referdino_core.replay import run as run_module
 from referdino_core.replay import unfinished_run
-from referdino_core.replay.held_folder import HeldFolder
+from referdino_core.replay.directory_lock import DirectoryLock
 from referdino_core.replay.opening import ReplayJob
 from referdino_core.replay.progress import RunInterrupted, RunWatch
 from referdino_core.replay.run import replay
@@ -40,7 +40,7 @@ def test_two_runs_do_not_share_a_folder(
     job: ReplayJob, loaded: LoadedModel, tmp_path: Path
 ) -> None:
     out = tmp_path / "run"
-    with HeldFolder(out):
+    with DirectoryLock(out):
         with pytest.raises(SourceError, match="Another referdino is at work in"):
             replay(replace(job, out=out), loaded)
         assert [path.name for path in out.iterdir()] == [".lock"]
@@ -144,7 +144,7 @@ def test_after_a_full_disk_the_same_command_goes_on(
 ) -> None:
     full = replace(job, out=tmp_path / "full")
     monkeypatch.setattr(run_module, "FRAMES_BETWEEN_SNAPSHOTS", 4)
-    summary = growing_path(full.out / "summary.json")
+    summary = temporary_path(full.out / "summary.json")
     write_text = Path.write_text
 
     def refuse(path: Path, *values: Any, **settings: Any) -> int:
@@ -170,7 +170,7 @@ def test_a_damaged_journal_names_the_way_out(
     stopped = replace(job, out=tmp_path / "run")
     with pytest.raises(RunInterrupted):
         replay(stopped, loaded, stop_after(6))
-    journal = growing_path(stopped.out / "frames.jsonl")
+    journal = temporary_path(stopped.out / "frames.jsonl")
     data = journal.read_bytes()
     for damaged in (
         b"x" + data[1:],

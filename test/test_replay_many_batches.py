@@ -32,7 +32,7 @@ from referdino_core.batch.batch import (
 )
 from referdino_core.batch.batch_folder import BatchFolder
 from referdino_core.batch.in_process import replay_in_process
-from referdino_core.batch.outcomes import MOST_DEATHS, Attempts
+from referdino_core.batch.outcomes import MAX_DEATHS, Attempts
 from referdino_core.batch.recordings import FoundRecording
 from referdino_core.cli import main
 from referdino_core.errors import SourceError
@@ -246,7 +246,7 @@ def test_a_recording_that_costs_too_many_workers_is_given_up(tmp_path: Path) -> 
     heavy, light = FoundRecording("heavy", tmp_path), FoundRecording("light", tmp_path / "light")
     attempts = Attempts([heavy, light])
 
-    for _ in range(MOST_DEATHS - 1):
+    for _ in range(MAX_DEATHS - 1):
         assert attempts.take() == heavy and attempts.died(heavy) is None
     assert attempts.take() == heavy
     outcome = attempts.died(heavy)

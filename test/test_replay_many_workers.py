@@ -21,7 +21,7 @@ from referdino_core.batch.batch import Batch, BatchProgress, BatchWatch, replay_
 from referdino_core.batch.in_process import replay_in_process
 from referdino_core.batch.recordings import find_recordings
 from referdino_core.errors import RuntimeUnavailable
-from referdino_core.files import growing_path
+from referdino_core.files import temporary_path
 from referdino_core.replay.opening import ReplayJob
 from referdino_core.replay.run_folder import FRAMES_NAME, TIMING_NAME
 from referdino_core.replay.unfinished_run import FRAMES_BETWEEN_SNAPSHOTS, SNAPSHOT_NAME
@@ -77,10 +77,12 @@ def kill_after_a_snapshot(run: Path, kept: list[list[str]]) -> None:
     deadline = time.monotonic() + 120
     while not (run / SNAPSHOT_NAME).exists() and time.monotonic() < deadline:
         time.sleep(0.005)
-    worker = writer_of(growing_path(run / FRAMES_NAME).resolve())
+    worker = writer_of(temporary_path(run / FRAMES_NAME).resolve())
     assert worker is not None
     os.kill(worker, signal.SIGKILL)
-    kept.append(growing_path(run / TIMING_NAME).read_text().splitlines()[:FRAMES_BETWEEN_SNAPSHOTS])
+    kept.append(
+        temporary_path(run / TIMING_NAME).read_text().splitlines()[:FRAMES_BETWEEN_SNAPSHOTS]
+    )
 
 
 def test_a_worker_that_is_killed_loses_nothing(
@@ -145,7 +147,7 @@ def test_ctrl_c_ends_all_workers_in_order_and_quietly(alone: Batch, tmp_path: Pa
     program = subprocess.Popen(
         command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
     )
-    journal = growing_path(out / "long" / FRAMES_NAME)
+    journal = temporary_path(out / "long" / FRAMES_NAME)
     deadline = time.monotonic() + 120
     while not journal.exists() or not journal.stat().st_size:
         assert program.poll() is None and time.monotonic() < deadline

@@ -24,10 +24,10 @@ from replay_cases import (
 )
 
 from referdino_core.errors import SourceError
-from referdino_core.files import growing_path
+from referdino_core.files import temporary_path
 from referdino_core.media.writers import write_image
 from referdino_core.replay import run_summary
-from referdino_core.replay.clocks import AsLive
+from referdino_core.replay.clocks import RealTimeClock
 from referdino_core.replay.opening import ReplayJob
 from referdino_core.replay.progress import RunInterrupted, RunWatch
 from referdino_core.replay.run import replay
@@ -105,7 +105,7 @@ def test_a_run_that_was_stopped_goes_on_and_gives_equal_bytes(
         ".timing.partial.jsonl",
     ]
 
-    other = replace(stopped, topic=IMAGE_TOPIC, clock=AsLive((1,), ""))
+    other = replace(stopped, topic=IMAGE_TOPIC, clock=RealTimeClock((1,), ""))
     with pytest.raises(SourceError, match=r"differs in: clock, topic\..*--restart"):
         replay(other, loaded)
     replay(stopped, loaded)
@@ -204,7 +204,7 @@ def test_a_snapshot_without_its_journal_is_not_believed(
     watch = RunWatch(on_frame=done.append, stop_requested=lambda: done[-1] == 9)
     with pytest.raises(RunInterrupted):
         replay(stopped, loaded, watch)
-    journal = growing_path(stopped.out / "frames.jsonl")
+    journal = temporary_path(stopped.out / "frames.jsonl")
     journal.write_bytes(journal.read_bytes()[:-10])
 
     replay(stopped, loaded)
@@ -215,7 +215,9 @@ def test_a_snapshot_without_its_journal_is_not_believed(
 def test_a_run_as_live_that_was_stopped_goes_on_and_gives_equal_bytes(
     job: ReplayJob, loaded: LoadedModel, tmp_path: Path
 ) -> None:
-    live = replace(job, clock=AsLive((170_000_000, 90_000_000), "a table"), out=tmp_path / "whole")
+    live = replace(
+        job, clock=RealTimeClock((170_000_000, 90_000_000), "a table"), out=tmp_path / "whole"
+    )
     replay(live, loaded)
     stopped = replace(live, out=tmp_path / "stopped")
     done: list[int] = []

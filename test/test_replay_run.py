@@ -40,7 +40,7 @@ import referdino_core as rd
 from referdino_core.evaluation import region_similarity
 from referdino_core.messages import run_lengths
 from referdino_core.messages.compressed_images import compressed_image_to_rgb
-from referdino_core.replay.clocks import AsLive
+from referdino_core.replay.clocks import RealTimeClock
 from referdino_core.replay.message_types import DEFINITIONS
 from referdino_core.replay.opening import ReplayJob
 from referdino_core.replay.run import replay
@@ -211,7 +211,7 @@ def test_truth_in_sixteen_bits_and_padded_rows_is_the_same(
 def test_as_live_drops_frames_and_delays_answers(
     job: ReplayJob, loaded: LoadedModel, tmp_path: Path
 ) -> None:
-    clock = AsLive((250_000_000,), "250ms")
+    clock = RealTimeClock((250_000_000,), "250ms")
     run = RunFolder(replay(replace(job, out=tmp_path / "live", clock=clock), loaded))
     frames = list(run.frames())
 
@@ -248,7 +248,7 @@ def mask_of(target: Mapping[str, Any]) -> np.ndarray:
 def test_streaming_judges_every_frame_by_the_newest_answer_that_was_there(
     job: ReplayJob, loaded: LoadedModel, tmp_path: Path
 ) -> None:
-    live = replace(job, out=tmp_path / "live", clock=AsLive((150_000_000,), "150ms"))
+    live = replace(job, out=tmp_path / "live", clock=RealTimeClock((150_000_000,), "150ms"))
     run = RunFolder(replay(live, loaded))
     frames, labels = list(run.frames()), scene_labels(COUNT)
     ball, _ = run.summary["commands"]
@@ -286,7 +286,7 @@ def test_a_command_that_is_given_while_images_are_dropped_is_judged_from_then_on
     samples = [*scene(6, with_truth=True), text(BALL, -PERIOD), text(SPHERE, 5 * PERIOD // 2)]
     live = replace(
         job, source=write_bag(tmp_path / "bag", samples), out=tmp_path / "run",
-        clock=AsLive((450_000_000,), "450ms"),
+        clock=RealTimeClock((450_000_000,), "450ms"),
     )  # fmt: skip
     run = RunFolder(replay(live, loaded))
 

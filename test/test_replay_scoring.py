@@ -12,7 +12,7 @@ import pytest
 
 from referdino_core.evaluation.ground_truth import FrameTruth
 from referdino_core.replay.answers import Belief
-from referdino_core.replay.clocks import AsLive
+from referdino_core.replay.clocks import RealTimeClock
 from referdino_core.replay.commands import GivenCommand
 from referdino_core.replay.recording import NANOSECONDS, RecordedFrame
 from referdino_core.replay.scoring import CommandScorer
@@ -107,7 +107,7 @@ def test_a_late_answer_costs_in_streaming_what_the_object_moved_meanwhile() -> N
         for place in range(5)
     ]
     belief, streaming = Belief(), scorer_of((BALL, (3,)))
-    for scheduled in AsLive((period,), "100ms").schedule(frames):
+    for scheduled in RealTimeClock((period,), "100ms").schedule(frames):
         place, arrival = scheduled.frame.index, scheduled.frame.arrival
         assert scheduled.answered == arrival + period
         belief.add(scheduled.answered, (target(BALL, 1, 5 * place),))

@@ -11,7 +11,7 @@ from bag_samples import PERIOD, header, scene, scene_images, write_bag
 from bag_samples import image as image_sample
 from replay_cases import BALL, messages_of
 
-from referdino_core.replay.clocks import AsLive
+from referdino_core.replay.clocks import RealTimeClock
 from referdino_core.replay.opening import ReplayJob
 from referdino_core.replay.run import replay
 from referdino_core.replay.run_folder import RunFolder
@@ -71,7 +71,7 @@ def test_answers_far_apart_before_a_steady_camera_reset_nothing(
         write_bag(tmp_path / "bag", samples),
         tmp_path / "run",
         sentences=(BALL,),
-        clock=AsLive((5_600_000_000,), "5.6s"),
+        clock=RealTimeClock((5_600_000_000,), "5.6s"),
     )
 
     run = RunFolder(replay(slow, loaded))

@@ -187,7 +187,7 @@ def test_a_run_without_truth_is_shown_unscored(browser: Any, tmp_path: Path) -> 
 def test_a_thinned_video_follows_the_timeline(
     browser: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("referdino_core.report.run_report.MOST_VIDEO_BYTES", 100_000)
+    monkeypatch.setattr("referdino_core.report.run_report.MAX_VIDEO_BYTES", 100_000)
     report = write_report(samples.write_run(tmp_path / "a"))
     with OpenPage(browser, report) as opened:
         told = opened.page.text_content(".player figcaption")

@@ -154,7 +154,7 @@ class FailingStages(TorchStages):
 
     name = "tensorrt"
 
-    def fit(self, size: tuple[int, int]) -> None:
+    def prepare(self, size: tuple[int, int]) -> None:
         raise BuildError("TensorRT cannot build the grounder engine.\nThe second line.")
 
 

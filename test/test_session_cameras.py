@@ -96,7 +96,7 @@ def graphed_stages(model: rd.ReferDINO, monkeypatch: pytest.MonkeyPatch) -> Torc
     simulation = simulate_graphs(monkeypatch)
     stages = TorchStages(model, "fp32")
     stages.device = torch.device("cuda")
-    stages.fit((HEIGHT, WIDTH))
+    stages.prepare((HEIGHT, WIDTH))
     for graphed in (stages.image, stages.grounding, stages.grounding_by_rows, stages.readout):
         assert isinstance(graphed, GraphedStage)
         graphed.stage = RecordableStage(graphed.stage, simulation)
@@ -229,7 +229,7 @@ def test_one_command_per_camera_is_one_call_of_every_stage_without_copies_of_ima
     group = group_of(model, stages=stages)
     for session in group.sessions:
         session.command(SENTENCES["short"])
-    stages.fit((HEIGHT, WIDTH))
+    stages.prepare((HEIGHT, WIDTH))
     monkeypatch.setattr(stages, "grounding_by_rows", None)
     for frame in range(3):
         answers = group.step([scene[frame] for scene in scenes])

@@ -148,7 +148,7 @@ class TestNetwork:
     ) -> None:
         queries = single.configuration.surviving_queries[-1]
         stages = TorchStages(single, "fp32")
-        stages.fit(SIZE)
+        stages.prepare(SIZE)
         ids = tokenizer_of(single.configuration).encode(SENTENCE)
         memory = single.object_memory(None)
         with torch.inference_mode():

@@ -23,7 +23,7 @@ from referdino_core.errors import (
 )
 from referdino_core.runtime.tensorrt.progress import BuildProgress
 from referdino_core.runtime.tensorrt.stage_tensors import STAGES
-from referdino_core.runtime.tensorrt.stages import TensorRTStages
+from referdino_core.runtime.tensorrt.stages import TensorRTRunner
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ class TestStages:
         cache = tmp_path / "engines"
         told: list[BuildProgress] = []
         simulation.phases = report_phases
-        stages = TensorRTStages(exported, cache, 2, told.append)
+        stages = TensorRTRunner(exported, cache, 2, told.append)
         assert len(simulation.networks) == 3
         fractions = [progress.fraction for progress in told]
         assert fractions == sorted(fractions)
@@ -55,13 +55,13 @@ class TestStages:
         assert [path.name for path in cache.glob("timing-*")] == [
             "timing-Simulated-GPU-10.13.3.9.cache"
         ]
-        TensorRTStages(exported, cache, 2)
+        TensorRTRunner(exported, cache, 2)
         assert len(simulation.networks) == 3, "nothing is built a second time"
 
     def test_the_three_stages_run_one_after_the_other(
         self, simulation: Simulation, exported: Path, tmp_path: Path
     ) -> None:
-        stages = TensorRTStages(exported, tmp_path / "engines", 2)
+        stages = TensorRTRunner(exported, tmp_path / "engines", 2)
         image = stages.encode_image(torch.zeros(1, 3, 36, 64))
         grounded = stages.ground(stage_inputs("grounder", commands=2) | image)
         handed_on = {name: grounded[name] for name in ("references", "mask_features")}
@@ -75,8 +75,8 @@ class TestStages:
     def test_more_commands_rebuild_only_what_they_concern(
         self, simulation: Simulation, exported: Path, tmp_path: Path
     ) -> None:
-        TensorRTStages(exported, tmp_path / "engines", 2)
-        TensorRTStages(exported, tmp_path / "engines", 4)
+        TensorRTRunner(exported, tmp_path / "engines", 2)
+        TensorRTRunner(exported, tmp_path / "engines", 4)
         rebuilt = [network.content["stage"] for network in simulation.networks[3:]]
         assert rebuilt == ["grounder", "readout"]
 
@@ -87,10 +87,10 @@ class TestStages:
         tmp_path: Path,
         caplog: pytest.LogCaptureFixture,
     ) -> None:
-        TensorRTStages(exported, tmp_path / "engines", 2)
+        TensorRTRunner(exported, tmp_path / "engines", 2)
         simulation.can_load = False
         with pytest.raises(EngineError, match="version tag does not match"):
-            TensorRTStages(exported, tmp_path / "engines", 2)
+            TensorRTRunner(exported, tmp_path / "engines", 2)
         assert len(simulation.networks) == 4, "it was built again before giving up"
         assert "is not used: TensorRT cannot load the image_encoder engine" in caplog.text
 
@@ -104,5 +104,5 @@ class TestStages:
                 cancelled.set()
 
         with pytest.raises(BuildCancelled):
-            TensorRTStages(exported, tmp_path / "engines", 2, cancel, cancelled)
+            TensorRTRunner(exported, tmp_path / "engines", 2, cancel, cancelled)
         assert len(list((tmp_path / "engines").glob("*.engine"))) == 1

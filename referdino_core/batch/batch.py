@@ -15,7 +15,7 @@ from referdino_core.batch.outcomes import Attempts, RunOutcome
 from referdino_core.batch.recordings import FoundRecording
 from referdino_core.errors import ReferDINOError
 from referdino_core.evaluation.ground_truth.opening import TOPIC, WORLD
-from referdino_core.replay.held_folder import check_apart
+from referdino_core.replay.directory_lock import check_apart
 from referdino_core.replay.opening import ReplayJob, changes_of
 from referdino_core.session.model_choice import ModelChoice
 from referdino_core.user_files import user_path

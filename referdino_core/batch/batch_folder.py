@@ -15,8 +15,8 @@ from typing import Any
 from referdino_core.batch.one_run import forget
 from referdino_core.batch.outcomes import RunOutcome
 from referdino_core.errors import SourceError
-from referdino_core.files import OutputError, PartialFile
-from referdino_core.replay.held_folder import HeldFolder
+from referdino_core.files import AtomicFile, OutputError
+from referdino_core.replay.directory_lock import DirectoryLock
 from referdino_core.replay.run_folder import SUMMARY_NAME, write_summary
 
 RUNS_NAME = "runs.jsonl"
@@ -49,7 +49,7 @@ class BatchFolder:
         self._lines: dict[str, str] = {}
         self._stack = ExitStack()
         try:
-            self._stack.enter_context(HeldFolder(path))
+            self._stack.enter_context(DirectoryLock(path))
             if restart:
                 for name in names:
                     forget(path / name)
@@ -139,6 +139,6 @@ class BatchFolder:
         return kept
 
     def _write(self, name: str, text: str) -> None:
-        file = PartialFile(self.path / name)
-        file.growing_path.write_text(text, encoding="utf-8")
+        file = AtomicFile(self.path / name)
+        file.temporary_path.write_text(text, encoding="utf-8")
         file.commit()

@@ -12,7 +12,7 @@ from typing import Any
 from referdino_core.batch.outcomes import RunOutcome, failed, outcome_of_run
 from referdino_core.batch.recordings import FoundRecording
 from referdino_core.errors import ReferDINOError, SourceError
-from referdino_core.files import OutputError, PartialFile
+from referdino_core.files import AtomicFile, OutputError
 from referdino_core.replay.opening import ReplayJob, changes_of
 from referdino_core.replay.progress import RunInterrupted, RunWatch
 from referdino_core.replay.run import replay
@@ -99,9 +99,9 @@ def _read_identity(folder: Path) -> dict[str, Any] | None:
 
 
 def _write_identity(folder: Path, identity: dict[str, Any]) -> None:
-    file = PartialFile(folder / IDENTITY_NAME)
+    file = AtomicFile(folder / IDENTITY_NAME)
     try:
-        file.growing_path.write_text(json.dumps(identity), encoding="utf-8")
+        file.temporary_path.write_text(json.dumps(identity), encoding="utf-8")
     except OSError as error:
         raise OutputError(f"{file.path} cannot be written: {error.strerror}.") from error
     file.commit()

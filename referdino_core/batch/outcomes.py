@@ -63,7 +63,7 @@ def failed(recording: FoundRecording, reason: str) -> RunOutcome:
 
 ATTEMPTS = 2
 """How often a recording is tried that fails."""
-MOST_DEATHS = 3
+MAX_DEATHS = 3
 """Workers that one recording may cost before it is given up."""
 
 
@@ -94,10 +94,10 @@ class Attempts:
         was; returns its failure where that happened too often.
         """
         self._deaths[recording] += 1
-        if self._deaths[recording] >= MOST_DEATHS:
+        if self._deaths[recording] >= MAX_DEATHS:
             return failed(
                 recording,
-                f"{MOST_DEATHS} workers were killed while they replayed it, probably for want of "
+                f"{MAX_DEATHS} workers were killed while they replayed it, probably for want of "
                 "memory; replay it by itself to see why.",
             )
         self._waiting.appendleft(recording)

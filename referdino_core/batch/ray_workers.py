@@ -20,7 +20,7 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from referdino_core.batch.batch import Batch, BatchProgress, BatchWatch
-from referdino_core.batch.outcomes import MOST_DEATHS, Attempts, RunOutcome, failed
+from referdino_core.batch.outcomes import MAX_DEATHS, Attempts, RunOutcome, failed
 from referdino_core.batch.ray_worker import (
     CONTROL,
     THREADS_VARIABLE,
@@ -238,7 +238,7 @@ class _Pool:
         ray.kill(slot.worker)
         if recording is None:
             self._deaths_while_loading += 1
-            if self._deaths_while_loading >= MOST_DEATHS:
+            if self._deaths_while_loading >= MAX_DEATHS:
                 raise RuntimeUnavailable(
                     "Workers were killed while they loaded the model, probably for want of "
                     "memory; give fewer --workers."

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from referdino_core.errors import SourceError
-from referdino_core.files import growing_path
+from referdino_core.files import temporary_path
 from referdino_core.media.result_names import result_names, without_suffix
 from referdino_core.media.sources import is_image
 from referdino_core.replay.bag_files import METADATA_NAME, is_bag
@@ -152,7 +152,7 @@ def _are_one_series(names: Sequence[str]) -> bool:
 def _is_run(folder: Path) -> bool:
     """Whether this is the folder of a run, whose results are no recording."""
     lines = folder / FRAMES_NAME
-    return lines.is_file() or growing_path(lines).is_file()
+    return lines.is_file() or temporary_path(lines).is_file()
 
 
 def _names(places: Sequence[_Place]) -> list[str]:

@@ -29,7 +29,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
         choices=tuple(CONFIGURATIONS),
-        help=f"the network (default: {DEFAULT_MODEL}, which comes along with its weights)",
+        help=f"the network (default: {DEFAULT_MODEL}, which is bundled with its weights)",
     )
     parser.add_argument(
         "--checkpoint",

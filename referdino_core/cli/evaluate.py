@@ -15,7 +15,7 @@ from referdino_core.cli.arguments import (
     add_session_arguments,
     open_model,
 )
-from referdino_core.cli.progress import ExitStatus, OrderlyStop, progress_bar
+from referdino_core.cli.progress import ExitStatus, GracefulShutdown, progress_bar
 from referdino_core.errors import SourceError
 from referdino_core.evaluation.benchmarks import BENCHMARK_NAMES, STREAM, WHOLE_CLIP
 
@@ -107,7 +107,7 @@ def run(arguments: argparse.Namespace) -> int:
     settings = _settings(arguments, benchmark, loaded)
     summaries: dict[str, Any] = {}
     archives = []
-    with OrderlyStop() as stop:
+    with GracefulShutdown() as stop:
         for segmenter in _segmenters(arguments.inference, session, entry.merge_above):
             folder = arguments.out / segmenter.name
             current = _open_run(arguments, benchmark, segmenter, folder, settings, stop)
@@ -148,7 +148,7 @@ def _open_run(
     segmenter: Segmenter,
     folder: Path,
     settings: dict[str, Any],
-    stop: OrderlyStop,
+    stop: GracefulShutdown,
 ) -> BenchmarkRun:
     from referdino_core.evaluation.benchmarks.catalogue import BENCHMARKS
     from referdino_core.evaluation.benchmarks.records import RecordStore
@@ -214,7 +214,7 @@ def _print_problems(summaries: dict[str, Any]) -> None:
         print(f"- and {len(problems) - PROBLEMS_PRINTED} more; see {SUMMARY_NAME}")
 
 
-def _status(summaries: dict[str, Any], stop: OrderlyStop) -> int:
+def _status(summaries: dict[str, Any], stop: GracefulShutdown) -> int:
     if stop.requested:
         _logger.warning("Stopped early; the same command goes on from here.")
         return ExitStatus.INTERRUPTED

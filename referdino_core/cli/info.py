@@ -107,7 +107,7 @@ def _whereabouts(model: str) -> str:
 
     bundled = weights_file(model)
     if bundled.exists():
-        return f"comes along: {bundled}"
+        return f"is bundled: {bundled}"
     assets = [asset for name, asset in ASSETS.items() if name.endswith(f"_{model}")]
     try:
         cache = cache_directory()

@@ -45,7 +45,7 @@ def say(line: str) -> None:
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-class OrderlyStop:
+class GracefulShutdown:
     """While entered, the first interrupt only sets `requested`; the second one interrupts as usual.
 
     For the main thread of a program, where Python delivers signals.
@@ -55,7 +55,7 @@ class OrderlyStop:
         self.requested = False
         self._previous: dict[signal.Signals, Any] = {}
 
-    def __enter__(self) -> OrderlyStop:
+    def __enter__(self) -> GracefulShutdown:
         self._previous = {number: signal.signal(number, self._request) for number in _SIGNALS}
         return self
 

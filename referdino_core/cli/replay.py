@@ -16,7 +16,7 @@ from referdino_core.cli.arguments import (
     add_session_arguments,
     model_choice,
 )
-from referdino_core.cli.progress import ExitStatus, OrderlyStop, progress_bar
+from referdino_core.cli.progress import ExitStatus, GracefulShutdown, progress_bar
 from referdino_core.cli.replay_many import add_many_arguments, is_many, replay_many
 from referdino_core.configuration import RENAMED_SETTINGS, SessionSettings
 from referdino_core.errors import ReferDINOError, RuntimeUnavailable
@@ -180,7 +180,7 @@ def run(arguments: argparse.Namespace) -> int:
     from referdino_core.replay.run import replay
     from referdino_core.replay.run_folder import RunFolder
 
-    with OrderlyStop() as stop, progress_bar(unit="frame") as bar:
+    with GracefulShutdown() as stop, progress_bar(unit="frame") as bar:
 
         def begin(total: int | None) -> None:
             bar.reset(total)
@@ -294,7 +294,7 @@ _LINE = "{:<32.32} {:>5} {:>5} {:>5} {:>16} {:>5} {:>8} {:>5} {:>5} {:>6}"
 
 
 def _score_line(name: str, scores: Mapping[str, Any]) -> str:
-    from referdino_core.report.measures_of_runs import measure_named
+    from referdino_core.report.metrics_of_runs import measure_named
 
     return _LINE.format(name, *(measure_named(one).text(scores) for one in _COLUMNS.values()))
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from referdino_core.cli.arguments import positive_integer
-from referdino_core.cli.progress import ExitStatus, OrderlyStop, progress_bar
+from referdino_core.cli.progress import ExitStatus, GracefulShutdown, progress_bar
 from referdino_core.errors import RuntimeUnavailable, SourceError
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def replay_many(arguments: argparse.Namespace, common: ReplayJob) -> int:
     listed = [] if arguments.list is None else read_list(arguments.list)
     recordings = find_recordings([*arguments.sources, *listed], arguments.out)
     batch = Batch(tuple(recordings), common, arguments.out, _can_report(arguments.no_report))
-    with OrderlyStop() as stop, progress_bar(total=len(recordings), bar_format=_BAR) as bar:
+    with GracefulShutdown() as stop, progress_bar(total=len(recordings), bar_format=_BAR) as bar:
         shown = _Shown(bar)
         watch = BatchWatch(shown.progress, shown.outcome, lambda: stop.requested)
         try:
@@ -141,7 +141,7 @@ _LINE = "{:<32.32} {:>8} {:>5} {:>5} {:>5} {:>16} {:>5} {:>6} {:>6} {:>8}"
 
 
 def _score_line(name: str, frames: int, scores: Mapping[str, Any] | None, problems: int) -> str:
-    from referdino_core.report.measures_of_runs import measure_named
+    from referdino_core.report.metrics_of_runs import measure_named
 
     cells = (measure_named(one).text(scores or {}) for one in _COLUMNS.values())
     return _LINE.format(name, frames, *cells, problems or "–")

@@ -19,7 +19,7 @@ from referdino_core.cli.arguments import (
     open_model,
     positive_integer,
 )
-from referdino_core.cli.progress import ExitStatus, OrderlyStop, progress_bar
+from referdino_core.cli.progress import ExitStatus, GracefulShutdown, progress_bar
 from referdino_core.errors import SourceError
 from referdino_core.files import OutputGroup
 from referdino_core.media.frame_records import FrameRecordWriter, read_head
@@ -136,7 +136,7 @@ def run(arguments: argparse.Namespace) -> int:
         }
         tallies = [_Tally(key, sentence) for key, sentence in session.commands.items()]
         start = time.monotonic()
-        with OrderlyStop() as stop:
+        with GracefulShutdown() as stop:
             frame_count = _write_results(arguments, source, session, folder, tallies, stop)
         seconds = time.monotonic() - start
     for tally in tallies:
@@ -160,7 +160,7 @@ def _write_results(
     session: Session,
     folder: Path,
     tallies: Sequence[_Tally],
-    stop: OrderlyStop,
+    stop: GracefulShutdown,
 ) -> int:
     """Step through the frames and write both files; returns the number of frames done."""
     frames = islice(source, 0, None, arguments.every)

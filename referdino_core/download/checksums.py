@@ -11,7 +11,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from referdino_core.errors import DownloadError
-from referdino_core.files import PartialFile
+from referdino_core.files import AtomicFile
 from referdino_core.user_files import cannot_be_written
 
 _BLOCK = 1 << 20  # bytes
@@ -64,9 +64,9 @@ def record(path: Path, checksum: str, url: str) -> None:
         "source": url,
         "recorded": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
-    file = PartialFile(record_path(path))
+    file = AtomicFile(record_path(path))
     try:
-        file.growing_path.write_text(json.dumps(entry, indent=2) + "\n", encoding="utf-8")
+        file.temporary_path.write_text(json.dumps(entry, indent=2) + "\n", encoding="utf-8")
         file.commit()
     except OSError as error:
         raise DownloadError(cannot_be_written(record_path(path), error)) from error

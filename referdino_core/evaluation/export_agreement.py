@@ -22,10 +22,10 @@ from referdino_core.session import Session
 from referdino_core.target import Target
 from referdino_core.world import Clip, WorldRenderer
 
-LEAST_OVERLAP = 0.98
+MIN_OVERLAP = 0.98
 LARGEST_BOX_ERROR = 1.0
 """Pixels."""
-MOST_ALONE = 0.05
+MAX_ALONE = 0.05
 """Share of answers that may be given in one stream alone, where a score is near a threshold."""
 CLIPS = range(20)
 """Of the world's test split."""
@@ -54,8 +54,8 @@ class Agreement:
         """Whether the answers are the same but for rounding."""
         return (
             self.answers > 0
-            and self.alone <= MOST_ALONE * (self.answers + self.alone)
-            and self.overlap >= LEAST_OVERLAP
+            and self.alone <= MAX_ALONE * (self.answers + self.alone)
+            and self.overlap >= MIN_OVERLAP
             and self.box_error <= LARGEST_BOX_ERROR
         )
 

@@ -44,7 +44,7 @@ FRAMES, COMMANDS = 3, 2
 
 
 @dataclass(frozen=True)
-class OutputError:
+class OutputDifference:
     """How far one output of a stage is off: at most, and as a share of its own size (RMS)."""
 
     stage: str
@@ -63,7 +63,7 @@ class CheckReport:
     """
 
     precision: str
-    outputs: tuple[OutputError, ...]
+    outputs: tuple[OutputDifference, ...]
     kept: float
 
     @property
@@ -90,7 +90,7 @@ class CheckReport:
 class RecordedStages(TorchStages):
     """The stages that are recorded, run by PyTorch."""
 
-    def fit(self, size: Shape) -> None:
+    def prepare(self, size: Shape) -> None:
         """Prepare for images of that size."""
         from referdino_core.export.recording import exportable_stages
 
@@ -160,10 +160,10 @@ def check_export(
     size = (exported.height, exported.width)
     pixels = example_frames(size) if pixels is None else pixels
     text = model.text_encoder(sentences or example_sentences(model, exported.tokens))
-    errors: list[OutputError] = []
+    errors: list[OutputDifference] = []
     memories = [model.object_memory(exported.window) for _ in text.tokens]
     with open_for_check(model, exported) as stages:
-        stages.fit(size)
+        stages.prepare(size)
         for number, frame in enumerate(pixels):
             image = model.image_encoder(frame[None])
             grounding = model.grounder(image, text)
@@ -200,11 +200,11 @@ def check_export(
     return CheckReport(exported.precision, tuple(errors), kept)
 
 
-def output_error(stage: str, output: str, expected: Tensor, actual: Tensor) -> OutputError:
+def output_error(stage: str, output: str, expected: Tensor, actual: Tensor) -> OutputDifference:
     """How far `actual` is from `expected`."""
     difference = actual.float() - expected.float()
     share = difference.pow(2).mean().sqrt() / expected.float().pow(2).mean().sqrt()
-    return OutputError(stage, output, float(difference.abs().max()), float(share))
+    return OutputDifference(stage, output, float(difference.abs().max()), float(share))
 
 
 def same_queries(expected: Tensor, actual: Tensor) -> tuple[Tensor, float]:

@@ -23,7 +23,7 @@ from referdino_core.evaluation.davis import judged
 
 PRECISION_THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9)
 _CATEGORY = 1
-_MOST_CANDIDATES = 100
+_MAX_CANDIDATES = 100
 """Of a sample, as in COCO."""
 
 
@@ -126,7 +126,7 @@ class ReferringMeasures:
             evaluation.params.useCats = 0
             evaluation.params.areaRng = [[0, 1e10]]
             evaluation.params.areaRngLbl = ["all"]
-            evaluation.params.maxDets = [_MOST_CANDIDATES]
+            evaluation.params.maxDets = [_MAX_CANDIDATES]
             evaluation.evaluate()
             evaluation.accumulate()
         precision = evaluation.eval["precision"]

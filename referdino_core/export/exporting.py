@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from onnx import ModelProto
 
 SMALLEST_SIDE = 32
-MOST_TOKENS = 256
+MAX_TOKENS = 256
 LARGEST_FILE = 2_000_000_000
 """Bytes; weights of larger graphs are written beside them, as ONNX asks for."""
 
@@ -189,8 +189,8 @@ def _check_arguments(
         raise ExportError(
             f"The image size is {size[0]}x{size[1]}; each side must be at least {SMALLEST_SIDE}."
         )
-    if not 1 <= tokens <= MOST_TOKENS:
-        raise ExportError(f"The number of tokens is {tokens}; it must be in 1..{MOST_TOKENS}.")
+    if not 1 <= tokens <= MAX_TOKENS:
+        raise ExportError(f"The number of tokens is {tokens}; it must be in 1..{MAX_TOKENS}.")
     if precision not in PRECISIONS:
         raise ExportError(f"There is no precision {precision!r}; choose {', '.join(PRECISIONS)}.")
     if deformable_attention not in FORMS:

@@ -23,7 +23,7 @@ from referdino_core.export.generalisation import COMMANDS, FRAMES
 RELEASES = (10, 11)
 """Major releases of TensorRT that are known here."""
 OPSET = 17
-MOST_SELECTED = 3840
+MAX_SELECTED = 3840
 """Largest K of TensorRT's TopK."""
 
 _FLOATS = frozenset((TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16))
@@ -193,8 +193,8 @@ class _Linter:
             k = self.constants.get(node.input[1])
             if k is None:
                 yield Finding(place, "TopK", "K must be a constant of the graph")
-            elif int(numpy_helper.to_array(k).item()) > MOST_SELECTED:
-                yield Finding(place, "TopK", f"K must be at most {MOST_SELECTED}")
+            elif int(numpy_helper.to_array(k).item()) > MAX_SELECTED:
+                yield Finding(place, "TopK", f"K must be at most {MAX_SELECTED}")
         if node.op_type == "Resize":
             sides = self.shapes.get(node.output[0], [])[-2:]
             if len(sides) < 2 or not all(side.dim_value for side in sides):

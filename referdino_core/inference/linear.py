@@ -131,7 +131,7 @@ def fast_linear(linear: nn.Linear, activation: Activation = "none") -> nn.Module
     """
     kernel = fused_kernel()
     is_exact = linear.weight.dtype is torch.float32
-    if is_exact and kernel is not None and kernel.multiplies_fast:
+    if is_exact and kernel is not None and kernel.has_fast_matmul:
         return KernelLinear(linear.weight, linear.bias, kernel, activation)
     if linear.weight.dtype is torch.bfloat16 and can_pack():
         return PackedLinear(linear, activation)

@@ -173,7 +173,7 @@ def prepare_backbone(backbone: SwinTransformer, size: Shape, device: torch.devic
 def prepare_blocks(block: nn.Module, precision: torch.dtype, device: torch.device) -> None:
     """Exchange whatever has a faster equivalent on this device, in this precision."""
     kernel = fused_kernel() if device.type == "cpu" else None
-    if kernel is not None and kernel.multiplies_fast and precision is torch.float32:
+    if kernel is not None and kernel.has_fast_matmul and precision is torch.float32:
         exchange_layers_for_kernel(block, kernel)
     if kernel is not None:
         exchange_for_kernel(block, kernel)

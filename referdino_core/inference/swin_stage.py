@@ -136,7 +136,7 @@ class KernelSwinStage(nn.Module):
         super().__init__()
         blocks = cast(Sequence[SwinBlock], stage.blocks)
         is_exact = blocks[0].norm1.weight.dtype is torch.float32
-        kind = FusedSwinBlock if is_exact and kernel.multiplies_fast else KernelSwinBlock
+        kind = FusedSwinBlock if is_exact and kernel.has_fast_matmul else KernelSwinBlock
         self.blocks = nn.ModuleList(kind(block, height, width, kernel) for block in blocks)
         self.downsample = stage.downsample
 

@@ -87,7 +87,7 @@ class KernelLibrary:
             raise OSError(f"{path.name} is no library of referdino's kernels") from error
         self._library = library
         self.path = path
-        self.multiplies_fast = bool(library.referdino_multiplies_fast())
+        self.has_fast_matmul = bool(library.referdino_multiplies_fast())
         """Whether its matrix products are faster than PyTorch's: it has fused multiply-adds."""
 
 

@@ -21,7 +21,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from referdino_core.files import Output, OutputError, PartialFile
+from referdino_core.files import AtomicFile, Output, OutputError
 from referdino_core.media.frame_source import Frame
 from referdino_core.messages import run_lengths
 
@@ -47,12 +47,12 @@ class FrameRecordWriter(Output):
         Raises:
             OutputError: the place cannot be written.
         """
-        self._file = PartialFile(path)
+        self._file = AtomicFile(path)
         self._separator = ""
         self.complete = True
         try:
             # Of names that are no UTF-8 it makes \udc80 and the like, as JSON writes them.
-            self._document = self._file.growing_path.open(
+            self._document = self._file.temporary_path.open(
                 "w", encoding="utf-8", errors="backslashreplace"
             )
         except OSError as error:

@@ -29,7 +29,7 @@ WEBM_ENCODERS: Mapping[str, Mapping[str, str]] = {
 }
 LONGEST_SIDE = 8190  # pixels; MPEG-4 part 2 has 13 bits for a side, and sides must be even
 
-_MOST_TICKS = 65535  # per second; MPEG-4 part 2 has 16 bits for them
+_MAX_TICKS = 65535  # per second; MPEG-4 part 2 has 16 bits for them
 _FRAMES_BETWEEN_KEY_FRAMES = 60
 _BT601, _LIMITED = 6, 1  # what FFmpeg converts RGB to, by the numbers of H.273
 
@@ -192,10 +192,10 @@ class _ByteSink:
 
 def container_rate(frame_rate: float) -> Fraction:
     """The nearest frame rate that containers hold: a ratio of two numbers of 16 bits."""
-    frame_rate = max(frame_rate, 1 / _MOST_TICKS)
+    frame_rate = max(frame_rate, 1 / _MAX_TICKS)
     if frame_rate < 1:
-        return 1 / Fraction(1 / frame_rate).limit_denominator(max(1, int(_MOST_TICKS * frame_rate)))
-    return Fraction(frame_rate).limit_denominator(max(1, int(_MOST_TICKS / frame_rate)))
+        return 1 / Fraction(1 / frame_rate).limit_denominator(max(1, int(_MAX_TICKS * frame_rate)))
+    return Fraction(frame_rate).limit_denominator(max(1, int(_MAX_TICKS / frame_rate)))
 
 
 def _is_there(encoder: str) -> bool:

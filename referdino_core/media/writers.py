@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from referdino_core.errors import ImageError
-from referdino_core.files import Output, OutputError, PartialFile
+from referdino_core.files import AtomicFile, Output, OutputError
 from referdino_core.media import lettering
 from referdino_core.media.video_encoder import (
     LONGEST_SIDE,
@@ -52,12 +52,12 @@ class VideoWriter(Output):
             )
         scale = min(1.0, LONGEST_SIDE / max(width, height))
         self._width, self._height = max(1, round(scale * width)), max(1, round(scale * height))
-        self._file = PartialFile(path)
+        self._file = AtomicFile(path)
         size = (self._width, self._height)
         try:
             with self._told():
                 self._video = VideoEncoder(
-                    self._file.growing_path, "mp4", MP4_ENCODERS, frame_rate, size
+                    self._file.temporary_path, "mp4", MP4_ENCODERS, frame_rate, size
                 )
         except OutputError:
             self._file.discard()
@@ -197,9 +197,9 @@ def write_image(path: Path, image: np.ndarray) -> None:
         written = False
     if not written:
         raise OutputError(f"{path} cannot be written; use a name that ends in .png or .jpg.")
-    file = PartialFile(path)
+    file = AtomicFile(path)
     try:
-        file.growing_path.write_bytes(encoded.tobytes())
+        file.temporary_path.write_bytes(encoded.tobytes())
     except OSError as error:
         file.discard()
         raise OutputError(f"{path} cannot be written: {error.strerror}.") from error

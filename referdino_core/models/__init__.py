@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Weights and vocabularies that come along."""
+"""Weights and vocabularies that are bundled."""
 
 from __future__ import annotations
 

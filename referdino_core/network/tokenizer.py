@@ -15,8 +15,8 @@ from torch import Tensor
 from referdino_core.errors import CommandError
 from referdino_core.sentences import plain
 
-MOST_TOKENS = 256
-MOST_CHARACTERS = 10_000
+MAX_TOKENS = 256
+MAX_CHARACTERS = 10_000
 SPECIAL_WORDS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", ".", "?")
 
 
@@ -30,9 +30,9 @@ def caption(sentence: str) -> str:
     """
     if not isinstance(sentence, str):
         raise CommandError(f"A command is text, not {type(sentence).__name__}.")
-    if len(sentence) > MOST_CHARACTERS:
+    if len(sentence) > MAX_CHARACTERS:
         raise CommandError(
-            f"The command has {len(sentence):,} characters; at most {MOST_CHARACTERS:,} are read."
+            f"The command has {len(sentence):,} characters; at most {MAX_CHARACTERS:,} are read."
         )
     words = plain(sentence)
     if not words.isprintable():
@@ -105,9 +105,9 @@ class WordPieceTokenizer:
 
 def bounded(ids: list[int]) -> Tensor:
     """The ids as a tensor, if they are at most 256."""
-    if len(ids) > MOST_TOKENS:
+    if len(ids) > MAX_TOKENS:
         raise CommandError(
-            f"The command has {len(ids)} tokens; the text encoder reads at most {MOST_TOKENS}. "
+            f"The command has {len(ids)} tokens; the text encoder reads at most {MAX_TOKENS}. "
             "Say it in fewer words."
         )
     return torch.tensor(ids, dtype=torch.int64)

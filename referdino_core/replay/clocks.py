@@ -73,7 +73,7 @@ class EveryFrame:
 
 
 @dataclass(frozen=True)
-class AsLive:
+class RealTimeClock:
     """A model that takes its time, with one place between it and the camera; the newest frame wins.
 
     Attributes:
@@ -123,14 +123,14 @@ class AsLive:
         }
 
 
-Clock = EveryFrame | AsLive
+Clock = EveryFrame | RealTimeClock
 
 
 def _take(frame: Frame, time: int, latency: int) -> Scheduled[Frame]:
     return Scheduled(frame, time, time + latency)
 
 
-def read_clock(text: str) -> AsLive:
+def read_clock(text: str) -> RealTimeClock:
     """The clock that --realtime-on means.
 
     Args:
@@ -144,7 +144,7 @@ def read_clock(text: str) -> AsLive:
     path = user_path(text)
     if path.is_file():
         seconds = _read_table(path)
-        clock = AsLive(_nanoseconds(seconds, str(path)), path.name)
+        clock = RealTimeClock(_nanoseconds(seconds, str(path)), path.name)
         _warn_of_units(seconds, path)
         return clock
     time = _TIME.fullmatch(text.strip())
@@ -153,7 +153,7 @@ def read_clock(text: str) -> AsLive:
             f"--realtime-on {text} is neither a time with its unit (s, ms, us) such as 40ms nor a "
             "table that exists (JSON, JSON lines or CSV with the seconds of each frame)."
         )
-    return AsLive(_nanoseconds([float(time["number"]) * _UNITS[time["unit"]]], text), text)
+    return RealTimeClock(_nanoseconds([float(time["number"]) * _UNITS[time["unit"]]], text), text)
 
 
 def _warn_of_units(seconds: list[float], path: Path) -> None:

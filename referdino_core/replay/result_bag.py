@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from referdino_core.files import Output, OutputError, growing_path
+from referdino_core.files import Output, OutputError, temporary_path
 from referdino_core.messages.compressed_images import JPEG_FORMAT, jpeg_of
 from referdino_core.messages.results import (
     Verdict,
@@ -58,7 +58,7 @@ class ResultBag(Output):
 
         self._path = path
         # rosbags writes a folder; the one file in it is the bag.
-        self._folder = growing_path(path).with_suffix("")
+        self._folder = temporary_path(path).with_suffix("")
         self._types = message_types()
         self._inputs: dict[tuple[str, str], Any] = {}
         try:

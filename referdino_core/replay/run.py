@@ -22,8 +22,8 @@ from referdino_core.messages.results import Verdict
 from referdino_core.replay.answers import Answers, Belief, Targets, unjudged
 from referdino_core.replay.clocks import Scheduled
 from referdino_core.replay.commands import CommandLog, check_sentences
+from referdino_core.replay.directory_lock import DirectoryLock, check_apart
 from referdino_core.replay.frame_journal import frame_record
-from referdino_core.replay.held_folder import HeldFolder, check_apart
 from referdino_core.replay.message_types import header_message
 from referdino_core.replay.opening import (
     ReplayJob,
@@ -73,7 +73,7 @@ def replay(
     check_apart(job.out, job.source)
     changes = changes_of(job)
     with ExitStack() as stack:
-        stack.enter_context(HeldFolder(job.out))
+        stack.enter_context(DirectoryLock(job.out))
         recording = stack.enter_context(open_recording(job))
         if not changes and recording.command_topic is None:
             raise SourceError(

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from referdino_core.errors import SourceError
-from referdino_core.files import OutputError, PartialFile, growing_path
+from referdino_core.files import AtomicFile, OutputError, temporary_path
 
 FORMAT = 1
 RESULTS_NAME = "results.mcap"
@@ -51,7 +51,7 @@ class RunFolder:
         if not self.path.is_dir():
             raise SourceError(f"{self.path} is no folder; give one that `referdino replay` wrote.")
         if not (self.path / SUMMARY_NAME).is_file():
-            unfinished = growing_path(self.path / FRAMES_NAME).exists()
+            unfinished = temporary_path(self.path / FRAMES_NAME).exists()
             raise SourceError(
                 f"{self.path} holds an unfinished run; give the same `referdino replay` command "
                 "again and it goes on."
@@ -107,7 +107,7 @@ class RunFolder:
     @property
     def is_being_replaced(self) -> bool:
         """Whether a later run in the same folder was begun and is not complete."""
-        return growing_path(self.path / FRAMES_NAME).exists()
+        return temporary_path(self.path / FRAMES_NAME).exists()
 
     @property
     def results(self) -> Path:
@@ -187,7 +187,7 @@ class LineWriter:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             # The file may not exist yet; "a" never cuts off what is there.
-            self._file: io.BufferedWriter = growing_path(path).open("ab")
+            self._file: io.BufferedWriter = temporary_path(path).open("ab")
             self._file.truncate(kept)
             self._file.seek(0, os.SEEK_END)
         except OSError as error:
@@ -233,16 +233,16 @@ def write_summary(folder: Path, summary: Mapping[str, Any]) -> None:
     growing_summary(folder, summary).commit()
 
 
-def growing_summary(folder: Path, summary: Mapping[str, Any]) -> PartialFile:
+def growing_summary(folder: Path, summary: Mapping[str, Any]) -> AtomicFile:
     """Write `summary.json` under its hidden name.
 
     Raises:
         OutputError: the disk does not take it.
     """
-    file = PartialFile(folder / SUMMARY_NAME)
+    file = AtomicFile(folder / SUMMARY_NAME)
     text = json.dumps(summary, ensure_ascii=False, allow_nan=False, indent=2) + "\n"
     try:
-        file.growing_path.write_text(text, encoding="utf-8", errors=_NAMES)
+        file.temporary_path.write_text(text, encoding="utf-8", errors=_NAMES)
     except OSError as error:
         raise OutputError(f"{file.path} cannot be written: {error.strerror}.") from error
     return file

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from referdino_core.errors import SourceError
-from referdino_core.files import OutputError, PartialFile, growing_path
+from referdino_core.files import AtomicFile, OutputError, temporary_path
 from referdino_core.replay.progress import counted
 from referdino_core.replay.run_folder import (
     FRAMES_NAME,
@@ -75,7 +75,7 @@ class UnfinishedRun:
         Raises:
             SourceError: a record is damaged.
         """
-        count, path = 0, growing_path(self.folder / FRAMES_NAME)
+        count, path = 0, temporary_path(self.folder / FRAMES_NAME)
         try:
             for record in islice(read_lines(path), self.frames_done):
                 count += 1
@@ -131,9 +131,9 @@ class UnfinishedRun:
             "timing_bytes": self._timing.settle(),
             "session": dict(session),
         }
-        file = PartialFile(self._snapshot_path)
+        file = AtomicFile(self._snapshot_path)
         try:
-            with file.growing_path.open("wb") as opened:
+            with file.temporary_path.open("wb") as opened:
                 torch.save(snapshot, opened)
                 opened.flush()
                 os.fsync(opened.fileno())
@@ -162,7 +162,7 @@ class UnfinishedRun:
             give_name()
         for name in (FRAMES_NAME, TIMING_NAME):
             try:
-                growing_path(self.folder / name).replace(self.folder / name)
+                temporary_path(self.folder / name).replace(self.folder / name)
             except OSError as error:
                 raise OutputError(f"{self.folder / name} cannot be written: {error}.") from error
         self._snapshot_path.unlink(missing_ok=True)
@@ -177,7 +177,7 @@ class UnfinishedRun:
         """The snapshot, where there is a whole one and the journal that it speaks of."""
         import torch
 
-        lines = growing_path(self.folder / FRAMES_NAME)
+        lines = temporary_path(self.folder / FRAMES_NAME)
         if not self._snapshot_path.is_file() or not lines.is_file():
             return None
         try:

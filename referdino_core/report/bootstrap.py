@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from referdino_core.report.measures_of_runs import Summing
+from referdino_core.report.metrics_of_runs import Summing
 
 RESAMPLES = 2000
 SEED = 0

@@ -16,7 +16,7 @@ from referdino_core.errors import SourceError
 from referdino_core.replay.run_folder import FRAMES_NAME, SUMMARY_NAME, RunFolder
 from referdino_core.report.bootstrap import Difference, Pair, Value, paired_difference
 from referdino_core.report.command_frames import CommandFrame, command_frames
-from referdino_core.report.measures_of_runs import MEASURES, Measure, Scores
+from referdino_core.report.metrics_of_runs import MEASURES, Measure, Scores
 from referdino_core.report.run_tracks import NANOSECONDS
 from referdino_core.report.timeline import Timeline
 

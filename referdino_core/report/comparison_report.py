@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from referdino_core.report import bootstrap, plots
-from referdino_core.report import figures_in_words as words
+from referdino_core.report import formatting as words
 from referdino_core.report.bootstrap import Difference
 from referdino_core.report.comparison import (
     ClipPair,
@@ -21,9 +21,9 @@ from referdino_core.report.comparison import (
     differences,
     pair_runs,
 )
-from referdino_core.report.figures_in_words import changed_settings
-from referdino_core.report.measures_of_runs import Measure
-from referdino_core.report.overlay_pictures import MOST_VIDEO_BYTES, pictures_at, take
+from referdino_core.report.formatting import changed_settings
+from referdino_core.report.metrics_of_runs import Measure
+from referdino_core.report.overlay_pictures import MAX_VIDEO_BYTES, pictures_at, take
 from referdino_core.report.page import write_page
 from referdino_core.report.player import clock_data, player_data
 from referdino_core.report.run_report import AS_LIVE, problems_of
@@ -31,8 +31,8 @@ from referdino_core.report.run_tracks import FAILURES, STATES, CommandTrack, Run
 from referdino_core.report.timeline import CommandMoment, choose
 
 SIDES = ("A", "B")
-LEAST_DIFFERENCE = 0.05  # of J, or of overlap; less is no moment worth a picture
-MOST_OTHER_COMMANDS = 12  # lines
+MIN_DIFFERENCE = 0.05  # of J, or of overlap; less is no moment worth a picture
+MAX_OTHER_COMMANDS = 12  # lines
 
 _COLOURS = ("first", "second")
 
@@ -105,8 +105,8 @@ def _other_commands(runs: PairedRuns) -> list[str]:
                 f"{prefix}“{text}” is judged against other objects: "
                 f"A {words.plain(first)}, B {words.plain(second)}"
             )
-    more = len(lines) - MOST_OTHER_COMMANDS
-    return lines if more <= 0 else [*lines[:MOST_OTHER_COMMANDS], f"and {more} more"]
+    more = len(lines) - MAX_OTHER_COMMANDS
+    return lines if more <= 0 else [*lines[:MAX_OTHER_COMMANDS], f"and {more} more"]
 
 
 def _measure_row(measure: Measure, difference: Difference | None) -> dict[str, Any]:
@@ -207,7 +207,7 @@ def _candidates(clip: ClipPair, contest: Contest, series: str, sign: int) -> lis
     return [
         CommandMoment(f"{clip.name}\n{contest.key}", contest.sentence, moment)
         for moment in extremes
-        if moment is not None and sign * moment.value >= LEAST_DIFFERENCE
+        if moment is not None and sign * moment.value >= MIN_DIFFERENCE
     ]
 
 
@@ -225,7 +225,7 @@ def _one_clip(clip: ClipPair, moments: dict[str, list[_ClipMoment]]) -> dict[str
     runs = (clip.first, clip.second)
     tracks = [collect(run) for run in runs]
     pictures = [
-        take(run.overlay, track.frames, wanted, MOST_VIDEO_BYTES // 2)
+        take(run.overlay, track.frames, wanted, MAX_VIDEO_BYTES // 2)
         for run, track in zip(runs, tracks, strict=True)
     ]
     figures: list[plots.Figure] = []

@@ -22,13 +22,13 @@ from referdino_core.errors import SourceError
 from referdino_core.media.video_encoder import WEBM_ENCODERS, EncoderError, VideoEncoder
 from referdino_core.media.video_file import EncodedVideo, upright
 
-MOST_VIDEO_BYTES = 24_000_000  # of a page, as base64
+MAX_VIDEO_BYTES = 24_000_000  # of a page, as base64
 WIDEST_VIDEO = 640  # pixels
 WIDEST_PICTURE = 640
 WIDEST_THUMBNAIL = 240
 WIDEST_STAND_IN = 480  # of the pictures that stand in for a video
-MOST_THUMBNAILS = 48
-MOST_STAND_INS = 240
+MAX_THUMBNAILS = 48
+MAX_STAND_INS = 240
 
 VIDEO_TYPE = "video/webm"
 _BASE64 = 4 / 3
@@ -75,7 +75,7 @@ class OverlayPictures:
 
 
 def take(
-    overlay: Path, frames: int, wanted: Collection[int], most_bytes: int = MOST_VIDEO_BYTES
+    overlay: Path, frames: int, wanted: Collection[int], most_bytes: int = MAX_VIDEO_BYTES
 ) -> OverlayPictures:
     """Read an overlay video and make what a page needs of it.
 
@@ -121,9 +121,7 @@ def image_data(image: np.ndarray, widest: int) -> str:
 def _take_pictures(
     overlay: Path, frames: int, wanted: Collection[int], video: PageVideo | None, note: str
 ) -> OverlayPictures:
-    count, width = (
-        (MOST_THUMBNAILS, WIDEST_THUMBNAIL) if video else (MOST_STAND_INS, WIDEST_STAND_IN)
-    )
+    count, width = (MAX_THUMBNAILS, WIDEST_THUMBNAIL) if video else (MAX_STAND_INS, WIDEST_STAND_IN)
     even = {round(place) for place in np.linspace(0, max(frames - 1, 0), min(count, frames))}
     asked = frozenset(wanted)
     thumbnails: dict[int, str] = {}

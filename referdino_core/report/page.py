@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from referdino_core.errors import ReferDINOError
-from referdino_core.files import OutputError, PartialFile
+from referdino_core.files import AtomicFile, OutputError
 from referdino_core.report.plots import LEFT, RIGHT, colour_of
 
 _TEMPLATES = Path(__file__).with_name("templates")
@@ -35,10 +35,10 @@ def write_page(path: Path, template: str, content: Mapping[str, Any]) -> Path:
     stream = environment.get_template(template).stream(
         content, plotly=plotly, margins={"left": LEFT, "right": RIGHT}
     )
-    file = PartialFile(path)
+    file = AtomicFile(path)
     try:
         # Names that are no UTF-8 are written so that JSON and people can read them: \udc80.
-        with file.growing_path.open("w", encoding="utf-8", errors="backslashreplace") as page:
+        with file.temporary_path.open("w", encoding="utf-8", errors="backslashreplace") as page:
             page.writelines(stream)
     except OSError as error:
         file.discard()

@@ -21,7 +21,7 @@ MARKS = (*STATES, *FAILURES, *TROUBLES)  # by their place in a strip
 LEFT, RIGHT = 52, 12  # margins in pixels; the page finds the time under the pointer by them
 
 _DIGITS = 4
-_MOST_BARS = 120
+_MAX_BARS = 120
 _MANY_COMMANDS = 3
 _HEIGHT, _LOW_HEIGHT = 185, 128  # of a command's timeline in pixels, the lower one for many
 _HEIGHT_OF_TWO, _LOW_HEIGHT_OF_TWO = 205, 160  # likewise, with two runs in one plot
@@ -140,7 +140,7 @@ def delay_figure(run: RunTracks) -> Figure:
 def drops_figure(run: RunTracks) -> Figure:
     """The share of dropped frames over time."""
     stretches = list(run.timeline)
-    per_bar = -(-len(stretches) // _MOST_BARS)
+    per_bar = -(-len(stretches) // _MAX_BARS)
     bars = [stretches[start : start + per_bar] for start in range(0, len(stretches), per_bar or 1)]
     shares = [
         sum(stretch.counts.get("dropped", 0) for stretch in bar)

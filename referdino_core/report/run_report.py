@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from referdino_core.replay.run_folder import REPORT_NAME, RunFolder
-from referdino_core.report import figures_in_words as words
+from referdino_core.report import formatting as words
 from referdino_core.report import plots
 from referdino_core.report.durations import SHARES, Durations
-from referdino_core.report.figures_in_words import settings_of
-from referdino_core.report.measures_of_runs import (
+from referdino_core.report.formatting import settings_of
+from referdino_core.report.metrics_of_runs import (
     MEASURES,
     RIGHT_OBJECT,
     STREAMING,
@@ -21,7 +21,7 @@ from referdino_core.report.measures_of_runs import (
     Scores,
     measure_named,
 )
-from referdino_core.report.overlay_pictures import MOST_VIDEO_BYTES, OverlayPictures, take
+from referdino_core.report.overlay_pictures import MAX_VIDEO_BYTES, OverlayPictures, take
 from referdino_core.report.page import write_page
 from referdino_core.report.player import clock_data, player_data
 from referdino_core.report.run_tracks import (
@@ -36,8 +36,8 @@ from referdino_core.report.timeline import CommandMoment, choose
 from referdino_core.user_files import legible
 
 AS_LIVE = "as live"  # kind of clock in a summary
-MOST_BEST_MOMENTS = 4  # the worst tell more
-LEAST_DROP = 0.05  # of the score, below a command's highest one
+MAX_BEST_MOMENTS = 4  # the worst tell more
+MIN_DROP = 0.05  # of the score, below a command's highest one
 
 _STREAMED = ("J&F", "J", "F", "frames lost", "false alarms")  # measures told beside the others
 
@@ -57,7 +57,7 @@ def write_report(path: Path) -> Path:
     tracks = collect(run)
     best, worst = best_and_worst(tracks)
     wanted = {found.moment.position for found in (*best, *worst)}
-    pictures = take(run.overlay, tracks.frames, wanted, MOST_VIDEO_BYTES)
+    pictures = take(run.overlay, tracks.frames, wanted, MAX_VIDEO_BYTES)
     return write_page(
         run.path / REPORT_NAME, "run.html", _content(run, tracks, pictures, best, worst)
     )
@@ -74,14 +74,14 @@ def best_and_worst(tracks: RunTracks) -> tuple[list[CommandMoment], list[Command
         for stretch in stretches:
             low, high = stretch.lowest[series], stretch.highest[series]
             # Without truth a low score tells something only where there are higher ones.
-            if low.failure if judged else low.value <= peak - LEAST_DROP:
+            if low.failure if judged else low.value <= peak - MIN_DROP:
                 lows.append(CommandMoment(track.key, track.sentence, low))
             if not high.failure:
                 highs.append(CommandMoment(track.key, track.sentence, high))
     worst = choose(lows, lambda found: found.moment.value)
     shown = {found.moment.position for found in worst}
     highs = [found for found in highs if found.moment.position not in shown]
-    return choose(highs, lambda found: -found.moment.value, MOST_BEST_MOMENTS), worst
+    return choose(highs, lambda found: -found.moment.value, MAX_BEST_MOMENTS), worst
 
 
 def moment_cells(

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
 
-MOST_STRETCHES = 1200  # a timeline is drawn at most about this many pixels wide
+MAX_STRETCHES = 1200  # a timeline is drawn at most about this many pixels wide
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Timeline:
         frames_per_stretch: 1 as long as nothing was thinned out.
     """
 
-    def __init__(self, capacity: int = MOST_STRETCHES) -> None:
+    def __init__(self, capacity: int = MAX_STRETCHES) -> None:
         self._capacity = capacity
         self._stretches: list[Stretch] = []
         self.frames_per_stretch = 1
@@ -144,8 +144,8 @@ class Timeline:
         return stretch.first // self.frames_per_stretch
 
 
-LEAST_DISTANCE = 1.0  # seconds between two moments of the same command
-MOST_MOMENTS = 6
+MIN_DISTANCE = 1.0  # seconds between two moments of the same command
+MAX_MOMENTS = 6
 
 
 @dataclass(frozen=True)
@@ -160,11 +160,11 @@ class CommandMoment:
 def choose(
     candidates: Iterable[CommandMoment],
     badness: Callable[[CommandMoment], float],
-    most: int = MOST_MOMENTS,
+    most: int = MAX_MOMENTS,
 ) -> list[CommandMoment]:
     """The first moments by `badness`, lowest first, some from every command and kind of failure.
 
-    Moments of one command are at least LEAST_DISTANCE seconds apart. Commands and kinds of failure
+    Moments of one command are at least MIN_DISTANCE seconds apart. Commands and kinds of failure
     take turns, so that one long failure does not fill the page with itself.
     """
     groups: dict[tuple[str, str], list[CommandMoment]] = {}
@@ -194,6 +194,6 @@ def _apart(group: Sequence[CommandMoment], most: int) -> list[CommandMoment]:
 def _is_apart(candidate: CommandMoment, others: Iterable[CommandMoment]) -> bool:
     return all(
         other.key != candidate.key
-        or abs(other.moment.seconds - candidate.moment.seconds) >= LEAST_DISTANCE
+        or abs(other.moment.seconds - candidate.moment.seconds) >= MIN_DISTANCE
         for other in others
     )

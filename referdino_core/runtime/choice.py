@@ -141,13 +141,13 @@ class AutomaticStages(Stages):
         """Whether the runtime in use encodes several images at once."""
         return self.stages.takes_batches
 
-    def fit(self, size: Shape) -> None:
+    def prepare(self, size: Shape) -> None:
         """As the base class; what the first runtime fails at, PyTorch does from then on.
 
         An export that was given and does not fit is the user's to correct, and raises.
         """
         try:
-            self.stages.fit(size)
+            self.stages.prepare(size)
         except Exception as error:
             is_wrong_export = self.exports is not None and isinstance(error, ExportedSetError)
             if self.fallback is None or is_wrong_export or self.watch.cancelled.is_set():
@@ -157,7 +157,7 @@ class AutomaticStages(Stages):
                 self.stages.name, size[1], size[0], one_line(error),
             )  # fmt: skip
             self.stages, self.fallback = self.fallback(), None
-            self.stages.fit(size)
+            self.stages.prepare(size)
 
     def encode_text(self, sentences: Sequence[Tensor]) -> TextFeatures:
         """By the runtime in use."""
@@ -248,9 +248,9 @@ def _tensorrt(model: ReferDINO, precision: str, exports: Path | None, watch: Wat
     found = tensorrt_obstacle()
     if found is not None:
         raise RuntimeUnavailable(f"{found}.")
-    from referdino_core.runtime.tensorrt_stages import TensorRTRuntime
+    from referdino_core.runtime.tensorrt_stages import TensorRTStages
 
-    return TensorRTRuntime(model, precision, exports, watch)
+    return TensorRTStages(model, precision, exports, watch)
 
 
 _OPENERS: dict[str, Opener] = {

@@ -29,7 +29,7 @@ from referdino_core.network.referdino import ReferDINO
 from referdino_core.network.text_encoder import TextFeatures
 from referdino_core.runtime.opening import Opening
 from referdino_core.runtime.stages import (
-    MOST_SIZES,
+    MAX_SIZES,
     EncodedImage,
     FrameGrounding,
     Preparation,
@@ -195,11 +195,11 @@ class ExportedStages(Stages):
                 if opening.preparation.error is not None:
                     del fitted.openings[count]
 
-    def fit(self, size: Shape) -> None:
+    def prepare(self, size: Shape) -> None:
         """Load the graphs for images of that size; exports them first where there are none."""
         if size == self.size and size in self.fitted:
             return
-        if not self.can_fit(size) and self.given is not None:
+        if not self.can_prepare(size) and self.given is not None:
             raise ExportedSetError(
                 f"{self.given.folder} was exported for images of {self.given.width}x"
                 f"{self.given.height}, not {size[1]}x{size[0]}: export with --size "
@@ -212,7 +212,7 @@ class ExportedStages(Stages):
         self.keep(size, fitted)
         self.size = size
 
-    def can_fit(self, size: Shape) -> bool:
+    def can_prepare(self, size: Shape) -> bool:
         """Whether the export that was given, if any, is for images of that size."""
         return self.given is None or (self.given.height, self.given.width) == size
 
@@ -220,7 +220,7 @@ class ExportedStages(Stages):
         """Stay ready for an image size, and for the last few before it."""
         self.fitted[size] = fitted
         self.fitted.move_to_end(size)
-        while len(self.fitted) > MOST_SIZES:
+        while len(self.fitted) > MAX_SIZES:
             self.fitted.popitem(last=False)
 
     @property
@@ -245,7 +245,7 @@ class ExportedStages(Stages):
     def preparation(self, tokens: int, size: Shape | None) -> Preparation | None:
         """As the base class; what failed is not tried again before `try_again`."""
         self.longest = max(self.longest, tokens)
-        if size is None or not self.fitted or not self.can_fit(size):
+        if size is None or not self.fitted or not self.can_prepare(size):
             return None
         if size not in self.fitted:
             self.keep(size, Fitted())
@@ -269,7 +269,7 @@ class ExportedStages(Stages):
     def runner_for(self, length: int) -> tuple[Runner, int]:
         """What runs texts of some length, and the length they are padded to."""
         if self.size is None:
-            raise RuntimeError("call fit() with the size of the images first")
+            raise RuntimeError("call prepare() with the size of the images first")
         fitted = self.fitted[self.size]
         if not fitted.counts(length):
             count = self.count_for(length)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 logger = logging.getLogger("referdino.runtime")
 
-MOST_GRAPHS = 8
+MAX_GRAPHS = 8
 """Kept per stage: one for each number of images, commands and frames that recurs."""
 
 Stage = Callable[..., tuple[Tensor, ...]]
@@ -69,7 +69,7 @@ class GraphedStage:
 
     def forget_oldest(self) -> None:
         """Free the graph that has not been used for longest, when there are too many."""
-        while len(self.recordings) > MOST_GRAPHS:
+        while len(self.recordings) > MAX_GRAPHS:
             self.recordings.popitem(last=False)
 
     def has_moved(self, recording: Recording, inputs: tuple[Tensor, ...]) -> bool:

@@ -18,7 +18,7 @@ from referdino_core.network.readout import SlotReadings
 from referdino_core.network.referdino import ReferDINO
 from referdino_core.network.text_encoder import TextFeatures
 
-MOST_SIZES = 4
+MAX_SIZES = 4
 """Image sizes that stages stay ready for, so that cameras may differ; then the oldest goes."""
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -141,7 +141,7 @@ class Stages(abc.ABC):
         return None
 
     @abc.abstractmethod
-    def fit(self, size: Shape) -> None:
+    def prepare(self, size: Shape) -> None:
         """Get ready for images of (height, width) pixels; may take long, and then says so.
 
         Raises:

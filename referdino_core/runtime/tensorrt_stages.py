@@ -12,12 +12,12 @@ from referdino_core.network.referdino import ReferDINO
 from referdino_core.network.text_encoder import TextFeatures
 from referdino_core.runtime.exported_stages import ExportedStages
 from referdino_core.runtime.stages import EncodedImage, FrameGrounding, Watch
-from referdino_core.runtime.tensorrt import BuildProgress, TensorRTStages
+from referdino_core.runtime.tensorrt import BuildProgress, TensorRTRunner
 from referdino_core.runtime.tensorrt.plugin import find_library
 from referdino_core.runtime.tensorrt.provider import DEFAULT_MAX_COMMANDS
 
 
-class TensorRTRuntime(ExportedStages):
+class TensorRTStages(ExportedStages):
     """TensorRT's engines over an exported network; building them takes minutes."""
 
     name = "tensorrt"
@@ -32,13 +32,13 @@ class TensorRTRuntime(ExportedStages):
         self.form = "gather" if find_library() is None else "plugin"
         super().__init__(model, precision, exports, watch)
 
-    def open(self, exported: ExportedSet, watch: Watch) -> TensorRTStages:
+    def open(self, exported: ExportedSet, watch: Watch) -> TensorRTRunner:
         """Load the engines of an exported set, or build them."""
 
         def tell(progress: BuildProgress) -> None:
             watch.on_progress(progress.fraction, "building engine")
 
-        return TensorRTStages(
+        return TensorRTRunner(
             exported.folder,
             on_progress=tell,
             cancelled=watch.cancelled,

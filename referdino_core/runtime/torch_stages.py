@@ -17,7 +17,7 @@ from referdino_core.network.text_encoder import TextFeatures
 from referdino_core.runtime.graphed_stage import GraphedStage, Stage
 from referdino_core.runtime.stages import (
     DTYPES,
-    MOST_SIZES,
+    MAX_SIZES,
     EncodedImage,
     FrameGrounding,
     Stages,
@@ -53,7 +53,7 @@ class TorchStages(Stages):
         self.grounding_by_rows: Stage
         self.readout: Stage
 
-    def fit(self, size: Shape) -> None:
+    def prepare(self, size: Shape) -> None:
         """Prepare for images of that size, unless they are; takes well under a second."""
         if size == self.size:
             return
@@ -65,7 +65,7 @@ class TorchStages(Stages):
                 self.grounding_by_rows,
                 self.readout,
             )
-            while len(self.prepared) > MOST_SIZES:
+            while len(self.prepared) > MAX_SIZES:
                 self.prepared.popitem(last=False)
         self.prepared.move_to_end(size)
         self.image, self.grounding, self.grounding_by_rows, self.readout = self.prepared[size]

@@ -33,7 +33,7 @@ from referdino_core.runtime.stages import FrameGrounding, Stages
 from referdino_core.session.prediction import Prediction, Question
 from referdino_core.session.track import SlotReadings
 
-MOST_BATCHES = 16
+MAX_BATCHES = 16
 """Batches of encoded sentences that are kept: one for every camera."""
 
 
@@ -93,7 +93,7 @@ class Predictor:
         Raises:
             ReferDINOError: the runtime cannot serve this size.
         """
-        self.stages.fit(self.size_of((height, width)))
+        self.stages.prepare(self.size_of((height, width)))
 
     def size_of(self, image: tuple[int, int]) -> tuple[int, int]:
         """(height, width) in pixels that an image of (height, width) is resized to."""
@@ -178,7 +178,7 @@ class Predictor:
         if key not in self._batches:
             # The texts are kept with their batch, so that no other can have their ids.
             self._batches[key] = (tuple(texts), stack_texts(texts))
-            while len(self._batches) > MOST_BATCHES:
+            while len(self._batches) > MAX_BATCHES:
                 self._batches.popitem(last=False)
         self._batches.move_to_end(key)
         return self._batches[key][1]

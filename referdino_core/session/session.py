@@ -58,7 +58,7 @@ class Session(Stream):
         """Open a session.
 
         Args:
-            model: a built model, "nano" (comes along), "swint" or "swinb" (downloaded weights),
+            model: a built model, "nano" (is bundled), "swint" or "swinb" (downloaded weights),
                 or the path of a checkpoint.
             window: frames that the temporal decoder looks back over; overrides the settings'.
             settings: thresholds of the target states.

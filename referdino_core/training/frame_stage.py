@@ -16,7 +16,7 @@ from referdino_core.training.batches import FrameBatch
 from referdino_core.training.supervision import assign, layer_loss, mask_loss, token_loss
 from referdino_core.training.word_alignment import alignment_loss, word_meanings
 
-MOST_MASKS = 64
+MAX_MASKS = 64
 
 
 def frame_losses(
@@ -64,7 +64,7 @@ def best_mask_loss(
     """Mask loss of the best query of every object, of at most 64 objects drawn at random."""
     best = assign(boxes, batch.boxes, batch.exists).best
     rows, objects = batch.exists.nonzero(as_tuple=True)
-    drawn = torch.randperm(len(rows))[:MOST_MASKS]
+    drawn = torch.randperm(len(rows))[:MAX_MASKS]
     rows, objects = rows[drawn], objects[drawn]
     chosen = embeddings[rows, best[rows, objects]]
     logits = decode_masks(chosen[:, None], grounding.masks.features[rows])[:, 0]

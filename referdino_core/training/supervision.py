@@ -19,7 +19,7 @@ from referdino_core.boxes import centre_to_corners, generalised_iou
 from referdino_core.training.loss_terms import dice_distance
 
 POSITIVE_OVERLAP = 0.5
-LEAST_TARGET = 0.2
+MIN_TARGET = 0.2
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def assign(boxes: Tensor, true_boxes: Tensor, exists: Tensor) -> Assignment:
     chosen = torch.zeros_like(overlaps).scatter_(1, best[:, None], 1.0).bool() & exists[:, None]
     target = torch.where(chosen.any(2), chosen.float().argmax(2), target)
     positive = (overlap > POSITIVE_OVERLAP) | chosen.any(2)
-    score = torch.where(positive, overlap.clamp(min=LEAST_TARGET), 0.0)
+    score = torch.where(positive, overlap.clamp(min=MIN_TARGET), 0.0)
     return Assignment(best, positive, target, score)
 
 

@@ -32,7 +32,7 @@ from referdino_ros.image_conversion import image_message
 FRAME_ID = "camera_optical_frame"
 SUBSCRIBER_PATIENCE = 120.0
 _GRAPH_POLL = 0.05
-_MOST_LATE = 0.2  # seconds; a source that is slower than its own pace gets a slower pace
+_MAX_LATE = 0.2  # seconds; a source that is slower than its own pace gets a slower pace
 _BILLION = 1_000_000_000
 
 
@@ -64,7 +64,7 @@ class CameraNode(Node):
         for frame in frames:
             stamp = round(frame.stamp * _BILLION)
             now = self.get_clock().now().nanoseconds
-            if start is None or now - (start + stamp) > _MOST_LATE * _BILLION:
+            if start is None or now - (start + stamp) > _MAX_LATE * _BILLION:
                 start = now - stamp
             time.sleep(max(0, start + stamp - now) / _BILLION)
             header = Header(frame_id=FRAME_ID)

@@ -40,7 +40,7 @@ class NodeStatus:
     """What /diagnostics says of the node.
 
     Attributes:
-        state: of its life cycle; empty before the first message.
+        state: of its lifecycle; empty before the first message.
         failure: why the model could not be loaded, or empty.
     """
 

@@ -144,7 +144,7 @@ def _start_node(processes: ProcessGroup, parameters: Mapping[str, str]) -> DemoP
 
 
 def _checkpoint(arguments: argparse.Namespace) -> str:
-    """The path of the weights; empty for those that come along."""
+    """The path of the weights; empty for those that are bundled."""
     if arguments.checkpoint is None:
         return ""
     path = user_path(arguments.checkpoint).absolute()
@@ -154,7 +154,7 @@ def _checkpoint(arguments: argparse.Namespace) -> str:
 
 
 def _scene_material(arguments: argparse.Namespace, texts: Sequence[str]) -> Material:
-    """A scene rendered now; the recording that comes along where that is not possible."""
+    """A scene rendered now; the recording that is bundled where that is not possible."""
     seconds = SCENE_SECONDS if arguments.seconds is None else arguments.seconds
     say(
         f"rendering scene {arguments.seed} of the world's test split ({seconds:g} s) while the "
@@ -163,7 +163,7 @@ def _scene_material(arguments: argparse.Namespace, texts: Sequence[str]) -> Mate
     try:
         recorded = scene.render(arguments.seed, seconds, arguments.out)
     except WorldUnavailable as error:
-        say(f"playing the recording that comes along instead: {error}")
+        say(f"playing the recording that is bundled instead: {error}")
         recorded = scene.load(scene.BUNDLED).cut(seconds)
     if arguments.frame_rate is not None:
         recorded = recorded.at_frame_rate(arguments.frame_rate)

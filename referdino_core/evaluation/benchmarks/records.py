@@ -15,7 +15,7 @@ from urllib.parse import quote
 import cv2
 import numpy as np
 
-from referdino_core.files import OutputError, PartialFile
+from referdino_core.files import AtomicFile, OutputError
 from referdino_core.messages import run_lengths
 
 Json = dict[str, Any]
@@ -100,9 +100,9 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         OutputError: the place cannot be written.
     """
-    file = PartialFile(path)
+    file = AtomicFile(path)
     try:
-        file.growing_path.write_text(text, encoding="utf-8")
+        file.temporary_path.write_text(text, encoding="utf-8")
     except OSError as error:
         file.discard()
         raise OutputError(f"{path} cannot be written: {error.strerror}.") from error
@@ -128,9 +128,9 @@ def write_submission(records: Iterable[Record], folder: Path, inside: str) -> Pa
     Raises:
         OutputError: the disk does not take it.
     """
-    file = PartialFile(folder / "submission.zip")
+    file = AtomicFile(folder / "submission.zip")
     try:
-        with zipfile.ZipFile(file.growing_path, "w", zipfile.ZIP_STORED) as archive:
+        with zipfile.ZipFile(file.temporary_path, "w", zipfile.ZIP_STORED) as archive:
             for record in records:
                 place = Path(file_name(record.video)) / file_name(record.question)
                 (folder / ANNOTATIONS / place).mkdir(parents=True, exist_ok=True)

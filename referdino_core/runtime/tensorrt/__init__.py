@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from referdino_core.runtime.tensorrt.engine_cache import EngineCacheError, engine_directory
     from referdino_core.runtime.tensorrt.progress import BuildProgress
     from referdino_core.runtime.tensorrt.provider import EngineProvider, open_provider
-    from referdino_core.runtime.tensorrt.stages import TensorRTStages
+    from referdino_core.runtime.tensorrt.stages import TensorRTRunner
 
 _HOMES = {
     "BuildProgress": "progress",
@@ -26,7 +26,7 @@ _HOMES = {
     "EngineCacheError": "engine_cache",
     "EngineProvider": "provider",
     "TensorRTEngine": "engine",
-    "TensorRTStages": "stages",
+    "TensorRTRunner": "stages",
     "engine_directory": "engine_cache",
     "open_provider": "provider",
 }
@@ -37,7 +37,7 @@ __all__ = [
     "EngineCacheError",
     "EngineProvider",
     "TensorRTEngine",
-    "TensorRTStages",
+    "TensorRTRunner",
     "engine_directory",
     "open_provider",
 ]

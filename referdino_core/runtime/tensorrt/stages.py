@@ -28,7 +28,7 @@ from referdino_core.runtime.tensorrt.stage_tensors import STAGES
 _log = logging.getLogger("referdino.tensorrt")
 
 
-class TensorRTStages:
+class TensorRTRunner:
     """Image encoder, grounder and readout as engines. For one thread at a time.
 
     What a stage gives is overwritten when the same stage runs again: whoever keeps it longer, as

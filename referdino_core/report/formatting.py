@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from referdino_core.report import figures_in_words as words
+from referdino_core.report import formatting as words
 
 NOTHING = "–"
 NEVER = "never"  # an infinite time or distance

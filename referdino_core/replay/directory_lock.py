@@ -16,7 +16,7 @@ from referdino_core.files import OutputError
 LOCK_NAME = ".lock"
 
 
-class HeldFolder:
+class DirectoryLock:
     """A folder that no other referdino writes meanwhile; it is made where there is none.
 
     The lock ends with the program, whatever ends it.
@@ -40,7 +40,7 @@ class HeldFolder:
         except OSError as error:
             raise OutputError(f"{path} cannot be written: {error.strerror}.") from error
 
-    def __enter__(self) -> HeldFolder:
+    def __enter__(self) -> DirectoryLock:
         return self
 
     def __exit__(

@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""One real node through its life cycle, with cameras that do not fit and checkpoints that fail."""
+"""One real node through its lifecycle, with cameras that do not fit and checkpoints that fail."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ DEFAULTS = {"checkpoint": "", "image_qos": "sensor_data", "image_transport": "ra
 
 @dataclass
 class Stage:
-    """The node under test, and a client that moves it through its life cycle."""
+    """The node under test, and a client that moves it through its lifecycle."""
 
     process: NodeProcess
     client: Client

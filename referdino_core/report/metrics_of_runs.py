@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from referdino_core.report import figures_in_words as words
+from referdino_core.report import formatting as words
 
 RIGHT_OBJECT = "right object"
 
