@@ -50,7 +50,7 @@ def scene_images(count: int) -> tuple[np.ndarray, ...]:
 
 @cache
 def scene_labels(count: int) -> tuple[np.ndarray, ...]:
-    """The truth of those images, (240, 320) uint8."""
+    """The ground truth of those images, (240, 320) uint8."""
     truth = json.loads((SCENE / "truth.json").read_text(encoding="utf-8"))
     images = []
     for masks in truth["masks"][:count]:

@@ -45,7 +45,7 @@ class Golden:
 
     @property
     def target_masks(self) -> torch.Tensor:
-        """(T, H, W) bool: the training truth of the run, at image resolution."""
+        """(T, H, W) bool: the training ground truth of the run, at image resolution."""
         shape = (self.metadata["num_frames"], self.metadata["height"], self.metadata["width"])
         bits = np.unpackbits(self.arrays["train_target_masks"])
         return torch.from_numpy(bits.reshape(shape).astype(bool))

@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Label images as data sets keep them, for the tests of truth."""
+"""Label images as data sets keep them, for the tests of ground truth."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Segmenters that know the truth of miniature benchmarks, or get it wrong on purpose."""
+"""Segmenters that know the ground truth of miniature benchmarks, or get it wrong on purpose."""
 
 from __future__ import annotations
 

@@ -98,7 +98,7 @@ def _disc(x: float, y: float, radius: int) -> np.ndarray:
 
 
 def _discs(index: int, faults: Faults) -> tuple[np.ndarray, np.ndarray]:
-    """Truth of the red and the blue disc."""
+    """Ground truth of the red and the blue disc."""
     red = _disc(20 + 1.4 * index, 70, 14)
     if index in faults.absent:
         red = np.zeros_like(red)

@@ -275,7 +275,7 @@ def test_bundled_recording_fits_its_truth() -> None:
         frame = int(np.ceil(command.begins * bundled.frame_rate))
         shown = bundled.segmentation[frame] == command.target
         assert np.count_nonzero(shown) >= bundled.visible_area
-        # The outlines of the truth lie on edges of the picture.
+        # The outlines of the ground truth lie on edges of the picture.
         grey = cv2.cvtColor(images[frame], cv2.COLOR_RGB2GRAY).astype(float)
         edges = np.hypot(cv2.Sobel(grey, cv2.CV_64F, 1, 0), cv2.Sobel(grey, cv2.CV_64F, 0, 1))
         outline = cv2.morphologyEx(

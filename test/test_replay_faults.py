@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Runs that meet trouble: places that are taken, truth with gaps, frames that fail, full disks."""
+"""Runs in trouble: places that are taken, ground truth with gaps, failing frames, full disks."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_a_file_is_no_folder_for_results(
 
 
 def looped(lost: tuple[int, ...] = ()) -> list[Any]:
-    """Ten frames, then the first five again with stamps that jumped back, and their truth."""
+    """Ten frames, then five again with stamps that jumped back, and their ground truth."""
     samples = []
     for place in range(15):
         for source, topic in zip(scene(10, with_truth=True)[place % 10 :: 10], "it", strict=True):

@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Truth in MeViS's form, of the world's clips, and the choice between all kinds."""
+"""Ground truth in MeViS's form, of the world's clips, and the choice between all kinds."""
 
 from __future__ import annotations
 

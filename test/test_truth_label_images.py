@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Truth in folders of PNG files."""
+"""Ground truth in folders of PNG files."""
 
 from __future__ import annotations
 

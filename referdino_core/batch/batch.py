@@ -169,7 +169,7 @@ def _absolute(path: Path | None) -> Path | None:
 
 
 def _absolute_truth(truth: str | None) -> str | None:
-    """The same truth, wherever the program runs."""
+    """The same ground truth, wherever the program runs."""
     if truth is None or truth.startswith((TOPIC, WORLD)):
         return truth
     return str(user_path(truth).absolute())

@@ -21,7 +21,8 @@ class RunOutcome:
         name: of the recording and of its run's folder. source: path of the recording.
         failure: why there is no run, one line; None where there is one.
         frames: how many were read, answered, dropped, failed. seconds: of the recording.
-        scores: over the commands of the run, as its own summary has them; None without truth.
+        scores: over the commands of the run, as its own summary has them; None without ground
+            truth.
         problems: what was wrong all the same, a line each.
     """
 

@@ -43,7 +43,7 @@ Runs that are done are not done again; a recording that fails is tried twice, an
 
 _EPILOG = """examples:
   referdino replay drive.mcap --command "the red ball"
-  referdino replay drive/ --topic /camera/image_raw --truth topic:/truth/labels
+  referdino replay drive/ --topic /camera/image_raw --ground-truth topic:/truth/labels
   referdino replay street.mp4 --commands commands.yaml --realtime-on 40ms --out as_live
   referdino replay recordings/ --command "the red ball" --out runs --workers 4
 
@@ -109,8 +109,10 @@ def _add_recording_arguments(parser: argparse.ArgumentParser) -> None:
         help="topics that are copied beside the results (default: images and commands)",
     )
     parser.add_argument(
+        "--ground-truth",
         "--truth",
-        metavar="TRUTH",
+        dest="truth",
+        metavar="GROUND_TRUTH",
         help="topic:NAME, a folder of PNG files, a MeViS-style JSON file, or world:SPLIT:INDEX",
     )
 
@@ -133,7 +135,7 @@ def _add_clock_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_command_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the three ways to say what is to be found, and what sentences mean in the truth."""
+    """Add the three ways to give commands, and what they mean in the ground truth."""
     ways = parser.add_mutually_exclusive_group()
     ways.add_argument(
         "--command",
@@ -155,7 +157,7 @@ def _add_command_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         type=_meaning,
         metavar="TEXT=IDS",
-        help='objects of the truth that a sentence means, such as "the red ball=2" or '
+        help='objects of the ground truth that a sentence means, such as "the red ball=2" or '
         '"two balls=2,3"; may be given several times',
     )
 

@@ -3,7 +3,7 @@
 """`make replay-demo`: a bag from the world, replayed with the bundled model, scored and reported.
 
 The bag is what a robot would have recorded: camera images, the commands that people gave, and, as
-the world knows it, the truth in label images.
+the world knows it, the ground truth in label images.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     replay += ["--topic", IMAGE_TOPIC, "--truth", f"topic:{TRUTH_TOPIC}"]
     replay += [f"--means={command.text}={command.target}" for command in commands]
     replay += arguments.options
-    print(f"{bag}: {arguments.seconds:g} s of camera, commands and truth")
+    print(f"{bag}: {arguments.seconds:g} s of camera, commands and ground truth")
     print(f"referdino {shlex.join(replay)}", flush=True)
     return referdino(replay)
 

@@ -72,7 +72,7 @@ class ReferringMeasures:
         """Take in one sample.
 
         IoU is that of the candidate with the highest score; with none, the answer is empty. IoU is
-        1 where answer and truth are both empty.
+        1 where answer and ground truth are both empty.
 
         Args:
             truth: (H, W) bool. candidates: any number, in any order.

@@ -69,10 +69,10 @@ class Answered(Protocol):
 
 @dataclass(frozen=True)
 class FrameScore:
-    """One command's answer to one frame that has truth: its targets' masks, merged into one.
+    """One command's answer to one frame that has ground truth: its targets' masks, merged into one.
 
     Attributes:
-        present: whether the truth has at least 15 pixels that are judged.
+        present: whether the ground truth has at least 15 pixels that are judged.
         region, boundary: J and F, 0 to 1; None where the target is absent.
         centre_error: pixels between the centres of the answered and the true box; None where the
             target is absent or no box was answered.
@@ -91,7 +91,8 @@ class FrameScore:
 def score_frame(
     targets: Sequence[Answered], truth: FrameTruth, objects: Collection[int]
 ) -> FrameScore | None:
-    """Compare an answer with the truth of its frame; None where not a single pixel is judged.
+    """Compare an answer with the ground truth of its frame; None where not a single pixel is
+    judged.
 
     Args:
         targets: of one command, whose masks count as one; none is an empty answer.
@@ -99,7 +100,7 @@ def score_frame(
             nothing.
 
     Raises:
-        ImageError: mask and truth differ in size.
+        ImageError: mask and ground truth differ in size.
     """
     mask = np.zeros(truth.size, dtype=bool)
     for target in targets:
@@ -258,7 +259,7 @@ class StreamScorer:
 
         Args:
             stamp: seconds. state: of the command, see `state_of`.
-            score, tracks: None where the frame has no truth.
+            score, tracks: None where the frame has no ground truth.
         """
         self._states[state] += 1
         if score is None:

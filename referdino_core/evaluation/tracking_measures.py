@@ -66,7 +66,7 @@ def frame_tracks(
     and several do, on the one with the highest intersection over union. Empty masks are no tracks.
 
     Args:
-        targets: with masks in the size of the truth.
+        targets: with masks in the size of the ground truth.
         objects: ids that the command means.
     """
     judged = {

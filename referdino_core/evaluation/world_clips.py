@@ -131,7 +131,7 @@ INFERENCES: Mapping[str, Inference] = {STREAMING: stream_clip, WHOLE_CLIP: read_
 
 
 def score_sentence(clip: Clip, sentence: Expression, masks: Masks) -> SentenceScore:
-    """Compare the masks of all frames with the truth."""
+    """Compare the masks of all frames with the ground truth."""
     regions, boundaries, empty, alarms = [], [], 0, 0
     for mask, segmentation in zip(masks, clip.segmentation, strict=True):
         truth = segmentation == (sentence.target or 255)

@@ -31,7 +31,7 @@ class CommandChange:
         text: the sentence; an empty one ends what ran.
         command_id: changes the command of that id and leaves the others; None replaces all, as the
             node's command topic does.
-        objects: ids of the truth that the sentence means; None where nobody says.
+        objects: ids of the ground truth that the sentence means; None where nobody says.
         at: seconds from the first frame.
         select: "one" or "all"; None for what the session's settings say.
     """
@@ -76,8 +76,8 @@ def read_commands(path: Path) -> tuple[CommandChange, ...]:
 
     The file is a list of entries with `at` (seconds from the first frame) and `text`, where an
     empty text ends what ran; and, if wanted, `id` (a command beside others; without it an entry
-    replaces everything that runs), `objects` (ids of the truth that are meant) and `select` (one,
-    or all that fits).
+    replaces everything that runs), `objects` (ids of the ground truth that are meant) and `select`
+    (one, or all that fits).
 
     Raises:
         SourceError: the file cannot be read, or an entry of it cannot be used.
@@ -129,7 +129,9 @@ def _objects(value: Any) -> tuple[int, ...] | None:
     if value is None:
         return None
     if not isinstance(value, list) or not all(type(one) is int and one >= 0 for one in value):
-        raise ValueError(f"objects is {value!r}; give a list of ids of the truth, such as [1, 2]")
+        raise ValueError(
+            f"objects is {value!r}; give a list of ids of the ground truth, such as [1, 2]"
+        )
     return tuple(value)
 
 
@@ -176,7 +178,7 @@ class GivenCommand:
 
     Attributes:
         command_id, text: as in the session.
-        objects: ids of the truth that it names; None where it names none.
+        objects: ids of the ground truth that it names; None where it names none.
         at, until: seconds from the first frame; until is None while it runs.
         select: "one" or "all"; None for what the session's settings say.
     """
@@ -194,7 +196,7 @@ class CommandLog:
 
     Args:
         changes: those that are known before the first frame.
-        meanings: ids of the truth by sentence, for those that come later; see `meant`.
+        meanings: ids of the ground truth by sentence, for those that come later; see `meant`.
     """
 
     def __init__(

@@ -44,7 +44,7 @@ class ReplayJob:
         topic: of the images; None for the only one.
         inputs: topics that are copied; None for images and commands.
         truth: as `open_truth` takes it; None where there is none.
-        meanings: ids of the truth by sentence, for commands that name none.
+        meanings: ids of the ground truth by sentence, for commands that name none.
         clock: when frames are answered.
         frame_rate: of a folder of images, or instead of a video's own.
         restart: whether an unfinished run in `out` is given up.
@@ -121,10 +121,10 @@ def open_recording(job: ReplayJob) -> Recording:
 
 
 def open_job_truth(job: ReplayJob) -> Truth:
-    """The truth about the source.
+    """The ground truth about the source.
 
     Raises:
-        SourceError: there is no such truth.
+        SourceError: there is no such ground truth.
     """
     open_topic = partial(TopicTruth, job.source) if is_bag(job.source) else None
     return open_truth(job.truth or "", job.source, open_topic)

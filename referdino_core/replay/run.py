@@ -67,7 +67,7 @@ def replay(
 
     Raises:
         RunInterrupted: the watch asked to stop; the same job goes on from there.
-        ReferDINOError: source, commands, truth, model or folder cannot be used.
+        ReferDINOError: source, commands, ground truth, model or folder cannot be used.
     """
     watch = watch or RunWatch()
     check_apart(job.out, job.source)

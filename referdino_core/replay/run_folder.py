@@ -98,7 +98,7 @@ class RunFolder:
 
     @property
     def overall_scores(self) -> dict[str, Any] | None:
-        """The scores of all commands together, with `streaming` likewise; None without truth."""
+        """Scores of all commands together, `streaming` likewise; None without ground truth."""
         scores = self.summary["scores"]
         if not scores:
             return None

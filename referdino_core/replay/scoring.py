@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Scores of a run's commands, frame by frame, where there is truth."""
+"""Scores of a run's commands, frame by frame, where there is ground truth."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class CommandScorer:
 
         Returns:
             A score for every running command by its place among all that were given, None where
-            there is no truth.
+            there is no ground truth.
         """
         scores: dict[int, FrameScore | None] = {}
         for command in running:
@@ -128,7 +128,7 @@ class RunScorer:
 
     @property
     def problems(self) -> list[str]:
-        """Frames without truth, and commands whose objects nobody knows, a line each."""
+        """Frames without ground truth, and commands whose objects nobody knows, a line each."""
         gaps = [] if self._truth is None else self._truth.gaps
         return [*gaps, *self._unknown]
 
@@ -152,14 +152,14 @@ class RunScorer:
                 self.streaming.begin(command, objects)
 
     def truth_of(self, frame: RecordedFrame, size: tuple[int, int] | None) -> FrameTruth | None:
-        """Truth of a frame, asked for once; `size`: see `Truth.for_image`."""
+        """Ground truth of a frame, asked for once; `size`: see `Truth.for_image`."""
         return (
             None if self._truth is None else self._truth.for_image(frame.index, frame.stamp, size)
         )
 
     def summary(self) -> dict[str, Any] | None:
         """Scores of every command and of all together, and those of streaming likewise or None;
-        None without truth.
+        None without ground truth.
         """
         if self._truth is None:
             return None

@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Truth on a topic of the recording: label images, matched with the camera's by their stamps."""
+"""Ground truth on a topic: label images, matched with the camera's by their stamps."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class TopicTruth(Truth):
         return self._objects
 
     def at(self, index: int, stamp: int) -> FrameTruth | None:
-        """Truth of the frame with that stamp; None where the topic has none."""
+        """Ground truth of the frame with that stamp; None where the topic has none."""
         places = self._places.get(stamp)
         if not places:
             return None

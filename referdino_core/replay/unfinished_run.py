@@ -4,7 +4,8 @@
 
 The journal (`frames.jsonl` under its hidden name) holds what was answered. A snapshot says how much
 of it counts, and what the session remembered then; what follows is cut off and computed again.
-Where the recording, its truth, the weights or the code changed meanwhile, the run begins anew.
+Where the recording, its ground truth, the weights or the code changed meanwhile, the run begins
+anew.
 """
 
 from __future__ import annotations

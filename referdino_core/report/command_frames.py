@@ -27,7 +27,7 @@ class CommandFrame:
     Attributes:
         given: place of the command in the summary. sentence: what it says.
         targets: records of its targets, any number.
-        truth: how its answer was scored, a FrameScore as dict; None where there is no truth.
+        truth: how its answer was scored, a FrameScore as dict; None where there is no ground truth.
     """
 
     given: int

@@ -40,7 +40,7 @@ class ClipPair:
         """The keys of the commands that both runs were given.
 
         Of two commands of the same key that say different things, those that mean the same
-        objects, or any where no truth could tell.
+        objects, or any where no ground truth could tell.
         """
         first, second = _commands_by_key(self.first), _commands_by_key(self.second)
         unjudged = self.first.summary["truth"] is None and self.second.summary["truth"] is None
@@ -103,7 +103,7 @@ class Contest:
 
     Attributes:
         timeline: series `won`: by how much the second run's answer is better, -1…1, or
-            `disagreement`, 1 - overlap of the two masks, where there is no truth.
+            `disagreement`, 1 - overlap of the two masks, where there is no ground truth.
     """
 
     key: str

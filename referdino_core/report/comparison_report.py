@@ -153,7 +153,7 @@ def _signed(measure: Measure, value: float) -> str:
 
 
 def _counts(runs: PairedRuns) -> list[tuple[str, str, str]]:
-    """What needs no truth: frames answered, dropped, late and failed, in all clips together."""
+    """What needs no ground truth: frames answered, dropped, late and failed, of all clips."""
     return [
         (
             f"frames {name}",
@@ -177,7 +177,7 @@ def _clip_rows(runs: PairedRuns) -> list[dict[str, Any]]:
 
 
 def _moments(runs: PairedRuns) -> dict[str, list[_ClipMoment]]:
-    """Where the second run won, where it lost, and, without truth, where the two disagree."""
+    """Where the second run won, where it lost; without ground truth, where the two disagree."""
     clips: dict[str, ClipPair] = {}
     wins: list[CommandMoment] = []
     defeats: list[CommandMoment] = []

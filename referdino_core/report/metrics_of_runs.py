@@ -136,7 +136,7 @@ MEASURES = (
     ),
     Measure(
         "J",
-        "region similarity: overlap of answer and truth",
+        "region similarity: overlap of prediction and ground truth",
         "mean",
         True,
         words.ratio,

@@ -73,7 +73,7 @@ def best_and_worst(tracks: RunTracks) -> tuple[list[CommandMoment], list[Command
         peak = max((stretch.highest[series].value for stretch in stretches), default=0.0)
         for stretch in stretches:
             low, high = stretch.lowest[series], stretch.highest[series]
-            # Without truth a low score tells something only where there are higher ones.
+            # Without ground truth a low score tells something only where there are higher ones.
             if low.failure if judged else low.value <= peak - MIN_DROP:
                 lows.append(CommandMoment(track.key, track.sentence, low))
             if not high.failure:
@@ -194,7 +194,7 @@ def tiles_of(run: RunFolder) -> list[dict[str, str]]:
 
 
 def _measures(run: RunFolder) -> list[Measure]:
-    """The measures that the run has, or that are unknown of it; none without truth."""
+    """The measures that the run has, or that are unknown of it; none without ground truth."""
     overall = run.overall_scores
     if overall is None:
         return []

@@ -143,8 +143,8 @@ def clip_losses(
 ) -> TrainingLosses:
     """Match every layer of every clip on its own and compute all losses.
 
-    A clip whose truth is None, or shows its object in no frame, counts as one where the sentence
-    is true of nothing: all its queries are negatives and it has no box and mask losses.
+    A clip whose ground truth is None, or shows its object in no frame, counts as one where the
+    sentence is true of nothing: all its queries are negatives and it has no box and mask losses.
 
     Args:
         outputs: one entry per clip, all with the same number of decoder layers.

@@ -40,9 +40,9 @@ class GroundedClip:
         queries: (T, Q, d) float16 in the order of the slots. references: (T, Q, 4) their boxes.
         overlaps: (T, Q) of the refined boxes with the target, 0 where it is out of view.
         text: (T, L, d) float16. stamps: (T,) seconds.
-        boxes: (T, 4) truth, centre x, y, width, height. valid: (T,) bool, target in view.
+        boxes: (T, 4) ground truth, centre x, y, width, height. valid: (T,) bool, target in view.
         keyframes: (K,) frames whose masks are kept.
-        mask_features: (K, d, h, w) float16. masks: (K, H, W) bool truth.
+        mask_features: (K, d, h, w) float16. masks: (K, H, W) bool ground truth.
     """
 
     queries: Tensor

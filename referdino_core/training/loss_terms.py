@@ -37,7 +37,7 @@ MEVIS_SWIN_T_WEIGHTS = LossWeights(2, 1, 1, 5, 5, 2)
 
 
 def focal_terms(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """Focal loss of each logit, once if its truth is 1 and once if it is 0.
+    """Focal loss of each logit, once if its ground truth is 1 and once if it is 0.
 
     With p = sigmoid(logit): -alpha (1 - p)^gamma log p and -(1 - alpha) p^gamma log(1 - p), alpha
     0.25 and gamma 2, after Lin et al., "Focal loss for dense object detection".
@@ -55,8 +55,8 @@ def dice_distance(overlap: Tensor, predicted_area: Tensor, true_area: Tensor) ->
     """1 - (2 overlap + 1) / (predicted area + true area + 1), 0 to 1.
 
     Args:
-        overlap: sum of probability times truth.
+        overlap: sum of probability times ground truth.
         predicted_area: sum of probabilities.
-        true_area: sum of the truth.
+        true_area: sum of the ground truth.
     """
     return 1 - (2 * overlap + 1) / (predicted_area + true_area + 1)

@@ -35,7 +35,7 @@ class ObjectTruth:
 
 @dataclass(frozen=True)
 class RecordedClip:
-    """One clip with its truth; arrays are memory-mapped.
+    """One clip with its ground truth; arrays are memory-mapped.
 
     Attributes:
         frames: (T, H, W, 3) uint8 RGB. segmentation: (T, H, W) uint8, k for objects[k - 1].

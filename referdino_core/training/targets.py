@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""The truth that predictions are matched to and trained on."""
+"""The ground truth that predictions are matched to and trained on."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class ClipTruth:
 
     @classmethod
     def from_masks(cls, masks: Tensor) -> ClipTruth:
-        """Truth with the tight boxes of (T, H, W) bool masks; valid where a mask has pixels."""
+        """Ground truth of (T, H, W) bool masks: tight boxes; valid where a mask has pixels."""
         return cls(boxes_of_masks(masks), masks, masks.flatten(1).any(dim=1))
 
     @property
@@ -69,12 +69,12 @@ class FrameTruth:
 
     @classmethod
     def from_masks(cls, masks: Tensor) -> FrameTruth:
-        """Truth with the tight boxes of (K, H, W) bool masks."""
+        """Ground truth with the tight boxes of (K, H, W) bool masks."""
         return cls(boxes_of_masks(masks), masks)
 
 
 def sample_masks(masks: Tensor, height: int, width: int) -> Tensor:
-    """Truth masks on the grid of the predicted ones: every fourth pixel, from the third.
+    """Ground truth masks on the grid of the predicted ones: every fourth pixel, from the third.
 
     Sampling at stride 4 from offset 2 follows the network's specification, section Training. An
     image that does not fill the grid counts as background below and to the right, which is where

@@ -37,7 +37,7 @@ class WindowBatch:
     Attributes:
         window: what the readout takes.
         scores: (N, T, Q) target scores: the overlap of a slot that covers the target, or 0.
-        boxes: (N, 1, 4) truth at the newest frame. valid: (N, 1) bool, target in view.
+        boxes: (N, 1, 4) ground truth at the newest frame. valid: (N, 1) bool, target in view.
     """
 
     window: Window

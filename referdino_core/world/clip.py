@@ -62,7 +62,7 @@ class Expression:
 
 @dataclass(frozen=True, eq=False)
 class Clip:
-    """A rendered clip with its truth.
+    """A rendered clip with its ground truth.
 
     frames: (T, H, W, 3) uint8 RGB. stamps: (T,) float64 seconds from 0.
     segmentation: (T, H, W) uint8, 0 background, k the visible part of objects[k - 1].

@@ -39,7 +39,7 @@ class Verdict:
 
 
 class Observation:
-    """The measured truth of a clip that predicates are decided on.
+    """The measured ground truth of a clip that predicates are decided on.
 
     objects: K objects with tracks over T frames. camera_moves: whether the camera moves.
     in_view: (K,) bool, shows a pixel in some frame. noticed: (K,) bool, shows enough of them to be

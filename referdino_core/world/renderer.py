@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Renders sampled scenes with MuJoCo into clips with truth."""
+"""Renders sampled scenes with MuJoCo into clips with ground truth."""
 
 from __future__ import annotations
 

@@ -27,7 +27,8 @@ class TimedCommand:
     Attributes:
         text: the sentence.
         begins: seconds of the material.
-        target: number of the object that it means, from 1; None where the truth is not known.
+        target: number of the object that it means, from 1; None where the ground truth is not
+            known.
     """
 
     text: str

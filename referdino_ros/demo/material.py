@@ -28,7 +28,7 @@ class Material:
         seconds: how long it will play.
         commands: in order; the first begins at 0.
         image_size: width x height in pixels, such as "640x480".
-        scene: the truth, where it is known.
+        scene: the ground truth, where it is known.
     """
 
     source: str
@@ -68,7 +68,7 @@ def own_material(
 
 
 def scene_material(scene: Scene, texts: Sequence[str]) -> Material:
-    """A scene, with its own commands or else with the given texts, whose truth is not known.
+    """A scene, with its own commands or else with the given texts, whose ground truth is not known.
 
     Raises:
         DemoError: no object of the scene can be seen for long enough to have commands.

@@ -60,7 +60,7 @@ class Outcome:
         frames: that were published, in order; their numbers are those of the source.
         answers: by the stamps of the frames.
         runs: the commands in order.
-        scene: the truth, where it is known.
+        scene: the ground truth, where it is known.
     """
 
     source: str

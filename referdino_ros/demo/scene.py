@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""A recorded scene with its truth: rendered now, or the one that is bundled."""
+"""A recorded scene with its ground truth: rendered now, or the one that is bundled."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ _WORD_COLUMNS = 2
 
 
 def table(outcome: Outcome) -> str:
-    """A heading and one line per command; without a truth, states and scores stand for it."""
+    """A heading and one line per command; without ground truth, states and scores stand for it."""
     verdict = "picked object" if outcome.scene else "object seen in"
     score = "mean IoU" if outcome.scene else "mean score"
     heading = ("command", verdict, score, "frames in", "answered", "median latency", "p95")
@@ -33,7 +33,7 @@ def table(outcome: Outcome) -> str:
 
 
 def overlap_in(run: CommandRun, number: int, scene: Scene) -> float | None:
-    """IoU of the mask with the truth in an answered frame; None where nothing is to be seen."""
+    """IoU with the ground truth in an answered frame; None where nothing is to be seen."""
     truth = scene.segmentation[number] == run.command.target
     if np.count_nonzero(truth) < scene.visible_area:
         return None

@@ -22,7 +22,8 @@ class Expression:
 
     Attributes:
         sentence: what it says.
-        objects: ids of the objects that it means, in the clip's truth; () where nobody knows.
+        objects: ids of the objects that it means, in the clip's ground truth; () where nobody
+            knows.
     """
 
     sentence: str
@@ -55,8 +56,8 @@ class Clip:
         frame_rate: frames per second.
         open_images: reads the T frames in order: (H, W, 3) uint8 RGB, or the error of a frame that
             cannot be read.
-        truth_at: truth of the frame at an index from 0; None where it is not annotated. Raises
-            ImageError or SourceError where its annotation is damaged.
+        truth_at: ground truth of the frame at an index from 0; None where it is not annotated.
+            Raises ImageError or SourceError where its annotation is damaged.
         only_last_counts: whether the last frame alone is judged, and the others lead up to it.
     """
 
@@ -102,7 +103,7 @@ class Benchmark(ABC):
 
 
 def no_truth(index: int) -> None:
-    """The truth of clips whose truth only the benchmark's server has."""
+    """The ground truth of clips whose ground truth only the benchmark's server has."""
     return None
 
 

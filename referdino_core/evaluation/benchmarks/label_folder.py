@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Truth of a video in a folder with a label image per frame, as DAVIS and YouTube-VOS keep it."""
+"""A folder with a label image per frame, the ground truth of DAVIS and YouTube-VOS."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ JUDGED_SPLIT, SERVED_SPLIT = "valid_u", "valid"
 class MeViS(Benchmark):
     """Reads SPLIT/meta_expressions.json, SPLIT/JPEGImages and, where it is there, mask_dict.json.
 
-    The split `valid_u` comes with its truth; `valid` is judged by the benchmark's server.
+    The split `valid_u` comes with its ground truth; `valid` is judged by the benchmark's server.
     """
 
     title = "MeViS"

@@ -33,7 +33,7 @@ MEMBER = 0.5
 
 @dataclass(frozen=True, eq=False)
 class JudgedFrame:
-    """A frame that has truth: its place in the clip, and the truth.
+    """A frame that has ground truth: its place in the clip, and the ground truth.
 
     Where the image could not be read, the answer is empty.
     """
@@ -235,7 +235,7 @@ def compete(probabilities: np.ndarray) -> np.ndarray:
 def judge(
     clip: Clip, read: Collection[int], size: tuple[int, int], note: Callable[[str], None]
 ) -> list[JudgedFrame]:
-    """The frames of a clip that have truth; what is wrong with the truth is noted.
+    """The frames of a clip that have ground truth; what is wrong with the ground truth is noted.
 
     A frame that could not be read is among them: its answer is empty, not left out, so that no
     score rises where images are lost.

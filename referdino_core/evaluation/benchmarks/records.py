@@ -33,7 +33,7 @@ class Record:
         frames: names of the clip's frames.
         unread: places of those that could not be read.
         judged: places of those that were scored, unread ones as empty answers.
-        size: height and width of the frames, or of the truth where none could be read.
+        size: height and width of the frames, or of the ground truth where none could be read.
         expressions: how many sentences the question has.
         problems: what was found wrong, a line each.
         prediction, scores: as the benchmark's protocol writes them.

@@ -29,7 +29,7 @@ class RefYouTubeVOS(Benchmark):
     """Reads meta_expressions/SPLIT/meta_expressions.json and SPLIT/JPEGImages/VIDEO/FRAME.jpg.
 
     The expressions of `valid` cover the videos of the test set as well; the server's validation
-    set is `valid` without the videos that `test` names. Only the server has the truth. Where
+    set is `valid` without the videos that `test` names. Only the server has the ground truth. Where
     SPLIT/Annotations/VIDEO/FRAME.png (palette, an id per object) are there and the expressions
     name their obj_id, as in the training set, they are used.
     """

@@ -61,8 +61,8 @@ class _SeenClip:
 
     Attributes:
         frames: those that were read; None where not one of them counts, so that answers are empty.
-        size: height and width of the frames, or of the truth where there are none.
-        unread: places of the others. judged: the frames that have truth.
+        size: height and width of the frames, or of the ground truth where there are none.
+        unread: places of the others. judged: the frames that have ground truth.
         problems: what was found wrong, a line each.
     """
 

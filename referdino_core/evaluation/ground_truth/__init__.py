@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Readers of truth: label images, MeViS-style annotations, the world's own clips."""
+"""Readers of ground truth: label images, MeViS-style annotations, the world's own clips."""
 
 from __future__ import annotations
 

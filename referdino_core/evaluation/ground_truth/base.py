@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""What truth is: masks of objects per frame, and what sentences mean."""
+"""What ground truth is: masks of objects per frame, and what sentences mean."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ class FrameTruth:
 
 
 class Truth(ABC):
-    """Truth about the frames of one source.
+    """Ground truth about the frames of one source.
 
     Attributes:
         description: where it comes from, for messages and reports.
         problems: what was found wrong, a line for each kind with how often and the first example;
-            grows while the truth is read.
+            grows while the ground truth is read.
     """
 
     def __init__(self, description: str) -> None:
@@ -58,7 +58,7 @@ class Truth(ABC):
 
     @abstractmethod
     def at(self, index: int, stamp: int) -> FrameTruth | None:
-        """Truth of one frame; None where it is not annotated, so not scored.
+        """Ground truth of one frame; None where it is not annotated, so not scored.
 
         Args:
             index: place in the source, from 0. stamp: integer nanoseconds.
@@ -75,8 +75,8 @@ class Truth(ABC):
 
     @property
     def gaps(self) -> list[str]:
-        """How many of the images that `for_image` was asked for have no truth; empty where all
-        have.
+        """How many of the images that `for_image` was asked for have no ground truth; empty where
+        all have.
         """
         if not self._frames_without:
             return []
@@ -88,9 +88,9 @@ class Truth(ABC):
     def for_image(
         self, index: int, stamp: int, size: tuple[int, int] | None = None
     ) -> FrameTruth | None:
-        """Truth of an image; to be asked once for every frame, in their order.
+        """Ground truth of an image; to be asked once for every frame, in their order.
 
-        Like `at`; truth of another size is a problem, and the frame is not scored.
+        Like `at`; ground truth of another size is a problem, and the frame is not scored.
 
         Args:
             size: height and width in pixels; None where the image cannot be read.

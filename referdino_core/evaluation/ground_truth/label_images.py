@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Ground truth as PNG files, one per annotated frame, as YouTube-VOS and DAVIS keep it."""
+"""Ground ground truth as PNG files, one per annotated frame, as YouTube-VOS and DAVIS keep it."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ class LabelImages(Truth):
         return self._objects
 
     def at(self, index: int, stamp: int) -> FrameTruth | None:
-        """Truth of one frame; None where there is no file or it cannot be read."""
+        """Ground truth of one frame; None where there is no file or it cannot be read."""
         name = self._names.at(index, stamp)
         if name is None:
             return None

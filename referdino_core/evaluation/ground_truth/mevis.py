@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Truth in MeViS's form: sentences in one JSON file, masks as COCO run lengths in another."""
+"""Ground truth as MeViS has it: one JSON file of sentences, one of COCO run lengths."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class MevisTruth(Truth):
         return tuple(sorted(self._numbers[annotation] for annotation in meant))
 
     def at(self, index: int, stamp: int) -> FrameTruth | None:
-        """Truth of one frame; None where it is not annotated or its annotation is damaged."""
+        """Ground truth of one frame; None without an annotation that can be read."""
         place = index if self._places is None else self._places.get(index)
         if place is None or self._size is None:
             return None

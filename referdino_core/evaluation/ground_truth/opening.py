@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""From what a user writes to a truth."""
+"""From what a user writes to a ground truth."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def open_truth(
     recording: Path | None = None,
     open_topic: Callable[[str], Truth] | None = None,
 ) -> Truth:
-    """Open a truth.
+    """Open a ground truth.
 
     Args:
         specification: "topic:/truth/labels" in the recording; a folder of PNG files, or one with
@@ -31,7 +31,7 @@ def open_truth(
         open_topic: opens a topic of the recording, where the recording has topics.
 
     Raises:
-        SourceError: there is no such truth; the message says what to give.
+        SourceError: there is no such ground truth; the message says what to give.
     """
     if specification.startswith(TOPIC):
         if open_topic is None:

@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Truth of the world's own clips."""
+"""Ground truth of the world's own clips."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class WorldTruth(Truth):
         return None
 
     def at(self, index: int, stamp: int) -> FrameTruth | None:
-        """Truth of one frame; None beyond the clip."""
+        """Ground truth of one frame; None beyond the clip."""
         if not 0 <= index < len(self._clip.segmentation):
             self.note("a frame lies beyond the clip of the world", f"frame {index}")
             return None
