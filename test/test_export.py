@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,7 +25,6 @@ from referdino_core.evaluation.export_agreement import (
     world_agreement,
 )
 from referdino_core.evaluation.export_parity import MASK_LIMIT, check_export, open_for_check
-from referdino_core.export import requirements
 from referdino_core.export.exported_set import FORMS, ExportedSet, read_exported_set
 from referdino_core.export.exporting import checkpoint_sum, export
 from referdino_core.export.lint import lint
@@ -217,7 +217,7 @@ def test_what_cannot_be_exported_is_said(tmp_path: Path, settings: dict, complai
 
 
 def test_without_onnx_the_way_to_get_it_is_said(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(requirements, "find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(ExportError, match=r"onnx is not installed; .*pip install onnx onnxruntime"):
         export(nano(), tmp_path / "export", (64, 64))
 

@@ -255,7 +255,7 @@ def test_package_xml_names_what_is_imported() -> None:
     from_pip = {"av", "pycocotools", "safetensors", "tokenizers", "torch"}
     # Extras of pyproject.toml, and what they bring.
     optional = {"h5py", "jinja2", "mujoco", "onnx", "onnxruntime", "ray", "rosbags", "tensorrt"}
-    optional |= {"backports", "compression", "lz4"}
+    optional |= {"backports", "compression", "lz4", "tensorrt_rtx"}
     paths = [*(REPOSITORY / "launch").glob("*.py")]
     for package in (referdino_core, referdino_ros):
         paths += Path(package.__path__[0]).rglob("*.py")
