@@ -34,7 +34,7 @@ setup:  ## set everything up in .venv (the other targets set up what they need b
 
 demo:  ## camera, node and commander on a live ROS 2 graph; VIDEO=, TEXT=, CHECKPOINT=, RUNTIME=, PRECISION=, OUT= to change it
 	@"$(PYTHON)" setup/prepare.py --for demo $${RUNTIME:+--runtime "$$RUNTIME"}
-	@$(IN_ENVIRONMENT) python -m referdino_ros.demo \
+	@$(IN_ENVIRONMENT) python -m demo \
 	  $${VIDEO:+--video "$$VIDEO"} $${TEXT:+--text "$$TEXT"} \
 	  $${CHECKPOINT:+--checkpoint "$$CHECKPOINT"} $${OUT:+--out "$$OUT"} \
 	  $${RUNTIME:+--runtime "$$RUNTIME"} $${PRECISION:+--precision "$$PRECISION"}

@@ -25,11 +25,11 @@ from referdino_core.batch.in_process import replay_in_process
 from referdino_core.batch.one_run import IDENTITY_NAME
 from referdino_core.batch.ray_workers import RayWorkers
 from referdino_core.batch.recordings import find_recordings
+from referdino_core.evaluation.recorded_scene import BUNDLED, load
 from referdino_core.media.sources import quiet_opencv
 from referdino_core.replay.opening import ReplayJob
 from referdino_core.replay.run_folder import SUMMARY_NAME
 from referdino_core.session.model_choice import ModelChoice
-from referdino_ros.demo.scene import BUNDLED, load
 
 
 def copies_of_the_scene(folder: Path, count: int) -> Path:

@@ -19,8 +19,8 @@ import numpy as np
 from tqdm import tqdm
 
 import referdino_core as rd
+from referdino_core.evaluation.recorded_scene import BUNDLED, load
 from referdino_core.media.sources import open_source
-from referdino_ros.demo.scene import BUNDLED, load
 
 
 def resident_megabytes() -> float:

@@ -23,19 +23,19 @@ from referdino.msg import ReferredObject, ReferredObjectArray, RunLengthMask
 from std_msgs.msg import Header
 
 import referdino_core as rd
+from demo.camera import recorded
+from demo.listener import Answer
+from demo.outcome import Outcome, command_runs
+from demo.pictures import OVERLAY, SHEET, report
+from demo.publications import Publication
+from demo.scoring import table
 from referdino_core.checkpoint import save_weights
+from referdino_core.evaluation import recorded_scene as scenes
 from referdino_core.media.sources import Frame, open_source
 from referdino_core.messages import run_lengths
 from referdino_core.world import WorldRenderer, WorldSettings
 from referdino_core.world.observation import VISIBLE_AREA
 from referdino_core.world.timed_commands import TimedCommand, choose_commands
-from referdino_ros.demo import scene as scenes
-from referdino_ros.demo.camera import recorded
-from referdino_ros.demo.listener import Answer
-from referdino_ros.demo.outcome import Outcome, command_runs
-from referdino_ros.demo.pictures import OVERLAY, SHEET, report
-from referdino_ros.demo.publications import Publication
-from referdino_ros.demo.scoring import table
 
 pytestmark = [pytest.mark.slow, pytest.mark.ros]
 
@@ -72,7 +72,7 @@ def eager_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def start_demo(*arguments: str | Path, **variables: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "referdino_ros.demo", *map(str, arguments)],
+        [sys.executable, "-m", "demo", *map(str, arguments)],
         cwd=REPOSITORY,
         env=os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"} | variables,
         stdout=subprocess.PIPE,

@@ -20,6 +20,7 @@ from torch import Tensor
 import referdino_core as rd
 from referdino_core.errors import CommandError, ExportError, ReferDINOError, RuntimeUnavailable
 from referdino_core.evaluation.davis import region_similarity
+from referdino_core.evaluation.recorded_scene import BUNDLED, load
 from referdino_core.export.cache import ExportCache
 from referdino_core.export.exported_set import ExportedSet, read_exported_set
 from referdino_core.media.sources import open_source
@@ -29,7 +30,6 @@ from referdino_core.runtime.stages import MAX_SIZES, Watch
 from referdino_core.runtime.tensorrt import BuildProgress
 from referdino_core.runtime.tensorrt.provider import DEFAULT_MAX_COMMANDS
 from referdino_core.runtime.tensorrt_stages import TensorRTStages
-from referdino_ros.demo.scene import BUNDLED, load
 
 pytestmark = pytest.mark.slow
 

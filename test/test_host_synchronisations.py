@@ -15,10 +15,10 @@ from simulated_device import DEVICE, DeviceTensor, put_on_device, simulated_devi
 import referdino_core as rd
 from referdino_core.building import load_model
 from referdino_core.evaluation.davis import region_similarity
+from referdino_core.evaluation.recorded_scene import BUNDLED, load
 from referdino_core.media.sources import open_source
 from referdino_core.network.host_copies import download, upload
 from referdino_core.network.pixels import _statistics
-from referdino_ros.demo.scene import BUNDLED, load
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 import numpy as np
 from referdino.msg import ReferredObject
 
+from demo.outcome import CommandRun, Outcome
 from referdino_core.evaluation.davis import RIGHT_OVERLAP, region_similarity
-from referdino_ros.demo.outcome import CommandRun, Outcome
-from referdino_ros.demo.scene import Scene
+from referdino_core.evaluation.recorded_scene import Scene
 
 LONGEST_TEXT = 60
 """Characters of a command that are shown."""

@@ -9,10 +9,10 @@ import time
 
 from tqdm import tqdm
 
-from referdino_ros.demo.errors import DemoError
-from referdino_ros.demo.listener import Listener
-from referdino_ros.demo.material import Material
-from referdino_ros.demo.processes import DemoProcess
+from demo.errors import DemoError
+from demo.listener import Listener
+from demo.material import Material
+from demo.processes import DemoProcess
 
 LOADING_PATIENCE = 600.0
 """Seconds that a node may take until it is active."""

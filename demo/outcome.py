@@ -10,11 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 from referdino.msg import ReferredObject
 
+from demo.listener import Answer
+from demo.publications import Publication
+from referdino_core.evaluation.recorded_scene import Scene
 from referdino_core.messages import run_lengths
 from referdino_core.world.timed_commands import TimedCommand
-from referdino_ros.demo.listener import Answer
-from referdino_ros.demo.publications import Publication
-from referdino_ros.demo.scene import Scene
 
 
 @dataclass(frozen=True)

@@ -21,13 +21,13 @@ from rclpy.time import Time
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
+from demo.errors import DemoError
+from demo.publications import Publication
 from referdino_core.errors import ReferDINOError
 from referdino_core.media.sources import Frame, open_source, quiet_opencv
 from referdino_core.media.writers import VideoWriter
-from referdino_ros.demo.errors import DemoError
-from referdino_ros.demo.private_graph import IMAGE_TOPIC, NODE
-from referdino_ros.demo.publications import Publication
 from referdino_ros.image_conversion import image_message
+from referdino_ros.private_graph import IMAGE_TOPIC, NODE
 
 FRAME_ID = "camera_optical_frame"
 SUBSCRIBER_PATIENCE = 120.0

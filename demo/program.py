@@ -18,25 +18,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from referdino_core.configuration import CONFIGURATIONS, PRECISIONS, RUNTIMES
-from referdino_core.errors import ReferDINOError
-from referdino_core.media.sources import quiet_opencv
-from referdino_core.user_files import user_path
-from referdino_core.world import WorldUnavailable
-from referdino_ros.demo import scene
-from referdino_ros.demo.errors import DemoError
-from referdino_ros.demo.listener import Listener
-from referdino_ros.demo.material import Material, own_material, scene_material
-from referdino_ros.demo.outcome import Outcome, command_runs
-from referdino_ros.demo.pictures import report
-from referdino_ros.demo.private_graph import IMAGE_TOPIC, NODE, join_private_graph
-from referdino_ros.demo.processes import DemoProcess, Journal, ProcessGroup
-from referdino_ros.demo.streaming import (
+from demo.errors import DemoError
+from demo.listener import Listener
+from demo.material import Material, own_material, scene_material
+from demo.outcome import Outcome, command_runs
+from demo.pictures import report
+from demo.processes import DemoProcess, Journal, ProcessGroup
+from demo.streaming import (
     follow_stream,
     say,
     wait_for_first_command,
     wait_until_active,
 )
+from referdino_core.configuration import CONFIGURATIONS, PRECISIONS, RUNTIMES
+from referdino_core.errors import ReferDINOError
+from referdino_core.evaluation import recorded_scene
+from referdino_core.media.sources import quiet_opencv
+from referdino_core.user_files import user_path
+from referdino_core.world import WorldUnavailable
+from referdino_ros.private_graph import IMAGE_TOPIC, NODE, join_private_graph
 
 DEFAULT_SEED = 602
 SCENE_SECONDS = 8.4
@@ -45,8 +45,8 @@ LOG, RECORDING = "log.txt", "camera.mp4"
 _EPILOG = """examples:
   make demo
   make demo VIDEO=street.mp4 TEXT="the red car; the man with the dog" CHECKPOINT=swinb.pth
-  python -m referdino_ros.demo --seed 7
-  python -m referdino_ros.demo --video 0 --text "the mug" --seconds 30"""
+  python -m demo --seed 7
+  python -m demo --video 0 --text "the mug" --seconds 30"""
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def _run(arguments: argparse.Namespace) -> None:
             "device": arguments.device,
             "runtime": arguments.runtime,
             "precision": arguments.precision,
-            "image_size": own.image_size if own else scene.IMAGE_SIZE,
+            "image_size": own.image_size if own else recorded_scene.IMAGE_SIZE,
             "image_qos": "reliable",  # best effort loses large images in small receive buffers
         }
         node = _start_node(processes, parameters)
@@ -110,7 +110,7 @@ def _run(arguments: argparse.Namespace) -> None:
 def _start_players(material: Material, processes: ProcessGroup, folder: Path) -> Players:
     """Start the commander, which gives its first command to a configured node, and the camera."""
     schedule = [[command.begins, command.text] for command in material.commands]
-    commander = processes.start("commander", "referdino_ros.demo.commander", json.dumps(schedule))
+    commander = processes.start("commander", "demo.commander", json.dumps(schedule))
     playing = [material.source, "--hold"]
     playing += [] if material.pace is None else [f"--frame-rate={material.pace}"]
     playing += [] if material.limit is None else [f"--seconds={material.limit}"]
@@ -118,7 +118,7 @@ def _start_players(material: Material, processes: ProcessGroup, folder: Path) ->
     if material.endless:
         source = str(folder / RECORDING)
         playing.append(f"--record={source}")
-    camera = processes.start("camera", "referdino_ros.demo.camera", *playing)
+    camera = processes.start("camera", "demo.camera", *playing)
     return Players(commander, camera, source)
 
 
@@ -161,10 +161,10 @@ def _scene_material(arguments: argparse.Namespace, texts: Sequence[str]) -> Mate
         "node loads its model"
     )
     try:
-        recorded = scene.render(arguments.seed, seconds, arguments.out)
+        recorded = recorded_scene.render(arguments.seed, seconds, arguments.out)
     except WorldUnavailable as error:
         say(f"playing the recording that is bundled instead: {error}")
-        recorded = scene.load(scene.BUNDLED).cut(seconds)
+        recorded = recorded_scene.load(recorded_scene.BUNDLED).cut(seconds)
     if arguments.frame_rate is not None:
         recorded = recorded.at_frame_rate(arguments.frame_rate)
     material = scene_material(recorded, texts)
@@ -182,7 +182,7 @@ def _texts(arguments: argparse.Namespace) -> list[str]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m referdino_ros.demo",
+        prog="python -m demo",
         description="A camera, the ReferDINO node and a commander as three processes on a live "
         "ROS 2 graph of their own. By default the camera plays a rendered scene whose truth is "
         "known, and the commander says which object to follow; the demo scores the answers.",

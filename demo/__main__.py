@@ -2,6 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import sys
 
-from referdino_ros.demo.program import main
+from demo.program import main
 
 sys.exit(main())

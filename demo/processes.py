@@ -15,9 +15,9 @@ from types import TracebackType
 
 from tqdm import tqdm
 
+from demo.errors import DemoError
+from demo.publications import Publication
 from referdino_core.files import OutputError
-from referdino_ros.demo.errors import DemoError
-from referdino_ros.demo.publications import Publication
 
 _STOP_PATIENCE = 15.0
 _NOTABLE = re.compile(

@@ -11,15 +11,15 @@ from pathlib import Path
 import numpy as np
 from referdino.msg import ReferredObject, ReferredObjectArray
 
+from demo.errors import DemoError
+from demo.outcome import CommandRun, Outcome
+from demo.scoring import overlap_in, table
+from demo.streaming import say
 from referdino_core.media.overlay import draw, enlarge
 from referdino_core.media.sources import open_source
 from referdino_core.media.writers import VideoWriter, contact_sheet, fit, write_image
 from referdino_core.messages import run_lengths
 from referdino_core.target import Target, TargetState
-from referdino_ros.demo.errors import DemoError
-from referdino_ros.demo.outcome import CommandRun, Outcome
-from referdino_ros.demo.scoring import overlap_in, table
-from referdino_ros.demo.streaming import say
 
 WIDTH = 640
 """Pixels that the video is wide at least, and a cell of the sheet exactly."""

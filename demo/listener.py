@@ -17,7 +17,7 @@ from rclpy.signals import SignalHandlerOptions
 from rclpy.time import Time
 from referdino.msg import ReferredObjectArray
 
-from referdino_ros.demo.private_graph import NODE, OBJECTS_TOPIC
+from referdino_ros.private_graph import NODE, OBJECTS_TOPIC
 
 
 @dataclass(frozen=True)

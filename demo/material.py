@@ -7,10 +7,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from demo.errors import DemoError
+from referdino_core.evaluation.recorded_scene import IMAGE_SIZE, Scene
 from referdino_core.media.sources import open_source
 from referdino_core.world.timed_commands import TimedCommand, spread_evenly
-from referdino_ros.demo.errors import DemoError
-from referdino_ros.demo.scene import IMAGE_SIZE, Scene
 
 SECONDS_OF_A_CAMERA = 20.0
 

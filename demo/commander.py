@@ -18,8 +18,8 @@ from rclpy.time import Time
 from sensor_msgs.msg import Image
 from std_msgs.msg import String
 
-from referdino_ros.demo.private_graph import COMMAND_TOPIC, IMAGE_TOPIC
-from referdino_ros.demo.publications import Publication
+from demo.publications import Publication
+from referdino_ros.private_graph import COMMAND_TOPIC, IMAGE_TOPIC
 
 _GRAPH_POLL = 0.05
 _ACKNOWLEDGEMENT_PATIENCE = 5.0
