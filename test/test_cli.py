@@ -391,3 +391,10 @@ class TestHelpAndInfo:
         )
         assert finished.returncode == 0
         assert "usage: referdino" in finished.stdout
+
+
+def test_a_sentence_of_several_lines_is_one_line_of_the_summary(
+    video: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["segment", str(video), "the red\nball", "--frames", "1", "--out", "lines"]) == 0
+    assert '"the red ball": ' in capfd.readouterr().out

@@ -73,11 +73,12 @@ class _Tally:
         self.first_found = self.first_found or frame
 
     def line(self, frame_count: int) -> str:
+        sentence = " ".join(self.sentence.split())
         if self.first_found is None:
-            return f'"{self.sentence}": not found in {frame_count} frames'
+            return f'"{sentence}": not found in {frame_count} frames'
         several = f"{len(self.objects)} objects, " if len(self.objects) > 1 else ""
         return (
-            f'"{self.sentence}": tracked in {self.tracked_frames} of {frame_count} frames, '
+            f'"{sentence}": tracked in {self.tracked_frames} of {frame_count} frames, '
             f"{several}first in frame {self.first_found.index} ({self.first_found.stamp:.2f} s), "
             f"mean score {self.score_sum / self.tracked_frames:.2f}"
         )
