@@ -17,11 +17,12 @@ import numpy as np
 import yaml
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 
+from referdino_core.evaluation.recorded_scene import BUNDLED
 from referdino_core.media.sources import open_source
 from referdino_core.messages import run_lengths
 from referdino_core.replay.message_types import header_message, image_message, message_types
 
-SCENE = Path(__file__).resolve().parent.parent / "referdino_ros" / "demo" / "recording"
+SCENE = BUNDLED
 START = 1_700_000_000 * 10**9
 """Nanoseconds at which every sample begins."""
 PERIOD = 10**8
