@@ -93,10 +93,9 @@ void sample(Index channels, Index points, Index levels, Index reference_size) {
   const auto references = numbers<float>(queries * levels * reference_size, 2.0f, true);
   std::vector<Number> output(batch * queries * heads * channels);
   call([&] {
-    return referdino_deformable_inference(value.data(), shapes.data(), references.data(),
-                                          rows.data(), output.data(), batch, 1, queries, heads,
-                                          channels, levels, points, reference_size,
-                                          sizeof(Number) == 2, kThreads);
+    return referdino_deformable_inference(
+        value.data(), shapes.data(), references.data(), rows.data(), output.data(), batch, 1,
+        queries, heads, channels, levels, points, reference_size, sizeof(Number) == 2, kThreads);
   });
 }
 

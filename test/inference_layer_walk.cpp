@@ -17,29 +17,26 @@ extern "C" {
 Index referdino_packed_size(Index, Index);
 int referdino_pack_linear(const float*, Index, Index, float*);
 int referdino_linear(const float*, Index, Index, const float*, const float*, Index, const float*,
-                      int, float*, int);
+                     int, float*, int);
 int referdino_layer_norm(const float*, const float*, const float*, const float*, Index, Index,
-                          float, float*, int);
+                         float, float*, int);
 int referdino_feed_forward(const FeedForwardWeights*, const float*, Index, float*, int);
 int referdino_attention(const float*, const float*, const float*, const std::uint8_t*, float*,
-                         float*, Index, Index, Index, Index, Index, Index, Index, Index, Index,
-                         int);
+                        float*, Index, Index, Index, Index, Index, Index, Index, Index, Index, int);
 int referdino_attention_block(const AttentionWeights*, const float*, const float*, const float*,
-                               const std::uint8_t*, Index, float*, float*, Index, Index, Index,
-                               int);
-int referdino_deformable_block(const DeformableAttentionWeights*, const float*, const float*,
-                               Index, const float*, const Index*, Index, const float*, Index, Index,
+                              const std::uint8_t*, Index, float*, float*, Index, Index, Index, int);
+int referdino_deformable_block(const DeformableAttentionWeights*, const float*, const float*, Index,
+                               const float*, const Index*, Index, const float*, Index, Index,
                                float*, Index, Index, int);
-int referdino_window_block(const WindowAttentionWeights*, const float*, float*, Index, Index,
-                            int);
+int referdino_window_block(const WindowAttentionWeights*, const float*, float*, Index, Index, int);
 int referdino_convolution(const float*, const float*, const float*, float*, Index, Index, Index,
-                           Index, Index, Index, int);
+                          Index, Index, Index, int);
 int referdino_group_norm(const float*, const float*, const float*, float*, Index, Index, Index,
-                          Index, float, int, int);
+                         Index, float, int, int);
 int referdino_fusion_attention(const float*, const float*, const std::uint8_t*, const float*,
-                                float*, float*, Index, Index, Index, Index, Index, Index, int);
+                               float*, float*, Index, Index, Index, Index, Index, Index, int);
 int referdino_token_similarity(const float*, const float*, const std::uint8_t*, float, float,
-                                float*, Index, Index, Index, Index, Index, int);
+                               float*, Index, Index, Index, Index, Index, int);
 int referdino_sine_embedding(const float*, const float*, Index, Index, float*);
 int referdino_box_embedding(const float*, const float*, Index, Index, float*);
 int referdino_pruning_scores(const float*, const float*, float*, Index, Index, Index, int);
@@ -122,10 +119,10 @@ void feed_forward(Index rows, Index width, Index inside, bool wild) {
   const Layer first(width, inside), second(inside, width);
   const auto input = numbers<float>(rows * width, 10.0f, wild);
   for (const Index activation : {1, 2}) {
-    const FeedForwardWeights before{norm.weights(), first.weights(), activation,
-                                      second.weights(), {}};
-    const FeedForwardWeights after{{}, first.weights(), activation, second.weights(),
-                                     norm.weights()};
+    const FeedForwardWeights before{
+        norm.weights(), first.weights(), activation, second.weights(), {}};
+    const FeedForwardWeights after{
+        {}, first.weights(), activation, second.weights(), norm.weights()};
     std::vector<float> output(rows * width);
     call([&] {
       return referdino_feed_forward(&before, input.data(), rows, output.data(), kThreads);
@@ -163,10 +160,9 @@ void attend_in_blocks(Index queries, Index keys, Index channels, bool wild) {
   const auto context = numbers<float>(batch * keys * width, 3.0f, wild);
   const auto own_visible = flags(batch * queries * queries);
   const auto visible = flags(batch * keys);
-  const AttentionWeights own{two.weights(), one.weights(), output.weights(), norm.weights(),
-                               heads};
+  const AttentionWeights own{two.weights(), one.weights(), output.weights(), norm.weights(), heads};
   const AttentionWeights other{one.weights(), two.weights(), output.weights(), norm.weights(),
-                                 heads};
+                               heads};
   std::vector<float> own_weights(batch * heads * queries * queries);
   std::vector<float> weights(batch * heads * queries * keys), attended(batch * queries * width);
   for (const float* positions : {static_cast<const float*>(nullptr), tokens.data()}) {
@@ -196,19 +192,17 @@ void sample_in_blocks(Index queries, Index levels, Index reference_size, bool wi
   const Layer located(width, heads * levels * points * 3), value(width, width),
       output(width, width);
   const DeformableAttentionWeights block{located.weights(), value.weights(), output.weights(),
-                                           norm.weights(), heads, points};
+                                         norm.weights(),    heads,           points};
   const auto tokens = numbers<float>(batch * queries * width, 10.0f, wild);
   const auto memory = numbers<float>(batch * cells * width, 1.0f, wild);
   for (const Index shared : {1, 2}) {
     const auto positions = numbers<float>(shared * queries * width, 1.0f, wild);
-    const auto references =
-        numbers<float>(shared * queries * levels * reference_size, 2.0f, wild);
+    const auto references = numbers<float>(shared * queries * levels * reference_size, 2.0f, wild);
     std::vector<float> sampled(batch * queries * width);
     call([&] {
-      return referdino_deformable_block(&block, tokens.data(), positions.data(), shared,
-                                        memory.data(), shapes.data(), levels, references.data(),
-                                        shared, reference_size, sampled.data(), batch, queries,
-                                        kThreads);
+      return referdino_deformable_block(
+          &block, tokens.data(), positions.data(), shared, memory.data(), shapes.data(), levels,
+          references.data(), shared, reference_size, sampled.data(), batch, queries, kThreads);
     });
   }
 }
@@ -226,9 +220,10 @@ void attend_in_windows(Index window, Index channels, bool wild) {
   const auto bias = numbers<float>(heads * size * ((size + 7) / 8 * 8), 1.0f);
   const auto tokens = numbers<float>(images * cells * width, 3.0f, wild);
   for (const std::uint8_t* given : {static_cast<const std::uint8_t*>(nullptr), regions.data()}) {
-    const WindowAttentionWeights block{norm.weights(), projection.weights(), output.weights(),
-                                         table.data(),   given,                bias.data(),
-                                         windows,        size,                 heads};
+    const WindowAttentionWeights block{
+        norm.weights(), projection.weights(), output.weights(), table.data(),
+        given,          bias.data(),          windows,          size,
+        heads};
     std::vector<float> attended(images * cells * width);
     call([&] {
       return referdino_window_block(&block, tokens.data(), attended.data(), images, cells,

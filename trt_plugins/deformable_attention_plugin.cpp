@@ -166,18 +166,21 @@ bool DeformableAttentionPlugin::fits(Dims const& value, Dims const& locations,
 
 // ---- What TensorRT asks while it builds ----------------------------------------------------------
 
-std::int32_t DeformableAttentionPlugin::getOutputDataTypes(
-    DataType* output_types, std::int32_t outputs, DataType const* input_types,
-    std::int32_t inputs) const noexcept {
+std::int32_t DeformableAttentionPlugin::getOutputDataTypes(DataType* output_types,
+                                                           std::int32_t outputs,
+                                                           DataType const* input_types,
+                                                           std::int32_t inputs) const noexcept {
   if (inputs != kInputs || outputs != kOutputs) return kFailure;
   output_types[0] = input_types[kValue];
   return kSuccess;
 }
 
-std::int32_t DeformableAttentionPlugin::getOutputShapes(
-    nvinfer1::DimsExprs const* inputs, std::int32_t input_count, nvinfer1::DimsExprs const*,
-    std::int32_t, nvinfer1::DimsExprs* outputs, std::int32_t output_count,
-    nvinfer1::IExprBuilder& builder) noexcept {
+std::int32_t DeformableAttentionPlugin::getOutputShapes(nvinfer1::DimsExprs const* inputs,
+                                                        std::int32_t input_count,
+                                                        nvinfer1::DimsExprs const*, std::int32_t,
+                                                        nvinfer1::DimsExprs* outputs,
+                                                        std::int32_t output_count,
+                                                        nvinfer1::IExprBuilder& builder) noexcept {
   if (input_count != kInputs || output_count != kOutputs) return kFailure;
   if (inputs[kValue].nbDims != 4 || inputs[kLocations].nbDims != 5) return kFailure;
   outputs[0].nbDims = 3;
@@ -207,9 +210,10 @@ bool DeformableAttentionPlugin::supportsFormatCombination(
   }
 }
 
-std::int32_t DeformableAttentionPlugin::configurePlugin(
-    nvinfer1::DynamicPluginTensorDesc const* in, std::int32_t inputs,
-    nvinfer1::DynamicPluginTensorDesc const*, std::int32_t outputs) noexcept {
+std::int32_t DeformableAttentionPlugin::configurePlugin(nvinfer1::DynamicPluginTensorDesc const* in,
+                                                        std::int32_t inputs,
+                                                        nvinfer1::DynamicPluginTensorDesc const*,
+                                                        std::int32_t outputs) noexcept {
   if (inputs != kInputs || outputs != kOutputs) return kFailure;
   bool const fitting = fits(in[kValue].desc.dims, in[kLocations].desc.dims, in[kLogits].desc.dims);
   return fitting ? kSuccess : kFailure;

@@ -64,8 +64,7 @@ class DeformableAttentionPlugin final : public nvinfer1::IPluginV3,
                        nvinfer1::PluginTensorDesc const* output_descriptions,
                        void const* const* inputs, void* const* outputs, void* workspace,
                        cudaStream_t stream) noexcept override;
-  nvinfer1::IPluginV3* attachToContext(
-      nvinfer1::IPluginResourceContext* context) noexcept override;
+  nvinfer1::IPluginV3* attachToContext(nvinfer1::IPluginResourceContext* context) noexcept override;
   nvinfer1::PluginFieldCollection const* getFieldsToSerialize() noexcept override;
 
  private:

@@ -84,8 +84,7 @@ void attend(const Attention& a, Index image, Index head, Head& space) {
       std::copy_n(space.attended(l), a.channels, a.output + (row * a.heads + head) * a.channels);
     }
     if (a.weights == nullptr) continue;
-    float* weights =
-        a.weights + ((image * a.heads + head) * a.query_count + first) * a.key_count;
+    float* weights = a.weights + ((image * a.heads + head) * a.query_count + first) * a.key_count;
     for (Index k = 0; k < a.key_count; ++k) {
       const Lanes column = space.weights_of(k);
       for (Index l = 0; l < count; ++l) weights[l * a.key_count + k] = column[l];
@@ -105,14 +104,15 @@ void attend(const Attention& a, Team<Head>& spaces) {
 
 }  // namespace
 
-REFERDINO_EXPORT int referdino_attention(
-    const float* queries, const float* keys, const float* values, const std::uint8_t* visible,
-    float* weights, float* output, Index query_stride, Index key_stride, Index value_stride,
-    Index visible_rows, Index batch, Index query_count, Index key_count, Index heads,
-    Index channels, int threads) try {
-  const Attention a{queries,      query_stride, keys,   values, key_stride,  value_stride, visible,
-                    visible_rows, weights,      output, batch,  query_count, key_count,    heads,
-                    channels};
+REFERDINO_EXPORT int referdino_attention(const float* queries, const float* keys,
+                                         const float* values, const std::uint8_t* visible,
+                                         float* weights, float* output, Index query_stride,
+                                         Index key_stride, Index value_stride, Index visible_rows,
+                                         Index batch, Index query_count, Index key_count,
+                                         Index heads, Index channels, int threads) try {
+  const Attention a{queries,      query_stride, keys,         values,  key_stride,
+                    value_stride, visible,      visible_rows, weights, output,
+                    batch,        query_count,  key_count,    heads,   channels};
   Team<Head> spaces(threads, a.query_count, a.key_count, a.channels);
 #pragma omp parallel num_threads(threads) if (a.products() >= kProductsWorthSharing)
   attend(a, spaces);
@@ -122,10 +122,11 @@ REFERDINO_CATCH
 
 // after(tokens + attention(tokens + positions, keys, values)), all (batch, count, width); `positions` may be
 // null, and so is `context` (batch, context_count, width) where tokens attend to each other.
-REFERDINO_EXPORT int referdino_attention_block(
-    const AttentionWeights* block, const float* tokens, const float* positions,
-    const float* context, const std::uint8_t* visible, Index visible_rows, float* weights,
-    float* output, Index batch, Index count, Index context_count, int threads) try {
+REFERDINO_EXPORT int referdino_attention_block(const AttentionWeights* block, const float* tokens,
+                                               const float* positions, const float* context,
+                                               const std::uint8_t* visible, Index visible_rows,
+                                               float* weights, float* output, Index batch,
+                                               Index count, Index context_count, int threads) try {
   const Index width = block->output.outputs;
   const bool is_own = context == nullptr;
   const Index rows = batch * count;

@@ -194,8 +194,8 @@ void attend_query(const Problem& problem, const float* value, const float* locat
         }
       } else {
         for (Index c = 0; c < channels; ++c) {
-          output[c] += share[0] * corner[0][c] + share[1] * corner[1][c] +
-                       share[2] * corner[2][c] + share[3] * corner[3][c];
+          output[c] += share[0] * corner[0][c] + share[1] * corner[1][c] + share[2] * corner[2][c] +
+                       share[3] * corner[3][c];
         }
       }
     }
@@ -303,12 +303,21 @@ REFERDINO_EXPORT int referdino_deformable_attention_forward(
     const float* value, const Index* level_sizes, const float* locations, const float* weights,
     float* output, Index batch, Index queries, Index heads, Index channels, Index levels,
     Index points, int threads) try {
-  const Problem problem = read_problem(level_sizes, levels, batch, queries, heads, channels, points);
+  const Problem problem =
+      read_problem(level_sizes, levels, batch, queries, heads, channels, points);
   switch (channels) {
-    case 16: attend<16>(problem, value, locations, weights, output, threads); break;
-    case 24: attend<24>(problem, value, locations, weights, output, threads); break;
-    case 32: attend<32>(problem, value, locations, weights, output, threads); break;
-    default: attend<0>(problem, value, locations, weights, output, threads); break;
+    case 16:
+      attend<16>(problem, value, locations, weights, output, threads);
+      break;
+    case 24:
+      attend<24>(problem, value, locations, weights, output, threads);
+      break;
+    case 32:
+      attend<32>(problem, value, locations, weights, output, threads);
+      break;
+    default:
+      attend<0>(problem, value, locations, weights, output, threads);
+      break;
   }
   return kDone;
 }
@@ -320,7 +329,8 @@ REFERDINO_EXPORT int referdino_deformable_attention_backward(
     const float* output_gradient, float* value_gradient, float* location_gradient,
     float* weight_gradient, Index batch, Index queries, Index heads, Index channels, Index levels,
     Index points, int threads) try {
-  const Problem problem = read_problem(level_sizes, levels, batch, queries, heads, channels, points);
+  const Problem problem =
+      read_problem(level_sizes, levels, batch, queries, heads, channels, points);
   switch (channels) {
     case 16:
       differentiate<16>(problem, value, locations, weights, output_gradient, value_gradient,

@@ -116,7 +116,8 @@ struct Float16 {
 // As many as fill 16 bytes, which are read at once, or a single one.
 template <class Type, int kLanes>
 struct Packet {
-  static_assert(kLanes == 1 || kLanes * sizeof(typename Type::Bits) == 16, "16 bytes or one number");
+  static_assert(kLanes == 1 || kLanes * sizeof(typename Type::Bits) == 16,
+                "16 bytes or one number");
   using Bits = typename Type::Bits;
   static constexpr int kWords = 4;
 

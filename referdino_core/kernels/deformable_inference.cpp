@@ -134,7 +134,8 @@ inline void softmax(float* logits, Index count) {
     sum += share;
   }
   const float scale = 1.0f / sum_of(sum);
-  for (Index s = 0; s < padded; s += kLanes) store_lanes(load_lanes(logits + s) * scale, logits + s);
+  for (Index s = 0; s < padded; s += kLanes)
+    store_lanes(load_lanes(logits + s) * scale, logits + s);
 }
 
 template <typename Number>
@@ -155,8 +156,10 @@ void find_corners(const Attention& a, const Levels& levels, const Reference& ref
   softmax(weights, samples);
 #pragma omp simd
   for (Index s = 0; s < samples; ++s) {
-    const Side x = find_side(reference.x[s] + moves[2 * s] * reference.reach_x[s], levels.columns[s]);
-    const Side y = find_side(reference.y[s] + moves[2 * s + 1] * reference.reach_y[s], levels.rows[s]);
+    const Side x =
+        find_side(reference.x[s] + moves[2 * s] * reference.reach_x[s], levels.columns[s]);
+    const Side y =
+        find_side(reference.y[s] + moves[2 * s + 1] * reference.reach_y[s], levels.rows[s]);
     const std::int32_t upper = levels.first_cell[s] + y.before * levels.columns[s];
     const std::int32_t lower = levels.first_cell[s] + y.after * levels.columns[s];
     corners.cell[0][s] = upper + x.before;
@@ -186,7 +189,7 @@ inline void add_up(const Corners& corners, Index samples, const Number* value, I
 
 template <typename Number>
 void add_up_channels(const Corners& corners, Index samples, Index channels, const Number* value,
-                Index stride, Number* output) {
+                     Index stride, Number* output) {
   Index c = 0;
   for (; c + 4 * kVector <= channels; c += 4 * kVector) {
     add_up<Number, 4>(corners, samples, value + c, stride, output + c);
@@ -210,8 +213,8 @@ void add_up_channels(const Corners& corners, Index samples, Index channels, cons
 
 // A step that a team of threads does together.
 template <typename Number>
-void attend(const Attention& a, const Levels& levels, const Number* value, const Number* projections,
-            Number* output) {
+void attend(const Attention& a, const Levels& levels, const Number* value,
+            const Number* projections, Number* output) {
   const Index samples = a.samples();
   const Index stride = a.heads * a.channels;
   const Index row_size = a.heads * samples * 3;
@@ -265,24 +268,18 @@ REFERDINO_CATCH
 
 // after(tokens + attention(tokens + positions, memory)); `positions` (position_batch, queries, width) of one
 // image serve all.
-REFERDINO_EXPORT int referdino_deformable_block(
-    const DeformableAttentionWeights* block, const float* tokens, const float* positions,
-    Index position_batch, const float* memory, const Index* level_sizes, Index levels,
-    const float* references, Index reference_batch, Index reference_size, float* output, Index batch,
-    Index queries, int threads) try {
+REFERDINO_EXPORT int referdino_deformable_block(const DeformableAttentionWeights* block,
+                                                const float* tokens, const float* positions,
+                                                Index position_batch, const float* memory,
+                                                const Index* level_sizes, Index levels,
+                                                const float* references, Index reference_batch,
+                                                Index reference_size, float* output, Index batch,
+                                                Index queries, int threads) try {
   if (levels * block->points > kMostSamples) return kTooManySamples;
   const Index width = block->output.outputs;
   const Index cells = count_cells(level_sizes, levels);
-  const Attention a{batch,
-                    reference_batch,
-                    queries,
-                    block->heads,
-                    width / block->heads,
-                    levels,
-                    block->points,
-                    reference_size,
-                    cells,
-                    level_sizes,
+  const Attention a{batch,     reference_batch, queries,        block->heads, width / block->heads,
+                    levels,    block->points,   reference_size, cells,        level_sizes,
                     references};
   const Levels constants(a);
   const Index rows = batch * queries;

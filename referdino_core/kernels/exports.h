@@ -14,8 +14,10 @@
 
 // The end of an exported function whose body is `try { ...; return kDone; }`. Within a parallel region
 // nothing may be thrown, and so nothing allocated: see scratch.h.
-#define REFERDINO_CATCH \
-  catch (...) { return referdino::status_of_exception(); }
+#define REFERDINO_CATCH                      \
+  catch (...) {                              \
+    return referdino::status_of_exception(); \
+  }
 
 namespace referdino {
 

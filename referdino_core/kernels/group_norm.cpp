@@ -75,9 +75,8 @@ void normalise(const GroupNorm& norm, const float* input, float* output, int thr
     average(norm, sums, means);
 #pragma omp for schedule(static)
     for (Index chunk = 0; chunk < norm.chunks(); ++chunk) {
-      add_up(norm, input, chunk, &sums[chunk * norm.channels], [&](Index c, float number) {
-        return (number - means[c]) * (number - means[c]);
-      });
+      add_up(norm, input, chunk, &sums[chunk * norm.channels],
+             [&](Index c, float number) { return (number - means[c]) * (number - means[c]); });
     }
 #pragma omp single
     {

@@ -69,19 +69,18 @@ inline void fill(const LinearStep& step, Index first, Index count, Index panel) 
   const LinearWeights& weights = step.weights;
   const Index start = panel * kPanel;
   const Index columns = std::min(kPanel, weights.outputs - start);
-  multiply_panel(
-      step.input + first * weights.inputs, count, weights.inputs, weights.inputs,
-      weights.packed + start * weights.inputs, columns,
-      [&](Index r, Index column, Vector results, Index size) {
-        const Index row = first + r;
-        column += start;
-        if (weights.bias != nullptr) results += load_some(weights.bias + column, size);
-        results = activate(step.activation, results);
-        if (step.added != nullptr) {
-          results += load_some(step.added + row * weights.outputs + column, size);
-        }
-        store_some(results, size, step.output + row * weights.outputs + column);
-      });
+  multiply_panel(step.input + first * weights.inputs, count, weights.inputs, weights.inputs,
+                 weights.packed + start * weights.inputs, columns,
+                 [&](Index r, Index column, Vector results, Index size) {
+                   const Index row = first + r;
+                   column += start;
+                   if (weights.bias != nullptr) results += load_some(weights.bias + column, size);
+                   results = activate(step.activation, results);
+                   if (step.added != nullptr) {
+                     results += load_some(step.added + row * weights.outputs + column, size);
+                   }
+                   store_some(results, size, step.output + row * weights.outputs + column);
+                 });
 }
 
 inline void linear(const LinearStep& step) {
@@ -137,7 +136,8 @@ inline void add_row(const float* input, const float* added, Index width, float* 
 
 inline void add(const float* input, const float* added, Index rows, Index width, float* output) {
 #pragma omp for schedule(static)
-  for (Index r = 0; r < rows; ++r) add_row(input + r * width, added + r * width, width, output + r * width);
+  for (Index r = 0; r < rows; ++r)
+    add_row(input + r * width, added + r * width, width, output + r * width);
 }
 
 // Of the input plus what is `added`, or null; `output` may be the input.

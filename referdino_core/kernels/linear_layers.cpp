@@ -43,8 +43,8 @@ REFERDINO_CATCH
 
 REFERDINO_EXPORT int referdino_linear(const float* input, Index rows, Index inputs,
                                       const float* packed, const float* bias, Index outputs,
-                                      const float* added, int activation,
-                                      float* output, int threads) try {
+                                      const float* added, int activation, float* output,
+                                      int threads) try {
   const LinearWeights weights{packed, bias, inputs, outputs};
   const LinearStep step{weights, input, rows, output, static_cast<Activation>(activation), added};
 #pragma omp parallel num_threads(threads) if (step.products() >= kProductsWorthSharing)
@@ -55,7 +55,8 @@ REFERDINO_CATCH
 
 REFERDINO_EXPORT int referdino_layer_norm(const float* input, const float* added,
                                           const float* weight, const float* bias, Index rows,
-                                          Index width, float epsilon, float* output, int threads) try {
+                                          Index width, float epsilon, float* output,
+                                          int threads) try {
   const NormWeights norm{weight, bias, epsilon};
 #pragma omp parallel num_threads(threads) if (rows * width >= kNumbersWorthSharing)
   layer_norm(norm, input, added, rows, width, output);
@@ -64,9 +65,8 @@ REFERDINO_EXPORT int referdino_layer_norm(const float* input, const float* added
 REFERDINO_CATCH
 
 // after(input + second(activation(first(before(input))))), either norm where there is one.
-REFERDINO_EXPORT int referdino_feed_forward(const FeedForwardWeights* network,
-                                            const float* input, Index rows, float* output,
-                                            int threads) try {
+REFERDINO_EXPORT int referdino_feed_forward(const FeedForwardWeights* network, const float* input,
+                                            Index rows, float* output, int threads) try {
   const Index width = network->first.inputs;
   const Index inside = network->first.outputs;
   const Index at_once = std::min(rows, std::max(kRowsAtOnce, kHiddenAtOnce / inside));

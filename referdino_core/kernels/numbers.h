@@ -72,9 +72,7 @@ inline void store(float value, BFloat16* target) {
   target->bits = static_cast<std::uint16_t>((is_number ? rounded : (bits | 0x400000u)) >> 16);
 }
 
-inline void store_lanes(Lanes values, float* target) {
-  *reinterpret_cast<Lanes*>(target) = values;
-}
+inline void store_lanes(Lanes values, float* target) { *reinterpret_cast<Lanes*>(target) = values; }
 inline void store_lanes(Lanes values, BFloat16* target) {
   const BitLanes bits = (BitLanes)values;
   const BitLanes rounded = bits + 0x7fffu + ((bits >> 16) & 1u);
@@ -131,8 +129,6 @@ inline float largest_of(Lanes x) {
   for (Index i = 1; i < kLanes; ++i) largest = x[i] > largest ? x[i] : largest;
   return largest;
 }
-inline Lanes larger_of(Lanes a, Lanes b) {
-  return choose(a > b, a, b);
-}
+inline Lanes larger_of(Lanes a, Lanes b) { return choose(a > b, a, b); }
 
 }  // namespace referdino

@@ -119,17 +119,16 @@ void multiply_panel(const float* rows, Index count, Index stride, Index inputs, 
                     Index columns, const Finish& finish) {
   Index row = 0;
   for (; row + kTileRows <= count; row += kTileRows) {
-    multiply_rows<kTileRows>(
-        rows + row * stride, stride, inputs, panel, columns,
-        [&](Index r, Index column, Vector results, Index size) {
-          finish(row + r, column, results, size);
-        });
+    multiply_rows<kTileRows>(rows + row * stride, stride, inputs, panel, columns,
+                             [&](Index r, Index column, Vector results, Index size) {
+                               finish(row + r, column, results, size);
+                             });
   }
-  multiply_last_rows<kTileRows - 1>(
-      count - row, rows + row * stride, stride, inputs, panel, columns,
-      [&](Index r, Index column, Vector results, Index size) {
-        finish(row + r, column, results, size);
-      });
+  multiply_last_rows<kTileRows - 1>(count - row, rows + row * stride, stride, inputs, panel,
+                                    columns,
+                                    [&](Index r, Index column, Vector results, Index size) {
+                                      finish(row + r, column, results, size);
+                                    });
 }
 
 // Reads and writes of the last columns, which may be fewer than a vector.

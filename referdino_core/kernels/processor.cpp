@@ -94,7 +94,9 @@ struct Answer {
     __get_cpuid_count(leaf, subleaf, registers + kEax, registers + kEbx, registers + kEcx,
                       registers + kEdx);
   }
-  bool has(Register place, int bit) const { return bit < 32 && (registers[place] >> bit & 1u) != 0; }
+  bool has(Register place, int bit) const {
+    return bit < 32 && (registers[place] >> bit & 1u) != 0;
+  }
 };
 
 bool is_saved(Saved wanted) {

@@ -29,8 +29,8 @@ inline SineCosine sine_cosine(Lanes angle) {
   const Lanes shifted = angle * 0.318309886f + magic;
   const Lanes turns = shifted - magic;
   // Pi in three parts, of which the first two times a small whole number are exact.
-  const Lanes rest = ((angle - turns * 3.140625f) - turns * 9.67025756835938e-4f) -
-                     turns * 6.27711031e-7f;
+  const Lanes rest =
+      ((angle - turns * 3.140625f) - turns * 9.67025756835938e-4f) - turns * 6.27711031e-7f;
   const Lanes square = rest * rest;
   Lanes sine = square * 2.6083159809e-6f - 1.9810690719e-4f;
   sine = sine * square + 8.3330785855e-3f;

@@ -33,8 +33,8 @@ float product(const float* query, const float* token, Index width) {
 REFERDINO_EXPORT int referdino_token_similarity(const float* queries, const float* text,
                                                 const std::uint8_t* hidden, float scale,
                                                 float offset, float* similarity, Index batch,
-                                                Index masks, Index count, Index tokens,
-                                                Index width, int threads) try {
+                                                Index masks, Index count, Index tokens, Index width,
+                                                int threads) try {
   const bool shared = batch * count * tokens * width >= kProductsWorthSharing;
 #pragma omp parallel for collapse(2) schedule(static) num_threads(threads) if (shared)
   for (Index image = 0; image < batch; ++image) {

@@ -116,10 +116,12 @@ void attend(const Windows& w, const Number* projections, const Number* padding, 
 
 }  // namespace
 
-REFERDINO_EXPORT int referdino_window_attention(
-    const void* projections, const void* padding, const std::int32_t* window_cells,
-    const std::uint8_t* regions, const float* bias, void* output, Index images, Index cells,
-    Index windows, Index size, Index heads, Index channels, int is_bfloat16, int threads) try {
+REFERDINO_EXPORT int referdino_window_attention(const void* projections, const void* padding,
+                                                const std::int32_t* window_cells,
+                                                const std::uint8_t* regions, const float* bias,
+                                                void* output, Index images, Index cells,
+                                                Index windows, Index size, Index heads,
+                                                Index channels, int is_bfloat16, int threads) try {
   const Windows w{images, cells, windows, size, heads, channels, window_cells, regions, bias};
   Team<Head> spaces(threads, w.size, w.size, w.channels);
 #pragma omp parallel num_threads(threads)

@@ -28,7 +28,8 @@ struct Loop {
 
 extern "C" int referdino_cuda_kernels_version() { return 1; }
 
-extern "C" int referdino_cuda_deformable_attention(const ReferdinoDeformableAttention* call, void*) {
+extern "C" int referdino_cuda_deformable_attention(const ReferdinoDeformableAttention* call,
+                                                   void*) {
   return referdino::dispatch(*call, Loop{}, kInvalid, SHORT_INDEX_LIMIT);
 }
 

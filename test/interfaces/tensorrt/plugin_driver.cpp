@@ -62,7 +62,8 @@ IPluginCreatorV3One* creator() {
   setLoggerFinder(&last_line);
   std::int32_t count = 0;
   IPluginCreatorInterface* const* creators = getCreators(count);
-  if (count != 1 || std::strcmp(creators[0]->getInterfaceInfo().kind, "PLUGIN CREATOR_V3ONE") != 0) {
+  if (count != 1 ||
+      std::strcmp(creators[0]->getInterfaceInfo().kind, "PLUGIN CREATOR_V3ONE") != 0) {
     return nullptr;
   }
   return static_cast<IPluginCreatorV3One*>(creators[0]);
@@ -125,7 +126,8 @@ int creates(void const* numbers, std::int32_t count, std::int32_t type, char con
 // Whether the plugin takes value, locations, logits and output of these DataTypes, all of one format.
 int supports(std::int32_t const* types, std::int32_t format) {
   std::int32_t const level[] = {2, 3};
-  auto plugin = create({"spatial_shapes", level, PluginFieldType::kINT32, 2}, TensorRTPhase::kBUILD);
+  auto plugin =
+      create({"spatial_shapes", level, PluginFieldType::kINT32, 2}, TensorRTPhase::kBUILD);
   DynamicPluginTensorDesc tensors[kTensors] = {};
   for (int i = 0; i < kTensors; ++i) {
     tensors[i].desc.type = static_cast<DataType>(types[i]);
@@ -146,8 +148,8 @@ int drive(std::int64_t const* levels, std::int32_t level_numbers, std::int64_t c
   auto plugin = create({"spatial_shapes", levels, PluginFieldType::kINT64, level_numbers},
                        TensorRTPhase::kBUILD);
   if (plugin == nullptr) return 1;
-  auto* core = static_cast<IPluginV3OneCore*>(
-      plugin->getCapabilityInterface(PluginCapabilityType::kCORE));
+  auto* core =
+      static_cast<IPluginV3OneCore*>(plugin->getCapabilityInterface(PluginCapabilityType::kCORE));
   if (std::strcmp(core->getInterfaceInfo().kind, "PLUGIN_V3ONE_CORE") != 0) return 2;
   if (std::string(core->getPluginNamespace()) != creator()->getPluginNamespace()) return 2;
 
@@ -190,7 +192,8 @@ int drive(std::int64_t const* levels, std::int32_t level_numbers, std::int64_t c
   tensors[kInputs].type = output_type;
   if (runtime->onShapeChange(tensors, kInputs, tensors + kInputs, 1) != 0) return 11;
   void* const outputs[] = {output};
-  return runtime->enqueue(tensors, tensors + kInputs, inputs, outputs, nullptr, nullptr) == 0 ? 0 : 12;
+  return runtime->enqueue(tensors, tensors + kInputs, inputs, outputs, nullptr, nullptr) == 0 ? 0
+                                                                                              : 12;
 }
 
 }  // extern "C"
