@@ -212,6 +212,8 @@ def soak(options: argparse.Namespace, process: subprocess.Popen[bytes]) -> list[
             time.sleep(SAMPLE_PERIOD)
             if process.poll() is not None:
                 raise SystemExit(f"The node ended with status {process.returncode}.")
+            if not rclpy.ok():
+                raise SystemExit(f"Stopped; {options.out} holds what was measured.")
             row = {"seconds": passed, "results": results, "events": operator.events}
             rows.append(row | measured(process))
             options.out.write_text(json.dumps(rows))

@@ -12,7 +12,7 @@ import time
 import rclpy
 from rclpy.duration import Duration
 from rclpy.node import Node
-from rclpy.qos import QoSProfile
+from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.signals import SignalHandlerOptions
 from rclpy.time import Time
 from sensor_msgs.msg import Image
@@ -31,7 +31,10 @@ class CommanderNode(Node):
 
     def __init__(self) -> None:
         super().__init__("commander")
-        self._publisher = self.create_publisher(String, f"/{COMMAND_TOPIC}", 10)
+        # Transient-local fits both of the node's subscriptions; a volatile publisher works as well,
+        # and is warned of the other one.
+        qos = QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        self._publisher = self.create_publisher(String, f"/{COMMAND_TOPIC}", qos)
         self._stream_start: int | None = None
         self._images = self.create_subscription(
             Image, f"/{IMAGE_TOPIC}", self._on_first_image, QoSProfile(depth=1)

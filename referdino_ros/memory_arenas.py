@@ -14,7 +14,7 @@ def use_few_arenas() -> None:
     """Let the threads of this process share a few pools of memory; call it before they start.
 
     By default glibc gives each thread a pool of its own. What images and commands that come and go
-    leave free in one is of no use to the others: a node with three cameras grew by 170 MB in an
+    leave free in one is of no use to the others: a node with three cameras grew by 130 MB in an
     hour (benchmarks/soak.py). With another C library there is nothing to do.
     """
     adjust = getattr(ctypes.CDLL(None), "mallopt", None)
