@@ -31,7 +31,10 @@ RELEASES = {
 # What the oldest environment lacks; all other tests run.
 LEFT_OUT = {
     "ROS": "demo exported_stages node_* packaging replay_clocks replay_run",
-    "other runtimes": "cuda_* engine_cache export graphed_* onnx_* runtime_choice tensorrt_*",
+    "other runtimes": (
+        "cuda_* engine_cache export gpu_benchmark graphed_* onnx_* runtime_choice runtime_fallback "
+        "tensorrt_*"
+    ),
     "the world and training": (
         "benchmark_* evaluation_hidden_targets evaluation_whole_clip inference_precision "
         "session_frame_rates single_frame training truth_annotations world*"

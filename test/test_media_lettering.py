@@ -57,6 +57,7 @@ def test_what_opencv_4_can_draw_of_a_text(text: str, shown: str) -> None:
     assert lettering.drawable(text, draws_unicode=False) == shown
 
 
+@needs_opencv_5
 def test_a_shortened_text_fits() -> None:
     for text in SENTENCES:
         short = lettering.shorten(text, 14, 60)
