@@ -21,7 +21,7 @@ from referdino.srv import SetCommands
 from std_msgs.msg import String
 
 from referdino_core.errors import CommandError, ReferDINOError
-from referdino_core.session.command_request import CommandRequest
+from referdino_core.session.command_request import CommandRequest, single_command
 from referdino_ros.camera_topics import CameraTopics
 from referdino_ros.error_log import ErrorLog, one_line
 from referdino_ros.model_worker import ModelWorker, WorkerStopped
@@ -268,8 +268,6 @@ class CommandInput:
             return
 
         def wanted(running: _Commands) -> _Commands:
-            from referdino_core.session.session import single_command
-
             return dict.fromkeys(running, single_command(received_text(message.data)))
 
         self._change(address, wanted)

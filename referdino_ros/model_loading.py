@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from rclpy.node import Node
 
 from referdino_core.errors import ReferDINOError
+from referdino_core.session.command_request import single_command
 from referdino_ros.command_input import received_text
 from referdino_ros.error_log import ErrorLog
 from referdino_ros.model_worker import WorkerStopped
@@ -48,7 +49,6 @@ def load_cameras(
     from referdino_core import CameraGroup, Session
     from referdino_core.installation import choose_threads
     from referdino_core.runtime.stages import Watch
-    from referdino_core.session.session import single_command
 
     session = Session(
         parameters.model,

@@ -25,12 +25,12 @@ from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 
 from referdino_core.errors import ReferDINOError
-from referdino_ros.answering import answer_images
 from referdino_ros.camera import Camera
 from referdino_ros.clock_watch import ClockWatch
 from referdino_ros.command_input import CommandInput
 from referdino_ros.diagnostics import CameraHealth, NodeHealth, diagnostic_array
 from referdino_ros.error_log import ErrorLog, one_line
+from referdino_ros.image_processing import process_images
 from referdino_ros.logging_bridge import forward_core_log, stop_forwarding
 from referdino_ros.managed_node import ManagedNode, with_faults_told
 from referdino_ros.memory_arenas import use_few_arenas
@@ -266,7 +266,7 @@ class ReferDINONode(ManagedNode):
 
     def _answer(self, group: CameraGroup, received: Mapping[int, ReceivedImage]) -> None:
         """Answer the newest images of the cameras; runs in the worker's thread."""
-        answer_images(group, self._cameras, received, self._tells_failures)
+        process_images(group, self._cameras, received, self._tells_failures)
         self._preparing = ""
 
     def _tells_failures(self) -> bool:

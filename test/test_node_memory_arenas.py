@@ -50,5 +50,12 @@ def test_threads_share_a_few_pools() -> None:
 def test_with_another_simulated_c_library_there_is_nothing_to_do(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("referdino_ros.memory_arenas.ctypes.CDLL", lambda name: object())
+    opened: list[object] = []
+
+    def other_library(name: None) -> object:
+        opened.append(name)
+        return object()
+
+    monkeypatch.setattr("referdino_ros.memory_arenas.ctypes.CDLL", other_library)
     use_few_arenas()
+    assert opened == [None]

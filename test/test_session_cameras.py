@@ -379,7 +379,7 @@ def test_what_fails_stays_with_its_camera(
     images[0] = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
     images[2] = np.zeros((4, 4), np.uint8)
     images[3] = None
-    answers = group.answer(images)
+    answers = group.step_each(images)
     assert list(answers) == [0, 1, 2]
     assert_same_answers([answers[1].value()], [alone.step(scenes[1][0])])
     with pytest.raises(rd.InferenceError, match="a black image"):
@@ -391,7 +391,7 @@ def test_what_fails_stays_with_its_camera(
         rd.Judgement.FAILED,
         rd.Judgement.JUDGED,
     ]
-    following = group.answer([scene[1] for scene in scenes])
+    following = group.step_each([scene[1] for scene in scenes])
     assert [len(answer.value()) for answer in following.values()] == CAMERAS * [1]
     with pytest.raises(rd.InferenceError, match="a black image"):
         group.step([np.zeros((HEIGHT, WIDTH, 3), np.uint8), None, None, None])

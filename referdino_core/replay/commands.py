@@ -16,7 +16,7 @@ from referdino_core.errors import CommandError, SourceError
 from referdino_core.network.tokenizer import caption
 from referdino_core.replay.recording import NANOSECONDS
 from referdino_core.session import CommandRequest, Session
-from referdino_core.session.session import SINGLE_COMMAND
+from referdino_core.session.command_request import SINGLE_COMMAND
 
 _FIELDS = ("at", "text", "id", "objects", "select")
 _LATEST = 1e6  # seconds; later is a slip of the keyboard

@@ -11,7 +11,7 @@ import numpy as np
 from referdino_core.configuration import SessionSettings
 from referdino_core.errors import CameraImageError, ImageError
 from referdino_core.session.command_request import CommandRequest
-from referdino_core.session.joint_step import Answer, step_together
+from referdino_core.session.joint_step import StepResult, step_together
 from referdino_core.session.session import Session
 from referdino_core.session.stream import check_image
 from referdino_core.target import Target
@@ -21,7 +21,7 @@ class CameraGroup:
     """Follows one stream per camera, with images that are taken together.
 
     Every camera has a session of its own: commands, memories, stamps, resets and tracks. The
-    answers are those that the sessions would give one by one; the model sees all images of one
+    results are those that the sessions would give one by one; the model sees all images of one
     size at once, which makes use of a GPU that one image leaves idle. The runtimes "onnxruntime"
     and "tensorrt" take one image at a time and go from camera to camera. Not thread-safe: one
     thread owns a group and its sessions.
@@ -96,15 +96,15 @@ class CameraGroup:
         complaints = complaints_about(given)
         if complaints:
             raise CameraImageError({camera: str(error) for camera, error in complaints.items()})
-        answers = self._answers(given)
+        results = self._results(given)
         return tuple(
-            answers[camera].value() if camera in answers else ()
+            results[camera].value() if camera in results else ()
             for camera in range(len(self.sessions))
         )
 
-    def answer(
+    def step_each(
         self, images: Sequence[np.ndarray | None], stamps: Sequence[float | None] | None = None
-    ) -> dict[int, Answer]:
+    ) -> dict[int, StepResult]:
         """As `step`, but what fails stays with its camera.
 
         Returns:
@@ -116,10 +116,10 @@ class CameraGroup:
         given = self._given(images, stamps)
         complaints = complaints_about(given)
         good = {camera: one for camera, one in given.items() if camera not in complaints}
-        answers = self._answers(good) | {
-            camera: Answer(error=error) for camera, error in complaints.items()
+        results = self._results(good) | {
+            camera: StepResult(error=error) for camera, error in complaints.items()
         }
-        return {camera: answers[camera] for camera in given}
+        return {camera: results[camera] for camera in given}
 
     def _given(
         self, images: Sequence[np.ndarray | None], stamps: Sequence[float | None] | None
@@ -136,17 +136,19 @@ class CameraGroup:
             if image is not None
         }
 
-    def _answers(self, given: Mapping[int, tuple[np.ndarray, float | None]]) -> dict[int, Answer]:
-        """The answers to images that can be used, in a batch for every size."""
+    def _results(
+        self, given: Mapping[int, tuple[np.ndarray, float | None]]
+    ) -> dict[int, StepResult]:
+        """The results of images that can be used, in a batch for every size."""
         by_size: dict[tuple[int, ...], list[int]] = {}
         for camera, (image, _) in given.items():
             by_size.setdefault(image.shape, []).append(camera)
-        answers: dict[int, Answer] = {}
+        results: dict[int, StepResult] = {}
         for cameras in by_size.values():
             sessions = [self.sessions[camera] for camera in cameras]
             images, stamps = zip(*(given[camera] for camera in cameras), strict=True)
-            answers |= zip(cameras, step_together(sessions, images, stamps), strict=True)
-        return answers
+            results |= zip(cameras, step_together(sessions, images, stamps), strict=True)
+        return results
 
 
 def complaints_about(

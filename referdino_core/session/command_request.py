@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from referdino_core.configuration import SELECTIONS
 from referdino_core.errors import CommandError
 
+SINGLE_COMMAND = "command"
+"""The id of a command that is given without one."""
+
 
 @dataclass(frozen=True)
 class CommandRequest:
@@ -29,3 +32,9 @@ class CommandRequest:
     def __post_init__(self) -> None:
         if self.select is not None and self.select not in SELECTIONS:
             raise CommandError(f"select is {self.select!r}; choose one of {', '.join(SELECTIONS)}.")
+
+
+def single_command(sentence: str, select: str | None = None) -> dict[str, CommandRequest]:
+    """The set of commands with one sentence alone; empty where the sentence is blank."""
+    blank = isinstance(sentence, str) and not sentence.strip()
+    return {} if blank else {SINGLE_COMMAND: CommandRequest(sentence, select)}

@@ -16,7 +16,7 @@ from referdino_core.target import Judgement, Target
 
 
 @dataclass(frozen=True)
-class Answer:
+class StepResult:
     """What came of one image of one stream.
 
     Attributes:
@@ -44,7 +44,7 @@ _Shown: TypeAlias = tuple[Stream, np.ndarray, float]
 
 def step_together(
     streams: Sequence[Stream], images: Sequence[np.ndarray], stamps: Sequence[float | None]
-) -> list[Answer]:
+) -> list[StepResult]:
     """One image for each of several streams, through the model in one batch.
 
     Args:
@@ -61,7 +61,7 @@ def step_together(
     ]
     predictions = iter(_predict(shown))
     return [
-        Answer(stream.unjudged(size, Judgement.LATE))
+        StepResult(stream.unjudged(size, Judgement.LATE))
         if stamp is None
         else _concluded(stream, next(predictions), size, stamp)
         for stream, stamp in zip(streams, admitted, strict=True)
@@ -94,12 +94,12 @@ def _concluded(
     predictions: list[Prediction] | Exception,
     size: tuple[int, int],
     stamp: float,
-) -> Answer:
+) -> StepResult:
     """What a stream makes of its predictions."""
     try:
         if isinstance(predictions, Exception):
             raise predictions
-        return Answer(stream.conclude(predictions, size, stamp))
+        return StepResult(stream.conclude(predictions, size, stamp))
     except Exception as error:
         stream.fail()
-        return Answer(error=error)
+        return StepResult(error=error)

@@ -24,14 +24,12 @@ from referdino_core.network.tokenizer import Tokenizer
 from referdino_core.runtime.choice import open_stages
 from referdino_core.runtime.stages import Stages, Watch
 from referdino_core.session.command import Command
-from referdino_core.session.command_request import CommandRequest
+from referdino_core.session.command_request import CommandRequest, single_command
 from referdino_core.session.joint_step import step_together
 from referdino_core.session.predictor import Predictor
 from referdino_core.session.sentence_encoder import SentenceEncoder
 from referdino_core.session.stream import Stream, check_image
 from referdino_core.target import Target
-
-SINGLE_COMMAND = "command"
 
 
 class Session(Stream):
@@ -191,11 +189,5 @@ class Session(Stream):
                 image.
         """
         check_image(image, stamp)
-        (answer,) = step_together([self], [image], [stamp])
-        return answer.value()
-
-
-def single_command(sentence: str, select: str | None = None) -> dict[str, CommandRequest]:
-    """The set of commands with one sentence alone; empty where the sentence is blank."""
-    blank = isinstance(sentence, str) and not sentence.strip()
-    return {} if blank else {SINGLE_COMMAND: CommandRequest(sentence, select)}
+        (result,) = step_together([self], [image], [stamp])
+        return result.value()

@@ -17,13 +17,15 @@ if TYPE_CHECKING:
     from referdino_core import CameraGroup
 
 
-def answer_images(
+def process_images(
     group: CameraGroup,
     cameras: Sequence[Camera],
     received: Mapping[int, ReceivedImage],
     tells_failures: Callable[[], bool],
 ) -> None:
-    """Answer an image of each of some cameras; what fails for one is told there alone.
+    """Take an image of each of some cameras through the model, and publish the results.
+
+    What fails for one camera is told there alone.
 
     Args:
         group: the cameras' sessions, in their order.
@@ -42,18 +44,18 @@ def answer_images(
         except Exception as error:
             failures[number] = error
     began = time.monotonic()
-    answers = group.answer(
+    results = group.step_each(
         [pixels.get(number) for number in numbers],
         [received[number].stamp if number in pixels else None for number in numbers],
     )
     inference = time.monotonic() - began
-    for number, answer in answers.items():
-        if answer.error is not None:
-            failures[number] = answer.error
+    for number, result in results.items():
+        if result.error is not None:
+            failures[number] = result.error
             continue
         try:
             cameras[number].publish(
-                group.sessions[number], received[number], pixels[number], answer.targets, inference
+                group.sessions[number], received[number], pixels[number], result.targets, inference
             )
         except Exception as error:
             if tells_failures():
