@@ -13,7 +13,6 @@ import os
 import re
 import subprocess
 import sys
-from fnmatch import fnmatch
 
 from running import REPOSITORY, SCRIPTS, SetUpError, output_of, run, say
 
@@ -28,20 +27,31 @@ RELEASES = {
     "scipy": "1.8.0",
     "torch": "2.4.0",
 }
-# What the oldest environment lacks; all other tests run.
+# What the oldest environment lacks, as patterns below test/; all other tests run.
 LEFT_OUT = {
-    "ROS": "demo exported_stages node_* packaging replay_clocks replay_run",
+    "ROS": (
+        "ros/* demo/* repository/test_packaging.py replay/test_clocks.py replay/test_run.py "
+        "runtime/test_exported_stages.py"
+    ),
     "other runtimes": (
-        "cuda_* engine_cache export gpu_benchmark graphed_* onnx_* runtime_choice runtime_fallback "
-        "tensorrt_*"
+        "export/* ops/test_cuda_* repository/test_gpu_benchmark.py runtime/tensorrt/* "
+        "runtime/test_choice.py runtime/test_fallback.py runtime/test_graphed_* runtime/test_onnx_*"
     ),
     "the world and training": (
-        "benchmark_* evaluation_hidden_targets evaluation_whole_clip inference_precision "
-        "session_frame_rates single_frame training truth_annotations world*"
+        "evaluation/benchmarks/* evaluation/ground_truth/test_annotations.py "
+        "evaluation/test_hidden_targets.py evaluation/test_whole_clip.py "
+        "inference/test_precision.py network/test_single_frame.py session/test_frame_rates.py "
+        "training/test_training.py world/*"
     ),
-    "the report and many recordings at once": "compare_* replay_many_* report_*",
-    "an installed program": "cli* installation set_up start_up",
-    "a build of the kernels for each test": "inference_kernels kernel_build kernel_memory",
+    "the report and many recordings at once": (
+        "report/* batch/test_batches.py batch/test_recordings.py batch/test_workers.py"
+    ),
+    "an installed program": (
+        "cli/* core/test_installation.py repository/test_set_up.py session/test_start_up.py"
+    ),
+    "a build of the kernels for each test": (
+        "ops/test_kernels.py ops/test_kernel_build.py ops/test_kernel_memory.py"
+    ),
 }
 
 
@@ -58,13 +68,15 @@ def main() -> int:
 
 def tests() -> list[str]:
     """The files of the tests that need nothing of what is left out, one argument each."""
-    patterns = [f"test_{name}.py" for names in LEFT_OUT.values() for name in names.split()]
-    files = sorted((REPOSITORY / "test").glob("test_*.py"))
-    return [
-        f"test/{file.name}"
-        for file in files
-        if not any(fnmatch(file.name, pattern) for pattern in patterns)
-    ]
+    folder = REPOSITORY / "test"
+    left_out = {
+        file
+        for patterns in LEFT_OUT.values()
+        for pattern in patterns.split()
+        for file in folder.glob(pattern)
+    }
+    files = sorted(set(folder.rglob("test_*.py")) - left_out)
+    return [str(file.relative_to(REPOSITORY)) for file in files]
 
 
 def interpreter() -> str:

@@ -1,0 +1,255 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""Exports compute what the network computes, always in the same bytes, and are read with care."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import golden
+import onnx
+import pytest
+import torch
+from onnx_exports import SIZE, TOKENS, golden_export, golden_model, in_form, nano, nano_export
+from torch import nn
+
+from referdino_core.download.checksums import compute
+from referdino_core.errors import ExportedSetError, ExportError
+from referdino_core.evaluation.export_agreement import (
+    LARGEST_BOX_ERROR,
+    MIN_OVERLAP,
+    world_agreement,
+)
+from referdino_core.evaluation.export_parity import MASK_LIMIT, check_export, open_for_check
+from referdino_core.export.exported_set import FORMS, ExportedSet, read_exported_set
+from referdino_core.export.exporting import checkpoint_sum, export
+from referdino_core.export.lint import lint
+from referdino_core.progress import Progress, ProgressMonitor
+from referdino_core.world import WorldUnavailable
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
+
+GOLDENS = ("swint_q32_128x160_f3", "swinb_q32_128x160_f1")
+
+
+def graphs(exported: ExportedSet) -> Iterator[onnx.ModelProto]:
+    for path in exported.files.values():
+        yield onnx.load(path)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("name", GOLDENS)
+def test_an_export_computes_the_masks_of_the_goldens_inputs(name: str, form: str) -> None:
+    recorded = golden.load(name)
+    exported = in_form(golden_export(name), form)
+    report = check_export(exported, golden_model(name), recorded.pixels, [recorded["input_ids"]])
+    errors = {entry.output: entry.largest for entry in report.outputs}
+    assert report.kept == 1.0
+    assert errors["masks"] <= MASK_LIMIT
+    assert errors["boxes"] <= 1e-5
+    assert errors["scores"] <= 1e-3
+    assert report.passed
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_an_export_of_the_bundled_model_computes_its_masks(form: str) -> None:
+    report = check_export(in_form(nano_export(form="plugin"), form), nano())
+    assert {entry.stage for entry in report.outputs} == {
+        "image_encoder", "grounder", "readout", "all",
+    }  # fmt: skip
+    assert report.kept == 1.0
+    assert max(entry.largest for entry in report.outputs) <= MASK_LIMIT
+
+
+@pytest.mark.parametrize("precision", ("fp16", "bf16"))
+def test_answers_in_low_precision_are_those_of_the_network(precision: str) -> None:
+    exported = nano_export(precision)
+    assert check_export(exported, nano()).passed
+    with open_for_check(nano(), exported) as stages:
+        try:
+            agreement = world_agreement(nano(), stages, range(10))
+        except WorldUnavailable as error:
+            pytest.skip(str(error))
+    assert agreement.answers > 200
+    assert agreement.overlap >= MIN_OVERLAP
+    assert agreement.box_error <= LARGEST_BOX_ERROR
+    assert agreement.passed
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_form_is_what_the_plugins_node_stands_for(form: str) -> None:
+    direct = nano_export(form=form)
+    replaced = in_form(nano_export(form="plugin"), form)
+    assert direct.checksums == replaced.checksums
+
+
+def test_a_broken_export_fails_its_check() -> None:
+    exported = in_form(nano_export(form="plugin"), "gather")
+    model = onnx.load(exported.files["readout"])
+    weight = next(t for t in model.graph.initializer if len(t.dims) == 2)
+    weight.raw_data = bytes(len(weight.raw_data))
+    onnx.save(model, exported.files["readout"])
+    content = json.loads((exported.folder / "export.json").read_text())
+    content["stages"]["readout"]["sha256"] = compute(exported.files["readout"])
+    (exported.folder / "export.json").write_text(json.dumps(content))
+    assert not check_export(read_exported_set(exported.folder), nano()).passed
+
+
+@pytest.mark.parametrize("precision", ("fp32", "fp16", "bf16"))
+@pytest.mark.parametrize("form", ("plugin", "gather"))
+@pytest.mark.parametrize("release", (10, 11))
+def test_tensorrt_accepts_what_is_exported_for_it(precision: str, form: str, release: int) -> None:
+    exported = nano_export(precision, form)
+    assert [finding for graph in graphs(exported) for finding in lint(graph, release)] == []
+
+
+def test_every_norm_is_one_node_and_no_shape_is_left_to_compute_but_the_dynamic_ones() -> None:
+    exported = nano_export("fp16", "plugin")
+    counts = {
+        name: Counter(node.op_type for node in graph.graph.node)
+        for name, graph in zip(exported.files, graphs(exported), strict=True)
+    }
+    norms = sum(isinstance(module, nn.LayerNorm) for module in nano().image_encoder.modules())
+    assert counts["image_encoder"]["LayerNormalization"] == norms
+    assert counts["image_encoder"]["Shape"] == 0
+    assert counts["grounder"]["Shape"] == 1
+    assert counts["readout"]["Shape"] == 2
+    assert all(counts[name][kind] == 0 for name in counts for kind in ("If", "Loop", "Constant"))
+
+
+def test_inputs_and_outputs_are_those_of_every_runtime() -> None:
+    exported = nano_export("fp16", "plugin")
+    low, full = onnx.TensorProto.FLOAT16, onnx.TensorProto.FLOAT
+    found = {}
+    for name, graph in zip(exported.files, graphs(exported), strict=True):
+        for info in (*graph.graph.input, *graph.graph.output):
+            kind = info.type.tensor_type
+            dims = tuple(dim.dim_param or dim.dim_value for dim in kind.shape.dim)
+            found[name, info.name] = (kind.elem_type, dims)
+    assert found["image_encoder", "pixels"] == (full, (1, 3, *SIZE))
+    assert found["image_encoder", "tokens"] == (low, (1, 406, 128))
+    assert found["grounder", "finest"] == (low, (1, 32, 30, 40))
+    assert found["grounder", "text"] == (full, ("N", TOKENS, 128))
+    assert found["grounder", "text_attention"] == (onnx.TensorProto.BOOL, ("N", TOKENS, TOKENS))
+    assert found["grounder", "text_positions"] == (onnx.TensorProto.INT32, ("N", TOKENS))
+    assert found["grounder", "queries"] == (full, ("N", 32, 128))
+    assert found["grounder", "mask_features"] == (low, ("N", 128, 30, 40))
+    assert found["readout", "queries"] == (full, ("N", "T", 32, 128))
+    assert found["readout", "ages"] == (full, ("N", "T"))
+    assert found["readout", "scores"] == (full, ("N", "T", 32))
+    assert found["readout", "mask_embeddings"] == (full, ("N", 32, 128))
+
+
+def test_inputs_that_a_model_does_not_look_at_are_there_all_the_same() -> None:
+    graph = onnx.load(golden_export(GOLDENS[-1]).files["readout"]).graph
+    assert "ages" in [info.name for info in graph.input]
+    assert not any("ages" in node.input for node in graph.node)
+
+
+def test_an_image_of_fewer_tokens_than_queries_is_exported(tmp_path: Path) -> None:
+    exported = export(nano(), tmp_path / "small", (32, 48), 8, "fp32", "gather")
+    assert check_export(exported, nano()).passed
+
+
+def test_the_same_weights_give_the_same_bytes_and_stay_as_they_are(tmp_path: Path) -> None:
+    before = checkpoint_sum(nano())
+    grounder = export(nano(), tmp_path / "again", SIZE, TOKENS, "fp16", "plugin")
+    assert grounder.checksums == nano_export("fp16", "plugin").checksums
+    assert checkpoint_sum(nano()) == before == grounder.checkpoint
+    assert all(weight.requires_grad for weight in nano().grounder.parameters())
+
+
+def test_other_weights_have_another_sum() -> None:
+    before = checkpoint_sum(nano())
+    weight = nano().image_encoder.level_embedding
+    kept = weight.detach().clone()
+    with torch.no_grad():
+        weight[0, 0] += 1
+    changed = checkpoint_sum(nano())
+    with torch.no_grad():
+        weight.copy_(kept)
+    assert changed != before == checkpoint_sum(nano())
+
+
+class Stop(Exception):
+    """Something went wrong."""
+
+
+def test_an_export_that_is_interrupted_leaves_nothing(tmp_path: Path) -> None:
+    def stop(progress: Progress) -> None:
+        if progress.phase == "grounder":
+            raise Stop
+
+    with pytest.raises(Stop):
+        export(nano(), tmp_path / "export", (64, 64), 8, monitor=ProgressMonitor(stop))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_earlier_export_is_replaced_and_other_files_never(tmp_path: Path) -> None:
+    folder = tmp_path / "export"
+    export(nano(), folder, (64, 64), 8)
+    again = export(nano(), folder, (64, 96), 8)
+    assert read_exported_set(folder) == again
+    assert [path.name for path in tmp_path.iterdir()] == ["export"]
+    (tmp_path / "letter.txt").write_text("dear")
+    with pytest.raises(ExportError, match="holds something else"):
+        export(nano(), tmp_path, (64, 64), 8)
+    with pytest.raises(ExportError, match="holds something else"):
+        export(nano(), tmp_path / "letter.txt", (64, 64), 8)
+
+
+@pytest.mark.parametrize(
+    ("settings", "complaint"),
+    (
+        ({"size": (16, 64)}, "at least 32"),
+        ({"tokens": 0}, "number of tokens is 0"),
+        ({"precision": "fp8"}, "no precision 'fp8'; choose fp32, fp16, bf16"),
+        ({"deformable_attention": "magic"}, "no form 'magic'"),
+        ({"window": 0}, "window is 0"),
+    ),
+)
+def test_what_cannot_be_exported_is_said(tmp_path: Path, settings: dict, complaint: str) -> None:
+    with pytest.raises(ExportError, match=complaint):
+        export(nano(), tmp_path / "export", **{"size": (64, 64), **settings})
+
+
+def test_without_onnx_the_way_to_get_it_is_said(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(ExportError, match=r"onnx is not installed; .*pip install onnx onnxruntime"):
+        export(nano(), tmp_path / "export", (64, 64))
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    (
+        (lambda content: content.update(format=2), "has format 2, this is 1"),
+        (lambda content: content.pop("tokens"), "cannot be understood .KeyError"),
+        (lambda content: content.update(precision="fp8"), "precision 'fp8'"),
+        (lambda content: content.update(deformable_attention="x"), "deformable_attention 'x'"),
+        (
+            lambda content: content["stages"]["grounder"].update(sha256="0"),
+            "grounder.onnx is not the file that export.json describes",
+        ),
+        (
+            lambda content: content["stages"]["grounder"].update(file="lost.onnx"),
+            "lost.onnx is missing",
+        ),
+    ),
+)
+def test_a_description_that_is_wrong_is_one_clear_error(change, complaint: str) -> None:
+    exported = in_form(nano_export(form="plugin"), "gather")
+    description = exported.folder / "export.json"
+    content = json.loads(description.read_text())
+    change(content)
+    description.write_text(json.dumps(content))
+    with pytest.raises(ExportedSetError, match=complaint):
+        read_exported_set(exported.folder)
+
+
+def test_a_folder_without_a_description_is_no_export(tmp_path: Path) -> None:
+    with pytest.raises(ExportedSetError, match="holds no exported network"):
+        read_exported_set(tmp_path)
