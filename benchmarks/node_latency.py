@@ -32,8 +32,8 @@ from referdino.msg import ReferredObjectArray
 from sensor_msgs.msg import Image
 from tqdm import tqdm
 
-from referdino_ros.image_conversion import image_message
-from referdino_ros.transport import use_roomy_shared_memory
+from referdino_ros.messages import image_message
+from referdino_ros.process import use_roomy_shared_memory
 
 NODE = "latency_node"
 SLACK = 0.050  # seconds beyond two inference times

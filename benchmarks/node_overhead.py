@@ -33,9 +33,9 @@ from sensor_msgs.msg import Image
 from tqdm import tqdm
 
 from referdino_core.session.session import Session
+from referdino_ros.process import use_roomy_shared_memory
 from referdino_ros.referdino_node import ReferDINONode
 from referdino_ros.result_publishers import ResultPublishers
-from referdino_ros.transport import use_roomy_shared_memory
 
 WARM_UP = 3.0  # seconds whose answers are not counted
 

@@ -35,15 +35,15 @@ from pathlib import Path
 import numpy as np
 import torch
 from matrix_work import MatrixWork
-from portable_stages import PortableStages
-from timed_stages import STAGES, TimedStages
+from portable_backend import PortableBackend
+from timed_backend import STAGES, TimedBackend
 from tqdm import tqdm
 
 import referdino_core as rd
 from referdino_core.building import load_model
 from referdino_core.configuration import CONFIGURATIONS
 from referdino_core.errors import ReferDINOError
-from referdino_core.runtime.stages import DTYPES
+from referdino_core.precision import PRECISIONS
 
 SENTENCE = "the small red box to the left of the big green ball"
 MATRIX = (4820, 2048, 2048)
@@ -60,7 +60,7 @@ class Row:
 
     name: str
     group: rd.CameraGroup
-    stages: TimedStages
+    backend: TimedBackend
     frames: list[float] = field(default_factory=list)
     gigaflops: float | None = None
 
@@ -76,10 +76,10 @@ class Row:
 
     def step(self, images: Sequence[np.ndarray], counts: bool) -> None:
         """Answer one image of each camera, and note how long that took."""
-        synchronise(self.stages.device)
+        synchronise(self.backend.device)
         began = time.perf_counter()
         self.group.step(images)
-        synchronise(self.stages.device)
+        synchronise(self.backend.device)
         if counts:
             self.frames.append(time.perf_counter() - began)
 
@@ -153,9 +153,9 @@ def open_row(name: str, model: rd.ReferDINO, commands: int, cameras: int = 1) ->
         except ReferDINOError as error:
             print(f"{name}: {error}", file=sys.stderr)
             return None
-    stages = PortableStages(model) if runtime == "portable" else session.stages
-    timed = TimedStages(stages)
-    session.stages = timed
+    backend = PortableBackend(model) if runtime == "portable" else session.backend
+    timed = TimedBackend(backend)
+    session.backend = timed
     group = rd.CameraGroup(session, cameras)
     for session in group.sessions:
         session.commands = {str(number): SENTENCE for number in range(commands)}
@@ -203,9 +203,9 @@ def measure(
         fill_windows(row.group)
         for frame in itertools.islice(frames, WARM_UP):
             row.step(frame, counts=False)
-        if row.name in ("portable", "torch-fp32") and row.stages.device.type == "cpu":
+        if row.name in ("portable", "torch-fp32") and row.backend.device.type == "cpu":
             row.gigaflops = count_gigaflops(row, next(frames))
-        row.stages.clear()
+        row.backend.clear()
     for _ in tqdm(range(arguments.rounds), desc="rounds", leave=False):
         for row in rows:
             for frame in itertools.islice(frames, arguments.frames):
@@ -223,7 +223,7 @@ def table_lines(
     for row in rows:
         frame = statistics.median(row.frames)
         slowest = float(np.percentile(row.frames, 99))
-        parts = [1000 * row.stages.per_frame(stage, len(row.frames)) for stage in STAGES]
+        parts = [1000 * row.backend.per_frame(stage, len(row.frames)) for stage in STAGES]
         cameras = f", {row.cameras} cameras" if row.cameras > 1 else ""
         cells = [f"{model}{cameras}", f"{commands}", row.name]
         cells += [f"{part:.1f}" for part in parts]
@@ -279,7 +279,7 @@ def main() -> None:
         name for name in ROWS if arguments.device != "cpu" or name != "torch-fp16"
     ]
     precisions = dict.fromkeys(name.partition("-")[2] or "fp32" for name in names)
-    rates = {name: matrix_rate(DTYPES[name], arguments.device) for name in precisions}
+    rates = {name: matrix_rate(PRECISIONS[name].dtype, arguments.device) for name in precisions}
     print(machine(arguments, rates), "", *HEAD, sep="\n", flush=True)
     for name in arguments.models or ("nano", "swint", "swinb"):
         model = model_of(name, arguments.device)

@@ -20,8 +20,7 @@ import time
 from pathlib import Path
 from statistics import median
 
-from referdino_core.batch.batch import Batch, replay_batch
-from referdino_core.batch.in_process import replay_in_process
+from referdino_core.batch.batch import Batch, replay_batch, replay_in_process
 from referdino_core.batch.one_run import IDENTITY_NAME
 from referdino_core.batch.ray_workers import RayWorkers
 from referdino_core.batch.recordings import find_recordings

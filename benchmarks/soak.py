@@ -40,8 +40,8 @@ from sensor_msgs.msg import CompressedImage, Image
 from tqdm import tqdm
 
 from referdino_core.world import WorldRenderer
-from referdino_ros.image_conversion import image_message
-from referdino_ros.private_graph import join_private_graph
+from referdino_ros.messages import image_message
+from referdino_ros.process import join_private_graph
 
 NODE = "soak"
 CAMERAS = ("front", "rear", "top")

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 
-from referdino_ros.private_graph import join_private_graph
+from referdino_ros.process import join_private_graph
 
 STEPS = {"model": "The model is ready", "active": "Active:"}
 

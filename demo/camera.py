@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""The demo's camera: a process that publishes the images of a source at its pace, nothing else."""
+"""Camera process of the demo, which publishes the images of a source in real time."""
 
 from __future__ import annotations
 
@@ -21,23 +21,22 @@ from rclpy.time import Time
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
-from demo.errors import DemoError
-from demo.publications import Publication
+from demo import DemoError
+from demo.graph import IMAGE_TOPIC, NODE, Publication
 from referdino_core.errors import ReferDINOError
 from referdino_core.media.sources import Frame, open_source, quiet_opencv
 from referdino_core.media.writers import VideoWriter
-from referdino_ros.image_conversion import image_message
-from referdino_ros.private_graph import IMAGE_TOPIC, NODE
+from referdino_ros.messages import image_message
 
 FRAME_ID = "camera_optical_frame"
 SUBSCRIBER_PATIENCE = 120.0
 _GRAPH_POLL = 0.05
-_MAX_LATE = 0.2  # seconds; a source that is slower than its own pace gets a slower pace
+_MAX_LATE = 0.2  # seconds; beyond it the schedule is shifted, for sources slower than real time
 _BILLION = 1_000_000_000
 
 
 class CameraNode(Node):
-    """Publishes frames with the source's stamps, mapped on the clock."""
+    """Camera node, which publishes frames with the source's stamps mapped to the clock."""
 
     def __init__(self) -> None:
         super().__init__("camera")
@@ -46,10 +45,10 @@ class CameraNode(Node):
         self._publisher = self.create_publisher(Image, f"/{IMAGE_TOPIC}", qos)
 
     def wait_for_subscriber(self) -> None:
-        """Return once the node takes images, which it does while it is active.
+        """Wait until the node subscribes, which it does while it is active.
 
         Raises:
-            DemoError: it does not for two minutes.
+            DemoError: it did not within two minutes.
         """
         deadline = time.monotonic() + SUBSCRIBER_PATIENCE
         topic = self._publisher.topic_name
@@ -59,7 +58,7 @@ class CameraNode(Node):
             time.sleep(_GRAPH_POLL)
 
     def play(self, frames: Iterable[Frame]) -> None:
-        """Publish each frame when its time has come."""
+        """Publish each frame when it is due."""
         start: int | None = None
         for frame in frames:
             stamp = round(frame.stamp * _BILLION)
@@ -75,7 +74,7 @@ class CameraNode(Node):
 
 
 def recorded(frames: Iterable[Frame], path: Path, frame_rate: float) -> Iterator[Frame]:
-    """The same frames, written to a video as they pass."""
+    """Pass the frames on, and write them to a video."""
     with contextlib.ExitStack() as stack:
         video: VideoWriter | None = None
         for frame in frames:
@@ -89,11 +88,11 @@ def recorded(frames: Iterable[Frame], path: Path, frame_rate: float) -> Iterator
 def main() -> int:
     """Run the process; returns its exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("source", help="what `open_source` takes")
-    parser.add_argument("--frame-rate", type=float, help="in place of the source's own")
+    parser.add_argument("source", help="a source as of `open_source`")
+    parser.add_argument("--frame-rate", type=float, help="overrides the source's own")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="when to stop")
-    parser.add_argument("--hold", action="store_true", help="begin at a line on standard input")
-    parser.add_argument("--record", type=Path, help="video (.mp4) that keeps what was published")
+    parser.add_argument("--hold", action="store_true", help="wait for a line on standard input")
+    parser.add_argument("--record", type=Path, help="video (.mp4) to record the images to")
     arguments = parser.parse_args()
     quiet_opencv()
     rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)

@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""The demo's commander: a process that publishes text commands while the stream runs."""
+"""Commander process of the demo, which publishes text commands while the stream runs."""
 
 from __future__ import annotations
 
@@ -18,8 +18,7 @@ from rclpy.time import Time
 from sensor_msgs.msg import Image
 from std_msgs.msg import String
 
-from demo.publications import Publication
-from referdino_ros.private_graph import COMMAND_TOPIC, IMAGE_TOPIC
+from demo.graph import COMMAND_TOPIC, IMAGE_TOPIC, Publication
 
 _GRAPH_POLL = 0.05
 _ACKNOWLEDGEMENT_PATIENCE = 5.0
@@ -27,12 +26,12 @@ _BILLION = 1_000_000_000
 
 
 class CommanderNode(Node):
-    """Publishes sentences at given times of the stream, which begins with the first image."""
+    """Commander node, which publishes sentences at given times after the first image."""
 
     def __init__(self) -> None:
         super().__init__("commander")
-        # Transient-local fits both of the node's subscriptions; a volatile publisher works as well,
-        # and is warned of the other one.
+        # Transient-local is compatible with both of the node's subscriptions; a volatile publisher
+        # also works, but is warned of the other subscription.
         qos = QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self._publisher = self.create_publisher(String, f"/{COMMAND_TOPIC}", qos)
         self._stream_start: int | None = None
@@ -41,7 +40,7 @@ class CommanderNode(Node):
         )
 
     def send(self, number: int, text: str) -> None:
-        """Publish a command once somebody takes commands."""
+        """Publish a command as soon as there is a subscription."""
         while not self._publisher.get_subscription_count():
             time.sleep(_GRAPH_POLL)
         now = self.get_clock().now().nanoseconds
@@ -49,11 +48,11 @@ class CommanderNode(Node):
         Publication("command", number, now).announce()
 
     def finish(self) -> None:
-        """Return when everything that was published has arrived."""
+        """Wait until everything that was published has arrived."""
         self._publisher.wait_for_all_acked(Duration(seconds=_ACKNOWLEDGEMENT_PATIENCE))
 
     def wait_until(self, seconds: float) -> None:
-        """Return that many seconds after the stamp of the first image."""
+        """Wait until so many seconds after the stamp of the first image."""
         while self._stream_start is None:
             rclpy.spin_once(self, timeout_sec=_GRAPH_POLL)
             if self._stream_start is not None:
@@ -72,7 +71,7 @@ def main() -> int:
     parser.add_argument(
         "schedule",
         type=json.loads,
-        help="JSON: a list of [seconds, sentence] in order; 0 is before the stream begins",
+        help="JSON: a list of [seconds, sentence] in order; 0 is before the stream starts",
     )
     schedule: list[tuple[float, str]] = parser.parse_args().schedule
     rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)

@@ -1,13 +1,13 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a demo plays and which commands it gives when: the user's own material or a scene."""
+"""Source and commands of a demo: the user's own, or those of a scene."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from demo.errors import DemoError
+from demo import DemoError
 from referdino_core.evaluation.recorded_scene import IMAGE_SIZE, Scene
 from referdino_core.media.sources import open_source
 from referdino_core.world.timed_commands import TimedCommand, spread_evenly
@@ -17,18 +17,18 @@ SECONDS_OF_A_CAMERA = 20.0
 
 @dataclass(frozen=True)
 class Material:
-    """What the camera plays, and the commands that run meanwhile, one after the other.
+    """The camera's source, and the sequence of commands.
 
     Attributes:
         source: as `open_source` takes it.
-        pace: images per second in place of the source's own; None leaves them.
+        pace: frame rate that overrides the source's own, or None.
         limit: seconds after which the camera stops; None for the end of the source.
-        endless: whether it cannot be read a second time.
-        frame_rate: images per second.
-        seconds: how long it will play.
+        endless: whether it is a live source, which cannot be read again.
+        frame_rate: frames per second.
+        seconds: duration.
         commands: in order; the first begins at 0.
         image_size: width x height in pixels, such as "640x480".
-        scene: the ground truth, where it is known.
+        scene: the ground truth; None if unknown.
     """
 
     source: str
@@ -45,7 +45,7 @@ class Material:
 def own_material(
     source: str, texts: Sequence[str], limit: float | None, pace: float | None
 ) -> Material:
-    """The user's video, image folder or camera; each text runs for an equal part of it.
+    """The user's video, image folder or camera; each text is active for an equal part of it.
 
     Raises:
         SourceError: the source cannot be opened.
@@ -68,10 +68,10 @@ def own_material(
 
 
 def scene_material(scene: Scene, texts: Sequence[str]) -> Material:
-    """A scene, with its own commands or else with the given texts, whose ground truth is not known.
+    """A scene, with its own commands, or with given texts, whose ground truth is unknown.
 
     Raises:
-        DemoError: no object of the scene can be seen for long enough to have commands.
+        DemoError: no object of the scene is visible for long enough to have commands.
     """
     commands = spread_evenly(texts, scene.seconds) if texts else scene.commands
     if not commands:

@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""The demo's processes: started, watched, written into one log, and stopped together."""
+"""Processes of the demo: started, monitored, logged to one file, and stopped together."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from types import TracebackType
 
 from tqdm import tqdm
 
-from demo.errors import DemoError
-from demo.publications import Publication
+from demo import DemoError
+from demo.graph import Publication
 from referdino_core.files import OutputError
 
 _STOP_PATIENCE = 15.0
 _NOTABLE = re.compile(
     r"\[(WARN|ERROR|FATAL)\] \[[\d.]+\] \[[^]]*\]: "
-    r"(?!Cannot configure: )"  # that ends the demo, which says it itself
+    r"(?!Cannot configure: )"  # that ends the demo, which reports it itself
     r"(?P<message>.*)"
 )
 
 
 class Journal:
-    """The log file that all processes share; warnings and errors of their nodes are shown too."""
+    """The log file shared by all processes; warnings and errors are also printed."""
 
     def __init__(self, path: Path) -> None:
         """Open the file.
@@ -55,7 +55,7 @@ class Journal:
                 tqdm.write(f"demo: {name}: {notable['message']}", file=sys.stderr)
 
     def hush(self) -> None:
-        """Show nothing any more."""
+        """Stop printing."""
         self._showing = False
 
     def close(self) -> None:
@@ -64,7 +64,7 @@ class Journal:
 
 
 class DemoProcess:
-    """A Python module in a process of its own."""
+    """A Python module in a separate process."""
 
     def __init__(self, name: str, module: str, arguments: list[str], journal: Journal) -> None:
         self.name = name
@@ -78,21 +78,21 @@ class DemoProcess:
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
-            start_new_session=True,  # Ctrl-C is for the demo, which stops its processes in order
+            start_new_session=True,  # Ctrl-C goes to the demo, which stops its processes
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
     @property
     def publications(self) -> list[Publication]:
-        """What it said that it published, so far."""
+        """The publications that it has reported so far."""
         return list(self._publications)
 
     def has_finished(self) -> bool:
-        """Whether it ended, and well.
+        """Whether it exited successfully.
 
         Raises:
-            DemoError: it ended otherwise.
+            DemoError: it exited with an error.
         """
         status = self._process.poll()
         if status is None:
@@ -106,19 +106,19 @@ class DemoProcess:
         return True
 
     def say_go(self) -> None:
-        """Give it a line on its standard input; one that has ended does not mind."""
+        """Send it a line on its standard input, if it is still running."""
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.write("go\n")
             self._process.stdin.flush()
 
     def ask_to_stop(self) -> None:
-        """Press Ctrl-C for it."""
+        """Send it SIGINT."""
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGINT)
 
     def stop(self) -> None:
-        """Return when it has ended, by force if need be."""
+        """Wait until it has exited; kill it if necessary."""
         try:
             self._process.wait(_STOP_PATIENCE)
         except (subprocess.TimeoutExpired, KeyboardInterrupt):
@@ -139,20 +139,20 @@ class DemoProcess:
 
 
 class ProcessGroup:
-    """Starts processes; as a context manager it leaves none behind."""
+    """A group of processes; as a context manager it stops all of them on exit."""
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
         self._processes: list[DemoProcess] = []
 
     def start(self, name: str, module: str, *arguments: str) -> DemoProcess:
-        """Start a module; the last one that was started is the first to be stopped."""
+        """Start a module; processes are stopped in reverse order."""
         process = DemoProcess(name, module, list(arguments), self._journal)
         self._processes.append(process)
         return process
 
     def ask_to_stop(self) -> None:
-        """Press Ctrl-C for all; what they say from now on is for the file alone."""
+        """Send SIGINT to all; from now on their output goes only to the file."""
         self._journal.hush()
         for process in reversed(self._processes):
             process.ask_to_stop()

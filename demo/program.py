@@ -1,9 +1,9 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""The demo program: starts the processes, listens, and reports.
+"""The demo program: starts the processes, collects the results, and reports.
 
-Exit status: 0 every command was answered; 1 an error, told in one line; 2 the command line itself
-is wrong; 130 stopped by Ctrl-C.
+Exit status: 0 every command got results; 1 an error, reported in one line; 2 invalid command line;
+130 stopped by Ctrl-C.
 """
 
 from __future__ import annotations
@@ -18,25 +18,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from demo.errors import DemoError
-from demo.listener import Listener
+from demo import DemoError
+from demo.graph import IMAGE_TOPIC, NODE
 from demo.material import Material, own_material, scene_material
 from demo.outcome import Outcome, command_runs
-from demo.pictures import report
 from demo.processes import DemoProcess, Journal, ProcessGroup
 from demo.streaming import (
+    Listener,
     follow_stream,
     say,
     wait_for_first_command,
     wait_until_active,
 )
-from referdino_core.configuration import CONFIGURATIONS, PRECISIONS, RUNTIMES
+from demo.visualization import report
+from referdino_core.configuration import CONFIGURATIONS, RUNTIMES
 from referdino_core.errors import ReferDINOError
 from referdino_core.evaluation import recorded_scene
 from referdino_core.media.sources import quiet_opencv
+from referdino_core.precision import PRECISIONS
 from referdino_core.user_files import user_path
 from referdino_core.world import WorldUnavailable
-from referdino_ros.private_graph import IMAGE_TOPIC, NODE, join_private_graph
+from referdino_ros.process import join_private_graph
 
 DEFAULT_SEED = 602
 SCENE_SECONDS = 8.4
@@ -51,7 +53,7 @@ _EPILOG = """examples:
 
 @dataclass(frozen=True)
 class Players:
-    """The processes that feed the node, and where their images can be read again."""
+    """The processes that feed the node, and the source from which images can be read again."""
 
     commander: DemoProcess
     camera: DemoProcess
@@ -59,7 +61,7 @@ class Players:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the demo with the given arguments, by default the process's own."""
+    """Run the demo with the given arguments, by default `sys.argv`."""
     arguments = _parser().parse_args(argv)
     quiet_opencv()
     for number in (signal.SIGTERM, signal.SIGHUP):
@@ -85,7 +87,7 @@ def _run(arguments: argparse.Namespace) -> None:
     with ProcessGroup(Journal(folder / LOG)) as processes, Listener() as listener:
         say(
             f"starting the node ({checkpoint or arguments.model}) on ROS domain "
-            f"{domain}, which nobody beyond this machine sees"
+            f"{domain}, which is local to this machine"
         )
         parameters = {
             "model": arguments.model,
@@ -97,12 +99,12 @@ def _run(arguments: argparse.Namespace) -> None:
             "image_qos": "reliable",  # best effort loses large images in small receive buffers
         }
         node = _start_node(processes, parameters)
-        # While the node loads its model: rendering takes no time from it when the stream runs.
+        # Render while the node loads its model, so that it takes no time from the stream.
         material = own or _scene_material(arguments, texts)
         players = _start_players(material, processes, folder)
         wait_until_active(node, listener)
         outcome = _play(material, node, players, listener)
-        processes.ask_to_stop()  # takes a while, and so do the pictures
+        processes.ask_to_stop()  # in parallel with drawing
         report(outcome, folder)
         print(f"log            {folder / LOG}")
 
@@ -123,17 +125,17 @@ def _start_players(material: Material, processes: ProcessGroup, folder: Path) ->
 
 
 def _play(material: Material, node: DemoProcess, players: Players, listener: Listener) -> Outcome:
-    """Let the camera play; returns once all is answered."""
+    """Play the stream; returns once all frames are processed."""
     wait_for_first_command(node, players.commander)
     say(f"the stream runs for {material.seconds:.1f} s with {len(material.commands)} commands")
     players.camera.say_go()
     follow_stream(material, node, players.commander, players.camera, listener)
-    frames, answers = tuple(players.camera.publications), listener.answers
+    frames, results = tuple(players.camera.publications), listener.results
     if not frames:
         raise DemoError("The camera published nothing; see the log.")
     sent = players.commander.publications
-    runs = command_runs(material.commands, sent, frames, answers)
-    return Outcome(players.source, material.frame_rate, frames, answers, runs, material.scene)
+    runs = command_runs(material.commands, sent, frames, results)
+    return Outcome(players.source, material.frame_rate, frames, results, runs, material.scene)
 
 
 def _start_node(processes: ProcessGroup, parameters: Mapping[str, str]) -> DemoProcess:
@@ -144,7 +146,7 @@ def _start_node(processes: ProcessGroup, parameters: Mapping[str, str]) -> DemoP
 
 
 def _checkpoint(arguments: argparse.Namespace) -> str:
-    """The path of the weights; empty for those that are bundled."""
+    """The path of the weights; "" for the bundled ones."""
     if arguments.checkpoint is None:
         return ""
     path = user_path(arguments.checkpoint).absolute()
@@ -154,7 +156,7 @@ def _checkpoint(arguments: argparse.Namespace) -> str:
 
 
 def _scene_material(arguments: argparse.Namespace, texts: Sequence[str]) -> Material:
-    """A scene rendered now; the recording that is bundled where that is not possible."""
+    """A rendered scene, or the bundled recording if rendering is not possible."""
     seconds = SCENE_SECONDS if arguments.seconds is None else arguments.seconds
     say(
         f"rendering scene {arguments.seed} of the world's test split ({seconds:g} s) while the "
@@ -163,7 +165,7 @@ def _scene_material(arguments: argparse.Namespace, texts: Sequence[str]) -> Mate
     try:
         recorded = recorded_scene.render(arguments.seed, seconds, arguments.out)
     except WorldUnavailable as error:
-        say(f"playing the recording that is bundled instead: {error}")
+        say(f"playing the bundled recording instead: {error}")
         recorded = recorded_scene.load(recorded_scene.BUNDLED).cut(seconds)
     if arguments.frame_rate is not None:
         recorded = recorded.at_frame_rate(arguments.frame_rate)
@@ -173,7 +175,7 @@ def _scene_material(arguments: argparse.Namespace, texts: Sequence[str]) -> Mate
 
 
 def _texts(arguments: argparse.Namespace) -> list[str]:
-    """The sentences, each given by itself or several in one argument."""
+    """The sentences, of which several may be given in one argument."""
     texts = [text.strip() for argument in arguments.text for text in argument.split(";")]
     if arguments.text and not all(texts):
         raise DemoError("A text is empty; give a sentence such as --text 'the red ball'.")
@@ -184,8 +186,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m demo",
         description="A camera, the ReferDINO node and a commander as three processes on a live "
-        "ROS 2 graph of their own. By default the camera plays a rendered scene whose truth is "
-        "known, and the commander says which object to follow; the demo scores the answers.",
+        "private ROS 2 graph. By default the camera plays a rendered scene with ground truth, and "
+        "the commander says which object to follow; the demo scores the results.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -197,7 +199,7 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="SENTENCE",
-        help="what to find; several, by repeating this or between semicolons, run in turn",
+        help="what to find; several, by repetition or separated by semicolons, are active in turn",
     )
     parser.add_argument("--checkpoint", metavar="FILE", help="weights: .pth or .safetensors")
     parser.add_argument(
@@ -205,10 +207,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--device", default="auto", help="such as cpu or cuda (default: auto)")
     parser.add_argument(
-        "--runtime", choices=RUNTIMES, default="auto", help="what computes (default: auto)"
+        "--runtime", choices=RUNTIMES, default="auto", help="inference runtime (default: auto)"
     )
     parser.add_argument(
-        "--precision", choices=PRECISIONS, default="fp32", help="what it computes in"
+        "--precision", choices=tuple(PRECISIONS), default="fp32", help="numerical precision"
     )
     parser.add_argument(
         "--out",
@@ -222,20 +224,19 @@ def _parser() -> argparse.ArgumentParser:
         type=int,
         default=DEFAULT_SEED,
         metavar="N",
-        help=f"which scene to render (default: {DEFAULT_SEED})",
+        help=f"seed of the scene to render (default: {DEFAULT_SEED})",
     )
     parser.add_argument(
         "--seconds",
         type=_positive,
         metavar="S",
-        help=f"how long to play (default: {SCENE_SECONDS:g} of a scene, all of a video, "
-        "20 of a camera)",
+        help=f"duration (default: {SCENE_SECONDS:g} for a scene, all of a video, 20 for a camera)",
     )
     parser.add_argument(
         "--frame-rate",
         type=_positive,
         metavar="FPS",
-        help="images per second, in place of the source's own",
+        help="frames per second; overrides the source's own",
     )
     return parser
 

@@ -162,9 +162,6 @@ NANO = NetworkConfiguration(
 RUNTIMES = ("auto", "torch", "onnxruntime", "tensorrt")
 """What may compute the network; "auto" is the fastest that is here."""
 
-PRECISIONS = ("fp32", "bf16", "fp16")
-"""What the tensor stages may compute in."""
-
 CONFIGURATIONS = {configuration.name: configuration for configuration in (SWIN_T, SWIN_B, NANO)}
 
 

@@ -7,6 +7,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 
+def one_line(error: Exception) -> str:
+    """The type of an error and the first line of its message."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+
+
 class ReferDINOError(Exception):
     """Base of every error that referdino raises on purpose."""
 
@@ -72,8 +78,8 @@ class BuildError(ReferDINOError):
     """TensorRT cannot build an engine from an exported network."""
 
 
-class BuildCancelled(ReferDINOError):
-    """Building was cancelled before the engine was ready."""
+class Cancelled(ReferDINOError):
+    """A task was cancelled before it was complete."""
 
 
 class EngineError(ReferDINOError):

@@ -10,10 +10,10 @@ from importlib.util import find_spec
 import torch
 from torch import nn
 
+from referdino_core.backends.selection import runtimes_here
 from referdino_core.configuration import CONFIGURATIONS
 from referdino_core.kernels import kernel_status
 from referdino_core.models import weights_file
-from referdino_core.runtime.choice import runtimes_here
 
 SHARED_FROM = 20_000_000
 """Parameters from which a network's operators are large enough to share among CPU threads."""

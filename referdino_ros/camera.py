@@ -1,12 +1,12 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""One camera of the node: its images in, its results out, and how it fares."""
+"""A camera of the node: subscription, results and health; processing of the newest images."""
 
 from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,26 +16,25 @@ from referdino_core.messages.compressed_images import compressed_image_to_rgb
 from referdino_core.messages.images import image_to_rgb
 from referdino_core.messages.results import Verdict
 from referdino_ros.camera_topics import CameraTopics
-from referdino_ros.diagnostics import CameraHealth, SessionView, view_of
+from referdino_ros.diagnostics import CameraHealth, SessionView, StreamStatistics, view_of
 from referdino_ros.error_log import ErrorLog, one_line
 from referdino_ros.image_input import ImageInput
 from referdino_ros.managed_node import ManagedNode
+from referdino_ros.messages import ReceivedImage, image_age
 from referdino_ros.parameters import NodeParameters
-from referdino_ros.received_image import ReceivedImage, image_age
 from referdino_ros.result_publishers import ResultPublishers
-from referdino_ros.stream_statistics import StreamStatistics
 
 if TYPE_CHECKING:
-    from referdino_core import Session, Target
+    from referdino_core import CameraGroup, Session, Target
 
 
 class Camera:
-    """Subscribes to a camera, and publishes what the model says of its images.
+    """One camera: subscription to its images, and publishers of their results.
 
     Results are published while there is a subscription.
 
     Args:
-        node: that subscribes and publishes.
+        node: the node that subscribes and publishes.
         topics: of the camera.
         parameters: of the node.
 
@@ -62,13 +61,13 @@ class Camera:
             self._results.destroy()
 
     def subscribe(self, put: Callable[[ReceivedImage], None]) -> str:
-        """Begin to take images.
+        """Subscribe to the images.
 
         Args:
-            put: called with every image in a thread of its own; must not block.
+            put: called with every image in a separate thread; must not block.
 
         Returns:
-            The full name of their topic.
+            The full name of the topic.
         """
         transport, qos = self._parameters["image_transport"], self._parameters["image_qos"]
         self._convert = compressed_image_to_rgb if transport == "compressed" else image_to_rgb
@@ -80,13 +79,13 @@ class Camera:
         return self._images.topic
 
     def unsubscribe(self) -> None:
-        """Take no more images, and publish nothing more."""
+        """Unsubscribe from the images and stop publishing."""
         images, self._images = self._images, None
         if images is not None:
             images.close()
 
-    def watch(self) -> None:
-        """Warn of cameras that do not fit and of silence; call this about once per second."""
+    def check_input(self) -> None:
+        """Warn of incompatible publishers and missing images; call it about once per second."""
         images = self._images
         if images is not None:
             images.report_incompatible_publishers()
@@ -94,15 +93,15 @@ class Camera:
 
     # ---- In the model's thread -----------------------------------------------------------------
 
-    def show(self, session: Session) -> None:
-        """Let diagnostics see the session as it is now."""
+    def update_view(self, session: Session) -> None:
+        """Update the diagnostics' view of the session."""
         self._view = view_of(session)
 
     def pixels(self, image: ReceivedImage) -> np.ndarray:
         """The image as (H, W, 3) uint8 RGB.
 
         Raises:
-            ImageError: its message is damaged or holds no colour image.
+            ImageError: the message is damaged or no colour image.
         """
         return self._convert(image.message)
 
@@ -114,7 +113,7 @@ class Camera:
         targets: tuple[Target, ...],
         inference: float,
     ) -> None:
-        """Publish what the session says of an image.
+        """Publish the results of an image.
 
         Args:
             inference: seconds that the model took.
@@ -125,18 +124,18 @@ class Camera:
         verdict = Verdict(session.judgement, session.reason, len(image.skipped))
         self._results.publish_objects(header, targets, verdict)
         quality = self._parameters["overlay_jpeg_quality"]
-        self._results.publish_pictures(header, pixels, targets, quality)
+        self._results.publish_images(header, pixels, targets, quality)
         age = image_age(self._node.get_clock().now(), header.stamp)
         self._statistics.record(time.monotonic() - image.received, inference, age)
-        self.show(session)
+        self.update_view(session)
 
     def publish_failure(self, session: Session, image: ReceivedImage, error: Exception) -> None:
-        """Tell consumers and the log that an image was not judged, and why."""
+        """Publish and log that an image was not judged, and why."""
         from referdino_core.target import Judgement
 
         if image.stamp is not None:
             session.skip(image.stamp)
-        self.show(session)
+        self.update_view(session)
         if self._images is not None:
             verdict = Verdict(Judgement.FAILED, one_line(error), len(image.skipped))
             targets = session.unjudged(session.image_size or (0, 0), Judgement.FAILED)
@@ -144,12 +143,12 @@ class Camera:
         self.report(error)
 
     def report(self, error: Exception) -> None:
-        """Log why an image was not answered."""
+        """Log why an image could not be processed."""
         if isinstance(error, ReferDINOError):
             self._errors.report("image", str(error))
             return
         self._node.get_logger().debug("".join(traceback.format_exception(error)))
-        self._errors.report("internal", f"An image could not be answered: {one_line(error)}")
+        self._errors.report("internal", f"An image could not be processed: {one_line(error)}")
 
     # ---- Health --------------------------------------------------------------------------------
 
@@ -157,7 +156,7 @@ class Camera:
         """A snapshot for diagnostics.
 
         Args:
-            received: images so far. dropped: those of them that a newer one replaced.
+            received: number of images so far. dropped: number of those replaced by newer ones.
         """
         images = self._images
         return CameraHealth(
@@ -176,3 +175,51 @@ class Camera:
     def _log_error(self, line: str) -> None:
         named = f"{self.topics.name}: {line}" if self.topics.name else line
         self._node.get_logger().error(named)
+
+
+def process_images(
+    group: CameraGroup,
+    cameras: Sequence[Camera],
+    received: Mapping[int, ReceivedImage],
+    reports_failures: Callable[[], bool],
+) -> None:
+    """Process the newest images of the cameras together, and publish the results.
+
+    A failure affects only the camera that it concerns.
+
+    Args:
+        group: the cameras' sessions, in order.
+        received: the images by camera number.
+        reports_failures: whether failures are still to be reported.
+    """
+    numbers = range(len(cameras))
+    failures: dict[int, Exception] = {}
+    pixels: dict[int, np.ndarray] = {}
+    for number, image in received.items():
+        for stamp in image.skipped:
+            if stamp is not None:
+                group.sessions[number].skip(stamp)
+        try:
+            pixels[number] = cameras[number].pixels(image)
+        except Exception as error:
+            failures[number] = error
+    began = time.monotonic()
+    results = group.step_each(
+        [pixels.get(number) for number in numbers],
+        [received[number].stamp if number in pixels else None for number in numbers],
+    )
+    inference = time.monotonic() - began
+    for number, result in results.items():
+        if result.error is not None:
+            failures[number] = result.error
+            continue
+        try:
+            cameras[number].publish(
+                group.sessions[number], received[number], pixels[number], result.targets, inference
+            )
+        except Exception as error:
+            if reports_failures():
+                cameras[number].report(error)
+    for number, failure in failures.items():
+        if reports_failures():
+            cameras[number].publish_failure(group.sessions[number], received[number], failure)

@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Which cameras one node serves, and where their images, results and commands are."""
+"""The cameras of a node, and the topics of their images, results and commands."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _NAME = re.compile(r"[A-Za-z](_?[A-Za-z0-9])*")
 
 @dataclass(frozen=True)
 class CameraTopics:
-    """One camera of a node.
+    """Topics of one camera.
 
     Attributes:
-        name: of the camera; empty where the node serves one alone.
+        name: of the camera; "" if the node serves a single one.
         image: topic of its images, without /compressed, before remapping.
     """
 
@@ -31,19 +31,19 @@ class CameraTopics:
 
     @property
     def namespace(self) -> str:
-        """Where its results are published and its commands are taken."""
+        """Namespace of its results and commands."""
         return f"~/{self.name}" if self.name else "~"
 
 
 def camera_topics(entries: Sequence[str]) -> tuple[CameraTopics, ...]:
-    """The cameras that the parameter `cameras` names; one without a name where it names none.
+    """Parse the parameter `cameras`; one camera without a name if it is empty.
 
     Args:
-        entries: NAME, whose images are on NAME/image_raw, or NAME:=TOPIC; several may stand in one
-            with commas between them, empty ones do not count.
+        entries: NAME, whose images are on NAME/image_raw, or NAME:=TOPIC; an entry may hold several
+            separated by commas, empty ones are ignored.
 
     Raises:
-        ReferDINOError: a name or a topic cannot be used, or stands twice.
+        ReferDINOError: a name or a topic is invalid or not unique.
     """
     single = [one.strip() for entry in entries for one in entry.split(",")]
     cameras = tuple(_camera(entry) for entry in single if entry)
@@ -63,13 +63,13 @@ def _camera(entry: str) -> CameraTopics:
     name, _, topic = (part.strip() for part in entry.partition(":="))
     if not _NAME.fullmatch(name):
         raise ReferDINOError(
-            f"cameras holds {entry!r}; write NAME or NAME:=TOPIC, with letters, digits and single "
-            "underscores in the name and a letter first."
+            f"cameras contains {entry!r}; write NAME or NAME:=TOPIC, where the name starts with a "
+            "letter and has only letters, digits and single underscores."
         )
     image = topic or f"{name}/{IMAGE_TOPIC}"
     try:
         validate_topic_name(image)
     except InvalidTopicNameException as error:
         reason = " ".join(str(error).split())
-        raise ReferDINOError(f"cameras holds {entry!r}, whose topic is none: {reason}") from error
+        raise ReferDINOError(f"cameras contains {entry!r}, an invalid topic: {reason}") from error
     return CameraTopics(name, image)

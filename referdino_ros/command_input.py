@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Topics and services that change the running commands, and what a request makes of them."""
+"""Commands from topics and services: subscriptions, requests and their checks."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from referdino_ros.camera_topics import CameraTopics
 from referdino_ros.error_log import ErrorLog, one_line
 from referdino_ros.model_worker import ModelWorker, WorkerStopped
 from referdino_ros.subscription_thread import (
-    LeftToItsThread,
+    ExternallyHandledGroup,
     MessageInfo,
     SubscriptionThread,
-    called_by_nobody,
+    unused_callback,
 )
 
 if TYPE_CHECKING:
@@ -37,49 +37,49 @@ if TYPE_CHECKING:
 
     from referdino_core import CameraGroup
 
-SHOWN_CHARACTERS = 80
-"""Of a command's text in log lines and errors."""
+QUOTED_CHARACTERS = 80
+"""Maximum length of a command's text in log lines and errors."""
 
 SELECTIONS: Mapping[int, str | None] = {0: None, 1: "one", 2: "all"}
-"""The session's names of the constants of referdino/msg/Command."""
+"""The session's names for the constants of referdino/msg/Command."""
 SELECTION_CODES = {name: code for code, name in SELECTIONS.items()}
 
 _REPLACEMENT_CHARACTER = "\ufffd"
 
 
-def shown(text: str) -> str:
+def quoted(text: str) -> str:
     """The text in quotes, shortened for a log line."""
-    short = text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 3] + "..."
+    short = text if len(text) <= QUOTED_CHARACTERS else text[: QUOTED_CHARACTERS - 3] + "..."
     return repr(short)
 
 
 def received_text(text: str) -> str:
-    """The text as it came.
+    """The text, checked for its encoding.
 
     Raises:
-        CommandError: it was sent as bytes that are no UTF-8, which rclpy replaces by U+FFFD.
+        CommandError: it was sent in another encoding than UTF-8; rclpy then inserts U+FFFD.
     """
     if _REPLACEMENT_CHARACTER in text:
-        raise CommandError(f"The command {shown(text)} is not text. Send a sentence in UTF-8.")
+        raise CommandError(f"The command {quoted(text)} is not text. Send a sentence in UTF-8.")
     return text
 
 
 def commands_after(
     running: Mapping[int, Mapping[str, CommandRequest]], request: SetCommands.Request, limit: int
 ) -> dict[int, dict[str, CommandRequest]]:
-    """The commands (by camera, by identifier, in order) that `request` asks for.
+    """The commands (by camera, by identifier, in order) after a request.
 
     The parts of the request apply to every camera, in the order clear, remove, set. A command that
-    is set under a running identifier keeps its place.
+    is set under an active identifier keeps its position.
 
     Args:
-        running: the commands before, of the cameras that the request is for.
+        running: the active commands of the cameras that the request addresses.
         request: clear flag, identifiers to remove, and commands to set.
-        limit: commands that may run at once for a camera.
+        limit: maximum number of commands per camera.
 
     Raises:
-        CommandError: an identifier is no text, given twice or running for no camera, or there
-            would be too many commands. Sentences and empty identifiers are the session's to judge.
+        CommandError: an identifier is invalid, not unique or active for no camera, or there would
+            be too many commands. Sentences and empty identifiers are checked by the session.
     """
     _check_identifiers({name: None for own in running.values() for name in own}, request)
     new = {
@@ -100,10 +100,10 @@ def commands_after(
 
 
 def _selection(command: Any) -> str | None:
-    """What a Command message selects, as the session calls it."""
+    """The session's name of a Command message's selection."""
     if command.select not in SELECTIONS:
         raise CommandError(
-            f"select of the command {shown(command.id)} is {command.select}. Give SELECT_DEFAULT "
+            f"select of the command {quoted(command.id)} is {command.select}. Give SELECT_DEFAULT "
             "(0), SELECT_ONE (1) or SELECT_ALL (2)."
         )
     return SELECTIONS[command.select]
@@ -113,38 +113,38 @@ def _check_identifiers(running: Mapping[str, object], request: SetCommands.Reque
     for name in request.remove:
         if name not in running:
             raise CommandError(
-                f"Cannot remove the command {shown(name)}: it is not running. "
+                f"Cannot remove the command {quoted(name)}: it is not running. "
                 f"Running are: {_listed(running)}."
             )
     for name, times in Counter(command.id for command in request.set).items():
         if times > 1:
             raise CommandError(
-                f"The identifier {shown(name)} is given to {times} commands. "
-                "Give each one a name of its own."
+                f"The identifier {quoted(name)} is given to {times} commands. "
+                "Give each one a unique name."
             )
         if not received_text(name).isprintable():
             raise CommandError(
-                f"The identifier {shown(name)} holds control characters. Give each command a name."
+                f"The identifier {quoted(name)} holds control characters. Give each command a name."
             )
 
 
 def _listed(names: Iterable[str]) -> str:
-    return ", ".join(shown(name) for name in names) or "none"
+    return ", ".join(quoted(name) for name in names) or "none"
 
 
 _DEPTH = 10
 _Commands: TypeAlias = Mapping[int, Mapping[str, CommandRequest]]
-"""By camera and identifier."""
+"""Commands by camera and identifier."""
 
 
 @dataclass(frozen=True)
 class _Address:
-    """Whom commands on a topic are for.
+    """The cameras that a command topic addresses.
 
     Attributes:
         namespace: of the topic and the service.
         cameras: their numbers.
-        label: for log lines, such as " of front"; empty where there is one camera alone.
+        label: for log lines, such as " of front"; "" for a single camera.
     """
 
     namespace: str
@@ -154,25 +154,25 @@ class _Address:
 
 @dataclass(frozen=True)
 class _Outcome:
-    """What is wrong, or an empty text; and the commands that run now, by camera."""
+    """Outcome of a change: the problem or "", and the active commands by camera."""
 
     problem: str
     commands: _Commands
 
 
 class _ReceivedCommands:
-    """Tells apart the copies of commands that come by two subscriptions, and old from new."""
+    """Log of received commands, to detect duplicates from two subscriptions, and old commands."""
 
     def __init__(self) -> None:
         self._taken: collections.deque[tuple[str, str, int]] = collections.deque(maxlen=4 * _DEPTH)
         self._newest: dict[int, int] = {}
 
     def without_newer(self, cameras: Sequence[int], stamp: int) -> tuple[int, ...]:
-        """The cameras that were given no command after `stamp`, in nanoseconds."""
+        """The cameras that received no command after `stamp`, in nanoseconds."""
         return tuple(camera for camera in cameras if stamp > self._newest.get(camera, -1))
 
     def is_new(self, address: _Address, text: str, stamp: int) -> bool:
-        """Whether this command comes for the first time; it counts as taken then."""
+        """Whether this command is received for the first time; it is then logged."""
         if (address.namespace, text, stamp) in self._taken:
             return False
         self._taken.append((address.namespace, text, stamp))
@@ -182,21 +182,20 @@ class _ReceivedCommands:
 
 
 class CommandInput:
-    """Takes commands by topic and service while it exists.
+    """Command topics and services of the node.
 
-    `~/command` and `~/set_commands` are for all cameras, `~/NAME/command` and
-    `~/NAME/set_commands` for one. A publisher that is transient-local also reaches a node that
-    starts later.
+    `~/command` and `~/set_commands` address all cameras, `~/NAME/command` and
+    `~/NAME/set_commands` one. A transient-local publisher also reaches a node that starts later.
 
     Args:
-        node: that subscribes and serves.
-        worker: owns the sessions; changes run there, between two images.
+        node: the node that subscribes and serves.
+        worker: owner of the sessions; changes run in its thread, between two images.
         cameras: of the node.
-        callback_group: of the services; a callback waits there until its change was made, so that
-            they stay in order and do not pile up.
-        limit: commands that may run at once for a camera, asked at every change.
+        callback_group: of the services; a callback waits there until its change was applied, so
+            that changes stay in order and do not pile up.
+        limit: returns the maximum number of commands per camera; called at every change.
         on_change: called in the worker's thread after every change.
-        errors: told of every command that is refused.
+        errors: log of refused commands.
     """
 
     def __init__(
@@ -231,16 +230,16 @@ class CommandInput:
             self._made = made.pop_all()
 
     def close(self) -> None:
-        """Take no more commands."""
+        """Remove the subscriptions and services."""
         self._made.close()
 
     def _subscribe(
         self, address: _Address, made: contextlib.ExitStack
     ) -> dict[Subscription, Callable[[Any, MessageInfo], None]]:
-        """The subscriptions to a topic, and what takes their messages.
+        """The subscriptions to a topic, with their callbacks.
 
-        A transient-local subscription is the only one that is sent what was published before it,
-        and receives nothing from volatile publishers: there has to be one of each.
+        Only a transient-local subscription receives earlier messages, but it receives nothing from
+        volatile publishers: both kinds are needed.
         """
         callbacks: dict[Subscription, Callable[[Any, MessageInfo], None]] = {}
         for durability, callback in (
@@ -250,9 +249,9 @@ class CommandInput:
             subscription = self._node.create_subscription(
                 String,
                 f"{address.namespace}/command",
-                called_by_nobody,
+                unused_callback,
                 QoSProfile(depth=_DEPTH, durability=durability),
-                callback_group=LeftToItsThread(),
+                callback_group=ExternallyHandledGroup(),
             )
             made.callback(self._node.destroy_subscription, subscription)
             callbacks[subscription] = functools.partial(callback, address)
@@ -287,7 +286,7 @@ class CommandInput:
         return response
 
     def _change(self, address: _Address, wanted: Callable[[_Commands], _Commands]) -> _Outcome:
-        """Change the commands of an address between two images, and say what came of it."""
+        """Change the commands of an address between two images; returns the outcome."""
 
         def attempt(group: CameraGroup) -> _Outcome:
             def running() -> _Commands:
@@ -306,17 +305,17 @@ class CommandInput:
         except WorkerStopped as error:
             outcome = _Outcome(str(error), {})
         except Exception as error:
-            outcome = _Outcome(f"The command could not be taken: {one_line(error)}", {})
+            outcome = _Outcome(f"The command could not be applied: {one_line(error)}", {})
         if outcome.problem:
             self._errors.report("command", outcome.problem)
         else:
-            running = ", ".join(shown(one.text) for _, one in _distinct(outcome.commands))
+            running = ", ".join(quoted(one.text) for _, one in _distinct(outcome.commands))
             self._node.get_logger().info(f"Commands{address.label}: {running or 'none'}.")
         return outcome
 
 
 def _addresses(cameras: Sequence[CameraTopics]) -> list[_Address]:
-    """All cameras together, and each one that has a name."""
+    """All cameras together, and each named camera."""
     everyone = tuple(range(len(cameras)))
     named = [
         _Address(camera.namespace, (number,), f" of {camera.name}")
@@ -327,5 +326,5 @@ def _addresses(cameras: Sequence[CameraTopics]) -> list[_Address]:
 
 
 def _distinct(commands: _Commands) -> list[tuple[str, CommandRequest]]:
-    """The different ones of several cameras' commands, with their identifiers."""
+    """The distinct commands of several cameras, with their identifiers."""
     return list(dict.fromkeys(one for own in commands.values() for one in own.items()))

@@ -1,37 +1,129 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""The node's health as a diagnostic_msgs/DiagnosticArray."""
+"""Health of the node: stream statistics, clock monitoring, and messages on /diagnostics."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import statistics
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rclpy.clock import ROSClock
+from rclpy.node import Node
 
-from referdino_ros.command_input import shown
+from referdino_ros.command_input import quoted
 from referdino_ros.error_log import ReportedError
-from referdino_ros.stream_statistics import StreamReport
 
 if TYPE_CHECKING:
     from referdino_core import Session
-    from referdino_core.runtime.stages import Preparation
+    from referdino_core.backends.backend import Preparation
+
+
+@dataclass(frozen=True)
+class StreamReport:
+    """Statistics of the stream over the last seconds; delays are None without results.
+
+    Attributes:
+        rate: processed images per second.
+        latency: median seconds from the arrival of an image to the publication of its result.
+        latency_worst: the maximum of them.
+        inference: median seconds of inference per image.
+        image_age: median seconds from an image's stamp to the publication of its result, by the
+            node's clock; meaningful if the camera's clock agrees.
+        processed: number of images processed since the start.
+    """
+
+    rate: float = 0.0
+    latency: float | None = None
+    latency_worst: float | None = None
+    inference: float | None = None
+    image_age: float | None = None
+    processed: int = 0
+
+
+@dataclass(frozen=True)
+class _Timing:
+    time: float
+    latency: float
+    inference: float
+    image_age: float | None
+
+
+class StreamStatistics:
+    """Accumulator of the delays of processed images; thread-safe.
+
+    Args:
+        period: seconds that a report covers.
+        clock: monotonic clock in seconds.
+    """
+
+    def __init__(self, period: float = 5.0, clock: Callable[[], float] = time.monotonic) -> None:
+        self._period = period
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._timings: deque[_Timing] = deque()
+        self._processed = 0
+        self._start = clock()
+
+    def record(self, latency: float, inference: float, image_age: float | None) -> None:
+        """Add a processed image; all in seconds, see `StreamReport`.
+
+        Args:
+            image_age: None if the image's stamp is not of the node's clock.
+        """
+        now = self._clock()
+        with self._lock:
+            self._processed += 1
+            self._timings.append(_Timing(now, latency, inference, image_age))
+            self._forget_before(now - self._period)
+
+    def report(self) -> StreamReport:
+        """Statistics over the last period."""
+        now = self._clock()
+        with self._lock:
+            self._forget_before(now - self._period)
+            timings = list(self._timings)
+            processed = self._processed
+        looked_back = max(min(self._period, now - self._start), 1e-3)
+        return StreamReport(
+            rate=len(timings) / looked_back,
+            latency=_median([timing.latency for timing in timings]),
+            latency_worst=max((timing.latency for timing in timings), default=None),
+            inference=_median([timing.inference for timing in timings]),
+            image_age=_median(
+                [timing.image_age for timing in timings if timing.image_age is not None]
+            ),
+            processed=processed,
+        )
+
+    def _forget_before(self, time_limit: float) -> None:
+        while self._timings and self._timings[0].time < time_limit:
+            self._timings.popleft()
+
+
+def _median(values: list[float]) -> float | None:
+    return statistics.median(values) if values else None
+
 
 ERROR_SHOWS = 10.0
-"""Seconds for which an error stands in the level and the summary."""
+"""Seconds for which an error determines the level and the summary."""
 
 
 @dataclass(frozen=True)
 class SessionView:
-    """What the model's thread lets other threads see of its session."""
+    """Snapshot of a session for other threads than the one that owns it."""
 
     model: str = ""
     device: str = ""
     runtime: str = ""
     commands: Mapping[str, str] = field(default_factory=dict)
     preparing: Mapping[str, str] = field(default_factory=dict)
-    """By command, how far the runtime is with getting ready for it, of those that wait for that."""
+    """Progress of the runtime's preparation, for commands that wait for it."""
     last_reset: str = ""
     resets: int = 0
     late: int = 0
@@ -39,13 +131,13 @@ class SessionView:
 
 
 def view_of(session: Session) -> SessionView:
-    """The view of a session as it is now; for the thread that owns it."""
+    """The current view of a session; call it in the thread that owns the session."""
     return SessionView(
         model=session.model_name,
         device=session.device,
         runtime=session.runtime,
         commands=dict(session.commands),
-        preparing={key: _told(one) for key, one in session.preparing.items()},
+        preparing={key: _described(one) for key, one in session.preparing.items()},
         last_reset=session.last_reset or "",
         resets=session.reset_count,
         late=session.late_count,
@@ -53,7 +145,7 @@ def view_of(session: Session) -> SessionView:
     )
 
 
-def _told(preparation: Preparation) -> str:
+def _described(preparation: Preparation) -> str:
     if preparation.error is not None:
         return f"cannot join: {preparation.error}"
     return f"preparing {preparation.fraction:.0%}"
@@ -61,18 +153,18 @@ def _told(preparation: Preparation) -> str:
 
 @dataclass(frozen=True)
 class CameraHealth:
-    """A snapshot of one camera's stream; the defaults are those of no stream.
+    """Snapshot of one camera's stream; the defaults are those without a stream.
 
     Attributes:
-        name: of the camera; empty where the node serves one alone.
+        name: of the camera; "" if the node serves a single one.
         view: of its session.
-        topic: of the images; empty while there is no subscription.
-        publishers: of images on it, that are known.
+        topic: of the images; "" without a subscription.
+        publishers: number of known publishers on it.
         silence: seconds since the last image, or None.
-        received: images received.
-        dropped: images that a newer one replaced before the model came to them.
+        received: number of images received.
+        dropped: number of images replaced by newer ones before processing.
         stream: rates and delays.
-        errors: images that could not be answered; last_error: the last of them, or None.
+        errors: number of images that could not be processed; last_error: the last, or None.
     """
 
     name: str = ""
@@ -89,18 +181,19 @@ class CameraHealth:
 
 @dataclass(frozen=True)
 class NodeHealth:
-    """A snapshot of the node and its cameras.
+    """Snapshot of the node and its cameras.
 
     Attributes:
-        lifecycle: label of the lifecycle's state, such as "active".
-        transition_error: why the last transition failed, or empty.
+        lifecycle: label of the lifecycle state, such as "active".
+        transition_error: why the last transition failed, or "".
         now: seconds of the monotonic clock.
         loading_since: when loading of the model began, by that clock, or None.
-        preparing: what a runtime that is getting ready does, and how far it is; or empty.
-        clock: what is wrong with the node's time, or empty.
-        silence_limit: seconds of silence that are a warning; 0 for none.
-        errors: count since the start, those of images left out; last_error: the last, or None.
-        configured_since: when the model was loaded; None while there is none.
+        preparing: phase and progress of a runtime's preparation, or "".
+        clock: problem of the node's time, or "".
+        silence_limit: seconds of silence before a warning; 0 for none.
+        errors: number of errors since the start, without those of images; last_error: the last, or
+            None.
+        configured_since: when the model was loaded; None without a model.
         cameras: at least one.
     """
 
@@ -123,7 +216,7 @@ class NodeHealth:
 
 
 def diagnostic_array(node_name: str, stamp: Any, health: NodeHealth) -> DiagnosticArray:
-    """The message for /diagnostics: one status per camera that bears the node's name."""
+    """The message for /diagnostics: one status per camera, named after the node."""
     statuses = []
     for camera in health.cameras:
         level, summary = _verdict(health, camera)
@@ -151,7 +244,7 @@ def _verdict(health: NodeHealth, camera: CameraHealth) -> tuple[bytes, str]:
     if health.lifecycle != "active":
         if health.transition_error:
             return DiagnosticStatus.ERROR, health.transition_error
-        idle = f"The node is {health.lifecycle}; it answers no images."
+        idle = f"The node is {health.lifecycle}; it processes no images."
         return DiagnosticStatus.WARN, f"{idle} {health.clock}".rstrip()
     error, configured = health.last_error_of(camera), health.configured_since
     if error and configured and error.time > max(configured, health.now - ERROR_SHOWS):
@@ -163,7 +256,7 @@ def _verdict(health: NodeHealth, camera: CameraHealth) -> tuple[bytes, str]:
     if not camera.view.commands:
         return DiagnosticStatus.OK, "Running; no command was given."
     if camera.view.preparing:
-        waiting = (f"{shown(name)} {state}" for name, state in camera.view.preparing.items())
+        waiting = (f"{quoted(name)} {state}" for name, state in camera.view.preparing.items())
         return DiagnosticStatus.WARN, f"Running; {'; '.join(waiting)}."
     return DiagnosticStatus.OK, "Running."
 
@@ -177,7 +270,7 @@ def _values(health: NodeHealth, camera: CameraHealth) -> dict[str, str]:
         "runtime": view.runtime or "none",
         "getting ready": health.preparing or "no",
         "commands": "; ".join(
-            f"{shown(name)}: {shown(text)}"
+            f"{quoted(name)}: {quoted(text)}"
             + (f" ({view.preparing[name]})" if name in view.preparing else "")
             for name, text in view.commands.items()
         )
@@ -191,7 +284,7 @@ def _values(health: NodeHealth, camera: CameraHealth) -> dict[str, str]:
         "inference (ms)": _milliseconds(stream.inference),
         "image age (ms)": _milliseconds(stream.image_age),
         "images received": str(camera.received),
-        "images answered": str(stream.answered),
+        "images answered": str(stream.processed),
         "dropped frames": str(camera.dropped),
         "errors": str(health.errors + camera.errors),
         "last error": error.message if error else "none",
@@ -205,3 +298,44 @@ def _values(health: NodeHealth, camera: CameraHealth) -> dict[str, str]:
 
 def _milliseconds(seconds: float | None) -> str:
     return "none" if seconds is None else f"{seconds * 1000.0:.1f}"
+
+
+CLOCK_TOPIC = "/clock"
+PATIENCE = 3.0
+"""Seconds without progress of the clock before a warning."""
+
+
+class ClockMonitor:
+    """Detection of a stopped clock for nodes with `use_sim_time`.
+
+    Args:
+        node: the node whose clock is monitored; it logs a warning once per standstill.
+
+    Attributes:
+        problem: the problem and what to do, or "".
+    """
+
+    def __init__(self, node: Node) -> None:
+        self.problem = ""
+        self._node = node
+        self._seen: int | None = None
+        self._since = time.monotonic()
+
+    def check(self) -> None:
+        """Compare with the previous check; call it about once per second, by a steady clock."""
+        clock = self._node.get_clock()
+        simulated = isinstance(clock, ROSClock) and clock.ros_time_is_active
+        seen = clock.now().nanoseconds if simulated else None
+        if seen is None or seen != self._seen:
+            self._seen, self._since, self.problem = seen, time.monotonic(), ""
+            return
+        if self.problem or time.monotonic() - self._since < PATIENCE:
+            return
+        publishers = self._node.count_publishers(CLOCK_TOPIC)
+        cause = f"publishers: {publishers}" if publishers else "it has no publisher"
+        self.problem = (
+            f"use_sim_time is true, but {CLOCK_TOPIC} is silent ({cause}): the node's time stands "
+            f"still at {seen * 1e-9:.3f} s. Start the simulation, play bags with "
+            "`ros2 bag play --clock`, or set use_sim_time to false."
+        )
+        self._node.get_logger().warning(self.problem)

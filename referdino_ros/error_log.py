@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Errors that repeat: said once, counted, and kept for the diagnostics."""
+"""Log of repeated errors: logged once per period, counted, and kept for the diagnostics."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from referdino_core.errors import ReferDINOError
 
 DISTINCT_PER_PERIOD = 5
-"""Different messages of one kind that are logged in one period."""
+"""Maximum number of different messages of one kind that are logged in one period."""
 
 
 @dataclass(frozen=True)
 class ReportedError:
-    """One error: its message, and when it happened in seconds of the monotonic clock."""
+    """An error: its message, and its time in seconds of the monotonic clock."""
 
     message: str
     time: float
@@ -31,16 +31,15 @@ class _Period:
 
 
 class ErrorLog:
-    """Logs errors of a kind (such as "image") without flooding.
+    """Rate-limited log of errors by kind (such as "image"); thread-safe.
 
-    Within one period a message is logged once, and no more than `DISTINCT_PER_PERIOD` different
-    ones of a kind; the next period's first line says how many were silenced. Safe to use from
-    several threads.
+    Within one period a message is logged once, and at most `DISTINCT_PER_PERIOD` different messages
+    of a kind; the first line of the next period gives the number of suppressed ones.
 
     Args:
-        log: what prints a line, for example `node.get_logger().error`.
-        period: seconds; read at every report, so that it can change.
-        clock: seconds that never go back.
+        log: prints a line, such as `node.get_logger().error`.
+        period: returns seconds; called at every report, so that it can change.
+        clock: monotonic clock in seconds.
     """
 
     def __init__(
@@ -59,7 +58,7 @@ class ErrorLog:
 
     @property
     def count(self) -> int:
-        """Errors reported so far, logged or silenced."""
+        """Number of errors reported so far, logged or suppressed."""
         return self._count
 
     @property
@@ -68,7 +67,7 @@ class ErrorLog:
         return self._last
 
     def report(self, kind: str, message: str) -> None:
-        """Count the error, keep it as the last one, and log it unless that would flood."""
+        """Count an error, keep it as the last one, and log it unless it is suppressed."""
         with self._lock:
             now = self._clock()
             self._count += 1
@@ -91,6 +90,6 @@ class ErrorLog:
 
 
 def one_line(error: BaseException) -> str:
-    """The error's message in one line; with its type where it is not one of referdino's own."""
+    """The error's message in one line, with its type unless it is a ReferDINOError."""
     text = " ".join(str(error).split())
     return text if isinstance(error, ReferDINOError) else f"{type(error).__name__}: {text}"

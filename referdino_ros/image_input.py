@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""The subscription to the camera, and what to tell a user to whom no image comes."""
+"""The image subscription, and warnings if no images arrive."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from rclpy.topic_endpoint_info import TopicEndpointInfo
 from sensor_msgs.msg import CompressedImage, Image
 
 from referdino_ros.subscription_thread import (
-    LeftToItsThread,
+    ExternallyHandledGroup,
     MessageInfo,
     SubscriptionThread,
-    called_by_nobody,
+    unused_callback,
 )
 
 _TYPE_NAMES = {"raw": "sensor_msgs/msg/Image", "compressed": "sensor_msgs/msg/CompressedImage"}
@@ -31,7 +31,7 @@ _UNKNOWN_NODE = "_NODE_NAME_UNKNOWN_"
 
 
 def image_qos_profile(name: str) -> QoSProfile:
-    """The quality of service that the parameter `image_qos` names; it keeps one image only."""
+    """The QoS profile of a value of the parameter `image_qos`, with a depth of 1."""
     if name == "sensor_data":
         return QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
     if name == "reliable":
@@ -43,7 +43,7 @@ def image_qos_profile(name: str) -> QoSProfile:
 
 
 def format_qos(profile: QoSProfile) -> str:
-    """The settings that decide whether two sides fit."""
+    """The settings that decide whether publisher and subscription are compatible."""
     return (
         f"reliability {profile.reliability.name.lower()}, "
         f"durability {profile.durability.name.lower()}"
@@ -51,14 +51,14 @@ def format_qos(profile: QoSProfile) -> str:
 
 
 class ImageInput:
-    """Receives camera messages while it exists, and watches whether any come.
+    """Subscription to camera messages, with monitoring of its publishers.
 
     Args:
-        node: that subscribes.
+        node: the node that subscribes.
         topic: of the images; its name without /compressed, before remapping.
         transport: "raw" or "compressed".
         qos: a value of the parameter `image_qos`.
-        on_image: called with every message, in a thread of its own; must not block.
+        on_image: called with every message, in a separate thread; must not block.
     """
 
     def __init__(
@@ -82,9 +82,9 @@ class ImageInput:
         self._subscription = node.create_subscription(
             CompressedImage if transport == "compressed" else Image,
             f"{base}/compressed" if transport == "compressed" else base,
-            called_by_nobody,
+            unused_callback,
             self._qos,
-            callback_group=LeftToItsThread(),
+            callback_group=ExternallyHandledGroup(),
         )
         try:
             self._thread = SubscriptionThread(
@@ -101,18 +101,18 @@ class ImageInput:
 
     @property
     def silence(self) -> float:
-        """Seconds since the last image, or since the subscription began."""
+        """Seconds since the last image, or since subscribing."""
         return time.monotonic() - self._silent_since
 
     def close(self) -> None:
-        """End the subscription."""
+        """Destroy the subscription and its thread."""
         try:
             self._thread.close()
         finally:
             self._node.destroy_subscription(self._subscription)
 
     def publishers(self) -> list[TopicEndpointInfo]:
-        """Who publishes images of the expected type on the topic."""
+        """Publishers of images of the expected type on the topic."""
         return [
             info
             for info in self._node.get_publishers_info_by_topic(self.topic)
@@ -120,7 +120,7 @@ class ImageInput:
         ]
 
     def report_incompatible_publishers(self) -> None:
-        """Log an error for every publisher whose quality of service does not fit; once for each."""
+        """Log an error for every publisher with incompatible QoS, once for each."""
         own = self._effective_qos()
         for publisher in self.publishers():
             identity = bytes(publisher.endpoint_gid)
@@ -128,7 +128,7 @@ class ImageInput:
             if compatibility != QoSCompatibility.ERROR or identity in self._reported_publishers:
                 continue
             if publisher.node_name in ("", _UNKNOWN_NODE):
-                continue  # the name arrives shortly after; the next look reports it
+                continue  # the name arrives shortly after; the next check reports it
             self._reported_publishers.add(identity)
             self._node.get_logger().error(
                 f"Incompatible QoS: no image will arrive from {_node_path(publisher)}. It offers "
@@ -138,9 +138,9 @@ class ImageInput:
             )
 
     def warn_about_silence(self, after: float) -> None:
-        """Log a warning when no image came for `after` seconds, and again after as many; 0 never.
+        """Log a warning every `after` seconds without an image; never if 0.
 
-        The warning names the topic, who publishes on it, and other topics with images.
+        The warning names the topic, its publishers, and other topics with images.
         """
         now = time.monotonic()
         if not after or self.silence < after or now - self._silent_warned < after:
@@ -155,7 +155,7 @@ class ImageInput:
         self._on_image(message)
 
     def _effective_qos(self) -> QoSProfile:
-        """What the middleware made of the profile: it replaces "system default" by a setting."""
+        """The actual QoS profile, in which the middleware has replaced "system default"."""
         own_name = self._node.get_fully_qualified_name()
         for info in self._node.get_subscriptions_info_by_topic(self.topic):
             if _node_path(info) == own_name:
@@ -172,9 +172,9 @@ class ImageInput:
             )
             return (
                 f"Publishers: {offers}; this node asks for {format_qos(self._effective_qos())} "
-                f"(image_qos: {self._qos_name}). Check that the camera runs; large images over "
-                "best effort also get lost where the kernel's receive buffer is small "
-                "(net.core.rmem_max), which image_qos: reliable avoids."
+                f"(image_qos: {self._qos_name}). Check that the camera runs. Large images with "
+                "best effort are also lost if the kernel's receive buffer is small "
+                "(net.core.rmem_max); image_qos: reliable avoids that."
             )
         if everyone:
             types = ", ".join(sorted({info.topic_type for info in everyone}))
@@ -194,7 +194,7 @@ class ImageInput:
         ]
         listed = ", ".join(sorted(others)) or "none"
         return (
-            f"Nobody publishes on it. Start the camera, or remap {self._given_topic}; topics with "
+            f"It has no publisher. Start the camera, or remap {self._given_topic}; topics with "
             f"{expected}: {listed}."
         )
 

@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""A lifecycle node as rclpy's, but for transitions that fail in the field."""
+"""Base class of lifecycle nodes, which survives failing and impossible transitions."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.lifecycle import LifecycleNodeMixin, LifecycleState, TransitionCallbackReturn
 
 from referdino_ros.error_log import one_line
-from referdino_ros.parameters import TakesWhatPeopleWrite
+from referdino_ros.parameters import LenientParameterNode
 
 
 def refuse_impossible_transitions(
     change_state: Callable[..., Any], lifecycle_label: Callable[[], str], logger: Any
 ) -> Callable[..., Any]:
-    """A callback that answers a transition which the state does not allow with success=False.
+    """A service callback that responds to impossible transitions with success=False.
 
-    rclpy lets its exception end the process instead (ros2/rclpy issue 1209).
+    In rclpy their exception ends the process (ros2/rclpy issue 1209).
 
     Args:
         change_state: rclpy's own callback of the service.
-        lifecycle_label: names the node's present state.
+        lifecycle_label: returns the label of the current state.
         logger: of the node.
     """
 
-    def answer(request: Any, response: Any) -> Any:
+    def guarded_change_state(request: Any, response: Any) -> Any:
         try:
             return change_state(request, response)
         except Exception as error:
@@ -40,26 +40,26 @@ def refuse_impossible_transitions(
             response.success = False
             return response
 
-    return answer
+    return guarded_change_state
 
 
-class TellsFaults(Protocol):
-    """A node that says what a transition raised."""
+class ReportsFaults(Protocol):
+    """A node that reports exceptions of transitions."""
 
-    def tell_fault(self, transition: str, error: Exception) -> None:
-        """Log it."""
-
-
-Faulty = TypeVar("Faulty", bound=TellsFaults)
+    def report_fault(self, transition: str, error: Exception) -> None:
+        """Log the exception of a transition."""
 
 
-def with_faults_told(
+Faulty = TypeVar("Faulty", bound=ReportsFaults)
+
+
+def reporting_faults(
     callback: Callable[[Faulty, LifecycleState], TransitionCallbackReturn],
 ) -> Callable[[Faulty, LifecycleState], TransitionCallbackReturn]:
-    """A lifecycle callback `on_TRANSITION` whose exceptions are told.
+    """Decorator of lifecycle callbacks `on_TRANSITION` that reports their exceptions.
 
-    An exception ends in the outcome ERROR, after which rclpy calls `on_error`; rclpy alone would
-    drop its text.
+    An exception results in ERROR, after which rclpy calls `on_error`; rclpy alone would lose its
+    text.
     """
 
     @functools.wraps(callback)
@@ -67,22 +67,22 @@ def with_faults_told(
         try:
             return callback(node, state)
         except Exception as error:
-            node.tell_fault(callback.__name__.removeprefix("on_"), error)
+            node.report_fault(callback.__name__.removeprefix("on_"), error)
             return TransitionCallbackReturn.ERROR
 
     return guarded
 
 
-class ManagedNode(LifecycleNodeMixin, TakesWhatPeopleWrite):
-    """A node whose state can be asked for during transitions, and which survives impossible ones.
+class ManagedNode(LifecycleNodeMixin, LenientParameterNode):
+    """A lifecycle node whose state can be queried during transitions.
 
     Attributes:
-        lifecycle_group: callbacks that may change the state and wait for it.
+        lifecycle_group: callback group of transitions.
     """
 
     def __init__(self, name: str, **node_options: Any) -> None:
-        TakesWhatPeopleWrite.__init__(self, name, **node_options)
-        # Apart from everything else, so that the state can be asked for while the model loads.
+        LenientParameterNode.__init__(self, name, **node_options)
+        # Separate, so that the state can be queried while the model is loaded.
         self.lifecycle_group = ReentrantCallbackGroup()
         LifecycleNodeMixin.__init__(self, callback_group=self.lifecycle_group)
         self._service_change_state.callback = refuse_impossible_transitions(
@@ -91,6 +91,6 @@ class ManagedNode(LifecycleNodeMixin, TakesWhatPeopleWrite):
 
     @property
     def lifecycle_label(self) -> str:
-        """The lifecycle's state, such as "active"."""
+        """Label of the lifecycle state, such as "active"."""
         label: str = self._state_machine.current_state[1]
         return label

@@ -1,11 +1,10 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Loading the model into the cameras' sessions, as the node's parameters say."""
+"""Loading of the model into the cameras' sessions, according to the node's parameters."""
 
 from __future__ import annotations
 
 import concurrent.futures
-import threading
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from rclpy.node import Node
 
 from referdino_core.errors import ReferDINOError
+from referdino_core.progress import ProgressMonitor
 from referdino_core.session.command_request import single_command
 from referdino_ros.command_input import received_text
 from referdino_ros.error_log import ErrorLog
@@ -28,27 +28,24 @@ _LOADING_POLL = 0.2
 
 def load_cameras(
     parameters: NodeParameters,
-    note_progress: Callable[[float, str], None],
-    cancelled: threading.Event,
+    monitor: ProgressMonitor,
     logger: Any,
     errors: ErrorLog,
 ) -> CameraGroup:
-    """The cameras' sessions with their model, ready for the images' size where that is known.
+    """Load the model into the cameras' sessions, prepared for the image size if it is known.
 
     Args:
         parameters: of the node.
-        note_progress: told how far a runtime is with getting ready: fraction and phase.
-        cancelled: ends getting ready when it is set.
+        monitor: for progress and cancellation of a runtime's preparation.
         logger: of the node.
-        errors: told of an initial command that cannot be taken; there is none then.
+        errors: log of an initial command that is refused.
 
     Raises:
         ReferDINOError: the model cannot be loaded.
     """
-    # PyTorch is first imported here: the node is on the graph while that takes its seconds.
+    # PyTorch is imported only here: it takes seconds, while the node is already on the graph.
     from referdino_core import CameraGroup, Session
     from referdino_core.installation import choose_threads
-    from referdino_core.runtime.stages import Watch
 
     session = Session(
         parameters.model,
@@ -57,7 +54,7 @@ def load_cameras(
         runtime=parameters["runtime"],
         precision=parameters["precision"],
         exports=parameters["exports"] or None,
-        watch=Watch(note_progress, cancelled),
+        watch=monitor,
     )
     logger.info(f"CPU threads of the model: {choose_threads(session.model)}.")
     size = parameters.image_size
@@ -76,16 +73,16 @@ def load_cameras(
 def wait_until_loaded(
     loaded: concurrent.futures.Future[None], node: Node, doing: Callable[[], str]
 ) -> None:
-    """Block until the model is loaded, and log every few seconds what goes on.
+    """Block until the model is loaded, and log the current activity every few seconds.
 
     Args:
-        loaded: resolves when the model is there.
-        node: which logs; waiting ends when its context is shut down.
-        doing: what goes on, such as "loading".
+        loaded: resolves when the model is loaded.
+        node: the node that logs; waiting ends when its context is shut down.
+        doing: returns the current activity, such as "loading".
 
     Raises:
         WorkerStopped: ROS was shut down.
-        Exception: why the model cannot be loaded.
+        Exception: the model cannot be loaded.
     """
     began = said = time.monotonic()
     while not concurrent.futures.wait([loaded], timeout=_LOADING_POLL).done:

@@ -1,23 +1,99 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""The node's parameters; launch file, config/referdino.yaml and docs/parameters.md follow them."""
+"""Declarations of the node's parameters.
+
+The launch file, config/referdino.yaml and docs/parameters.md are derived from them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import enum
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 
 from referdino_core.configuration import (
     CONFIGURATIONS,
     MAX_COMMANDS,
     MAX_WINDOW,
     MEMORIES,
-    PRECISIONS,
     RUNTIMES,
     SELECTIONS,
     SessionSettings,
 )
+from referdino_core.errors import ReferDINOError
+from referdino_core.precision import PRECISIONS
 from referdino_ros.camera_topics import camera_topics
-from referdino_ros.declaration import Change, Declaration
+
+Value: TypeAlias = bool | int | float | str | Sequence[str]
+
+
+class Change(enum.Enum):
+    """Times at which a parameter may change."""
+
+    ANY_TIME = "may change at any time"
+    UNCONFIGURED = "is read when the node is configured"
+    NEVER = "is read when the node starts"
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """Declaration of one parameter.
+
+    Attributes:
+        name: as in ROS.
+        default: also determines the type: bool, int, float, str, or a tuple for a list of texts.
+        description: one sentence for `ros2 param describe`.
+        change: when the value may change.
+        range: minimum and maximum of a number, inclusive.
+        choices: the allowed texts; empty if all are allowed.
+        pattern: regular expression of the allowed texts; empty if all are allowed.
+        unit: of a number, if it has one.
+        parse: raises ReferDINOError for invalid values; None if all are allowed.
+    """
+
+    name: str
+    default: Value
+    description: str
+    change: Change
+    range: tuple[float, float] | None = None
+    choices: tuple[str, ...] = ()
+    pattern: str = ""
+    unit: str = ""
+    parse: Callable[[Any], object] | None = None
+
+    def descriptor(self) -> ParameterDescriptor:
+        """The declaration as a ROS message."""
+        descriptor = ParameterDescriptor(
+            name=self.name,
+            description=f"{self.description} It {self.change.value}.",
+            additional_constraints=f"One of {', '.join(self.choices)}." if self.choices else "",
+            read_only=self.change is Change.NEVER,
+        )
+        if self.range and isinstance(self.default, float):
+            low, high = self.range
+            descriptor.floating_point_range = [FloatingPointRange(from_value=low, to_value=high)]
+        elif self.range:
+            low, high = int(self.range[0]), int(self.range[1])
+            descriptor.integer_range = [IntegerRange(from_value=low, to_value=high)]
+        return descriptor
+
+    def complaint(self, value: Value) -> str | None:
+        """The problem of a value of the right type, or None; ranges are checked by ROS."""
+        if self.choices and value not in self.choices:
+            return f"{self.name} is {value!r}; it must be one of {', '.join(self.choices)}."
+        if self.pattern and not re.fullmatch(self.pattern, str(value)):
+            return f"{self.name} is {value!r}; {self.description}"
+        try:
+            if self.parse is not None:
+                self.parse(value)
+        except ReferDINOError as error:
+            return str(error)
+        return None
+
 
 _SESSION = SessionSettings()
 
@@ -26,7 +102,7 @@ SECTIONS: Mapping[str, tuple[Declaration, ...]] = {
         Declaration(
             "autostart",
             True,
-            "Whether the node configures and activates itself when it starts; false where a "
+            "Whether the node configures and activates itself on start; set it to false if a "
             "lifecycle manager does that.",
             Change.NEVER,
         ),
@@ -35,15 +111,15 @@ SECTIONS: Mapping[str, tuple[Declaration, ...]] = {
         Declaration(
             "model",
             "nano",
-            "The model, where no checkpoint is given.",
+            "The model, if no checkpoint is given.",
             Change.UNCONFIGURED,
             choices=tuple(sorted(CONFIGURATIONS)),
         ),
         Declaration(
             "checkpoint",
             "",
-            "Path of weights (.pth or .safetensors), whose model is recognised; empty for those "
-            "of the parameter model.",
+            "Path of weights (.pth or .safetensors), whose model is detected; empty for the "
+            "weights of the parameter model.",
             Change.UNCONFIGURED,
         ),
         Declaration(
@@ -56,30 +132,30 @@ SECTIONS: Mapping[str, tuple[Declaration, ...]] = {
         Declaration(
             "runtime",
             "auto",
-            "What computes the network; auto is the fastest that is installed.",
+            "Inference runtime; auto is the fastest that is installed.",
             Change.UNCONFIGURED,
             choices=RUNTIMES,
         ),
         Declaration(
             "precision",
             "fp32",
-            "What the network computes in: fp32; bf16 (GPUs, and CPUs with bf16 matrix "
+            "Numerical precision of the network: fp32; bf16 (GPUs, and CPUs with bf16 matrix "
             "instructions); fp16 (GPUs).",
             Change.UNCONFIGURED,
-            choices=PRECISIONS,
+            choices=tuple(PRECISIONS),
         ),
         Declaration(
             "exports",
             "",
-            "Folder that `referdino export` wrote, for onnxruntime and tensorrt; empty: the node "
-            "makes and keeps its own.",
+            "Folder written by `referdino export`, for onnxruntime and tensorrt; empty: the node "
+            "exports the network itself and caches the files.",
             Change.UNCONFIGURED,
         ),
         Declaration(
             "image_size",
             "",
-            "Size of the camera's images, such as 640x480 (width x height): a runtime that takes "
-            "long to get ready (tensorrt: minutes) then does so while the node is configured; "
+            "Size of the camera's images, such as 640x480 (width x height): a runtime with a long "
+            "preparation (tensorrt: minutes) is then prepared while the node is configured; "
             "empty: at the first image.",
             Change.UNCONFIGURED,
             pattern="([1-9][0-9]*x[1-9][0-9]*)?",
@@ -87,7 +163,7 @@ SECTIONS: Mapping[str, tuple[Declaration, ...]] = {
         Declaration(
             "window",
             _SESSION.window,
-            "Frames that the temporal decoder looks back over.",
+            "Number of frames that the temporal decoder uses.",
             Change.UNCONFIGURED,
             range=(1, MAX_WINDOW),
             unit="frames",
@@ -95,8 +171,8 @@ SECTIONS: Mapping[str, tuple[Declaration, ...]] = {
         Declaration(
             "memory",
             _SESSION.memory,
-            "How object memories move: steady is made for endless streams, released is the "
-            "published inference.",
+            "Update rule of object memories: steady is designed for endless streams, released is "
+            "the published inference.",
             Change.UNCONFIGURED,
             choices=MEMORIES,
         ),
@@ -116,7 +192,7 @@ SECTIONS: Mapping[str, tuple[Declaration, ...]] = {
             "image_transport",
             "raw",
             "raw subscribes to image_raw (sensor_msgs/Image), compressed to image_raw/compressed "
-            "(sensor_msgs/CompressedImage); so for all cameras.",
+            "(sensor_msgs/CompressedImage), for all cameras.",
             Change.UNCONFIGURED,
             choices=("raw", "compressed"),
         ),
@@ -132,7 +208,7 @@ SECTIONS: Mapping[str, tuple[Declaration, ...]] = {
         Declaration(
             "no_image_warning",
             5.0,
-            "Time without an image after which the node warns, and warns again; 0 never does.",
+            "Time without an image after which the node warns, repeatedly; 0 disables it.",
             Change.ANY_TIME,
             range=(0.0, 86_400.0),
             unit="s",
@@ -142,21 +218,21 @@ SECTIONS: Mapping[str, tuple[Declaration, ...]] = {
         Declaration(
             "initial_command",
             "",
-            "A command that runs from the start, for all cameras; empty for none.",
+            "A command that is active from the start, for all cameras; empty for none.",
             Change.UNCONFIGURED,
         ),
         Declaration(
             "select",
             _SESSION.select,
-            "How many objects a command means that does not say so itself: one, the best; all, "
-            "every one that fits (all boxes, the two cups).",
+            "Objects that a command selects by default: one, the best match; all, every match "
+            "(all boxes, the two cups).",
             Change.UNCONFIGURED,
             choices=SELECTIONS,
         ),
         Declaration(
             "max_commands",
             16,
-            "Commands that may run at once for a camera; time and memory grow with them.",
+            "Maximum number of commands per camera; time and memory grow with their number.",
             Change.ANY_TIME,
             range=(1, MAX_COMMANDS),
         ),
@@ -165,7 +241,7 @@ SECTIONS: Mapping[str, tuple[Declaration, ...]] = {
         Declaration(
             "accept",
             _SESSION.accept,
-            "Score at which a search takes up a target, and at which a target comes back.",
+            "Minimum score to accept a target when searching, and to recover an occluded one.",
             Change.ANY_TIME,
             range=(0.0, 1.0),
         ),
@@ -179,8 +255,8 @@ SECTIONS: Mapping[str, tuple[Declaration, ...]] = {
         Declaration(
             "average",
             _SESSION.average,
-            "Time over which scores are averaged, at most the window's; like all times in "
-            "seconds of the images' stamps, so that decisions do not depend on the frame rate.",
+            "Time over which scores are averaged, at most the window's. Like all times, it is "
+            "measured by the images' stamps, so that decisions do not depend on the frame rate.",
             Change.ANY_TIME,
             range=(0.0, 60.0),
             unit="s",
@@ -188,7 +264,7 @@ SECTIONS: Mapping[str, tuple[Declaration, ...]] = {
         Declaration(
             "take_up",
             _SESSION.take_up,
-            "Time whose images are evidence for taking up a target, its return and giving it up.",
+            "Time whose images are the evidence for accepting, recovering and losing a target.",
             Change.ANY_TIME,
             range=(0.0, 60.0),
             unit="s",
@@ -211,14 +287,15 @@ SECTIONS: Mapping[str, tuple[Declaration, ...]] = {
         Declaration(
             "switch_margin",
             _SESSION.switch_margin,
-            "How much better the average score of another object must be to take over a command.",
+            "Margin by which the average score of another object must be higher for a command to "
+            "switch to it.",
             Change.ANY_TIME,
             range=(0.0, 1.0),
         ),
         Declaration(
             "switch_interval",
             _SESSION.switch_interval,
-            "Time between two such switches, at least.",
+            "Minimum time between two such switches.",
             Change.ANY_TIME,
             range=(0.0, 86_400.0),
             unit="s",
@@ -231,45 +308,46 @@ SECTIONS: Mapping[str, tuple[Declaration, ...]] = {
             range=(0.0, 1.0),
         ),
     ),
-    "Identity: what tells the target from another object": (
+    "Identity: distinguishing the target from other objects": (
         Declaration(
             "same_appearance",
             _SESSION.same_appearance,
-            "Similarity to the target's appearance (cosine) below which an object is another one.",
+            "Cosine similarity to the target's appearance below which an object is a different "
+            "one.",
             Change.ANY_TIME,
             range=(-1.0, 1.0),
         ),
         Declaration(
             "same_place",
             _SESSION.same_place,
-            "Distance from where the target is expected, as a fraction of the image, above which "
-            "an object is another one.",
+            "Distance from the target's expected position, as a fraction of the image, above "
+            "which an object is a different one.",
             Change.ANY_TIME,
             range=(0.0, 10.0),
         ),
         Declaration(
             "same_size",
             _SESSION.same_size,
-            "Change of the natural logarithm of the box's area above which an object is another "
-            "one.",
+            "Change of the natural logarithm of the box's area above which an object is a "
+            "different one.",
             Change.ANY_TIME,
             range=(0.0, 10.0),
         ),
         Declaration(
             "place_growth",
             _SESSION.place_growth,
-            "By how much same_place and same_size grow per second in which the target is not seen.",
+            "Growth of same_place and same_size per second in which the target is not seen.",
             Change.ANY_TIME,
             range=(0.0, 10.0),
             unit="1/s",
         ),
     ),
-    "Time: what breaks a stream": (
+    "Time: interruptions of the stream": (
         Declaration(
             "max_gap",
             _SESSION.max_gap,
-            "Time between the stamps of two camera images that resets the memories; 0.0 never "
-            "does.",
+            "Time between the stamps of two camera images above which memories are reset; 0.0 "
+            "disables it.",
             Change.ANY_TIME,
             range=(0.0, 86_400.0),
             unit="s",
@@ -277,8 +355,8 @@ SECTIONS: Mapping[str, tuple[Declaration, ...]] = {
         Declaration(
             "max_lateness",
             _SESSION.max_lateness,
-            "How much earlier than its predecessor an image may be stamped to be dropped alone; "
-            "beyond it the clock jumped back, which resets the memories.",
+            "Maximum time by which an image's stamp may precede its predecessor's for the image "
+            "to be merely dropped; beyond it the clock jumped back, which resets the memories.",
             Change.ANY_TIME,
             range=(0.0, 86_400.0),
             unit="s",
@@ -296,14 +374,14 @@ SECTIONS: Mapping[str, tuple[Declaration, ...]] = {
         Declaration(
             "error_log_period",
             10.0,
-            "Time in which an error that repeats is logged once.",
+            "Time in which a repeated error is logged once.",
             Change.ANY_TIME,
             range=(0.0, 86_400.0),
             unit="s",
         ),
     ),
 }
-"""By heading."""
+"""Declarations by heading."""
 
 DECLARATIONS: tuple[Declaration, ...] = tuple(
     declaration for section in SECTIONS.values() for declaration in section

@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Writes the declared parameters into config/referdino.yaml and docs/parameters.md.
+"""Generator of config/referdino.yaml and docs/parameters.md from the declared parameters.
 
 python -m referdino_ros.parameter_file
 """
@@ -12,13 +12,12 @@ import sys
 import textwrap
 from pathlib import Path
 
-from referdino_ros.declaration import Change, Declaration
-from referdino_ros.parameter_declarations import SECTIONS
+from referdino_ros.parameter_declarations import SECTIONS, Change, Declaration
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 WIDTH = 100
 UNBROKEN = "\0"
-"""Stands for a space at which no line may end."""
+"""Placeholder of a non-breaking space."""
 CHANGES = {Change.ANY_TIME: "any time", Change.UNCONFIGURED: "unconfigured", Change.NEVER: "start"}
 
 HEAD = """\
@@ -81,7 +80,7 @@ def parameter_table() -> str:
 
 
 def meaning(declaration: Declaration) -> str:
-    """The description with the values that are allowed."""
+    """The description with the allowed values."""
     sentences = [declaration.description]
     if declaration.choices:
         sentences.append(f"One of {', '.join(declaration.choices)}.")
@@ -92,7 +91,7 @@ def meaning(declaration: Declaration) -> str:
 
 
 def written(declaration: Declaration) -> str:
-    """The default as YAML has it."""
+    """The default in YAML."""
     default = declaration.default
     if isinstance(default, str):
         return default or '""'

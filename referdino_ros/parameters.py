@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""NodeParameters: the values of the node's parameters, checked at every change."""
+"""Values of the node's parameters, checked at every change."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ from rclpy.parameter import Parameter
 from referdino_core.configuration import RENAMED_SETTINGS, SessionSettings
 from referdino_core.errors import ReferDINOError
 from referdino_ros.camera_topics import CameraTopics, camera_topics
-from referdino_ros.declaration import Change, Declaration, Value
-from referdino_ros.parameter_declarations import DECLARATIONS
+from referdino_ros.parameter_declarations import DECLARATIONS, Change, Declaration, Value
 
 _SESSION_FIELDS = frozenset(entry.name for entry in fields(SessionSettings))
 
@@ -27,11 +26,11 @@ BY_NAME: Mapping[str, Declaration] = MappingProxyType({entry.name: entry for ent
 _DOUBLES = frozenset(entry.name for entry in DECLARATIONS if isinstance(entry.default, float))
 _LISTS = frozenset(entry.name for entry in DECLARATIONS if isinstance(entry.default, tuple))
 _EMPTY_LIST = [""]
-"""ROS knows no empty list whose elements have a type."""
+"""ROS has no typed empty list."""
 
 
-class TakesWhatPeopleWrite(Node):
-    """A node whose parameters take an integer for a double (0 for 0.0) and a text for a list."""
+class LenientParameterNode(Node):
+    """A node whose parameters accept an integer for a double (0 for 0.0) and a text for a list."""
 
     def set_parameters(self, parameter_list: list[Parameter]) -> list[SetParametersResult]:
         """As in rclpy, one by one."""
@@ -46,12 +45,12 @@ class NodeParameters:
     """The parameters of a node, declared on construction and checked at every change.
 
     Args:
-        node: where they are declared.
-        is_unconfigured: whether the node's lifecycle lets `Change.UNCONFIGURED` ones change.
+        node: the node that declares them.
+        is_unconfigured: whether `Change.UNCONFIGURED` parameters may change in the current state.
         on_session_settings: called with the new settings when one of their fields has changed.
 
     Raises:
-        ReferDINOError: a value that the node was started with is not allowed.
+        ReferDINOError: an initial value is not allowed.
     """
 
     def __init__(
@@ -76,12 +75,12 @@ class NodeParameters:
 
     @property
     def model(self) -> str:
-        """Path of the checkpoint, or the model's name where there is none."""
+        """Path of the checkpoint, or the model's name without one."""
         return str(self._values["checkpoint"] or self._values["model"])
 
     @property
     def image_size(self) -> tuple[int, int] | None:
-        """(width, height) of the camera's images, where it was given."""
+        """(width, height) of the camera's images; None if not given."""
         text = str(self._values["image_size"])
         if not text:
             return None
@@ -95,11 +94,11 @@ class NodeParameters:
 
     @property
     def session_settings(self) -> SessionSettings:
-        """The parameters that are the session's own."""
+        """The parameters that are settings of the session."""
         return _session_settings(self._values)
 
     def _on_set(self, changes: list[Parameter]) -> SetParametersResult:
-        """Check a set of changes as a whole, and apply it when it is allowed."""
+        """Check a set of changes as a whole, and apply it if it is allowed."""
         known = [parameter for parameter in changes if parameter.name in BY_NAME]
         if not known:
             return SetParametersResult(successful=True)
@@ -131,7 +130,7 @@ class NodeParameters:
 
 
 def _renamed(node: Node) -> str | None:
-    """What to write instead of an earlier name that the node was started with, or None."""
+    """A message on an outdated name that the node was started with, or None."""
     complaint = None
     for old, new in RENAMED_SETTINGS.items():
         if _start_value(node, old) is not None:
@@ -155,7 +154,7 @@ def _declared(node: Node, entry: Declaration) -> Value:
 
 
 def _start_value(node: Node, name: str) -> Any:
-    """What the node was started with for a parameter that is not declared yet, or None."""
+    """The initial value of a parameter that is not yet declared, or None."""
     value = node.declare_parameter(name, None, ParameterDescriptor(dynamic_typing=True)).value
     node.undeclare_parameter(name)
     return value
@@ -176,7 +175,7 @@ def _with_type(parameter: Parameter) -> Parameter:
 
 
 def _as_list(given: Any) -> Any:
-    """What a list was started with, as ROS stores it; ROS refuses what is of another type."""
+    """The initial value of a list, as ROS stores it; ROS refuses other types."""
     if not given:
         return _EMPTY_LIST
     return [given] if isinstance(given, str) else given

@@ -25,34 +25,36 @@ from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 
 from referdino_core.errors import ReferDINOError
-from referdino_ros.camera import Camera
-from referdino_ros.clock_watch import ClockWatch
+from referdino_core.progress import Progress, ProgressMonitor
+from referdino_ros.camera import Camera, process_images
 from referdino_ros.command_input import CommandInput
-from referdino_ros.diagnostics import CameraHealth, NodeHealth, diagnostic_array
+from referdino_ros.diagnostics import CameraHealth, ClockMonitor, NodeHealth, diagnostic_array
 from referdino_ros.error_log import ErrorLog, one_line
-from referdino_ros.image_processing import process_images
-from referdino_ros.logging_bridge import forward_core_log, stop_forwarding
-from referdino_ros.managed_node import ManagedNode, with_faults_told
-from referdino_ros.memory_arenas import use_few_arenas
+from referdino_ros.managed_node import ManagedNode, reporting_faults
+from referdino_ros.messages import ReceivedImage, pass_on_skipped
 from referdino_ros.model_loading import load_cameras, wait_until_loaded
 from referdino_ros.model_worker import ModelWorker
 from referdino_ros.parameters import NodeParameters
-from referdino_ros.received_image import ReceivedImage, hand_over_skipped
-from referdino_ros.spinning import spin_until_shutdown
+from referdino_ros.process import (
+    forward_core_log,
+    spin_until_shutdown,
+    stop_forwarding,
+    use_few_arenas,
+)
 
 if TYPE_CHECKING:
     from referdino_core import CameraGroup, SessionSettings
 
 
 class ReferDINONode(ManagedNode):
-    """Answers every image that it has time for with the objects that the commands refer to.
+    """Lifecycle node that publishes, for the newest image, the objects that the commands refer to.
 
-    It serves one camera or several with one model. Configuring loads the model in a thread that
+    It serves one or several cameras with one model. Configuring loads the model in a thread that
     owns it from then on; activating subscribes to the cameras; deactivating unsubscribes and keeps
     commands and model; cleaning up frees them.
 
     Raises:
-        ReferDINOError: a parameter has a value that is not allowed.
+        ReferDINOError: a parameter has an invalid value.
     """
 
     def __init__(self, **node_options: Any) -> None:
@@ -72,9 +74,9 @@ class ReferDINONode(ManagedNode):
         self._configured_since: float | None = None
         self._core_log = forward_core_log(self.get_logger())
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
-        # Health is watched also while the node's own time stands still, as without a /clock.
+        # Health is also monitored while the node's own time stands still, as without a /clock.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self._clock_watch = ClockWatch(self)
+        self._clock_monitor = ClockMonitor(self)
         self.create_timer(1.0, self._every_second, clock=steady)
         if self._settings["autostart"]:
             self._start_timer = self.create_timer(
@@ -83,9 +85,9 @@ class ReferDINONode(ManagedNode):
 
     # ---- Lifecycle ------------------------------------------------------------------------
 
-    @with_faults_told
+    @reporting_faults
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Load the model, then take commands. Stays unconfigured when that fails."""
+        """Load the model, then accept commands. The node stays unconfigured if that fails."""
         try:
             for topics in self._settings.cameras:
                 camera = Camera(self, topics, self._settings)
@@ -97,7 +99,7 @@ class ReferDINONode(ManagedNode):
                 self._settings.cameras,
                 self._command_group,
                 limit=lambda: self._settings["max_commands"],
-                on_change=self._show,
+                on_change=self._update_views,
                 errors=self._errors,
             )
             self._held.callback(commands.close)
@@ -108,7 +110,7 @@ class ReferDINONode(ManagedNode):
             if not isinstance(error, ReferDINOError):
                 self.get_logger().debug(traceback.format_exc())
             self._transition_error = (
-                f"Cannot configure: {one_line(error)} Set the parameters right, then run: "
+                f"Cannot configure: {one_line(error)} Correct the parameters, then run: "
                 f"ros2 lifecycle set {self.get_fully_qualified_name()} configure"
             )
             self._errors.report("configure", self._transition_error)
@@ -117,7 +119,7 @@ class ReferDINONode(ManagedNode):
         self._configured_since = time.monotonic()
         return super().on_configure(state)
 
-    @with_faults_told
+    @reporting_faults
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribe to the cameras."""
         outcome = super().on_activate(state)
@@ -127,32 +129,32 @@ class ReferDINONode(ManagedNode):
             camera.subscribe(functools.partial(worker.slots.put, number))
             for number, camera in enumerate(self._cameras)
         ]
-        self.get_logger().info(f"Active: answering images of {', '.join(topics)}.")
+        self.get_logger().info(f"Active: processing images of {', '.join(topics)}.")
         return outcome
 
-    @with_faults_told
+    @reporting_faults
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Unsubscribe, and return once nothing more will be published."""
         self._unsubscribe()
-        # What a runtime that is still getting ready comes to then is not published.
+        # Results of a runtime that is still being prepared are not published.
         if self._worker is not None and not self._preparing:
             self._worker.slots.clear()
             concurrent.futures.wait([self._worker.call(lambda group: None)])
         return super().on_deactivate(state)
 
-    @with_faults_told
+    @reporting_faults
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Free the model and forget the commands."""
         self._release()
         return super().on_cleanup(state)
 
-    @with_faults_told
+    @reporting_faults
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Free everything, from whichever state; a fault in that does not hinder the end."""
+        """Free everything, from any state; errors do not prevent the shutdown."""
         try:
             self._release()
         except Exception as error:
-            self.tell_fault("shutdown", error)
+            self.report_fault("shutdown", error)
         return super().on_shutdown(state)
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -160,7 +162,7 @@ class ReferDINONode(ManagedNode):
         try:
             self._release()
         except Exception as error:
-            self.tell_fault("error processing", error)
+            self.report_fault("error processing", error)
         if self.context.ok():
             self.get_logger().warning(
                 "Model, commands and topics were released. To start again, run: ros2 lifecycle set "
@@ -168,8 +170,8 @@ class ReferDINONode(ManagedNode):
             )
         return super().on_error(state)
 
-    def tell_fault(self, transition: str, error: Exception) -> None:
-        """Log what a transition raised, and keep it for diagnostics."""
+    def report_fault(self, transition: str, error: Exception) -> None:
+        """Log the exception of a transition, and keep it for diagnostics."""
         if not self.context.ok():
             return  # the process is ending
         self.get_logger().debug("".join(traceback.format_exception(error)))
@@ -181,7 +183,7 @@ class ReferDINONode(ManagedNode):
         try:
             self._release()
         except Exception as error:
-            self.tell_fault("shutdown", error)
+            self.report_fault("shutdown", error)
         finally:
             stop_forwarding(self._core_log)
 
@@ -202,17 +204,17 @@ class ReferDINONode(ManagedNode):
     # ---- Model -----------------------------------------------------------------------------
 
     def _load(self) -> ModelWorker[CameraGroup, ReceivedImage]:
-        """Start the worker, and return it once it has its model."""
+        """Start the worker; returns it once its model is loaded."""
         model, device = self._settings.model, self._settings["device"]
         self.get_logger().info(f"Loading PyTorch and the model {model} on {device}.")
         began = self._loading_since = time.monotonic()
         self._cancelled = threading.Event()
         self._worker = ModelWorker(
             load=self._load_cameras,
-            handle_frames=self._answer,
+            handle_frames=self._process,
             on_error=self._report_failure,
             cameras=len(self._cameras),
-            on_replace=hand_over_skipped,
+            on_replace=pass_on_skipped,
         )
         self._held.callback(self._worker.stop)
         self._worker.start()
@@ -225,19 +227,20 @@ class ReferDINONode(ManagedNode):
 
     def _load_cameras(self) -> CameraGroup:
         """Runs in the worker's thread."""
-        watch = (self._note_progress, self._cancelled)
-        group = load_cameras(self._settings, *watch, self.get_logger(), self._errors)
-        self._show(group)
+        monitor = ProgressMonitor(self._note_progress, self._cancelled)
+        group = load_cameras(self._settings, monitor, self.get_logger(), self._errors)
+        self._update_views(group)
         return group
 
-    def _note_progress(self, fraction: float, phase: str) -> None:
-        """Hear how far a runtime is with getting ready; from any thread."""
-        self._preparing = "" if fraction >= 1.0 else f"{phase}, {fraction:.0%}"
+    def _note_progress(self, progress: Progress) -> None:
+        """Note the progress of a runtime's preparation; called from any thread."""
+        done = progress.fraction >= 1.0
+        self._preparing = "" if done else f"{progress.phase}, {progress.fraction:.0%}"
 
-    def _show(self, group: CameraGroup) -> None:
+    def _update_views(self, group: CameraGroup) -> None:
         """Runs in the worker's thread."""
         for camera, session in zip(self._cameras, group.sessions, strict=True):
-            camera.show(session)
+            camera.update_view(session)
 
     def _change_settings(self, settings: SessionSettings) -> None:
         def change(group: CameraGroup) -> None:
@@ -251,7 +254,7 @@ class ReferDINONode(ManagedNode):
             camera.unsubscribe()
 
     def _release(self) -> None:
-        """Let go of everything that transitions made, last first, even if a part of it raises."""
+        """Release everything that transitions created, in reverse order, despite exceptions."""
         held, self._held = self._held, contextlib.ExitStack()
         self._cancelled.set()
         try:
@@ -264,29 +267,29 @@ class ReferDINONode(ManagedNode):
 
     # ---- Images ----------------------------------------------------------------------------
 
-    def _answer(self, group: CameraGroup, received: Mapping[int, ReceivedImage]) -> None:
-        """Answer the newest images of the cameras; runs in the worker's thread."""
-        process_images(group, self._cameras, received, self._tells_failures)
+    def _process(self, group: CameraGroup, received: Mapping[int, ReceivedImage]) -> None:
+        """Process the newest images of the cameras; runs in the worker's thread."""
+        process_images(group, self._cameras, received, self._reports_failures)
         self._preparing = ""
 
-    def _tells_failures(self) -> bool:
-        """Whether anybody waits: neither is the process ending nor the model being freed."""
+    def _reports_failures(self) -> bool:
+        """Whether to report failures: not while the process ends or the model is freed."""
         return self.context.ok() and not self._cancelled.is_set()
 
     def _report_failure(self, error: Exception) -> None:
         """Runs in the worker's thread."""
-        if not self._tells_failures():
+        if not self._reports_failures():
             return
         self._preparing = ""
         self.get_logger().debug("".join(traceback.format_exception(error)))
-        self._errors.report("internal", f"Images could not be answered: {one_line(error)}")
+        self._errors.report("internal", f"Images could not be processed: {one_line(error)}")
 
     # ---- Health ----------------------------------------------------------------------------
 
     def _every_second(self) -> None:
-        self._clock_watch.look()
+        self._clock_monitor.check()
         for camera in self._cameras:
-            camera.watch()
+            camera.check_input()
         self._diagnostics.publish(
             diagnostic_array(
                 self.get_fully_qualified_name(), self.get_clock().now().to_msg(), self._health()
@@ -306,7 +309,7 @@ class ReferDINONode(ManagedNode):
             now=time.monotonic(),
             loading_since=self._loading_since,
             preparing=self._preparing,
-            clock=self._clock_watch.complaint,
+            clock=self._clock_monitor.problem,
             silence_limit=self._settings["no_image_warning"],
             errors=self._errors.count,
             last_error=self._errors.last,
@@ -317,7 +320,7 @@ class ReferDINONode(ManagedNode):
 
 def main(args: list[str] | None = None) -> int:
     """Run the node until SIGINT, SIGTERM or a ROS shutdown; returns the exit status."""
-    # PyTorch's threads otherwise spin while they wait, and take the cores that DDS needs.
+    # Otherwise PyTorch's threads busy-wait and take the cores that DDS needs.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     use_few_arenas()
     rclpy.init(args=args)

@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""The publishers of results; what nobody listens to is not made."""
+"""Publishers of results, which create only messages with subscribers."""
 
 from __future__ import annotations
 
@@ -23,14 +23,18 @@ from referdino_core.messages.results import (
     label_image,
     objects_message,
 )
-from referdino_ros.image_conversion import compressed_image_message, image_message
-from referdino_ros.message_types import make_message, message_class
+from referdino_ros.messages import (
+    compressed_image_message,
+    image_message,
+    make_message,
+    message_class,
+)
 
 if TYPE_CHECKING:
     from referdino_core.target import Target
 
 RESULTS_DEPTH = 10
-PICTURES_DEPTH = 1
+IMAGES_DEPTH = 1
 _OVERRIDABLE = (
     QoSPolicyKind.HISTORY,
     QoSPolicyKind.DEPTH,
@@ -40,7 +44,7 @@ _OVERRIDABLE = (
 
 
 def detections_class() -> Any | None:
-    """The class of `~/detections`, or None where vision_msgs is not installed."""
+    """The message class of `~/detections`, or None if vision_msgs is not installed."""
     try:
         return message_class("vision_msgs/msg/Detection2DArray")
     except ImportError:
@@ -48,18 +52,17 @@ def detections_class() -> Any | None:
 
 
 class ResultPublishers:
-    """Publishes the results of one camera's images, each with the image's header.
+    """Publishers of one camera's results, each with the image's header.
 
-    They publish while the node is active: all are managed by its lifecycle. Parameters override
-    their QoS when they are first made, such as
-    `qos_overrides./referdino/objects.publisher.reliability`.
+    They publish while the node is active: all are managed by its lifecycle. Parameters such as
+    `qos_overrides./referdino/objects.publisher.reliability` override their QoS on creation.
 
     Args:
-        node: that publishes.
+        node: the node that publishes.
         namespace: of the topics, such as "~".
 
     Raises:
-        ReferDINOError: such a parameter has no value that ROS takes.
+        ReferDINOError: such a parameter has an invalid value.
     """
 
     def __init__(self, node: LifecycleNodeMixin, namespace: str = "~") -> None:
@@ -68,10 +71,10 @@ class ResultPublishers:
         self._publishers: list[Any] = []
         try:
             self._objects = self._create(ReferredObjectArray, "objects", RESULTS_DEPTH)
-            self._mask = self._create(Image, "mask", PICTURES_DEPTH)
-            self._overlay = self._create(Image, "overlay", PICTURES_DEPTH)
+            self._mask = self._create(Image, "mask", IMAGES_DEPTH)
+            self._overlay = self._create(Image, "overlay", IMAGES_DEPTH)
             self._overlay_compressed = self._create(
-                CompressedImage, "overlay/compressed", PICTURES_DEPTH
+                CompressedImage, "overlay/compressed", IMAGES_DEPTH
             )
             detections = detections_class()
             self._detections = None
@@ -82,7 +85,7 @@ class ResultPublishers:
             raise
 
     def _create(self, message_type: Any, name: str, depth: int) -> Any:
-        """A publisher whose QoS parameters named `qos_overrides.…` override."""
+        """A publisher whose QoS can be overridden by parameters `qos_overrides.…`."""
         topic = f"{self._namespace}/{name}"
         try:
             publisher = self._node.create_lifecycle_publisher(
@@ -109,10 +112,10 @@ class ResultPublishers:
         """
         self._objects.publish(objects_message(make_message, header, targets, verdict))
 
-    def publish_pictures(
+    def publish_images(
         self, header: Any, pixels: np.ndarray, targets: Sequence[Target], jpeg_quality: int
     ) -> None:
-        """Publish mask, detections and overlay where somebody listens.
+        """Publish mask, detections and overlay to their subscribers, if there are any.
 
         Args:
             header: of the image.
@@ -129,13 +132,11 @@ class ResultPublishers:
         wants_compressed = self._overlay_compressed.get_subscription_count()
         if not wants_raw and not wants_compressed:
             return
-        picture = overlay.draw(pixels, targets)
+        drawn = overlay.draw(pixels, targets)
         if wants_raw:
-            self._overlay.publish(image_message(picture, header))
+            self._overlay.publish(image_message(drawn, header))
         if wants_compressed:
-            self._overlay_compressed.publish(
-                compressed_image_message(picture, header, jpeg_quality)
-            )
+            self._overlay_compressed.publish(compressed_image_message(drawn, header, jpeg_quality))
 
     def destroy(self) -> None:
         """Remove the publishers from the node."""

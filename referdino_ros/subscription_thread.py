@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A thread that takes the messages of one or a few subscriptions.
 
-An executor gathers all that a node has anew for every message it waits for, and hands each callback
-to a further thread: about a millisecond per image. A wait set of its own does neither.
+For every message, an executor collects all entities of a node and passes the callback to another
+thread: about a millisecond per image. A separate wait set avoids both.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.subscription import Subscription
 
 MessageInfo: TypeAlias = Mapping[str, int]
-"""What the middleware knows of a message, such as `source_timestamp` in nanoseconds."""
+"""The middleware's information on a message, such as `source_timestamp` in nanoseconds."""
 
 LONGEST_WAIT = 1_000_000_000
 """Nanoseconds after which a shutdown of the context is noticed."""
 
 
-class LeftToItsThread(CallbackGroup):
-    """Callbacks that no executor runs."""
+class ExternallyHandledGroup(CallbackGroup):
+    """Callback group of subscriptions whose callbacks no executor runs."""
 
     def can_execute(self, entity: Any) -> bool:
         """Never."""
@@ -41,17 +41,17 @@ class LeftToItsThread(CallbackGroup):
         """Nothing was begun."""
 
 
-def called_by_nobody(message: Any) -> None:
-    """The callback that rclpy asks for of a subscription in the group `LeftToItsThread`."""
+def unused_callback(message: Any) -> None:
+    """Placeholder for the callback that rclpy requires of a subscription."""
 
 
 class SubscriptionThread:
-    """Hands messages to callbacks as they come, until it is closed or ROS is shut down.
+    """Thread that calls callbacks with incoming messages, until it is closed or ROS is shut down.
 
     Args:
-        callbacks: by subscription, which is in a group `LeftToItsThread` and stays the caller's.
-            Each is called in the thread with a message and what the middleware knows of it,
-            and must not raise; while it blocks, no further message is taken.
+        callbacks: by subscription, which is in an `ExternallyHandledGroup` and is owned by the
+            caller. Each is called in the thread with a message and its `MessageInfo`, and must not
+            raise; while it blocks, no further message is taken.
         context: of the subscriptions' node.
         name: of the thread.
     """
@@ -70,7 +70,7 @@ class SubscriptionThread:
         self._thread.start()
 
     def close(self) -> None:
-        """End the thread; blocks until no callback runs any more."""
+        """Stop the thread; blocks until no callback is running."""
         self._closed = True
         with contextlib.suppress(rclpy_implementation.InvalidHandle, rclpy_implementation.RCLError):
             self._wake.trigger()  # works after a shutdown, too

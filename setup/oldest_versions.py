@@ -31,7 +31,7 @@ RELEASES = {
 LEFT_OUT = {
     "ROS": (
         "ros/* demo/* repository/test_packaging.py replay/test_clocks.py replay/test_run.py "
-        "runtime/test_exported_stages.py"
+        "backends/test_exported_backend.py"
     ),
     "other runtimes": (
         "export/* ops/test_cuda_* repository/test_gpu_benchmark.py runtime/tensorrt/* "

@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Replays many recordings into one folder, which can be resumed."""
+"""Resumable replay of many recordings into one folder, one by one or by workers."""
 
 from __future__ import annotations
 
@@ -10,30 +10,27 @@ from pathlib import Path
 from typing import Any
 
 from referdino_core.batch.batch_folder import BatchFolder
-from referdino_core.batch.batch_summary import summarise
-from referdino_core.batch.outcomes import Attempts, RunOutcome
+from referdino_core.batch.one_run import run_recording
+from referdino_core.batch.outcomes import Attempts, RunOutcome, WorkerProgress, summarise
 from referdino_core.batch.recordings import FoundRecording
-from referdino_core.errors import ReferDINOError
+from referdino_core.errors import Cancelled
 from referdino_core.evaluation.ground_truth.opening import TOPIC, WORLD
+from referdino_core.progress import Progress, ProgressMonitor
 from referdino_core.replay.directory_lock import check_apart
 from referdino_core.replay.opening import ReplayJob, changes_of
-from referdino_core.session.model_choice import ModelChoice
+from referdino_core.session.model_choice import LoadedModel, ModelChoice, load
 from referdino_core.user_files import user_path
-
-
-class BatchInterrupted(ReferDINOError):
-    """A batch was asked to stop; it goes on when the same is asked for again."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """What is to be replayed.
+    """Recordings to replay, with their common options.
 
     Attributes:
         recordings: in the order of the summary.
-        common: what is done with each; its `source` and `out` do not count, and `restart` begins
-            all runs anew.
-        out: folder of the runs. with_report: whether every run gets its page.
+        common: options of every run; its `source` and `out` are ignored, and `restart` restarts
+            all runs.
+        out: folder of the runs. with_report: whether to write a report per run.
     """
 
     recordings: tuple[FoundRecording, ...]
@@ -42,7 +39,7 @@ class Batch:
     with_report: bool = True
 
     def job(self, recording: FoundRecording) -> ReplayJob:
-        """What is done with one recording; holds on whatever machine sees the same files."""
+        """The job of one recording, valid on every machine with the same files."""
         return replace(
             self.common,
             source=recording.path,
@@ -55,7 +52,7 @@ class Batch:
 
     @property
     def model(self) -> ModelChoice:
-        """What every worker loads."""
+        """The model that every worker loads."""
         model = self.common.model
         return replace(
             model, checkpoint=_absolute(model.checkpoint), exports=_absolute(model.exports)
@@ -63,84 +60,117 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class BatchProgress:
-    """How far a batch is.
+class BatchProgress(Progress):
+    """Progress of a batch, in recordings; those in progress count by their completed fraction.
 
     Attributes:
-        recordings: of the batch. finished: those among them that are done or failed.
-        share: of the recordings that is behind us, 0 to 1; counts those that are under way.
-        frames: how many were gone through since the batch was taken up.
+        finished: number of recordings that are done or failed.
+        frames: number of frames processed since the batch was started or resumed.
     """
 
-    recordings: int
-    finished: int
-    share: float
-    frames: int
+    finished: int = 0
+    frames: int = 0
 
 
-def _ignore(progress: BatchProgress) -> None:
+def batch_progress(total: int, finished: int, fractions: float, frames: int) -> BatchProgress:
+    """Progress of a batch of `total` recordings; `fractions`: sum over those in progress."""
+    phase = f"{finished}/{total} recordings"
+    return BatchProgress(finished + fractions, total, phase, finished, frames)
+
+
+def _ignore(outcome: RunOutcome) -> None:
     return None
 
 
-def _ignore_outcome(outcome: RunOutcome) -> None:
-    return None
+Workers = Callable[[Batch, Attempts, ProgressMonitor], Iterator[RunOutcome]]
+"""Yields the final outcomes of a batch as they come; ends early on cancellation."""
 
 
-def _never() -> bool:
-    return False
+def replay_batch(
+    batch: Batch,
+    work: Workers,
+    monitor: ProgressMonitor | None = None,
+    on_outcome: Callable[[RunOutcome], None] = _ignore,
+) -> dict[str, Any]:
+    """Replay all recordings of a batch; returns the summary, which is written to the folder.
 
+    Recordings that an earlier attempt completed are skipped, one in progress is resumed, and those
+    that failed are tried again.
 
-@dataclass(frozen=True)
-class BatchWatch:
-    """What a batch tells, and asks.
-
-    Attributes:
-        on_progress: told now and then. on_outcome: told of every recording that is finished.
-        stop_requested: asked all the time.
-    """
-
-    on_progress: Callable[[BatchProgress], None] = _ignore
-    on_outcome: Callable[[RunOutcome], None] = _ignore_outcome
-    stop_requested: Callable[[], bool] = _never
-
-
-Workers = Callable[[Batch, Attempts, BatchWatch], Iterator[RunOutcome]]
-"""Who does the work: gives the final outcomes as they come, and ends early when asked to stop."""
-
-
-def replay_batch(batch: Batch, work: Workers, watch: BatchWatch | None = None) -> dict[str, Any]:
-    """Replay all recordings of a batch; returns the summary, which is in the folder as well.
-
-    Recordings that an earlier attempt finished are not done again; one that was under way goes on
-    where it was; those that failed are tried again.
+    Args:
+        work: processes the recordings: `replay_in_process`, or workers of Ray.
+        monitor: for progress, as `BatchProgress`, and cancellation.
+        on_outcome: called for every finished recording.
 
     Raises:
-        BatchInterrupted: the watch asked to stop; the same batch goes on from there.
+        Cancelled: the batch was cancelled; the same batch resumes from there.
         ReferDINOError: the model, the folder, the commands or the workers cannot be used.
     """
-    watch = watch or BatchWatch()
+    monitor = monitor or ProgressMonitor()
     for recording in batch.recordings:
         check_apart(batch.out, recording.path)
     settings = batch_settings(batch)
     names = [recording.name for recording in batch.recordings]
     outcomes: dict[str, RunOutcome] = {}
     with BatchFolder(batch.out, settings, names, batch.common.restart) as folder:
-        for outcome in work(batch, Attempts(batch.recordings), watch):
+        for outcome in work(batch, Attempts(batch.recordings), monitor):
             outcomes[outcome.name] = outcome
             folder.add(outcome)
-            watch.on_outcome(outcome)
+            on_outcome(outcome)
         if len(outcomes) < len(names):
-            raise BatchInterrupted(
-                f"Stopped after {len(outcomes)} of {len(names)} recordings; the same command goes "
-                "on from there."
+            raise Cancelled(
+                f"Stopped after {len(outcomes)} of {len(names)} recordings; the same command "
+                "resumes from there."
             )
         summary = summarise(batch.out, [outcomes[name] for name in names])
         folder.complete(summary)
     return summary
 
 
+def replay_in_process(
+    batch: Batch,
+    attempts: Attempts,
+    monitor: ProgressMonitor,
+    loaded: LoadedModel | None = None,
+) -> Iterator[RunOutcome]:
+    """Replay recordings one by one in this process, with a model that is loaded once.
+
+    Yields the final outcomes as they come; ends early on cancellation.
+
+    Args:
+        loaded: the model of the batch, if it is already loaded.
+
+    Raises:
+        ReferDINOError: the model cannot be loaded.
+    """
+    loaded = loaded or load(batch.model)
+    own = WorkerProgress()
+    finished = 0
+
+    def report() -> None:
+        total = len(batch.recordings)
+        monitor.on_progress(batch_progress(total, finished, own.fraction, own.frames))
+
+    def update(progress: Progress) -> None:
+        own.update(progress)
+        report()
+
+    run_monitor = ProgressMonitor(update, monitor.cancelled)
+    while not monitor.cancelled.is_set() and (recording := attempts.take()) is not None:
+        try:
+            outcome = run_recording(batch.job(recording), loaded, run_monitor, batch.with_report)
+        except Cancelled:
+            return
+        own.end_run()
+        final = attempts.conclude(recording, outcome)
+        if final is not None:
+            finished += 1
+            yield final
+        report()
+
+
 def batch_settings(batch: Batch) -> dict[str, Any]:
-    """What all runs of a batch have in common, as plain data.
+    """The common options of all runs of a batch, as plain data.
 
     Raises:
         SourceError: the commands cannot be read.
@@ -169,7 +199,7 @@ def _absolute(path: Path | None) -> Path | None:
 
 
 def _absolute_truth(truth: str | None) -> str | None:
-    """The same ground truth, wherever the program runs."""
+    """The specification of ground truth with an absolute path."""
     if truth is None or truth.startswith((TOPIC, WORLD)):
         return truth
     return str(user_path(truth).absolute())

@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""The folder of a batch: a folder per run, a line per finished recording, and the summary."""
+"""The folder of a batch: a folder per run, runs.jsonl with finished recordings, the summary."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from referdino_core.replay.run_folder import SUMMARY_NAME, write_summary
 
 RUNS_NAME = "runs.jsonl"
 SETTINGS_NAME = ".settings.json"
-"""Says with what the recordings of a batch are replayed."""
+"""Name of the file that holds the common settings of the runs."""
 
 
 class BatchFolder:
-    """The folder, held by one program at a time.
+    """The folder of a batch, locked by one process at a time.
 
     Attributes:
         path: the folder.
@@ -34,15 +34,15 @@ class BatchFolder:
     def __init__(
         self, path: Path, settings: Mapping[str, Any], names: Collection[str], restart: bool
     ) -> None:
-        """Take up the folder, or make it.
+        """Open the folder, or create it.
 
         Args:
-            settings: what all runs have in common, as plain data.
+            settings: common settings of all runs, as plain data.
             names: of the recordings.
-            restart: begin all runs anew, whatever is there.
+            restart: discard existing runs and start anew.
 
         Raises:
-            SourceError: runs with other settings are there, or another program is at work.
+            SourceError: it holds runs with other settings, or another process uses it.
             OutputError: the folder cannot be written.
         """
         self.path = path
@@ -56,7 +56,7 @@ class BatchFolder:
                 (path / RUNS_NAME).unlink(missing_ok=True)
             else:
                 self._check(settings)
-            # What is there is no summary of what is about to be done.
+            # An existing summary is not of the runs to come.
             (path / SUMMARY_NAME).unlink(missing_ok=True)
             self._write(SETTINGS_NAME, json.dumps(settings))
             self._lines = self._kept_lines(names)
@@ -72,13 +72,13 @@ class BatchFolder:
             raise
 
     def add(self, outcome: RunOutcome) -> None:
-        """Append what came of a recording, unless the same is there already.
+        """Append the outcome of a recording, unless the same line is there already.
 
         Raises:
             OutputError: the disk does not take it.
         """
         line = json.dumps(outcome.line(), ensure_ascii=False, allow_nan=False) + "\n"
-        line = line.encode("utf-8", "backslashreplace").decode()  # names that are no UTF-8
+        line = line.encode("utf-8", "backslashreplace").decode()  # names that are not UTF-8
         if self._lines.get(outcome.name) == line:
             return
         self._lines[outcome.name] = line
@@ -108,7 +108,7 @@ class BatchFolder:
         self._stack.close()
 
     def _check(self, settings: Mapping[str, Any]) -> None:
-        """Refuse to mix runs that were made with different settings."""
+        """Refuse to mix runs with different settings."""
         try:
             earlier = json.loads((self.path / SETTINGS_NAME).read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -119,11 +119,11 @@ class BatchFolder:
         if different:
             raise SourceError(
                 f"{self.path} holds runs that differ in: {', '.join(different)}. Give their "
-                "command again to go on, --restart to begin anew, or another --out."
+                "command again to resume, --restart to start anew, or another --out."
             )
 
     def _kept_lines(self, names: Collection[str]) -> dict[str, str]:
-        """The whole lines of recordings that were done; those that failed are tried again."""
+        """The lines of completed recordings; those that failed are tried again."""
         try:
             text = (self.path / RUNS_NAME).read_text(encoding="utf-8", errors="replace")
         except FileNotFoundError:
@@ -134,7 +134,7 @@ class BatchFolder:
                 entry = json.loads(line)
                 if entry["name"] in names and entry["failure"] is None and line.endswith("\n"):
                     kept[entry["name"]] = line
-            except (ValueError, KeyError, TypeError):  # the last one of a program that was killed
+            except (ValueError, KeyError, TypeError):  # the last line of a process that was killed
                 continue
         return kept
 

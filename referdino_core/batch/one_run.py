@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""One recording of a batch: recognised as done, taken up where it was, or replayed anew."""
+"""Replay of one recording of a batch: skipped if complete, resumed, or started anew."""
 
 from __future__ import annotations
 
@@ -11,46 +11,46 @@ from typing import Any
 
 from referdino_core.batch.outcomes import RunOutcome, failed, outcome_of_run
 from referdino_core.batch.recordings import FoundRecording
-from referdino_core.errors import ReferDINOError, SourceError
+from referdino_core.errors import Cancelled, ReferDINOError, SourceError
 from referdino_core.files import AtomicFile, OutputError
+from referdino_core.progress import ProgressMonitor
 from referdino_core.replay.opening import ReplayJob, changes_of
-from referdino_core.replay.progress import RunInterrupted, RunWatch
 from referdino_core.replay.run import replay
 from referdino_core.replay.run_folder import REPORT_NAME, SUMMARY_NAME, RunFolder
 from referdino_core.replay.run_summary import identity_of
 from referdino_core.session.model_choice import LoadedModel
 
 IDENTITY_NAME = ".identity.json"
-"""Says what a run is made of, from before it begins."""
+"""Name of the file that holds the identity of a run, from before it begins."""
 
 
 def run_recording(
-    job: ReplayJob, loaded: LoadedModel, watch: RunWatch, with_report: bool
+    job: ReplayJob, loaded: LoadedModel, monitor: ProgressMonitor, with_report: bool
 ) -> RunOutcome:
-    """Replay a recording unless that was done already; `job.out` has the recording's name.
+    """Replay a recording unless its run is complete; `job.out` has the recording's name.
 
-    Whatever goes wrong with it is its outcome, so that others go on.
+    Any error becomes its outcome, so that the other recordings are still replayed.
 
     Raises:
-        RunInterrupted: the watch asked to stop.
+        Cancelled: the run was cancelled; it can be resumed.
     """
     recording = FoundRecording(job.out.name, job.source)
     try:
-        run = _complete_run(job, loaded, watch)
+        run = _complete_run(job, loaded, monitor)
         problems = _report_problems(run) if with_report else []
         return outcome_of_run(recording.name, run, problems)
-    except RunInterrupted:
+    except Cancelled:
         raise
     except ReferDINOError as error:
         reason = str(error)
-    except Exception as error:  # whatever it is, hundreds of others wait
+    except Exception as error:  # whatever it is, the other recordings go on
         reason = f"unexpected {type(error).__name__}: {error}"
     _remove_if_empty(job.out)
     return failed(recording, reason)
 
 
 def forget(folder: Path) -> None:
-    """See that nothing in the folder of a run is taken for done or begun.
+    """Remove what marks the run in a folder as complete or begun.
 
     Raises:
         OutputError: the folder cannot be written.
@@ -63,7 +63,7 @@ def forget(folder: Path) -> None:
         raise OutputError(f"{folder} cannot be written: {error.strerror}.") from error
 
 
-def _complete_run(job: ReplayJob, loaded: LoadedModel, watch: RunWatch) -> RunFolder:
+def _complete_run(job: ReplayJob, loaded: LoadedModel, monitor: ProgressMonitor) -> RunFolder:
     identity = json.loads(json.dumps(identity_of(job, loaded, changes_of(job))))
     earlier = _read_identity(job.out)
     if earlier is not None and _give_the_same(earlier, identity) and _is_complete(job.out):
@@ -72,12 +72,13 @@ def _complete_run(job: ReplayJob, loaded: LoadedModel, watch: RunWatch) -> RunFo
     if anew:
         forget(job.out)
         _write_identity(job.out, identity)
-    return RunFolder(replay(replace(job, restart=anew), loaded, watch))
+    return RunFolder(replay(replace(job, restart=anew), loaded, monitor))
 
 
 def _give_the_same(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    """Whether two identities differ in nothing but the threads: their number follows that of the
-    workers, and what is done stays done when that changes.
+    """Whether two identities are equal but for the number of threads.
+
+    That number follows the number of workers, whose change must not repeat complete runs.
     """
     return {**one, "threads": None} == {**other, "threads": None}
 
@@ -108,14 +109,14 @@ def _write_identity(folder: Path, identity: dict[str, Any]) -> None:
 
 
 def _remove_if_empty(folder: Path) -> None:
-    """Remove the folder of a run that never began."""
+    """Remove the folder of a run that never started."""
     if folder.is_dir() and [path.name for path in folder.iterdir()] == [IDENTITY_NAME]:
         (folder / IDENTITY_NAME).unlink()
         folder.rmdir()
 
 
 def _report_problems(run: RunFolder) -> list[str]:
-    """Write the page of a run that has none; returns why that cannot be done."""
+    """Write the report of a run that has none; returns the problem if that fails."""
     if (run.path / REPORT_NAME).is_file():
         return []
     from referdino_core.report import write_report

@@ -1,29 +1,34 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""What came of a recording and its attempts, as plain data that travels between processes."""
+"""Outcomes of a batch: of recordings, their attempts and workers, and the summary of all."""
 
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import Any
 
 from referdino_core.batch.recordings import FoundRecording
+from referdino_core.evaluation.davis import SequenceStatistics
+from referdino_core.evaluation.stream_scores import CommandScores, overall_scores
+from referdino_core.evaluation.tracking_measures import TrackingScores
+from referdino_core.progress import Progress
 from referdino_core.replay.run_folder import RunFolder
+from referdino_core.replay.run_summary import referdino_version
 
 
 @dataclass(frozen=True)
 class RunOutcome:
-    """What came of one recording.
+    """Outcome of one recording: a run or a failure.
 
     Attributes:
         name: of the recording and of its run's folder. source: path of the recording.
-        failure: why there is no run, one line; None where there is one.
-        frames: how many were read, answered, dropped, failed. seconds: of the recording.
-        scores: over the commands of the run, as its own summary has them; None without ground
-            truth.
-        problems: what was wrong all the same, a line each.
+        failure: why there is no run, one line; None if there is one.
+        frames: numbers of frames as in the run's summary. seconds: length of the recording.
+        scores: over the commands of the run, as in the run's summary; None without ground truth.
+        problems: problems of the run, a line each.
     """
 
     name: str
@@ -35,15 +40,15 @@ class RunOutcome:
     problems: tuple[str, ...] = ()
 
     def line(self) -> dict[str, Any]:
-        """What `runs.jsonl` and the summary hold of it."""
+        """The entry in `runs.jsonl` and in the summary."""
         return {**asdict(self), "problems": list(self.problems)}
 
 
 def outcome_of_run(name: str, run: RunFolder, problems: Sequence[str] = ()) -> RunOutcome:
-    """What came of a recording whose run is complete.
+    """The outcome of a recording with a complete run.
 
     Args:
-        problems: further ones than those of the run's own summary.
+        problems: to be added to those of the run's summary.
     """
     summary = run.summary
     scores = summary["scores"]
@@ -58,18 +63,40 @@ def outcome_of_run(name: str, run: RunFolder, problems: Sequence[str] = ()) -> R
 
 
 def failed(recording: FoundRecording, reason: str) -> RunOutcome:
-    """What came of a recording that could not be replayed."""
+    """The outcome of a recording that could not be replayed."""
     return RunOutcome(recording.name, str(recording.path), failure=" ".join(reason.split()))
 
 
+@dataclass
+class WorkerProgress:
+    """Progress of a worker, which replays one recording after another.
+
+    Attributes:
+        frames: number of frames processed so far, over all its runs.
+        fraction: completed fraction of the current run; 0 if its length is unknown.
+    """
+
+    frames: int = 0
+    fraction: float = 0.0
+
+    def update(self, progress: Progress) -> None:
+        """Take in a report of the current run, which comes after every frame."""
+        self.frames += progress.done > 0
+        self.fraction = progress.fraction
+
+    def end_run(self) -> None:
+        """Reset the fraction at the end of a run."""
+        self.fraction = 0.0
+
+
 ATTEMPTS = 2
-"""How often a recording is tried that fails."""
+"""Maximum number of attempts at a recording that fails."""
 MAX_DEATHS = 3
-"""Workers that one recording may cost before it is given up."""
+"""Maximum number of workers killed over one recording."""
 
 
 class Attempts:
-    """The recordings that wait. One that failed waits once more, behind all others."""
+    """Queue of recordings; one that failed is queued once more, behind all others."""
 
     def __init__(self, recordings: Iterable[FoundRecording]) -> None:
         self._waiting = deque(recordings)
@@ -77,11 +104,11 @@ class Attempts:
         self._deaths: Counter[FoundRecording] = Counter()
 
     def take(self) -> FoundRecording | None:
-        """The next recording; None where none waits."""
+        """The next recording; None if the queue is empty."""
         return self._waiting.popleft() if self._waiting else None
 
-    def settle(self, recording: FoundRecording, outcome: RunOutcome) -> RunOutcome | None:
-        """The outcome where it is final; None where the recording is tried again."""
+    def conclude(self, recording: FoundRecording, outcome: RunOutcome) -> RunOutcome | None:
+        """The outcome if it is final; None if the recording is tried again."""
         if outcome.failure is None:
             return outcome
         self._failures[recording] += 1
@@ -91,8 +118,8 @@ class Attempts:
         return None
 
     def died(self, recording: FoundRecording) -> RunOutcome | None:
-        """Note that a worker was killed over a recording, which is next then and goes on where it
-        was; returns its failure where that happened too often.
+        """Queue a recording first again after its worker was killed, to be resumed; returns its
+        failure if that happened too often.
         """
         self._deaths[recording] += 1
         if self._deaths[recording] >= MAX_DEATHS:
@@ -103,3 +130,70 @@ class Attempts:
             )
         self._waiting.appendleft(recording)
         return None
+
+
+FORMAT = 1
+_COMMON = ("model", "runtime", "device", "window", "settings", "clock", "commit", "versions")
+
+
+def summarise(folder: Path, outcomes: Sequence[RunOutcome]) -> dict[str, Any]:
+    """The summary of a batch, which is reproducible: it holds no wall-clock times.
+
+    Args:
+        folder: with the runs.
+        outcomes: of all recordings, in order.
+
+    Raises:
+        SourceError: a run that was complete no longer is.
+    """
+    done = [outcome for outcome in outcomes if outcome.failure is None]
+    common: dict[str, Any] = {}
+    commands: list[CommandScores] = []
+    streaming: list[CommandScores] = []
+    scored = False
+    for outcome in done:
+        summary = RunFolder(folder / outcome.name).summary
+        common = common or {name: summary[name] for name in _COMMON}
+        if summary["scores"] is not None:
+            scored = True
+            commands += map(_command_scores, summary["scores"]["commands"])
+            streamed = summary["scores"].get("streaming") or {"commands": ()}
+            streaming += map(_command_scores, streamed["commands"])
+    return {
+        "format": FORMAT,
+        "kind": "runs",
+        "referdino": referdino_version(),
+        **common,
+        "recordings": len(outcomes),
+        "done": len(done),
+        "failed": [
+            {"name": outcome.name, "source": outcome.source, "reason": outcome.failure}
+            for outcome in outcomes
+            if outcome.failure is not None
+        ],
+        "with_problems": sum(bool(outcome.problems) for outcome in done),
+        "frames": _sums(outcome.frames for outcome in done if outcome.frames is not None),
+        "seconds": sum(outcome.seconds or 0.0 for outcome in done),
+        "commands_scored": len(commands),
+        "scores": asdict(overall_scores(commands)) if scored else None,
+        "streaming": asdict(overall_scores(streaming)) if streaming else None,
+        "runs": [outcome.line() for outcome in outcomes],
+    }
+
+
+def _command_scores(entry: Mapping[str, Any]) -> CommandScores:
+    known = {one.name for one in fields(CommandScores)}
+    values = {name: value for name, value in entry.items() if name in known}
+    for name in ("region", "boundary"):
+        if values[name] is not None:
+            values[name] = SequenceStatistics(**values[name])
+    if values.get("tracking") is not None:
+        values["tracking"] = TrackingScores(**values["tracking"])
+    return CommandScores(**values)
+
+
+def _sums(counts: Iterable[dict[str, int]]) -> dict[str, int]:
+    total = Counter({"read": 0, "answered": 0, "dropped": 0, "late": 0, "failed": 0})
+    for one in counts:
+        total.update(one)
+    return dict(total)

@@ -1,8 +1,8 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Recordings through several workers of Ray, on this machine or on a cluster that sees its files.
+"""Replay by several Ray workers, on this machine or on a cluster with access to its files.
 
-A worker that is killed is replaced; its recording goes on from its last snapshot.
+A worker that is killed is replaced; its recording resumes from its last snapshot.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from referdino_core.batch.batch import Batch, BatchProgress, BatchWatch
+from referdino_core.batch.batch import Batch, batch_progress
 from referdino_core.batch.outcomes import MAX_DEATHS, Attempts, RunOutcome, failed
 from referdino_core.batch.ray_worker import (
     CONTROL,
@@ -29,6 +29,7 @@ from referdino_core.batch.ray_worker import (
 )
 from referdino_core.batch.recordings import FoundRecording
 from referdino_core.errors import ReferDINOError, RuntimeUnavailable
+from referdino_core.progress import ProgressMonitor
 
 _SECONDS_BETWEEN_LOOKS = 0.5
 _SECONDS_TO_CONNECT = 10.0
@@ -37,9 +38,9 @@ _OBJECT_STORE_BYTES = 128 * 2**20  # outcomes are small; Ray would take a third 
 _ENVIRONMENT = {
     # Nothing is sent out.
     "RAY_USAGE_STATS_ENABLED": "0",
-    # A certain device that the user names stays visible.
+    # A specific device that the user names stays visible.
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    # As urgent as this program is, which does the work itself where there is one worker.
+    # The same priority as this program, which does the work itself if there is one worker.
     "RAY_worker_niceness": "0",
 }
 
@@ -48,23 +49,25 @@ _logger = logging.getLogger("referdino.replay")
 
 @dataclass(frozen=True)
 class RayWorkers:
-    """Workers as `replay_batch` takes them.
+    """Ray workers, callable as `Workers` of `replay_batch`.
 
     Attributes:
-        count: how many. address: of the cluster; None for one of this machine's own.
+        count: number of workers. address: of the cluster; None to start one on this machine.
     """
 
     count: int
     address: str | None = None
 
-    def __call__(self, batch: Batch, attempts: Attempts, watch: BatchWatch) -> Iterator[RunOutcome]:
-        """Yield the final outcomes as they come; ends early when the watch asks to stop.
+    def __call__(
+        self, batch: Batch, attempts: Attempts, monitor: ProgressMonitor
+    ) -> Iterator[RunOutcome]:
+        """Yield the final outcomes as they come; ends early on cancellation.
 
         Raises:
-            RuntimeUnavailable: there is no such cluster, or its workers cannot load the model.
+            RuntimeUnavailable: the cluster is unreachable, or its workers cannot load the model.
         """
         with ray_running(self.address, self.count):
-            pool = _Pool(batch, attempts, watch, min(self.count, len(batch.recordings)))
+            pool = _Pool(batch, attempts, monitor, min(self.count, len(batch.recordings)))
             try:
                 yield from pool.outcomes()
             finally:
@@ -73,7 +76,7 @@ class RayWorkers:
 
 @contextmanager
 def ray_running(address: str | None, workers: int) -> Iterator[None]:
-    """Ray, quietly; what runs already in this program is used and left running.
+    """Ray, initialised quietly; an instance that already runs in this program is used and kept.
 
     Raises:
         RuntimeUnavailable: there is no cluster at the address.
@@ -94,11 +97,11 @@ def ray_running(address: str | None, workers: int) -> Iterator[None]:
     handler = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(**settings)
-    except Exception as error:  # Ray has many ways to say so
+    except Exception as error:  # Ray raises errors of many types
         reason = " ".join(str(error).split())
-        where = "here" if address is None else f"at {address}"
-        raise RuntimeUnavailable(f"Ray cannot be had {where}: {reason}") from error
-    # Ray has put its own in place, which would end the program at once.
+        where = "start here" if address is None else f"connect to {address}"
+        raise RuntimeUnavailable(f"Ray cannot {where}: {reason}") from error
+    # Ray has installed its own handler, which would end the program at once.
     signal.signal(signal.SIGTERM, handler)
     try:
         yield
@@ -107,10 +110,10 @@ def ray_running(address: str | None, workers: int) -> Iterator[None]:
 
 
 def _check_reachable(address: str) -> None:
-    """Refuse an address where nobody listens, which Ray itself would try for many minutes.
+    """Refuse an unreachable address, which Ray itself would try for many minutes.
 
     Raises:
-        RuntimeUnavailable: nobody does.
+        RuntimeUnavailable: nothing listens there.
     """
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not host or not port.isdecimal():
@@ -125,34 +128,36 @@ def _check_reachable(address: str) -> None:
 
 @dataclass
 class _Slot:
-    """The place of one worker.
+    """One worker and its current task.
 
     Attributes:
-        worker: the actor. task: what it works on; None while there is nothing to do.
+        worker: the actor. task: its current task; None while it is idle.
         recording: of the task; None while the model is being loaded.
-        question: after its progress. progress: the newest answer.
-        frames_before: of the workers that were killed here.
+        request: pending request for its progress. progress: the latest response.
+        frames_before: frames processed by killed workers in this slot.
     """
 
     worker: Any
     task: Any
     recording: FoundRecording | None = None
-    question: Any = None
+    request: Any = None
     progress: WorkerProgress = field(default_factory=WorkerProgress)
     frames_before: int = 0
 
 
 class _Pool:
-    """Keeps workers busy until no recording waits."""
+    """Workers that are kept busy until the queue is empty."""
 
-    def __init__(self, batch: Batch, attempts: Attempts, watch: BatchWatch, count: int) -> None:
+    def __init__(
+        self, batch: Batch, attempts: Attempts, monitor: ProgressMonitor, count: int
+    ) -> None:
         self._batch = batch
         self._attempts = attempts
-        self._watch = watch
+        self._monitor = monitor
         self._finished = self._deaths_while_loading = 0
         self._stopping = False
         self._threads = _threads_per_worker(count)
-        self._gpu_share = _gpu_share(batch.common.model.device, count)
+        self._gpu_fraction = _gpu_fraction(batch.common.model.device, count)
         self._slots = [_Slot(*self._new_worker()) for _ in range(count)]
 
     def outcomes(self) -> Iterator[RunOutcome]:
@@ -163,30 +168,30 @@ class _Pool:
         """
         while tasks := [slot.task for slot in self._slots if slot.task is not None]:
             ready, _ = ray.wait(tasks, num_returns=1, timeout=_SECONDS_BETWEEN_LOOKS)
-            if not self._stopping and self._watch.stop_requested():
+            if not self._stopping and self._monitor.cancelled.is_set():
                 self._stopping = True
                 self._stop_all()
             for slot in self._slots:
                 if slot.task in ready:
-                    final = self._settle(slot)
+                    final = self._finish_task(slot)
                     if final is not None:
                         self._finished += 1
                         yield final
             for slot in self._slots:
                 if slot.task is None:
                     self._begin_next(slot)
-            self._tell()
+            self._report()
 
     def end(self) -> None:
-        """End all workers; what they were at goes on another time."""
+        """Kill all workers; runs in progress can be resumed later."""
         for slot in self._slots:
             ray.kill(slot.worker)
 
     def _new_worker(self) -> tuple[Any, Any]:
-        """A worker that is loading the model, and that task."""
+        """A new worker, and its task of loading the model."""
         settings: dict[str, Any] = {
             "num_cpus": self._threads,
-            "num_gpus": self._gpu_share,
+            "num_gpus": self._gpu_fraction,
             "max_restarts": 0,
             "concurrency_groups": {CONTROL: 1},
         }
@@ -204,14 +209,14 @@ class _Pool:
             slot.task = slot.worker.replay.remote(job, self._batch.with_report)
 
     def _stop_all(self) -> None:
-        """Have every run end after its frame; nobody waits for a model."""
+        """Have every run end after its current frame; do not wait for models to load."""
         for slot in self._slots:
             slot.worker.stop.remote()
             if slot.recording is None:
                 slot.task = None
 
-    def _settle(self, slot: _Slot) -> RunOutcome | None:
-        """Deal with a task that has ended; returns the outcome where it is final."""
+    def _finish_task(self, slot: _Slot) -> RunOutcome | None:
+        """Handle a finished task; returns the outcome if it is final."""
         task, recording = slot.task, slot.recording
         slot.task = slot.recording = None
         try:
@@ -224,17 +229,17 @@ class _Pool:
             return self._replace(slot, recording, error)
         if recording is None or outcome is None:
             return None
-        return self._attempts.settle(recording, outcome)
+        return self._attempts.conclude(recording, outcome)
 
     def _replace(
         self, slot: _Slot, recording: FoundRecording | None, error: RayError
     ) -> RunOutcome | None:
-        """Put a new worker where one was killed.
+        """Replace a worker that was killed.
 
         Raises:
-            RuntimeUnavailable: that happens while the model is being loaded, again and again.
+            RuntimeUnavailable: workers are killed repeatedly while loading the model.
         """
-        # One that is only out of reach must not go on writing.
+        # One that is merely unreachable must not go on writing.
         ray.kill(slot.worker)
         if recording is None:
             self._deaths_while_loading += 1
@@ -244,28 +249,28 @@ class _Pool:
                     "memory; give fewer --workers."
                 ) from error
         slot.frames_before += slot.progress.frames
-        slot.progress, slot.question = WorkerProgress(), None
+        slot.progress, slot.request = WorkerProgress(), None
         if not self._stopping:
             slot.worker, slot.task = self._new_worker()
         if recording is None or self._stopping:
             return None
-        _logger.warning("A worker was killed; %s goes on in another one.", recording.name)
+        _logger.warning("A worker was killed; %s resumes in another one.", recording.name)
         return self._attempts.died(recording)
 
-    def _tell(self) -> None:
-        """Say how far all workers are, as far as they have answered."""
+    def _report(self) -> None:
+        """Report the progress of all workers, as far as they have responded."""
         for slot in self._slots:
-            if slot.question is not None and ray.wait([slot.question], timeout=0)[0]:
-                with suppress(RayError):  # it was killed, which its task tells as well
-                    slot.progress = ray.get(slot.question)
-                slot.question = None
-            if slot.question is None and slot.task is not None:
-                slot.question = slot.worker.progress.remote()
+            if slot.request is not None and ray.wait([slot.request], timeout=0)[0]:
+                with suppress(RayError):  # it was killed, which its task reports as well
+                    slot.progress = ray.get(slot.request)
+                slot.request = None
+            if slot.request is None and slot.task is not None:
+                slot.request = slot.worker.progress.remote()
         total = len(self._batch.recordings)
-        begun = sum(slot.progress.share for slot in self._slots if slot.recording is not None)
+        running = (slot.progress.fraction for slot in self._slots if slot.recording is not None)
         frames = sum(slot.frames_before + slot.progress.frames for slot in self._slots)
-        share = min(1.0, (self._finished + begun) / total)
-        self._watch.on_progress(BatchProgress(total, self._finished, share, frames))
+        progress = batch_progress(total, self._finished, sum(running), frames)
+        self._monitor.on_progress(progress)
 
 
 def _load_error(error: RayTaskError) -> ReferDINOError:
@@ -277,12 +282,12 @@ def _load_error(error: RayTaskError) -> ReferDINOError:
 
 
 def _cores() -> int:
-    """CPU cores that this program may use."""
+    """Number of CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _threads_per_worker(workers: int) -> int:
-    """CPU threads such that all workers together use what there is, and each fits on a machine."""
+    """CPU threads per worker: together they use all cores, and each fits on one machine."""
     machines = [node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]]
     usable = [int(cores) for cores in machines if cores >= 1]
     if sum(usable) < workers:
@@ -292,8 +297,8 @@ def _threads_per_worker(workers: int) -> int:
     return max(1, min([sum(usable) // workers, *usable]))
 
 
-def _gpu_share(device: str, workers: int) -> float:
-    """GPUs that Ray sets aside for each worker; none where the user names a certain one."""
+def _gpu_fraction(device: str, workers: int) -> float:
+    """GPUs that Ray reserves per worker; none if the user names a specific device."""
     if device not in ("auto", "cuda"):
         return 0.0
     return min(1.0, ray.cluster_resources().get("GPU", 0.0) / workers)

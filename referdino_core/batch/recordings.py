@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Finds recordings in folders and lists, and gives each a name of its own."""
+"""Search for recordings in folders and lists, with a unique name for each."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from pathlib import Path
 
 from referdino_core.errors import SourceError
 from referdino_core.files import temporary_path
+from referdino_core.media.image_files import is_image
 from referdino_core.media.result_names import result_names, without_suffix
-from referdino_core.media.sources import is_image
 from referdino_core.replay.bag_files import METADATA_NAME, is_bag
 from referdino_core.replay.run_folder import FRAMES_NAME
 from referdino_core.user_files import read_text, user_path, visible_entries
 
 VIDEO_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv")
-"""Files that count as videos where a folder is searched."""
+"""Files that count as videos when a folder is searched."""
 
 _PART_OF_A_BAG = re.compile(r"(?P<series>.+)_(?P<number>\d+)")
 
 
 @dataclass(frozen=True)
 class FoundRecording:
-    """A recording that is to be replayed.
+    """A recording to replay.
 
     Attributes:
-        name: of its run's folder; no other recording of the batch has it.
+        name: of its run's folder; unique in the batch.
         path: absolute.
     """
 
@@ -40,14 +40,14 @@ class FoundRecording:
 
 @dataclass(frozen=True)
 class _Place:
-    """A recording, and the folder in which it was found; None where it was named itself."""
+    """A recording and the folder that was searched; None if it was named itself."""
 
     path: Path
     root: Path | None
 
 
 def holds_recordings(path: Path) -> bool:
-    """Whether this is a folder that has recordings below it, and is none itself.
+    """Whether this is a folder that contains recordings and is not itself one.
 
     Raises:
         SourceError: a folder may not be read.
@@ -56,11 +56,11 @@ def holds_recordings(path: Path) -> bool:
 
 
 def find_recordings(sources: Sequence[Path], out: Path) -> list[FoundRecording]:
-    """The recordings that sources mean, each once, in a stable order.
+    """The recordings that sources refer to, each once, in a stable order.
 
-    A folder that is no recording itself stands for the bags, videos and folders of images below it,
-    in the order of their names; hidden files, folders of runs, and `out` are passed over. A source
-    that is nothing of the kind is kept, so that it is listed as one that failed.
+    A folder that is not itself a recording stands for the bags, videos and folders of images below
+    it, in order of their names; hidden files, folders of runs, and `out` are skipped. A source that
+    is none of these is kept, so that it is listed as failed.
 
     Raises:
         SourceError: no source is given, or a folder may not be read.
@@ -82,9 +82,9 @@ def find_recordings(sources: Sequence[Path], out: Path) -> list[FoundRecording]:
 
 
 def read_list(path: Path) -> list[Path]:
-    """The sources of a file, one per line; empty lines and those that begin with # do not count.
+    """The sources listed in a file, one per line; empty lines and lines with # are skipped.
 
-    The file is UTF-8, or UTF-16 with its mark as some editors and shells write it.
+    The file is UTF-8, or UTF-16 with a byte order mark.
 
     Raises:
         SourceError: the file cannot be read.
@@ -98,10 +98,10 @@ def read_list(path: Path) -> list[Path]:
 
 
 def _recordings_in(folder: Path, out: Path | None, seen: set[Path]) -> list[Path]:
-    """The folder alone where it is a recording, else those below it.
+    """The folder alone if it is a recording, else the recordings below it.
 
     Args:
-        out: passed over. seen: folders, resolved; guards against links that lead back.
+        out: folder to skip. seen: resolved folders, to guard against circular links.
     """
     resolved = _real(folder)
     if resolved in seen or resolved == out or _is_run(folder):
@@ -120,7 +120,7 @@ def _recordings_in(folder: Path, out: Path | None, seen: set[Path]) -> list[Path
 
 
 def _entries(folder: Path) -> list[Path]:
-    """What is in a folder, by name, without what operating systems leave there."""
+    """The entries of a folder by name, without hidden files."""
     try:
         return visible_entries(folder)
     except OSError as error:
@@ -128,7 +128,7 @@ def _entries(folder: Path) -> list[Path]:
 
 
 def _are_one_recording(files: Sequence[Path]) -> bool:
-    """Whether the files of one folder are one bag that was not closed, or one series of images."""
+    """Whether the files of a folder are one bag without metadata, or one series of images."""
     if any(map(_is_video, files)):
         return False
     parts = [without_suffix(file.name) for file in files if is_bag(file)]
@@ -142,7 +142,7 @@ def _is_video(file: Path) -> bool:
 
 
 def _are_one_series(names: Sequence[str]) -> bool:
-    """Whether these are drive_0, drive_1 … as rosbag2 calls the files of one recording."""
+    """Whether these are drive_0, drive_1 …, as rosbag2 names the files of one recording."""
     matches = [_PART_OF_A_BAG.fullmatch(name) for name in names]
     found = [match for match in matches if match is not None]
     numbers = sorted(int(match["number"]) for match in found)
@@ -150,18 +150,18 @@ def _are_one_series(names: Sequence[str]) -> bool:
 
 
 def _is_run(folder: Path) -> bool:
-    """Whether this is the folder of a run, whose results are no recording."""
+    """Whether this is the folder of a run, whose results are not a recording."""
     lines = folder / FRAMES_NAME
     return lines.is_file() or temporary_path(lines).is_file()
 
 
 def _names(places: Sequence[_Place]) -> list[str]:
-    """A name for each: its path below the searched folder, and more only where names clash."""
+    """Unique names: the path below the searched folder, longer only if names clash."""
     candidates = [result_names(place.path, place.root) for place in places]
     names: dict[int, str] = {}
     for level in range(len(candidates[0])):
         left = [number for number in range(len(places)) if number not in names]
-        # File systems may not tell upper from lower case.
+        # File systems may be case-insensitive.
         wanted = Counter(candidates[number][level].casefold() for number in left)
         taken = {name.casefold() for name in names.values()}
         for number in left:
@@ -172,5 +172,5 @@ def _names(places: Sequence[_Place]) -> list[str]:
 
 
 def _real(path: Path) -> Path:
-    """Where links lead to; also where they lead round in circles."""
+    """The path with links resolved; circular links are tolerated."""
     return Path(os.path.realpath(path))

@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""The program `referdino`."""
+"""Command-line interface: the program `referdino`."""
 
 import sys
 from collections.abc import Sequence
@@ -12,8 +12,9 @@ __all__ = ["main"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the program with the given arguments, by default the process's own; returns its exit
-    status. Ctrl-C ends it in one line, also while it is being loaded.
+    """Run the program with the given arguments, by default `sys.argv`; returns its exit status.
+
+    Ctrl-C ends it with one line, even while it is being loaded.
     """
     with secured_standard_streams():
         try:

@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Lets `python -m referdino_core.cli` do the same as `referdino`."""
+"""Entry point of `python -m referdino_core.cli`, equivalent to `referdino`."""
 
 import sys
 

@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Arguments that several commands share, and the session they describe."""
+"""Command-line arguments shared by several commands, and the session they describe."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from pathlib import Path
 
 from referdino_core.configuration import (
     CONFIGURATIONS,
-    PRECISIONS,
     RUNTIMES,
     SELECTIONS,
     SessionSettings,
 )
 from referdino_core.download import ASSETS, locate
+from referdino_core.precision import PRECISIONS
 from referdino_core.session.model_choice import DEFAULT_MODEL, LoadedModel, ModelChoice, load
 from referdino_core.user_files import user_path
 
@@ -34,18 +34,18 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--checkpoint",
         metavar="FILE",
-        help="weights: a .pth or .safetensors file, or a downloaded one by name, as ryt_swinb",
+        help="weights: a .pth or .safetensors file, or a downloaded one by name, e.g. ryt_swinb",
     )
     parser.add_argument(
         "--single-frame",
         action=argparse.BooleanOptionalAction,
-        help="the weights were trained on single frames: use no temporal decoder (default: as the "
-        "weights and their name tell)",
+        help="the weights were trained on single frames: use no temporal decoder (default: "
+        "detected from the weights and their name)",
     )
 
 
 def add_session_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what `model_choice` reads: the model, what computes it, --window and --select."""
+    """Add the arguments of `model_choice`: model, device, runtime, --window and --select."""
     add_model_arguments(parser)
     parser.add_argument(
         "--device",
@@ -56,37 +56,37 @@ def add_session_arguments(parser: argparse.ArgumentParser) -> None:
         "--runtime",
         choices=RUNTIMES,
         default="auto",
-        help="what computes (default: auto, the fastest that is installed)",
+        help="inference runtime (default: auto, the fastest that is installed)",
     )
     parser.add_argument(
         "--precision",
-        choices=PRECISIONS,
+        choices=tuple(PRECISIONS),
         default="fp32",
-        help="what it computes in (default: fp32; bf16 pays where the processor has it)",
+        help="numerical precision (default: fp32; bf16 is faster on processors that support it)",
     )
     parser.add_argument(
         "--exports",
         metavar="DIR",
-        help="what `referdino export` wrote, for onnxruntime and tensorrt",
+        help="folder written by `referdino export`, for onnxruntime and tensorrt",
     )
     parser.add_argument(
         "--window",
         type=positive_integer,
         metavar="N",
-        help="frames the network looks back over (default: the model's)",
+        help="number of past frames that the network uses (default: the model's)",
     )
     parser.add_argument(
         "--select",
         choices=SELECTIONS,
-        help="how many objects a sentence means: one, the best, or all that fit (default: one)",
+        help="objects that a sentence selects: the best one, or all that match (default: one)",
     )
 
 
 def positive_integer(text: str) -> int:
-    """An argument that counts something.
+    """Argument type of a count.
 
     Raises:
-        ArgumentTypeError: this is no whole number of at least 1.
+        ArgumentTypeError: this is not a whole number of at least 1.
     """
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
@@ -94,7 +94,7 @@ def positive_integer(text: str) -> int:
 
 
 def checkpoint_path(checkpoint: str) -> Path:
-    """The file that --checkpoint means.
+    """The file that --checkpoint refers to.
 
     Raises:
         DownloadError: it is a released one that was not downloaded yet.
@@ -108,11 +108,11 @@ def checkpoint_path(checkpoint: str) -> Path:
 def model_choice(
     arguments: argparse.Namespace, settings: SessionSettings | None = None
 ) -> ModelChoice:
-    """What the arguments for a session say.
+    """The model choice that the arguments of a session describe.
 
     Args:
-        settings: thresholds of the session, by default the usual ones; --window and --select go
-            before.
+        settings: thresholds of the session, by default the standard ones; --window and --select
+            override them.
 
     Raises:
         DownloadError: --checkpoint is a released one that was not downloaded yet.
@@ -136,10 +136,10 @@ def model_choice(
 
 
 def open_model(arguments: argparse.Namespace) -> LoadedModel:
-    """A session of the chosen model, on the chosen device.
+    """Load a session of the chosen model, on the chosen device.
 
     Raises:
-        ReferDINOError: weights or device are not to be had, or the weights are another model's.
+        ReferDINOError: weights or device are not available, or the weights are another model's.
     """
     choice = model_choice(arguments)
     _logger.info("Loading %s.", choice)

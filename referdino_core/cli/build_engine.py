@@ -1,32 +1,32 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""`referdino build-engine`: TensorRT engines of an exported network, ahead of their first use."""
+"""`referdino build-engine`: build the TensorRT engines of an exported network ahead of time."""
 
 from __future__ import annotations
 
 import argparse
 import math
-import threading
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from referdino_core.cli.arguments import positive_integer
 from referdino_core.cli.progress import ExitStatus, progress_bar, say
+from referdino_core.progress import Progress, ProgressMonitor
 
 if TYPE_CHECKING:
-    from referdino_core.runtime.tensorrt import BuildProgress, EngineProvider
-    from referdino_core.runtime.tensorrt.engine_cache import CachedEngine
+    from referdino_core.backends.tensorrt.engine_cache import CachedEngine
+    from referdino_core.backends.tensorrt.provider import EngineProvider
 
 _DESCRIPTION = """Builds the TensorRT engines of an exported network for the GPU of this machine.
 
-That takes minutes, on a Jetson 10 to 20 the first time. Engines that are there already and still
-fit the network, TensorRT and the GPU are kept. Ctrl-C stops; complete engines stay.
+This takes minutes, on a Jetson 10 to 20 the first time. Existing engines that match the network,
+TensorRT and the GPU are kept. Ctrl-C stops; complete engines are kept.
 
-With --for it builds ahead of time for RTX GPUs of other machines, and needs no GPU: TensorRT for
-RTX does that in about a minute. The engines go into the folder `engines` of the exported network:
-the node and `referdino` use them wherever that folder is copied, if they fit the GPU and TensorRT
-for RTX there; a line in the log says what does not fit."""
+With --for it builds for RTX GPUs of other machines and needs no GPU: TensorRT for RTX takes about a
+minute. The engines are written to the folder `engines` of the exported network: the node and
+`referdino` use them wherever that folder is copied, if they match the GPU and TensorRT for RTX
+there; a line in the log says what does not match."""
 
 _EPILOG = """examples:
   referdino export --model swint --checkpoint weights.pth --size 360x640 --tokens 32 --out swint
@@ -36,9 +36,9 @@ _EPILOG = """examples:
   referdino build-engine swint --for sm_89 --for sm_120    (RTX 40 and RTX 50)
 
 environment:
-  REFERDINO_CACHE         engines are kept in its folder `engines`, unless --cache or --for is given
-                          (else XDG_CACHE_HOME/referdino, else ~/.cache/referdino)
-  REFERDINO_TRT_PLUGINS   where the TensorRT plugin is, if not beside referdino's kernels"""
+  REFERDINO_CACHE         engines are stored in its folder `engines`, unless --cache or --for is
+                          given (else XDG_CACHE_HOME/referdino, else ~/.cache/referdino)
+  REFERDINO_TRT_PLUGINS   location of the TensorRT plugin, if not beside referdino's kernels"""
 
 _PERCENT = 100.0
 
@@ -53,7 +53,9 @@ def add_command(commands: argparse._SubParsersAction, common: argparse.ArgumentP
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("folder", type=Path, metavar="DIR", help="what `referdino export` wrote")
+    parser.add_argument(
+        "folder", type=Path, metavar="DIR", help="folder written by `referdino export`"
+    )
     parser.add_argument(
         "--for",
         dest="architectures",
@@ -67,28 +69,28 @@ def add_command(commands: argparse._SubParsersAction, common: argparse.ArgumentP
         "--max-commands",
         type=positive_integer,
         metavar="N",
-        help="most commands that are grounded together (default: 8)",
+        help="maximum number of commands that are grounded together (default: 8)",
     )
-    parser.add_argument("--cache", type=Path, metavar="DIR", help="keep the engines here")
+    parser.add_argument("--cache", type=Path, metavar="DIR", help="store the engines here")
     parser.add_argument(
         "--workspace-gib",
         type=_positive_number,
         metavar="X",
-        help="most memory that a layer may use as scratch, GiB (default: as TensorRT likes)",
+        help="maximum scratch memory of a layer in GiB (default: TensorRT's)",
     )
-    parser.add_argument("--force", action="store_true", help="build also what is there already")
+    parser.add_argument("--force", action="store_true", help="rebuild existing engines")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Build what is missing, print where the engines are, and return the exit status.
+    """Build missing engines, print the paths of all, and return the exit status.
 
     Raises:
         ReferDINOError: the folder, TensorRT, its plugin or a GPU is missing, or building fails.
         KeyboardInterrupt: Ctrl-C stopped it.
     """
-    from referdino_core.runtime.tensorrt import BuilderOptions, open_provider
-    from referdino_core.runtime.tensorrt.provider import DEFAULT_MAX_COMMANDS
+    from referdino_core.backends.tensorrt.builder import BuilderOptions
+    from referdino_core.backends.tensorrt.provider import DEFAULT_MAX_COMMANDS, open_provider
 
     names = [name for names in arguments.architectures or [] for name in names]
     providers = {
@@ -103,14 +105,13 @@ def run(arguments: argparse.Namespace) -> int:
     }
     for name, provider in providers.items():
         for engine in _build(provider, arguments.force).values():
-            state = "built" if engine.was_built else "is here"
+            state = "built" if engine.was_built else "exists"
             print(f"{engine.path}: {state}{'' if name is None else f' for {name}'}", flush=True)
     return ExitStatus.DONE
 
 
 def _build(provider: EngineProvider, force: bool) -> dict[str, CachedEngine]:
-    """Build in another thread: TensorRT must not be left by an exception, as Ctrl-C raises one."""
-    cancelled = threading.Event()
+    """Build in another thread: TensorRT must not be interrupted by Ctrl-C's exception."""
     with (
         progress_bar(
             total=_PERCENT, bar_format="{desc}: {percentage:3.0f}%|{bar}| {elapsed}", leave=False
@@ -118,17 +119,16 @@ def _build(provider: EngineProvider, force: bool) -> dict[str, CachedEngine]:
         ThreadPoolExecutor(1, "engine build") as executor,
     ):
 
-        def show(progress: BuildProgress) -> None:
-            bar.set_description_str(f"{progress.stage} {progress.phase}".strip(), refresh=False)
+        def show(progress: Progress) -> None:
+            bar.set_description_str(progress.phase, refresh=False)
             bar.update(_PERCENT * progress.fraction - bar.n)
 
-        future = executor.submit(
-            provider.provide_all, force=force, on_progress=show, cancelled=cancelled
-        )
+        monitor = ProgressMonitor(show)
+        future = executor.submit(provider.provide_all, force=force, monitor=monitor)
         try:
             wait([future])
         except KeyboardInterrupt:
-            cancelled.set()
+            monitor.cancelled.set()
             say("stopping at the end of this step")
             wait([future])
             raise

@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""`referdino compare`: two runs, or two folders of runs, on one page."""
+"""`referdino compare`: comparison page of two runs, or of two folders of runs."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from referdino_core.cli.progress import ExitStatus
 
 DEFAULT_OUT = Path("comparison.html")
 
-_DESCRIPTION = """Compares two runs over the same source: what changed, with confidence intervals,
-moments that were won and lost side by side, and both timelines over each other.
+_DESCRIPTION = """Compares two runs over the same source: differences with confidence intervals,
+the best and worst frames side by side, and both timelines in one plot.
 
 Two folders of runs are compared run by run, by their names; intervals are then over the clips."""
 
@@ -31,8 +31,8 @@ def add_command(commands: argparse._SubParsersAction, common: argparse.ArgumentP
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("first", type=Path, metavar="RUN_A", help="the run to compare with")
-    parser.add_argument("second", type=Path, metavar="RUN_B", help="the run that is judged")
+    parser.add_argument("first", type=Path, metavar="RUN_A", help="the baseline run")
+    parser.add_argument("second", type=Path, metavar="RUN_B", help="the run to compare with it")
     parser.add_argument(
         "--out", type=Path, metavar="FILE", default=DEFAULT_OUT, help=f"default: {DEFAULT_OUT}"
     )
@@ -40,7 +40,7 @@ def add_command(commands: argparse._SubParsersAction, common: argparse.ArgumentP
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Write the page, print where it is, and return the exit status.
+    """Write the page, print its path, and return the exit status.
 
     Raises:
         ReferDINOError: a folder holds no complete run, the runs are of different sources, or the

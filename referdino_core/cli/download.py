@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""`referdino download`: released checkpoints and BERT's files, resumed and checked."""
+"""`referdino download`: resumable, verified download of checkpoints and BERT's files."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from pathlib import Path
 from referdino_core.cli.progress import ExitStatus, progress_bar
 from referdino_core.download import ASSETS, DownloadError, Fetched, Outcome, cache_directory, fetch
 from referdino_core.download.catalogue import RemoteFile
+from referdino_core.progress import Progress, ProgressMonitor
 
-_DESCRIPTION = """Downloads released checkpoints and BERT's files from their public home.
+_DESCRIPTION = """Downloads released checkpoints and BERT's files from their public host.
 
-What was interrupted goes on where it stopped when the same command runs again. BERT's files come
-from a fixed commit and must have their published SHA-256 sums. No public source states the sums of
-the checkpoints: they must have those that their host announces, which are recorded beside them the
-first time and compared every time after."""
+Interrupted downloads resume when the same command runs again. BERT's files come from a fixed commit
+and are verified against their published SHA-256 checksums. No checksums of the checkpoints are
+published: they are verified against those that the host announces, which are recorded beside the
+files on the first download and compared from then on."""
 
 _EPILOG = """examples:
   referdino download --list
@@ -24,9 +25,9 @@ _EPILOG = """examples:
   referdino download bert --directory /data/referdino
 
 environment:
-  REFERDINO_CACHE   where to keep the files (else XDG_CACHE_HOME/referdino, else ~/.cache/referdino)
-  HF_ENDPOINT       a mirror to use in place of https://huggingface.co
-  HTTPS_PROXY       a proxy to go through"""
+  REFERDINO_CACHE   folder for the files (else XDG_CACHE_HOME/referdino, else ~/.cache/referdino)
+  HF_ENDPOINT       mirror to use instead of https://huggingface.co
+  HTTPS_PROXY       proxy to use"""
 
 
 def add_command(commands: argparse._SubParsersAction, common: argparse.ArgumentParser) -> None:
@@ -34,17 +35,17 @@ def add_command(commands: argparse._SubParsersAction, common: argparse.ArgumentP
     parser = commands.add_parser(
         "download",
         parents=[common],
-        help="fetch released checkpoints and BERT's files",
+        help="download released checkpoints and BERT's files",
         description=_DESCRIPTION,
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "names", nargs="*", metavar="NAME", help=f"what to fetch: {', '.join(ASSETS)}"
+        "names", nargs="*", metavar="NAME", help=f"what to download: {', '.join(ASSETS)}"
     )
-    parser.add_argument("--list", action="store_true", help="show what there is and what is here")
+    parser.add_argument("--list", action="store_true", help="list what can be downloaded")
     parser.add_argument(
-        "--directory", type=Path, metavar="DIR", help="keep the files here, not in the cache"
+        "--directory", type=Path, metavar="DIR", help="store the files here instead of in the cache"
     )
     parser.set_defaults(run=run)
 
@@ -53,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Fetch the named assets, or list them all, and return the exit status.
 
     Raises:
-        DownloadError: a name is unknown, or a file is not to be had; later ones are not tried.
+        DownloadError: a name is unknown, or a download fails; later files are not tried.
     """
     directory: Path = arguments.directory or cache_directory()
     unknown = [name for name in arguments.names if name not in ASSETS]
@@ -66,7 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
         return ExitStatus.DONE
     for name in dict.fromkeys(arguments.names):
         for file in ASSETS[name].files:
-            _tell(_fetch_with_progress(file, directory))
+            _report(_fetch_with_progress(file, directory))
     return ExitStatus.DONE
 
 
@@ -75,7 +76,7 @@ def _list(directory: Path) -> None:
     for asset in ASSETS.values():
         here = "here" if asset.is_here(directory) else "-"
         print(f"{asset.name:<{widest}}  {here:<4}  {asset.description}")
-    print(f"\nkept in {directory}; fetch with: referdino download NAME")
+    print(f"\nstored in {directory}; download with: referdino download NAME")
 
 
 def _fetch_with_progress(file: RemoteFile, directory: Path) -> Fetched:
@@ -83,20 +84,20 @@ def _fetch_with_progress(file: RemoteFile, directory: Path) -> Fetched:
         desc=file.place, unit="B", unit_scale=True, unit_divisor=1024, leave=False
     ) as bar:
 
-        def show(here: int, total: int | None) -> None:
+        def show(progress: Progress) -> None:
             if bar.total is None:
-                bar.initial = here
-            bar.total = total
-            bar.n = here
+                bar.initial = progress.done
+            bar.total = progress.total
+            bar.n = progress.done
             bar.update(0)
 
-        return fetch(file, directory, show)
+        return fetch(file, directory, ProgressMonitor(show))
 
 
-def _tell(fetched: Fetched) -> None:
-    told = {
+def _report(fetched: Fetched) -> None:
+    outcomes = {
         Outcome.DOWNLOADED: "downloaded",
-        Outcome.UNCHANGED: "is here, unchanged",
-        Outcome.RECORDED: "is here, checksum recorded",
+        Outcome.UNCHANGED: "exists, unchanged",
+        Outcome.RECORDED: "exists, checksum recorded",
     }
-    print(f"{fetched.path}: {told[fetched.outcome]} (SHA-256 {fetched.checksum})")
+    print(f"{fetched.path}: {outcomes[fetched.outcome]} (SHA-256 {fetched.checksum})")

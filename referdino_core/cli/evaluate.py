@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""`referdino evaluate`: the published benchmarks' validation protocols."""
+"""`referdino evaluate`: validation protocols of published benchmarks."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from referdino_core.errors import SourceError
 from referdino_core.evaluation.benchmarks import BENCHMARK_NAMES, STREAM, WHOLE_CLIP
 
 if TYPE_CHECKING:
-    from referdino_core.evaluation.benchmarks.answers import Segmenter
     from referdino_core.evaluation.benchmarks.clips import Benchmark
     from referdino_core.evaluation.benchmarks.running import BenchmarkRun
+    from referdino_core.evaluation.benchmarks.segmenters import Segmenter
     from referdino_core.session.model_choice import LoadedModel
     from referdino_core.session.session import Session
 
@@ -30,19 +30,19 @@ BOTH = "both"
 SUMMARY_NAME = "summary.json"
 PROBLEMS_PRINTED = 20
 
-_DESCRIPTION = f"""Answers a benchmark's sentences by its validation protocol and scores them.
+_DESCRIPTION = f"""Runs the validation protocol of a benchmark: predictions, scores, submissions.
 
-Data lie as their authors or the referring literature lay them out:
+The data must have their authors' folder layout, or that of the referring literature:
   ref-youtube-vos  meta_expressions/{{valid,test}}/meta_expressions.json, valid/JPEGImages
   ref-davis17      meta_expressions/valid/meta_expressions.json, valid/{{JPEGImages,Annotations}}
   mevis            valid_u/{{meta_expressions.json,mask_dict.json,JPEGImages}}, or valid
   a2d-sentences    Release/{{videoset.csv,clips320H}}, text_annotations (needs h5py)
   jhmdb-sentences  Rename_Images, puppet_mask, jhmdb_annotation.txt
 
-Writes to the folder given as --out, in a folder per way of inference:
-  records/         what is kept of every expression; a run goes on where an earlier one stopped
-  Annotations/, submission.zip   for Ref-YouTube-VOS and MeViS, what their servers take
-and {SUMMARY_NAME}. Ctrl-C ends the run in order."""
+Writes to the folder --out, in one folder per inference mode:
+  records/         predictions and scores per expression, from which a stopped run resumes
+  Annotations/, submission.zip   submission to the servers of Ref-YouTube-VOS and MeViS
+and {SUMMARY_NAME}. Ctrl-C stops the run gracefully."""
 
 _EPILOG = """examples:
   referdino evaluate mevis --data data/mevis --out results/mevis --inference both
@@ -66,7 +66,7 @@ def add_command(commands: argparse._SubParsersAction, common: argparse.ArgumentP
         "benchmark", metavar="BENCHMARK", choices=BENCHMARK_NAMES, help=", ".join(BENCHMARK_NAMES)
     )
     parser.add_argument(
-        "--data", type=Path, required=True, metavar="DIR", help="where the benchmark lies"
+        "--data", type=Path, required=True, metavar="DIR", help="folder of the benchmark"
     )
     parser.add_argument(
         "--out", type=Path, required=True, metavar="DIR", help="folder for the results"
@@ -75,15 +75,14 @@ def add_command(commands: argparse._SubParsersAction, common: argparse.ArgumentP
         "--inference",
         choices=(WHOLE_CLIP, STREAM, BOTH),
         default=WHOLE_CLIP,
-        help="with the whole clip in view as in the paper (default), frame by frame as on a robot, "
-        "or one after the other",
+        help="whole-clip, as in the paper (default); stream, frame by frame as on a robot; or both",
     )
     parser.add_argument("--split", metavar="NAME", help="part of the data (default: validation)")
     parser.add_argument(
         "--videos",
         nargs="+",
         metavar="N|NAME",
-        help="the first N videos only, or those of these names",
+        help="only the first N videos, or the videos with these names",
     )
     add_session_arguments(parser)
     parser.set_defaults(run=run)
@@ -93,7 +92,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Evaluate a benchmark and return the exit status.
 
     Raises:
-        ReferDINOError: the data are not laid out as they should be, or an argument cannot be used.
+        ReferDINOError: the data have another layout, or an argument is invalid.
     """
     from referdino_core.evaluation.benchmarks.catalogue import BENCHMARKS, open_benchmark
     from referdino_core.evaluation.benchmarks.records import write_text
@@ -112,7 +111,7 @@ def run(arguments: argparse.Namespace) -> int:
             folder = arguments.out / segmenter.name
             current = _open_run(arguments, benchmark, segmenter, folder, settings, stop)
             with progress_bar(total=len(videos), unit="video", desc=segmenter.name) as bar:
-                current.answer(_counted(videos, bar))
+                current.process(_counted(videos, bar))
             summaries[segmenter.name] = {
                 "settings": segmenter.settings,
                 **summarise_run(current, entry.protocol),
@@ -132,7 +131,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _segmenters(inference: str, session: Session, merge_above: float) -> list[Segmenter]:
-    from referdino_core.evaluation.benchmarks.answers import Streamed, WholeClip
+    from referdino_core.evaluation.benchmarks.segmenters import Streamed, WholeClip
 
     segmenters: list[Segmenter] = []
     if inference in (WHOLE_CLIP, BOTH):
@@ -160,7 +159,7 @@ def _open_run(
 
 
 def _choose(benchmark: Benchmark, wanted: list[str] | None) -> tuple[str, ...]:
-    """The videos that --videos means.
+    """The videos that --videos selects.
 
     Raises:
         SourceError: the benchmark has no such video.
@@ -179,7 +178,7 @@ def _choose(benchmark: Benchmark, wanted: list[str] | None) -> tuple[str, ...]:
 def _settings(
     arguments: argparse.Namespace, benchmark: Benchmark, loaded: LoadedModel
 ) -> dict[str, Any]:
-    """All that results depend on, besides the way of inference."""
+    """Everything that results depend on, besides the inference mode."""
     return {
         "benchmark": arguments.benchmark,
         "split": benchmark.split,
@@ -216,8 +215,8 @@ def _print_problems(summaries: dict[str, Any]) -> None:
 
 def _status(summaries: dict[str, Any], stop: GracefulShutdown) -> int:
     if stop.requested:
-        _logger.warning("Stopped early; the same command goes on from here.")
+        _logger.warning("Stopped early; the same command resumes from here.")
         return ExitStatus.INTERRUPTED
     if not any(one["frames"] > one["frames_unread"] for one in summaries.values()):
-        raise SourceError("Nothing could be answered; the problems are listed in the summary.")
+        raise SourceError("Nothing could be predicted; the problems are listed in the summary.")
     return ExitStatus.DONE

@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""`referdino export`: the network as ONNX files, checked and linted."""
+"""`referdino export`: export of the network to ONNX, checked and linted."""
 
 from __future__ import annotations
 
@@ -13,14 +13,16 @@ from typing import TYPE_CHECKING
 from referdino_core.cli.arguments import add_model_arguments, checkpoint_path, positive_integer
 from referdino_core.cli.progress import ExitStatus, progress_bar
 from referdino_core.errors import ReferDINOError
-from referdino_core.export.exported_set import FORMS, PRECISIONS, ExportedSet
+from referdino_core.export.exported_set import VARIANTS, ExportedSet
+from referdino_core.precision import PRECISIONS
+from referdino_core.progress import Progress, ProgressMonitor
 
 if TYPE_CHECKING:
     from referdino_core.network.referdino import ReferDINO
 
 _DESCRIPTION = """Writes the network as three ONNX files (image encoder, grounder, readout) and a
 description, for images of one size. The files are then run with ONNX Runtime and compared with
-PyTorch, and examined for what TensorRT does not accept."""
+PyTorch, and checked for what TensorRT does not support."""
 
 _EPILOG = """examples:
   referdino export --size 120x160 --out nano_onnx
@@ -29,7 +31,7 @@ _EPILOG = """examples:
                    --deformable-attention plugin --out swinb
   referdino build-engine swinb
 
-forms of deformable attention:
+variants of deformable attention:
   plugin       one node, for TensorRT with referdino's plugin
   gather       ONNX's own operators, for TensorRT without it and for other runtimes
   grid_sample  GridSample, the fastest for ONNX Runtime on a CPU; not for TensorRT"""
@@ -53,7 +55,7 @@ def add_command(commands: argparse._SubParsersAction, common: argparse.ArgumentP
     parser.add_argument(
         "--random-weights",
         action="store_true",
-        help="export the architecture with weights that mean nothing, e.g. to measure its speed",
+        help="export the architecture with random weights, e.g. to measure its speed",
     )
     parser.add_argument(
         "--size",
@@ -73,22 +75,24 @@ def add_command(commands: argparse._SubParsersAction, common: argparse.ArgumentP
         "--precision", choices=tuple(PRECISIONS), default="fp32", help="(default: fp32)"
     )
     parser.add_argument(
-        "--deformable-attention", choices=FORMS, default="gather", help="(default: gather)"
+        "--deformable-attention", choices=VARIANTS, default="gather", help="(default: gather)"
     )
     parser.add_argument(
         "--window",
         type=positive_integer,
         default=8,
         metavar="T",
-        help="most frames that are read out together (default: 8)",
+        help="maximum number of frames in the readout's window (default: 8)",
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="write here")
-    parser.add_argument("--no-check", action="store_true", help="neither compare nor examine")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="output folder")
+    parser.add_argument(
+        "--no-check", action="store_true", help="skip the comparison and the check for TensorRT"
+    )
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Export, check, print what was found and where the files are; return the exit status.
+    """Export, check, print the findings and the paths of the files; return the exit status.
 
     Raises:
         ReferDINOError: weights or a package are missing, or the folder cannot be written.
@@ -100,9 +104,9 @@ def run(arguments: argparse.Namespace) -> int:
         total=_PERCENT, bar_format="{desc}: {percentage:3.0f}%|{bar}| {elapsed}", leave=False
     ) as bar:
 
-        def show(fraction: float, phase: str) -> None:
-            bar.set_description_str(phase, refresh=False)
-            bar.update(_PERCENT * fraction - bar.n)
+        def show(progress: Progress) -> None:
+            bar.set_description_str(progress.phase, refresh=False)
+            bar.update(_PERCENT * progress.fraction - bar.n)
 
         exported = export(
             model,
@@ -112,7 +116,7 @@ def run(arguments: argparse.Namespace) -> int:
             arguments.precision,
             arguments.deformable_attention,
             arguments.window,
-            show,
+            ProgressMonitor(show),
         )
     good = arguments.no_check or (_compare(model, exported) & _examine(exported))
     for path in exported.files.values():
@@ -121,22 +125,22 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _compare(model: ReferDINO, exported: ExportedSet) -> bool:
-    """Print how far the export is from the network, and whether that is near enough."""
+    """Print the differences between export and network; returns whether they are small enough."""
     from referdino_core.evaluation.export_parity import check_export
 
     _logger.info("Comparing with the network.")
     report = check_export(exported, model)
     print(f"{report.table()}\n")
     if not report.passed:
-        _logger.error("The export does not compute what the network computes: see the table.")
+        _logger.error("The outputs of the export differ from the network's: see the table.")
         return False
     if exported.precision == "fp32" or model.configuration.tokenizer != "words":
         return True
-    return _compare_answers(model, exported)
+    return _compare_predictions(model, exported)
 
 
-def _compare_answers(model: ReferDINO, exported: ExportedSet) -> bool:
-    """Print how well answers agree on clips of the world, which this model understands."""
+def _compare_predictions(model: ReferDINO, exported: ExportedSet) -> bool:
+    """Print how well predictions agree on clips of the world, for models trained on them."""
     from referdino_core.evaluation.export_agreement import world_agreement
     from referdino_core.evaluation.export_parity import open_for_check
     from referdino_core.world import WorldSettings, WorldUnavailable
@@ -144,21 +148,21 @@ def _compare_answers(model: ReferDINO, exported: ExportedSet) -> bool:
     settings = WorldSettings()
     if (exported.height, exported.width) != (settings.height, settings.width):
         return True
-    _logger.info("Comparing answers on clips of the world.")
+    _logger.info("Comparing predictions on clips of the world.")
     try:
         with open_for_check(model, exported) as stages:
             agreement = world_agreement(model, stages)
     except WorldUnavailable as error:
-        _logger.warning("Answers were not compared: %s", error)
+        _logger.warning("Predictions were not compared: %s", error)
         return True
     print(f"Clips of the world: {agreement}.\n")
     if not agreement.passed:
-        _logger.error("The export's answers differ too much from the network's.")
+        _logger.error("The export's predictions differ too much from the network's.")
     return agreement.passed
 
 
 def _examine(exported: ExportedSet) -> bool:
-    """Print what TensorRT would not accept of an export that is meant for it."""
+    """Print what TensorRT would not support of an export that is intended for it."""
     import onnx
 
     from referdino_core.export.lint import RELEASES, lint
@@ -174,7 +178,7 @@ def _examine(exported: ExportedSet) -> bool:
     for finding in sorted(findings):
         _logger.error(finding)
     if not findings:
-        print(f"Nothing that TensorRT {' or '.join(map(str, RELEASES))} would not accept.\n")
+        print(f"Everything is supported by TensorRT {' and '.join(map(str, RELEASES))}.\n")
     return not findings
 
 

@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""`referdino info`: what is installed, which models there are, and how large they are."""
+"""`referdino info`: versions, capabilities, available models and their sizes."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ def add_command(commands: argparse._SubParsersAction, common: argparse.ArgumentP
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print what there is and return the exit status.
+    """Print all tables and return the exit status.
 
     Raises:
-        ReferDINOError: the checkpoint does not fit the model.
+        ReferDINOError: the checkpoint does not match the model.
     """
     from referdino_core.building import load_model
     from referdino_core.installation import capabilities
@@ -80,7 +80,7 @@ def _own_version() -> str:
     try:
         return importlib.metadata.version("referdino")
     except importlib.metadata.PackageNotFoundError:
-        return "not installed, run from its source"
+        return "not installed, run from source"
 
 
 def _flat(entries: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
@@ -102,7 +102,7 @@ def _readable(value: Any) -> str:
 
 
 def _whereabouts(model: str) -> str:
-    """Where weights of a model are on this machine, or how to get them."""
+    """Where the weights of a model are on this machine, or how to get them."""
     from referdino_core.building import DEFAULT_CHECKPOINTS
 
     bundled = weights_file(model)
@@ -125,7 +125,7 @@ def _whereabouts(model: str) -> str:
 
 
 def _parameter_counts(name: str) -> list[tuple[str, str]]:
-    """Parameters by stage of a model that has no weights yet, since only their number matters."""
+    """Number of parameters per stage, of a model built without weights."""
     from torch import nn
 
     from referdino_core.building import build

@@ -1,9 +1,9 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Reads the command line, runs the chosen command, and reports errors in one line.
+"""The program `referdino`: parses the command line, runs a command, reports errors in one line.
 
-Exit status: 0 done; 1 an error, told in one line; 2 the command line itself is wrong; 130 stopped
-by Ctrl-C.
+Exit status: 0 success; 1 an error, reported in one line; 2 invalid command line; 130 stopped by
+Ctrl-C.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ _EPILOG = """examples:
   referdino download ryt_swinb bert
   referdino info
 
-referdino COMMAND --help tells more about each command."""
+referdino COMMAND --help describes each command."""
 
 
 class _OneLineHandler(logging.Handler):
-    """Prints log records above a running progress bar instead of into it."""
+    """Log handler that prints records above a running progress bar instead of into it."""
 
     def emit(self, record: logging.LogRecord) -> None:
         level = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""
@@ -50,8 +50,7 @@ class _OneLineHandler(logging.Handler):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the program with the given arguments, by default the process's own; returns its exit
-    status.
+    """Run the program with the given arguments, by default `sys.argv`; returns its exit status.
 
     Raises:
         KeyboardInterrupt: it was stopped by Ctrl-C.
@@ -75,7 +74,7 @@ def _run_reporting_errors(arguments: argparse.Namespace) -> int:
     except ReferDINOError as error:
         return _report(str(error))
     except BrokenPipeError:
-        return ExitStatus.ERROR  # the reader of our output went away
+        return ExitStatus.ERROR  # the reader of the output is gone
     except Exception as error:
         if arguments.debug:
             raise
@@ -96,7 +95,7 @@ def _parser() -> argparse.ArgumentParser:
     common.add_argument(
         "--debug",
         action="store_true",
-        help="show where an unexpected error arose, and the warnings of the libraries",
+        help="show the traceback of unexpected errors, and warnings of libraries",
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for command in (

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import threading
 from enum import IntEnum
 from types import FrameType, TracebackType
 from typing import Any
@@ -18,7 +19,7 @@ _SECONDS_BETWEEN_LINES_OF_A_LOG = 10.0
 
 
 def progress_bar(**settings: Any) -> tqdm:
-    """A tqdm bar on standard error, redrawn rarely where that is no terminal."""
+    """A tqdm bar on standard error, redrawn rarely if that is not a terminal."""
     if sys.stderr.isatty():
         return tqdm(mininterval=0.1, maxinterval=0.1, file=sys.stderr, **settings)
     interval = _SECONDS_BETWEEN_LINES_OF_A_LOG
@@ -26,7 +27,7 @@ def progress_bar(**settings: Any) -> tqdm:
 
 
 class _LoggedBar(tqdm):
-    """A bar that gives every state a line of its own, and none to the beginning."""
+    """A bar for log files: every state is a line of its own, except the first."""
 
     def display(self, msg: str | None = None, pos: int | None = None) -> None:
         if self.n:
@@ -34,26 +35,34 @@ class _LoggedBar(tqdm):
 
 
 def say(line: str) -> None:
-    """Print a line of the program on standard error, above a progress bar where one is drawn."""
-    told = f"referdino: {legible(line)}"
+    """Print a line on standard error, above the progress bar if one is drawn."""
+    text = f"referdino: {legible(line)}"
     if sys.stderr.isatty():
-        tqdm.write(told, file=sys.stderr)
+        tqdm.write(text, file=sys.stderr)
     else:
-        print(told, file=sys.stderr, flush=True)
+        print(text, file=sys.stderr, flush=True)
 
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class GracefulShutdown:
-    """While entered, the first interrupt only sets `requested`; the second one interrupts as usual.
+    """Context in which the first interrupt only sets a flag; the second one interrupts as usual.
 
     For the main thread of a program, where Python delivers signals.
+
+    Attributes:
+        cancelled: the flag, as `ProgressMonitor` takes it.
     """
 
     def __init__(self) -> None:
-        self.requested = False
+        self.cancelled = threading.Event()
         self._previous: dict[signal.Signals, Any] = {}
+
+    @property
+    def requested(self) -> bool:
+        """Whether the flag is set."""
+        return self.cancelled.is_set()
 
     def __enter__(self) -> GracefulShutdown:
         self._previous = {number: signal.signal(number, self._request) for number in _SIGNALS}
@@ -71,12 +80,12 @@ class GracefulShutdown:
     def _request(self, number: int, frame: FrameType | None) -> None:
         if self.requested:
             raise KeyboardInterrupt
-        self.requested = True
+        self.cancelled.set()
         say("finishing this frame, then stopping")
 
 
 class ExitStatus(IntEnum):
-    """Exit statuses of `referdino`; argparse itself ends with WRONG_USAGE."""
+    """Exit statuses of `referdino`; argparse itself exits with WRONG_USAGE."""
 
     DONE = 0
     ERROR = 1

@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""`referdino replay`: a recording through the node's own session, deterministically."""
+"""`referdino replay`: deterministic replay of a recording through the node's session."""
 
 from __future__ import annotations
 
@@ -19,27 +19,28 @@ from referdino_core.cli.arguments import (
 from referdino_core.cli.progress import ExitStatus, GracefulShutdown, progress_bar
 from referdino_core.cli.replay_many import add_many_arguments, is_many, replay_many
 from referdino_core.configuration import RENAMED_SETTINGS, SessionSettings
-from referdino_core.errors import ReferDINOError, RuntimeUnavailable
+from referdino_core.errors import Cancelled, ReferDINOError, RuntimeUnavailable
 from referdino_core.media.result_names import results_folder
+from referdino_core.progress import Progress, ProgressMonitor
 
 if TYPE_CHECKING:
     from referdino_core.replay.opening import ReplayJob
     from referdino_core.replay.run_folder import RunFolder
 
-_DESCRIPTION = """Replays a recording through the session that the node runs, and keeps the answers.
+_DESCRIPTION = """Replays a recording through the session that the node runs, and keeps the results.
 
-A source is a rosbag2 recording (a folder, an .mcap or a .db3 file; compressed, split or broken
-off), a video file, or a folder of images. Into the folder of the run go:
-  results.mcap   the node's result topics at their true stamps, beside images and commands
+A source is a rosbag2 recording (a folder, an .mcap or a .db3 file; compressed, split or truncated),
+a video file, or a folder of images. The folder of the run contains:
+  results.mcap   the node's result topics with their true stamps, beside images and commands
   overlay.mp4    the images with masks, boxes, states and scores drawn over them
-  frames.jsonl   one line per frame      summary.json  what was run, and its scores
-  timing.jsonl   what each frame took    report.html   all of it to look at
+  frames.jsonl   one line per frame      summary.json  settings, versions and scores
+  timing.jsonl   timing of each frame    report.html   a page with plots, video and tables
 The same recording, commands, model and runtime give the same bytes. Ctrl-C stops after a frame; the
-same command then goes on from there, also after a kill.
+same command resumes from there, also after a kill.
 
-Several sources, a --list of them, or a folder with recordings below it, give a run folder each in
-the folder --out, a line each in runs.jsonl there as they finish, and their totals in summary.json.
-Runs that are done are not done again; a recording that fails is tried twice, and then listed."""
+Several sources, a --list of them, or a folder of recordings are replayed into one folder each below
+--out, with a line each in runs.jsonl as they finish, and their totals in summary.json. Completed
+runs are skipped; a recording that fails is tried twice and then listed."""
 
 _EPILOG = """examples:
   referdino replay drive.mcap --command "the red ball"
@@ -77,7 +78,7 @@ def add_command(commands: argparse._SubParsersAction, common: argparse.ArgumentP
         help="a threshold of the session, such as accept=0.5; may be given several times",
     )
     parser.add_argument(
-        "--restart", action="store_true", help="begin anew where a run was interrupted"
+        "--restart", action="store_true", help="start from the beginning instead of resuming"
     )
     parser.add_argument("--no-report", action="store_true", help="write no report.html")
     add_many_arguments(parser)
@@ -85,7 +86,7 @@ def add_command(commands: argparse._SubParsersAction, common: argparse.ArgumentP
 
 
 def _add_recording_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what is read, what is known about it, and where the results go."""
+    """Add the arguments of the source, its ground truth and the output."""
     parser.add_argument(
         "sources",
         metavar="SOURCE",
@@ -100,13 +101,13 @@ def _add_recording_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder of the run (default: NAME_replay), or of the runs of many recordings",
     )
     parser.add_argument(
-        "--topic", metavar="NAME", help="of the images (default: the only one of the recording)"
+        "--topic", metavar="NAME", help="image topic (default: the only one of the recording)"
     )
     parser.add_argument(
         "--inputs",
         nargs="*",
         metavar="NAME",
-        help="topics that are copied beside the results (default: images and commands)",
+        help="topics to copy to the results (default: images and commands)",
     )
     parser.add_argument(
         "--ground-truth",
@@ -118,38 +119,38 @@ def _add_recording_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_clock_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add when frames come, and when they are answered."""
+    """Add the arguments of the clock."""
     parser.add_argument(
         "--frame-rate",
         type=float,
         metavar="FPS",
-        help="frames per second of an image folder (default: 25), or instead of a video's own",
+        help="frames per second of an image folder (default: 25); overrides that of a video",
     )
     parser.add_argument(
         "--realtime-on",
         metavar="TIME",
-        help="drop and delay frames as a computer would that takes so long for one: a time with "
-        "its unit, such as 40ms, or a table of measured seconds (JSON, CSV, or the timing.jsonl "
-        "of a run)",
+        help="drop and delay frames as in real time, with this latency per frame: a time with its "
+        "unit, such as 40ms, or a table of measured seconds (JSON, CSV, or the timing.jsonl of a "
+        "run)",
     )
 
 
 def _add_command_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the three ways to give commands, and what they mean in the ground truth."""
+    """Add the three ways to give commands, and their objects in the ground truth."""
     ways = parser.add_mutually_exclusive_group()
     ways.add_argument(
         "--command",
         action="append",
         default=[],
         metavar="TEXT",
-        help="a sentence that is followed from the start; may be given several times",
+        help="a sentence, active from the start; may be given several times",
     )
-    ways.add_argument("--commands", type=Path, metavar="FILE", help="sentences with times (YAML)")
+    ways.add_argument("--commands", type=Path, metavar="FILE", help="commands with times (YAML)")
     ways.add_argument(
         "--command-topic",
         metavar="NAME",
-        help="recorded commands (default: /referdino/command, where it was recorded; calls of "
-        "services are not recorded)",
+        help="topic of recorded commands (default: /referdino/command, if it was recorded; service "
+        "calls are not recorded)",
     )
     parser.add_argument(
         "--means",
@@ -157,8 +158,8 @@ def _add_command_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         type=_meaning,
         metavar="TEXT=IDS",
-        help='objects of the ground truth that a sentence means, such as "the red ball=2" or '
-        '"two balls=2,3"; may be given several times',
+        help='object ids of the ground truth that a sentence refers to, such as "the red ball=2" '
+        'or "two balls=2,3"; may be given several times',
     )
 
 
@@ -166,7 +167,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Replay a recording and return the exit status.
 
     Raises:
-        ReferDINOError: an argument cannot be used.
+        ReferDINOError: an argument is invalid.
     """
     if find_spec("rosbags") is None:
         raise RuntimeUnavailable(
@@ -177,21 +178,21 @@ def run(arguments: argparse.Namespace) -> int:
     job = job_of(arguments)
     if is_many(arguments):
         return replay_many(arguments, job)
-    # Imported here, since both bring PyTorch: mistakes in the arguments are told before.
-    from referdino_core.replay.progress import RunInterrupted, RunWatch
+    # Imported here, since they import PyTorch: invalid arguments are reported before.
     from referdino_core.replay.run import replay
     from referdino_core.replay.run_folder import RunFolder
 
     with GracefulShutdown() as stop, progress_bar(unit="frame") as bar:
 
-        def begin(total: int | None) -> None:
-            bar.reset(total)
+        def show(progress: Progress) -> None:
+            if not progress.done:
+                bar.reset(progress.total)
+            bar.update(progress.done - bar.n)
 
-        watch = RunWatch(begin, lambda done: bar.update(done - bar.n), lambda: stop.requested)
         try:
-            folder = replay(job, watch=watch)
-        except RunInterrupted as interruption:
-            _logger.warning("%s", interruption)
+            folder = replay(job, monitor=ProgressMonitor(show, stop.cancelled))
+        except Cancelled as cancelled:
+            _logger.warning("%s", cancelled)
             return ExitStatus.INTERRUPTED
     print_outcome(RunFolder(folder))
     if not arguments.no_report:
@@ -237,7 +238,7 @@ def _meaning(argument: str) -> tuple[str, tuple[int, ...]]:
 
 
 def _settings(changes: list[str]) -> SessionSettings:
-    """The thresholds that --set means."""
+    """The settings with the changes of --set."""
     kinds = {name: type(value) for name, value in asdict(SessionSettings()).items()}
     values: dict[str, Any] = {}
     for change in changes:
@@ -251,19 +252,19 @@ def _settings(changes: list[str]) -> SessionSettings:
         try:
             values[name] = kinds[name](text)
         except ValueError:
-            raise ReferDINOError(f"--set {change}: {text!r} is no number.") from None
+            raise ReferDINOError(f"--set {change}: {text!r} is not a number.") from None
     return SessionSettings(**values)
 
 
 def print_outcome(run_folder: RunFolder) -> None:
-    """Print what a run came to: its scores where there are any, and what was wrong."""
-    from referdino_core.replay.progress import counted
+    """Print the scores of a run, if there are any, and its problems."""
+    from referdino_core.replay.run_folder import counted
 
     summary = run_folder.summary
     frames = summary["frames"]
     late = f"{frames['late']} late, " if frames.get("late") else ""
     print(
-        f"{counted(frames['read'], 'frame')}: {frames['answered']} answered, "
+        f"{counted(frames['read'], 'frame')}: {frames['answered']} processed, "
         f"{frames['dropped']} dropped, {late}{frames['failed']} failed "
         f"({summary['model']['name']}, {summary['runtime']})"
     )
@@ -291,18 +292,18 @@ _COLUMNS = {
     "lost": "frames lost",
     "alarms": "false alarms",
 }
-"""Heads of the table of scores, and the measures under them."""
+"""Column headings of the table of scores, and their metrics."""
 _LINE = "{:<32.32} {:>5} {:>5} {:>5} {:>16} {:>5} {:>8} {:>5} {:>5} {:>6}"
 
 
 def _score_line(name: str, scores: Mapping[str, Any]) -> str:
-    from referdino_core.report.metrics_of_runs import measure_named
+    from referdino_core.report.metrics import metric_named
 
-    return _LINE.format(name, *(measure_named(one).text(scores) for one in _COLUMNS.values()))
+    return _LINE.format(name, *(metric_named(one).text(scores) for one in _COLUMNS.values()))
 
 
 def _write_report(folder: Path) -> None:
-    """Make the report where the package for it is installed."""
+    """Write the report if its dependencies are installed."""
     if find_spec("referdino_core.report") is None or find_spec("plotly") is None:
         _logger.warning("No report: it needs plotly; install it with: pip install plotly")
         return

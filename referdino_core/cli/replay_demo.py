@@ -1,9 +1,9 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""`make replay-demo`: a bag from the world, replayed with the bundled model, scored and reported.
+"""`make replay-demo`: a rendered bag, replayed with the bundled model, scored and reported.
 
-The bag is what a robot would have recorded: camera images, the commands that people gave, and, as
-the world knows it, the ground truth in label images.
+The bag contains what a robot would record: camera images and commands; and label images as ground
+truth.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ WIDTH, HEIGHT, FRAME_RATE = 320, 240, 10.0
 IMAGE_TOPIC, COMMAND_TOPIC, TRUTH_TOPIC = "/camera/image_raw", "/referdino/command", "/truth/labels"
 IMAGE, TEXT = "sensor_msgs/msg/Image", "std_msgs/msg/String"
 START = 1_700_000_000 * 10**9
-"""Nanoseconds at which the recording begins."""
+"""Start of the recording in nanoseconds."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Recorded:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Render, record, replay; returns the exit status."""
+    """Render, record and replay; returns the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m referdino_core.cli.replay_demo", description="Replays a bag from the world."
     )
@@ -84,7 +84,7 @@ def record(bag: Path, index: int, seconds: float) -> tuple[TimedCommand, ...]:
 
 
 def images_of(clip: Clip) -> Iterator[Recorded]:
-    """What the camera saw, and which object every pixel is of."""
+    """The camera images, and the label images of their objects."""
     for image, labels, seconds in zip(clip.frames, clip.segmentation, clip.stamps, strict=True):
         for topic, encoding, pixels in (
             (IMAGE_TOPIC, "rgb8", image),
@@ -107,7 +107,7 @@ def at(seconds: float) -> int:
 
 
 def write_bag(folder: Path, messages: Sequence[Recorded]) -> None:
-    """Write messages in ascending order of time, in place of an earlier bag."""
+    """Write messages in order of time, replacing an earlier bag."""
     from rosbags.rosbag2 import StoragePlugin, Writer
 
     types = message_types()

@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""`referdino replay` over many recordings: workers, progress, and the table at the end."""
+"""`referdino replay` of many recordings: workers, progress, and the table of results."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ import time
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from tqdm import tqdm
 
 from referdino_core.cli.arguments import positive_integer
 from referdino_core.cli.progress import ExitStatus, GracefulShutdown, progress_bar
-from referdino_core.errors import RuntimeUnavailable, SourceError
+from referdino_core.errors import Cancelled, RuntimeUnavailable, SourceError
+from referdino_core.progress import Progress, ProgressMonitor
 
 if TYPE_CHECKING:
     from referdino_core.batch.batch import BatchProgress, Workers
@@ -38,12 +39,13 @@ def add_many_arguments(parser: argparse.ArgumentParser) -> None:
         type=positive_integer,
         default=1,
         metavar="N",
-        help="recordings that are replayed at a time (default: 1; more need Ray)",
+        help="number of recordings replayed in parallel (default: 1; more need Ray)",
     )
     parser.add_argument(
         "--ray-address",
         metavar="ADDRESS",
-        help="of a running Ray cluster that sees the same files, such as auto or 10.0.0.1:6379",
+        help="address of a running Ray cluster with access to the files, such as auto or "
+        "10.0.0.1:6379",
     )
 
 
@@ -60,15 +62,15 @@ def replay_many(arguments: argparse.Namespace, common: ReplayJob) -> int:
     """Replay all recordings and return the exit status.
 
     Args:
-        common: what is done with each of them; its source and folder do not count.
+        common: options of every run; its source and folder are ignored.
 
     Raises:
-        ReferDINOError: an argument cannot be used, or neither model nor workers are to be had.
+        ReferDINOError: an argument is invalid, or the model or the workers are not available.
     """
     if arguments.out is None:
         raise SourceError("Many recordings need a folder for their runs; give --out DIR.")
     work = _workers(arguments.workers, arguments.ray_address)
-    from referdino_core.batch.batch import Batch, BatchInterrupted, BatchWatch, replay_batch
+    from referdino_core.batch.batch import Batch, replay_batch
     from referdino_core.batch.recordings import find_recordings, read_list
 
     listed = [] if arguments.list is None else read_list(arguments.list)
@@ -76,11 +78,11 @@ def replay_many(arguments: argparse.Namespace, common: ReplayJob) -> int:
     batch = Batch(tuple(recordings), common, arguments.out, _can_report(arguments.no_report))
     with GracefulShutdown() as stop, progress_bar(total=len(recordings), bar_format=_BAR) as bar:
         shown = _Shown(bar)
-        watch = BatchWatch(shown.progress, shown.outcome, lambda: stop.requested)
+        monitor = ProgressMonitor(shown.progress, stop.cancelled)
         try:
-            summary = replay_batch(batch, work, watch)
-        except BatchInterrupted as interruption:
-            _logger.warning("%s", interruption)
+            summary = replay_batch(batch, work, monitor, shown.outcome)
+        except Cancelled as cancelled:
+            _logger.warning("%s", cancelled)
             return ExitStatus.INTERRUPTED
     print_batch(summary)
     print(arguments.out)
@@ -94,19 +96,20 @@ class _Shown:
         self._bar = bar
         self._began = 0.0
 
-    def progress(self, progress: BatchProgress) -> None:
-        """Show how far the batch is."""
+    def progress(self, progress: Progress) -> None:
+        """Show a `BatchProgress`."""
+        frames = cast("BatchProgress", progress).frames
         now = time.monotonic()
-        if not progress.frames:  # the model is still being loaded
+        if not frames:  # the model is still being loaded
             self._began = now
-        rate = progress.frames / max(now - self._began, 1e-3)
+        rate = frames / max(now - self._began, 1e-3)
         bar = self._bar
-        bar.set_description_str(f"{progress.finished}/{progress.recordings} recordings", False)
+        bar.set_description_str(progress.phase, False)
         bar.set_postfix_str(f"{rate:.1f} frames/s", refresh=False)
-        bar.update(max(0.0, progress.share * progress.recordings - bar.n))
+        bar.update(max(0.0, progress.done - bar.n))
 
     def outcome(self, outcome: RunOutcome) -> None:
-        """Tell of a recording that failed."""
+        """Log the failure of a recording."""
         if outcome.failure is not None:
             _logger.warning("%s failed: %s", outcome.name, outcome.failure)
 
@@ -136,25 +139,25 @@ _COLUMNS = {
     "lost": "frames lost",
     "alarms": "false alarms",
 }
-"""Heads of the table of scores, and the measures under them."""
+"""Column headings of the table of scores, and their metrics."""
 _LINE = "{:<32.32} {:>8} {:>5} {:>5} {:>5} {:>16} {:>5} {:>6} {:>6} {:>8}"
 
 
 def _score_line(name: str, frames: int, scores: Mapping[str, Any] | None, problems: int) -> str:
-    from referdino_core.report.metrics_of_runs import measure_named
+    from referdino_core.report.metrics import metric_named
 
-    cells = (measure_named(one).text(scores or {}) for one in _COLUMNS.values())
+    cells = (metric_named(one).text(scores or {}) for one in _COLUMNS.values())
     return _LINE.format(name, frames, *cells, problems or "–")
 
 
 def _workers(count: int, address: str | None) -> Workers:
-    """Who does the work.
+    """The workers that process the batch.
 
     Raises:
         RuntimeUnavailable: Ray is needed and not installed.
     """
     if count == 1 and address is None:
-        from referdino_core.batch.in_process import replay_in_process
+        from referdino_core.batch.batch import replay_in_process
 
         return replay_in_process
     if find_spec("ray") is None:
@@ -168,7 +171,7 @@ def _workers(count: int, address: str | None) -> Workers:
 
 
 def _can_report(unwanted: bool) -> bool:
-    """Whether every run gets its page."""
+    """Whether to write a report per run."""
     if unwanted:
         return False
     if find_spec("plotly") is None:

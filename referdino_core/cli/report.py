@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""`referdino report`: the page of a run, written again."""
+"""`referdino report`: rewrite the report of a run."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 
 from referdino_core.cli.progress import ExitStatus
 
-_DESCRIPTION = """Writes report.html of a run again: one page with its scores, timelines, pictures
-and video, which opens in any browser and needs no network."""
+_DESCRIPTION = """Rewrites report.html of a run: one page with its scores, timelines, images and
+video, which opens in any browser and needs no network."""
 
 _EPILOG = """examples:
   referdino report hall_referdino
@@ -26,19 +26,19 @@ def add_command(commands: argparse._SubParsersAction, common: argparse.ArgumentP
     parser = commands.add_parser(
         "report",
         parents=[common],
-        help="write the page of a run again",
+        help="rewrite the report of a run",
         description=_DESCRIPTION,
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "runs", nargs="+", type=Path, metavar="RUN", help="folder that `referdino replay` wrote"
+        "runs", nargs="+", type=Path, metavar="RUN", help="folder written by `referdino replay`"
     )
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Write the pages, print where they are, and return the exit status.
+    """Write the reports, print their paths, and return the exit status.
 
     Raises:
         ReferDINOError: a folder holds no complete run, or its page cannot be written.
@@ -50,6 +50,6 @@ def run(arguments: argparse.Namespace) -> int:
         print(write_report(folder))
         if RunFolder(folder).is_being_replaced:
             _logger.warning(
-                "The page is of the complete run in %s; a later one there is unfinished.", folder
+                "The report shows the complete run in %s; a later one there is unfinished.", folder
             )
     return ExitStatus.DONE

@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""`referdino segment`: sentences in, an overlay video and a mask per frame out."""
+"""`referdino segment`: segmentation of a video by sentences, as overlay video and masks."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ RECORDS_NAME = "frames.json"
 
 _DESCRIPTION = f"""Finds the objects that sentences describe in a video, frame by frame.
 
-Writes two files, both or neither, and complete:
+Writes two files, both complete or neither:
   {OVERLAY_NAME}  the video with masks, boxes, states and scores drawn over it
   {RECORDS_NAME}  per frame and sentence: state, track id, scores, box, mask as COCO run lengths
-Ctrl-C ends the run early and keeps what was done."""
+Ctrl-C ends the run early and keeps the results so far."""
 
 _EPILOG = """examples:
   referdino segment street.mp4 "the cyclist in the red jacket"
@@ -54,7 +54,7 @@ _logger = logging.getLogger("referdino.segment")
 
 @dataclass
 class _Tally:
-    """What one command came to over the frames so far."""
+    """Statistics of one command over the frames so far."""
 
     command_id: str
     sentence: str
@@ -103,21 +103,25 @@ def add_command(commands: argparse._SubParsersAction, common: argparse.ArgumentP
         "sentences",
         nargs="+",
         metavar="SENTENCE",
-        help="what to find; several are followed at once",
+        help="description of the object to find; several are processed together",
     )
     add_session_arguments(parser)
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="folder for the results (default: NAME_referdino)"
     )
     parser.add_argument(
-        "--every", type=positive_integer, default=1, metavar="N", help="take every Nth frame only"
+        "--every",
+        type=positive_integer,
+        default=1,
+        metavar="N",
+        help="use only every Nth frame",
     )
     parser.add_argument("--frames", type=positive_integer, metavar="N", help="stop after N frames")
     parser.add_argument(
         "--frame-rate",
         type=float,
         metavar="FPS",
-        help="frames per second of an image folder (default: 25), or instead of a video's own",
+        help="frames per second of an image folder (default: 25); overrides that of a video",
     )
     parser.set_defaults(run=run)
 
@@ -126,7 +130,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Segment a source and return the exit status.
 
     Raises:
-        ReferDINOError: an argument cannot be used; nothing was written.
+        ReferDINOError: an argument is invalid; nothing was written.
     """
     with open_source(arguments.source, arguments.frame_rate) as source:
         folder = arguments.out or results_folder(arguments.source, "referdino", _source_of)
@@ -163,7 +167,7 @@ def _write_results(
     tallies: Sequence[_Tally],
     stop: GracefulShutdown,
 ) -> int:
-    """Step through the frames and write both files; returns the number of frames done."""
+    """Process the frames and write both files; returns the number of frames."""
     frames = islice(source, 0, None, arguments.every)
     first = next(frames)
     overlay_height, overlay_width = enlarge(first.image, ())[0].shape[:2]
@@ -217,10 +221,10 @@ def _expected_count(arguments: argparse.Namespace, source: FrameSource) -> int |
 
 
 def _check_apart(folder: Path, source: Path) -> None:
-    """See that no result takes the place of the source, such as an overlay that is read again.
+    """Check that no result overwrites the source, such as an overlay that is segmented again.
 
     Raises:
-        SourceError: one would.
+        SourceError: a result would.
     """
     for name in (OVERLAY_NAME, RECORDS_NAME):
         with suppress(OSError):  # either of them does not exist
@@ -231,7 +235,7 @@ def _check_apart(folder: Path, source: Path) -> None:
 
 
 def _source_of(folder: Path) -> str | None:
-    """The source of the results in a folder; None where there are none."""
+    """The source of the results in a folder; None if there are none."""
     head = read_head(folder / RECORDS_NAME)
     description = head.get("source", {}).get("description") if head else None
     return description if isinstance(description, str) else None

@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Standard streams that can be written, whatever the caller did to them."""
+"""Robust standard streams: closed ones are replaced, any text can be printed."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from referdino_core.files import OutputError
 
 @contextmanager
 def secured_standard_streams() -> Iterator[None]:
-    """Standard output and error as a program can rely on them; restored afterwards.
+    """Context with reliable standard output and error; restored afterwards.
 
-    A stream that is closed (`2>&-`) becomes the null device, so that no file that is opened later
-    takes its number and gets what libraries print there. Names that are no UTF-8 are printed as the
-    bytes that they are, and characters that the terminal's encoding lacks as their numbers. Writing
-    to standard error never fails: it may be a terminal that is gone, or a pipe that nobody reads.
-    Writing to standard output raises BrokenPipeError, or OutputError where a disk is full.
+    A closed stream (`2>&-`) becomes the null device, so that no file opened later gets its
+    descriptor and what libraries print there. Names that are not UTF-8 are printed as their bytes,
+    and characters that the terminal's encoding lacks are escaped. Writing to standard error never
+    fails: its terminal or reader may be gone. Writing to standard output raises BrokenPipeError, or
+    OutputError if a disk is full.
     """
     for number in range(3):
         _occupy(number)
     earlier = sys.stdout, sys.stderr
     with ExitStack() as stack:
         output, errors = (stack.enter_context(_printing_anything(stream)) for stream in earlier)
-        sys.stdout = cast("TextIO", _Telling(output))
+        sys.stdout = cast("TextIO", _Output(output))
         sys.stderr = cast("TextIO", _Unfailing(errors))
         try:
             yield
@@ -38,7 +38,7 @@ def secured_standard_streams() -> Iterator[None]:
 
 
 class _Wrapped:
-    """A text stream that is another one, but for what subclasses define."""
+    """Base of wrappers around a text stream, which pass everything else on to it."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -47,20 +47,20 @@ class _Wrapped:
         return getattr(self._stream, name)
 
 
-class _Telling(_Wrapped):
-    """Standard output, whose errors say what they are about."""
+class _Output(_Wrapped):
+    """Standard output, whose errors name it."""
 
     def write(self, text: str) -> int:
-        with _told():
+        with _errors_with_name():
             return self._stream.write(text)
 
     def flush(self) -> None:
-        with _told():
+        with _errors_with_name():
             self._stream.flush()
 
 
 @contextmanager
-def _told() -> Iterator[None]:
+def _errors_with_name() -> Iterator[None]:
     try:
         yield
     except BrokenPipeError:
@@ -70,7 +70,7 @@ def _told() -> Iterator[None]:
 
 
 class _Unfailing(_Wrapped):
-    """Standard error, which drops what cannot be written."""
+    """Standard error, which discards what cannot be written."""
 
     def write(self, text: str) -> int:
         with suppress(OSError, ValueError):  # nobody reads it; it was closed
@@ -88,7 +88,7 @@ class _Unfailing(_Wrapped):
 
 
 def _occupy(number: int) -> None:
-    """See that a file descriptor is open, and inherited as those of standard streams are."""
+    """Open a closed file descriptor on the null device, inheritable as standard streams are."""
     try:
         os.fstat(number)
     except OSError:
@@ -117,7 +117,7 @@ def _printing_anything(stream: TextIO | None) -> Iterator[TextIO]:
 
 
 def _leave(stream: io.TextIOWrapper, errors: str | None) -> None:
-    """Give a stream its former handling of errors; what it does not take is not tried again."""
+    """Restore a stream's error handling; unwritable output is discarded."""
     try:
         stream.reconfigure(errors=errors)  # writes what is left
     except OSError:

@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Released checkpoints and BERT's files: fetched from their public home, resumed, and checked."""
+"""Resumable, verified downloads of released checkpoints and BERT's files."""
 
 from referdino_core.download.catalogue import ASSETS, Asset, locate
 from referdino_core.download.fetching import Fetched, Outcome, fetch

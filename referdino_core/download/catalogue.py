@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""What can be downloaded, from where, and where it is kept."""
+"""Catalogue of downloadable files: their URLs, checksums and places in the cache."""
 
 from __future__ import annotations
 
@@ -22,10 +22,9 @@ class RemoteFile:
         repository: owner and name.
         path: within the repository.
         place: within the cache directory.
-        revision: a commit of the repository; a branch where no commit is known to be the one that
-            the file is wanted from.
-        checksum: SHA-256, 64 hexadecimal digits; None where no public source states it. Such a
-            file is held to what its host announces, and from then on to what arrived first.
+        revision: a commit of the repository; a branch if no commit is pinned.
+        checksum: SHA-256, 64 hexadecimal digits; None if it is not published. Such a file is
+            verified against what its host announces, and later against the first download.
     """
 
     repository: str
@@ -36,17 +35,18 @@ class RemoteFile:
 
     @property
     def url(self) -> str:
-        """Its address; the environment variable HF_ENDPOINT names a mirror, as for other tools."""
+        """Its URL; the environment variable HF_ENDPOINT names a mirror, as for other tools."""
         endpoint = os.environ.get("HF_ENDPOINT", "").rstrip("/") or DEFAULT_ENDPOINT
         return f"{endpoint}/{self.repository}/resolve/{self.revision}/{self.path}"
 
 
 @dataclass(frozen=True)
 class Asset:
-    """What a user asks for by one name: one or more files.
+    """One or more files that are downloaded under one name.
 
-    single_frame: whether these are weights that were trained on single frames, without tracker and
-    temporal decoder.
+    Attributes:
+        single_frame: whether these are weights trained on single frames, without tracker and
+            temporal decoder.
     """
 
     name: str
@@ -55,11 +55,11 @@ class Asset:
     single_frame: bool = False
 
     def is_here(self, directory: Path) -> bool:
-        """Whether all its files are kept there; in a folder of another user there are none."""
+        """Whether all its files are there; an inaccessible folder counts as empty."""
         return all(os.path.isfile(path) for path in self.paths(directory))
 
     def paths(self, directory: Path) -> tuple[Path, ...]:
-        """Where its files are, or will be, under a directory."""
+        """The paths of its files under a directory, whether they exist or not."""
         return tuple(directory / file.place for file in self.files)
 
 
@@ -114,7 +114,7 @@ ASSETS = {
 
 
 def named_for_single_frames(path: Path) -> bool:
-    """Whether a file bears the name of released weights that were trained on single frames."""
+    """Whether a file has the name of released weights trained on single frames."""
     return any(asset.single_frame and asset.name == path.stem for asset in ASSETS.values())
 
 
@@ -134,7 +134,7 @@ def locate(name: str, directory: Path | None = None) -> tuple[Path, ...]:
         )
     paths = ASSETS[name].paths(directory or cache_directory())
     for path in paths:
-        # A folder of another user counts as empty.
+        # An inaccessible folder counts as empty.
         if not os.path.isfile(path):
             raise DownloadError(f"{path} is missing; run: referdino download {name}")
     return paths

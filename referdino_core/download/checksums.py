@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""SHA-256 sums: computed, and recorded beside files whose sums the catalogue does not hold."""
+"""SHA-256 checksums of files, and their records beside files without a published checksum."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _BLOCK = 1 << 20  # bytes
 
 
 def compute(path: Path) -> str:
-    """The SHA-256 sum of a file as 64 hexadecimal digits.
+    """The SHA-256 checksum of a file as 64 hexadecimal digits.
 
     Raises:
         DownloadError: the file cannot be read.
@@ -34,12 +34,12 @@ def compute(path: Path) -> str:
 
 
 def record_path(path: Path) -> Path:
-    """Where the sum of a file is recorded."""
+    """The path of the record of a file's checksum."""
     return path.with_name(f"{path.name}.checksum.json")
 
 
 def recorded(path: Path) -> str | None:
-    """The sum that was recorded for a file, or None.
+    """The recorded checksum of a file, or None.
 
     Raises:
         DownloadError: the record is damaged.
@@ -57,7 +57,7 @@ def recorded(path: Path) -> str | None:
 
 
 def record(path: Path, checksum: str, url: str) -> None:
-    """Record the sum of a file, its size, its address and the time beside it."""
+    """Record the checksum, size and URL of a file and the time, beside it."""
     entry = {
         "sha256": checksum,
         "size": path.stat().st_size,

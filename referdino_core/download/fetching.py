@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""From a name of the catalogue to files that are there and unchanged."""
+"""Download and verification of the files of the catalogue."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from pathlib import Path
 
 from referdino_core.download import checksums
 from referdino_core.download.catalogue import RemoteFile
-from referdino_core.download.transfer import Progress, partial_path, transfer
+from referdino_core.download.transfer import partial_path, transfer
 from referdino_core.errors import DownloadError
+from referdino_core.progress import ProgressMonitor
 from referdino_core.user_files import cannot_be_written
 
 _logger = logging.getLogger("referdino.download")
 
 
 class Outcome(str, Enum):
-    """How a file came to be there: new, or found with the expected checksum or without any."""
+    """Whether a file was downloaded, or existed with the expected checksum or without any."""
 
     DOWNLOADED = "downloaded"
     UNCHANGED = "unchanged"
@@ -29,7 +30,7 @@ class Outcome(str, Enum):
 
 @dataclass(frozen=True)
 class Fetched:
-    """A file that is there now, with its SHA-256 sum."""
+    """A downloaded or existing file, with its SHA-256 checksum."""
 
     path: Path
     checksum: str
@@ -38,15 +39,15 @@ class Fetched:
 
 @dataclass(frozen=True)
 class _Expected:
-    """A SHA-256 sum that a file must have, who says so, and what to do about another one."""
+    """The SHA-256 checksum that a file must have, its origin, and advice if it differs."""
 
     checksum: str
     source: str
     advice: str
 
 
-def fetch(file: RemoteFile, directory: Path, progress: Progress) -> Fetched:
-    """Make sure that a file is in a directory, downloading what is missing of it.
+def fetch(file: RemoteFile, directory: Path, monitor: ProgressMonitor | None = None) -> Fetched:
+    """Download a file into a directory unless it exists, and verify it.
 
     A file must have the checksum that the catalogue holds. Where it holds none, the checksum that
     the host announces must fit; it is recorded beside the file the first time, and compared every
@@ -56,17 +57,18 @@ def fetch(file: RemoteFile, directory: Path, progress: Progress) -> Fetched:
     Args:
         file: what to fetch.
         directory: where the cache is.
-        progress: called with the bytes here and the bytes in all, if known.
+        monitor: for progress, in bytes, and cancellation.
 
     Raises:
         DownloadError: the file is not to be had, or is not the one that was published or recorded.
+        Cancelled: the download was cancelled; what has arrived is kept.
     """
     path = directory / file.place
     expected = _expected(file, path)
     if os.path.isfile(path):
         return _check_present(path, expected, file.url)
     _logger.info("Downloading %s", file.url)
-    announced = transfer(file.url, path, progress).checksum
+    announced = transfer(file.url, path, monitor or ProgressMonitor()).checksum
     found = checksums.compute(partial_path(path))
     if expected is not None and found != expected.checksum:
         _refuse(path, expected, found)
@@ -79,7 +81,7 @@ def fetch(file: RemoteFile, directory: Path, progress: Progress) -> Fetched:
 
 
 def _expected(file: RemoteFile, path: Path) -> _Expected | None:
-    """What is known of a file before its host is asked."""
+    """The published or recorded checksum of a file, if there is one."""
     again = "run the same command again"
     if file.checksum is not None:
         advice = f"{again}, and check HF_ENDPOINT if you need a mirror"

@@ -1,8 +1,8 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""One file over HTTP, continued where an earlier attempt ended.
+"""Resumable download of one file over HTTP.
 
-huggingface_hub is not used for this: since 1.31 it starts interrupted downloads over.
+huggingface_hub is not used for this: since 1.31 it restarts interrupted downloads.
 """
 
 from __future__ import annotations
@@ -16,23 +16,20 @@ import ssl
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from referdino_core.errors import DownloadError
+from referdino_core.progress import ProgressMonitor
 from referdino_core.user_files import cannot_be_written
-
-Progress = Callable[[int, "int | None"], None]
-"""Called with the bytes that are here and the bytes there are in all, if known."""
 
 _BLOCK = 1 << 18  # bytes
 _TIMEOUT = 30.0  # seconds without a byte
 _ATTEMPTS = 5  # in a row that bring nothing new
 _FIRST_PAUSE = 0.5  # seconds, doubled from attempt to attempt
-_PASSING_TROUBLES = (408, 429, 500, 502, 503, 504)
+_TRANSIENT_STATUSES = (408, 429, 500, 502, 503, 504)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 _logger = logging.getLogger("referdino.download")
@@ -40,7 +37,7 @@ _logger = logging.getLogger("referdino.download")
 
 @dataclass(frozen=True)
 class Announcement:
-    """What a server says of a file, None where it says nothing.
+    """A server's statements about a file; None if it makes none.
 
     Attributes:
         entity_tag: changes whenever the file does.
@@ -54,13 +51,13 @@ class Announcement:
 
 
 class _InterruptedTransferError(Exception):
-    """The connection failed in a way that a new attempt may mend."""
+    """The connection failed, and a retry may succeed."""
 
 
 class _LinkedFile(urllib.request.HTTPRedirectHandler):
-    """Keeps what the hub says of a large file when it redirects to the storage that holds it.
+    """Redirect handler that keeps the hub's headers of a large file it redirects to.
 
-    Follows no redirect from an encrypted to an unencrypted address, at any hop.
+    Never follows a redirect from an encrypted to an unencrypted URL.
     """
 
     def __init__(self) -> None:
@@ -82,27 +79,28 @@ class _LinkedFile(urllib.request.HTTPRedirectHandler):
 
 
 def partial_path(path: Path) -> Path:
-    """Where a file grows until it is complete."""
+    """The path of an incomplete download."""
     return path.with_name(f"{path.name}.part")
 
 
-def transfer(url: str, path: Path, progress: Progress) -> Announcement:
-    """Bring a file to `partial_path(path)`, complete, and return what the server says of it.
+def transfer(url: str, path: Path, monitor: ProgressMonitor) -> Announcement:
+    """Download a file to `partial_path(path)`; returns the server's statements about it.
 
-    Goes on from what is already there if the server's entity tag is still the same, else starts
-    over. Dropped connections are taken up again by themselves.
+    Resumes an incomplete download if the entity tag of the server is still the same, else starts
+    over. Dropped connections are retried.
 
     Args:
-        url: where the file is, over HTTP.
-        path: where it is to be in the end.
-        progress: is told of every block.
+        url: of the file, over HTTP or HTTPS.
+        path: its final path.
+        monitor: for progress in bytes, block by block, and cancellation.
 
     Raises:
-        DownloadError: the file is not to be had, the disk is full, or another download of the same
+        DownloadError: the download fails, the disk is full, or another download of the same
             file is running; what has arrived is kept.
+        Cancelled: the download was cancelled; what has arrived is kept.
     """
     if not url.startswith(("https://", "http://")):
-        raise DownloadError(f"{url} is no web address; check HF_ENDPOINT.")
+        raise DownloadError(f"{url} is not a web address; check HF_ENDPOINT.")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         part = partial_path(path).open("ab", buffering=0)
@@ -116,7 +114,7 @@ def transfer(url: str, path: Path, progress: Progress) -> Announcement:
                 f"{path.name} is already being downloaded by another process."
             ) from error
         try:
-            announcement = _with_new_attempts(url, part, _tag_path(path), progress)
+            announcement = _with_new_attempts(url, part, _tag_path(path), monitor)
         except DownloadError:
             if part.seek(0, 2) == 0:
                 partial_path(path).unlink()
@@ -130,24 +128,26 @@ def _tag_path(path: Path) -> Path:
     return path.with_name(f"{path.name}.part.etag")
 
 
-def _with_new_attempts(url: str, part: FileIO, tag_path: Path, progress: Progress) -> Announcement:
+def _with_new_attempts(
+    url: str, part: FileIO, tag_path: Path, monitor: ProgressMonitor
+) -> Announcement:
     failures, furthest = 0, part.tell()
     while True:
         try:
-            return _attempt(url, part, tag_path, progress)
+            return _attempt(url, part, tag_path, monitor)
         except _InterruptedTransferError as interruption:
             failures = 1 if part.tell() > furthest else failures + 1
             furthest = max(furthest, part.tell())
             if failures >= _ATTEMPTS:
                 raise DownloadError(
                     f"The connection to {url} keeps breaking ({interruption}); run the same "
-                    "command again to go on from where it stopped."
+                    "command again to resume."
                 ) from interruption
-            _logger.warning("The connection broke (%s); going on from there.", interruption)
+            _logger.warning("The connection broke (%s); resuming.", interruption)
             time.sleep(_FIRST_PAUSE * 2 ** (failures - 1))
 
 
-def _attempt(url: str, part: FileIO, tag_path: Path, progress: Progress) -> Announcement:
+def _attempt(url: str, part: FileIO, tag_path: Path, monitor: ProgressMonitor) -> Announcement:
     known_tag = tag_path.read_text(encoding="utf-8") if tag_path.is_file() else None
     if known_tag is None:
         part.truncate(0)
@@ -158,37 +158,35 @@ def _attempt(url: str, part: FileIO, tag_path: Path, progress: Progress) -> Anno
         response.close()
         size = re.fullmatch(r"bytes \*/(\d+)", response.headers.get("Content-Range", ""))
         if size and int(size[1]) == here and linked.entity_tag in (None, known_tag):
-            progress(here, here)
+            monitor.report(here, here)
             return Announcement(known_tag, here, _checksum(linked))
         part.truncate(0)
-        return _attempt(url, part, tag_path, progress)
+        return _attempt(url, part, tag_path, monitor)
     with response:
         if response.headers.get_content_type() == "text/html":
             raise DownloadError(
-                f"{url} answers with a web page; log in to the network if it asks for that, or "
-                "check HF_ENDPOINT."
+                f"{url} returns a web page; log in to the network if it requires that, or check "
+                "HF_ENDPOINT."
             )
         announcement, start = _read_announcement(response, linked)
         if here and start == here and announcement.entity_tag != known_tag:
             _logger.warning("The file has changed on the server; starting over.")
             part.truncate(0)
-            return _attempt(url, part, tag_path, progress)
+            return _attempt(url, part, tag_path, monitor)
         if start not in (0, here):
-            raise DownloadError(
-                f"{url} answers with a part that was not asked for; try again later."
-            )
+            raise DownloadError(f"{url} returns a part that was not requested; try again later.")
         part.truncate(start)
         part.seek(0, 2)
         if announcement.entity_tag is None:
             tag_path.unlink(missing_ok=True)
         else:
             _write(tag_path, announcement.entity_tag)
-        _receive(response, part, announcement.size, progress)
+        _receive(response, part, announcement.size, monitor)
     return announcement
 
 
 def _request(url: str, start: int, linked: _LinkedFile) -> http.client.HTTPResponse:
-    """Ask for a file from a byte on; status 416 comes back where nothing lies beyond it."""
+    """Request a file from a byte on; returns a response of status 416 if it ends there."""
     request = urllib.request.Request(
         url, headers={"User-Agent": "referdino", "Accept-Encoding": "identity"}
     )
@@ -200,9 +198,9 @@ def _request(url: str, start: int, linked: _LinkedFile) -> http.client.HTTPRespo
         if start and error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
             return error  # type: ignore[return-value]
         error.close()
-        if error.code in _PASSING_TROUBLES:
+        if error.code in _TRANSIENT_STATUSES:
             raise _InterruptedTransferError(
-                f"the server answers {error.code} {error.reason}"
+                f"the server returns {error.code} {error.reason}"
             ) from error
         raise DownloadError(_advice(url, error.code, str(error.reason))) from error
     except urllib.error.URLError as error:
@@ -230,7 +228,7 @@ def _advice(url: str, status: int, reason: str) -> str:
         )
     if status in (401, 403):
         return f"{url} may not be read ({status} {reason}); check HF_ENDPOINT and your proxy."
-    return f"{url} cannot be fetched: the server answers {status} {' '.join(reason.split())}."
+    return f"{url} cannot be downloaded: the server returns {status} {' '.join(reason.split())}."
 
 
 def _write(path: Path, text: str) -> None:
@@ -243,7 +241,7 @@ def _write(path: Path, text: str) -> None:
 def _read_announcement(
     response: http.client.HTTPResponse, linked: _LinkedFile
 ) -> tuple[Announcement, int]:
-    """What the server says of the whole file, and the byte from which on it sends it."""
+    """The server's statements about the whole file, and the first byte that it sends."""
     start, size = 0, response.length
     content_range = re.fullmatch(
         r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", "")
@@ -258,13 +256,13 @@ def _read_announcement(
 
 
 def _checksum(linked: _LinkedFile) -> str | None:
-    """The hub's tag of a large file is its SHA-256 sum."""
+    """The checksum: the hub's entity tag of a large file is its SHA-256."""
     checksum = (linked.entity_tag or "").strip('"')
     return checksum if _SHA256.fullmatch(checksum) else None
 
 
 def _receive(
-    response: http.client.HTTPResponse, part: FileIO, size: int | None, progress: Progress
+    response: http.client.HTTPResponse, part: FileIO, size: int | None, monitor: ProgressMonitor
 ) -> None:
     here = part.tell()
     path = Path(str(part.name))
@@ -273,8 +271,9 @@ def _receive(
             f"{path.stem} needs {size - here:,} more bytes than the disk has free; "
             "make room or choose another --directory."
         )
-    progress(here, size)
+    monitor.report(here, size)
     while True:
+        monitor.check(f"The download of {path.stem}")
         try:
             block = response.read(_BLOCK)
         except (OSError, http.client.HTTPException) as error:
@@ -288,7 +287,7 @@ def _receive(
         except OSError as error:
             raise DownloadError(cannot_be_written(path, error)) from error
         here += len(block)
-        progress(here, size)
+        monitor.report(here, size)
     if size is not None and here < size:
         raise _InterruptedTransferError(f"{here:,} of {size:,} bytes arrived")
 

@@ -1,12 +1,13 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""The measures of DAVIS: region similarity J, boundary accuracy F, and statistics of both."""
+"""Metrics of DAVIS: region similarity J, boundary accuracy F, and their statistics."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -14,32 +15,32 @@ import numpy as np
 from referdino_core.errors import ImageError
 
 ABSENT_AREA = 15
-"""Judged pixels of ground truth below which an object counts as absent from a frame."""
+"""Evaluated pixels of ground truth below which an object counts as absent from a frame."""
 
 
-def judged(
+def without_ignored(
     prediction: np.ndarray, truth: np.ndarray, void: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Two (H, W) bool masks without the pixels of `void`, which leave both.
+    """Prediction and ground truth, (H, W) bool, without the pixels of the ignore mask `void`.
 
     Raises:
         ImageError: the sizes differ, or an array is not boolean.
     """
-    given = {"prediction": prediction, "truth": truth}
+    given = {"prediction": prediction, "ground truth": truth}
     if void is not None:
-        given["void"] = void
+        given["ignore mask"] = void
     for name, mask in given.items():
         if mask.ndim != 2 or mask.dtype != np.bool_:
             raise ImageError(f"The {name} must be (H, W) bool, not {mask.shape} {mask.dtype}.")
         if mask.shape != truth.shape:
-            raise ImageError(f"The {name} is {mask.shape}, but the truth is {truth.shape}.")
+            raise ImageError(f"The {name} is {mask.shape}, but the ground truth {truth.shape}.")
     if void is None:
         return prediction, truth
     return prediction & ~void, truth & ~void
 
 
 RIGHT_OVERLAP = 0.5
-"""J above which the right object counts as picked."""
+"""J above which a prediction counts as the right object."""
 
 
 def region_similarity(
@@ -49,15 +50,15 @@ def region_similarity(
 
     Args:
         prediction, truth: (H, W) bool.
-        void: (H, W) bool, pixels that are not judged; none by default.
+        void: (H, W) bool, ignore mask; none by default.
 
     Returns:
-        Intersection over union of what is judged; 1 where both are empty.
+        Intersection over union without ignored pixels; 1 if both are empty.
 
     Raises:
         ImageError: the sizes differ, or an array is not boolean.
     """
-    prediction, truth = judged(prediction, truth, void)
+    prediction, truth = without_ignored(prediction, truth, void)
     union = int(np.count_nonzero(prediction | truth))
     if union == 0:
         return 1.0
@@ -65,7 +66,7 @@ def region_similarity(
 
 
 TOLERANCE = 0.008
-"""Distance up to which two boundaries match, as a share of the image's diagonal."""
+"""Distance up to which two boundaries match, as a fraction of the image's diagonal."""
 
 
 def boundary_accuracy(
@@ -73,51 +74,51 @@ def boundary_accuracy(
 ) -> float:
     """F of DAVIS: harmonic mean of the boundaries' precision and recall, 0 to 1.
 
-    A pixel of a boundary matches where the other boundary comes within 0.8 % of the image's
-    diagonal, rounded up to whole pixels (a disk, as in Perazzi et al., CVPR 2016, section 4; the
-    DAVIS code's stand-in for the matching of Martin et al., PAMI 2004).
+    A boundary pixel matches if the other boundary is within 0.8 % of the image's diagonal, rounded
+    up to whole pixels (a disk, as in Perazzi et al., CVPR 2016, section 4; the DAVIS code's
+    approximation of the matching of Martin et al., PAMI 2004).
 
     Args:
         prediction, truth: (H, W) bool.
-        void: (H, W) bool, pixels that are not judged and leave both masks before boundaries are
-            drawn; none by default.
+        void: (H, W) bool, ignore mask, removed from both masks before boundaries are computed;
+            none by default.
 
     Returns:
-        1 where neither mask has a boundary (which a mask of all pixels has not), 0 where one has.
+        1 if neither mask has a boundary (a mask of all pixels has none), 0 if only one has.
 
     Raises:
         ImageError: the sizes differ, or an array is not boolean.
     """
-    prediction, truth = judged(prediction, truth, void)
-    answered, meant = boundary(prediction), boundary(truth)
-    if not answered.any() or not meant.any():
-        return float(answered.any() == meant.any())
+    prediction, truth = without_ignored(prediction, truth, void)
+    predicted, true = boundary(prediction), boundary(truth)
+    if not predicted.any() or not true.any():
+        return float(predicted.any() == true.any())
     radius = math.ceil(TOLERANCE * math.hypot(*truth.shape))
-    precision = share_within(answered, meant, radius)
-    recall = share_within(meant, answered, radius)
+    precision = fraction_within(predicted, true, radius)
+    recall = fraction_within(true, predicted, radius)
     if precision + recall == 0:
         return 0.0
     return 2 * precision * recall / (precision + recall)
 
 
 def boundary(mask: np.ndarray) -> np.ndarray:
-    """Pixels of an (H, W) bool mask that differ from the one to the right, below, or both.
+    """Boundary of an (H, W) bool mask: pixels that differ from the right, lower or diagonal one.
 
-    Beyond the border the mask goes on as it ends, so the border itself is no boundary.
+    The mask is extended beyond the image by its edge values, so the border is not a boundary.
     """
     beyond = np.pad(mask, ((0, 1), (0, 1)), mode="edge")
     right, below, diagonal = beyond[:-1, 1:], beyond[1:, :-1], beyond[1:, 1:]
     return (mask ^ right) | (mask ^ below) | (mask ^ diagonal)
 
 
-def share_within(points: np.ndarray, others: np.ndarray, radius: float) -> float:
-    """Share of the pixels in one (H, W) bool array that lie within a radius of some in another.
+def fraction_within(points: np.ndarray, others: np.ndarray, radius: float) -> float:
+    """Fraction of the pixels of one (H, W) bool array within a radius of those of another.
 
-    Both hold at least one pixel. The same as dilation by a disk, at a cost that does not grow
-    with the radius.
+    Both must have at least one pixel. Equivalent to dilation by a disk, at a cost independent of
+    the radius.
     """
     distances = cv2.distanceTransform((~others).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    # Their squares are whole numbers, which releases of OpenCV round in different ways.
+    # Squared distances are integers, which releases of OpenCV round differently.
     limit = math.sqrt(math.floor(radius**2) + 0.5)
     return int(np.count_nonzero(distances[points] < limit)) / int(np.count_nonzero(points))
 
@@ -128,12 +129,12 @@ PARTS = 4
 
 @dataclass(frozen=True)
 class SequenceStatistics:
-    """How a measure of frames went over a sequence, as DAVIS sums it up.
+    """Statistics of a frame metric over a sequence, as defined by DAVIS.
 
     Attributes:
         mean: over the frames.
-        recall: share of the frames above 0.5.
-        decay: mean of the first quarter of the frames less that of the last.
+        recall: fraction of the frames above 0.5.
+        decay: mean of the first quarter of the frames minus that of the last.
     """
 
     mean: float
@@ -142,11 +143,11 @@ class SequenceStatistics:
 
 
 def sequence_statistics(values: Sequence[float]) -> SequenceStatistics:
-    """Statistics of the values of a sequence's frames, in their order.
+    """Statistics of the values of a sequence's frames, in order.
 
     Quarters share their end frames, as in the DAVIS code: their bounds are 0, 1/4, 1/2, 3/4 and
     1 of the last index, rounded half up. DAVIS leaves out a sequence's first and last frame; that
-    choice is the caller's.
+    is up to the caller.
 
     Args:
         values: at least one number.
@@ -164,3 +165,54 @@ def sequence_statistics(values: Sequence[float]) -> SequenceStatistics:
         recall=float(np.mean(measured > RECALL_THRESHOLD)),
         decay=float(first.mean() - last.mean()),
     )
+
+
+MEASURES = ("region", "boundary")
+
+
+def total_of_tracks(tracks: Iterable[dict[str, Any]]) -> dict[str, Any] | None:
+    """Mean, recall and decay of J and F, averaged over tracks; None without tracks.
+
+    Args:
+        tracks: per track "region" and "boundary", the values of its evaluated frames in order.
+
+    Returns:
+        "tracks" (their number), "region" and "boundary" (each with "mean", "recall" and "decay"),
+        and "region_and_boundary", the mean of the two means.
+    """
+    statistics = [
+        {measure: asdict(sequence_statistics(track[measure])) for measure in MEASURES}
+        for track in tracks
+    ]
+    if not statistics:
+        return None
+    means = {
+        measure: {
+            kind: float(np.mean([one[measure][kind] for one in statistics]))
+            for kind in statistics[0][measure]
+        }
+        for measure in MEASURES
+    }
+    return {"tracks": len(statistics), **means, "region_and_boundary": _both(means)}
+
+
+def mean_total(totals: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """The unweighted mean of several totals; None without totals."""
+    if not totals:
+        return None
+    means = {
+        measure: {
+            kind: float(np.mean([total[measure][kind] for total in totals]))
+            for kind in totals[0][measure]
+        }
+        for measure in MEASURES
+    }
+    return {
+        "tracks": sum(total["tracks"] for total in totals),
+        **means,
+        "region_and_boundary": _both(means),
+    }
+
+
+def _both(means: dict[str, dict[str, float]]) -> float:
+    return (means["region"]["mean"] + means["boundary"]["mean"]) / 2

@@ -1,9 +1,9 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""How well an export's answers agree with the network's, on clips of the world.
+"""Agreement of an export's predictions with the network's, on clips of the world.
 
-Sentences about what one picture shows are judged: the bundled model understands those. Who moves it
-mostly guesses, and where two objects fit almost equally well rounding decides between them.
+Only sentences about static attributes are evaluated, which the bundled model understands. Motion it
+mostly guesses, and between two objects that fit almost equally well rounding decides.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from referdino_core.backends.backend import Backend
+from referdino_core.backends.torch_backend import TorchBackend
 from referdino_core.evaluation.davis import region_similarity
 from referdino_core.evaluation.world_clips import STATIC_KINDS, choose_sentences
 from referdino_core.network.referdino import ReferDINO
-from referdino_core.runtime.stages import Stages
-from referdino_core.runtime.torch_stages import TorchStages
 from referdino_core.session import Session
 from referdino_core.target import Target
 from referdino_core.world import Clip, WorldRenderer
@@ -26,23 +26,22 @@ MIN_OVERLAP = 0.98
 LARGEST_BOX_ERROR = 1.0
 """Pixels."""
 MAX_ALONE = 0.05
-"""Share of answers that may be given in one stream alone, where a score is near a threshold."""
+"""Fraction of predictions that one stream alone may make, where a score is near a threshold."""
 CLIPS = range(20)
 """Of the world's test split."""
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """Two streams' answers to the same sentences on the same frames.
+    """Agreement of two streams' predictions for the same sentences on the same frames.
 
     Attributes:
-        answers: given in both streams. alone: given in one of them.
-        overlap: mean intersection over union of the masks of `answers`; least: of the worst one.
-        box_error: mean over `answers` of the boxes' largest side error in pixels; largest: of the
-            worst one.
+        predictions: number that both streams made. alone: number that only one of them made.
+        overlap: mean intersection over union of the masks that both predicted; least: the worst.
+        box_error: mean of the boxes' largest side error in pixels; largest: the worst.
     """
 
-    answers: int
+    predictions: int
     alone: int
     overlap: float
     least: float
@@ -51,17 +50,17 @@ class Agreement:
 
     @property
     def passed(self) -> bool:
-        """Whether the answers are the same but for rounding."""
+        """Whether the predictions are the same except for rounding."""
         return (
-            self.answers > 0
-            and self.alone <= MAX_ALONE * (self.answers + self.alone)
+            self.predictions > 0
+            and self.alone <= MAX_ALONE * (self.predictions + self.alone)
             and self.overlap >= MIN_OVERLAP
             and self.box_error <= LARGEST_BOX_ERROR
         )
 
     def __str__(self) -> str:
         return (
-            f"{self.answers} answers in both, {self.alone} in one alone; mask IoU "
+            f"{self.predictions} predictions in both, {self.alone} in one alone; mask IoU "
             f"{self.overlap:.4f} (worst {self.least:.3f}), box error {self.box_error:.3f} px "
             f"(worst {self.largest:.2f})"
         )
@@ -69,20 +68,20 @@ class Agreement:
 
 def world_agreement(
     model: ReferDINO,
-    stages: Stages,
+    backend: Backend,
     indices: Iterable[int] = CLIPS,
     kinds: Collection[str] = STATIC_KINDS,
 ) -> Agreement:
-    """Stream test clips of the world through stages, and through the network in float32.
+    """Stream test clips of the world through a backend, and through the network in float32.
 
     Args:
-        model: that understands the world's sentences. stages: of that model, on the CPU.
+        model: that understands the world's sentences. backend: of that model, on the CPU.
         indices: of the clips. kinds: of the sentences.
 
     Raises:
         WorldUnavailable: the world cannot be rendered here.
     """
-    network = TorchStages(model, "fp32")
+    network = TorchBackend(model, "fp32")
     session = Session(model, runtime="torch")
     pairs: list[tuple[Target, Target]] = []
     with WorldRenderer() as renderer:
@@ -91,14 +90,14 @@ def world_agreement(
             chosen = choose_sentences(clip, index)
             sentences = [sentence.text for sentence in chosen if sentence.kind in kinds]
             if sentences:
-                expected = answers(session, network, clip, sentences)
-                pairs += zip(expected, answers(session, stages, clip, sentences), strict=True)
+                expected = predict(session, network, clip, sentences)
+                pairs += zip(expected, predict(session, backend, clip, sentences), strict=True)
     return compare(pairs)
 
 
-def answers(session: Session, stages: Stages, clip: Clip, sentences: list[str]) -> list[Target]:
-    """The targets of every frame and sentence of a clip, computed by `stages`."""
-    session.stages = stages
+def predict(session: Session, backend: Backend, clip: Clip, sentences: list[str]) -> list[Target]:
+    """The targets of every frame and sentence of a clip, computed by a backend."""
+    session.backend = backend
     session.begin_stream()
     session.commands = {str(place): text for place, text in enumerate(sentences)}
     targets: list[Target] = []
@@ -108,7 +107,7 @@ def answers(session: Session, stages: Stages, clip: Clip, sentences: list[str]) 
 
 
 def compare(pairs: Iterable[tuple[Target, Target]]) -> Agreement:
-    """Put pairs of targets, the expected one first, into figures."""
+    """Agreement of pairs of targets, the expected one first."""
     overlaps: list[float] = []
     errors: list[float] = []
     alone = 0
@@ -123,7 +122,7 @@ def compare(pairs: Iterable[tuple[Target, Target]]) -> Agreement:
     if not overlaps:
         return Agreement(0, alone, 0.0, 0.0, 0.0, 0.0)
     return Agreement(
-        answers=len(overlaps),
+        predictions=len(overlaps),
         alone=alone,
         overlap=float(np.mean(overlaps)),
         least=min(overlaps),

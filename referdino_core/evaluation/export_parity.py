@@ -1,17 +1,16 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Whether an export computes what the network computes.
+"""Parity of an export with its network.
 
-ONNX Runtime on the CPU runs the export, PyTorch the network as it is, in float32. Two exceptions:
-an export with the plugin's node is run with every such node replaced by what it stands for (as
-`lowering` writes it; all other nodes are the export's own), and one in bfloat16, which opset 17
-does not know in all operators, is represented by the PyTorch stages that it was recorded from.
+ONNX Runtime on the CPU runs the export, PyTorch the original network, in float32. Two exceptions:
+an export with the plugin's node runs with every such node lowered (all other nodes are the
+export's own), and one in bfloat16, which opset 17 does not know in all operators, is represented by
+the PyTorch stages that it was recorded from.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,43 +22,47 @@ import torch.nn.functional as F
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+from referdino_core.backends.backend import Backend
+from referdino_core.backends.torch_backend import TorchBackend
 from referdino_core.download.checksums import compute
-from referdino_core.export.exported_set import DESCRIPTION, PRECISIONS, ExportedSet
-from referdino_core.export.exporting import write_graph
-from referdino_core.export.requirements import require
+from referdino_core.export.exported_set import ExportedSet
+from referdino_core.export.exporting import require, write_graph
+from referdino_core.export.stage_io import GROUNDER, IMAGE_ENCODER, READOUT, StageSpec
+from referdino_core.network.grounder import Grounding
+from referdino_core.network.image_encoder import ImageFeatures
 from referdino_core.network.image_geometry import Shape
 from referdino_core.network.mask_decoder import decode_masks
-from referdino_core.network.object_memory import stack_windows
+from referdino_core.network.object_memory import Window, stack_windows
 from referdino_core.network.referdino import ReferDINO
-from referdino_core.runtime.stages import Stages
-from referdino_core.runtime.torch_stages import TorchStages
+from referdino_core.network.text_encoder import TextFeatures
+from referdino_core.precision import PRECISIONS
 
 MASK_LIMIT = 1e-3
-"""Most that mask logits of a float32 export may differ, once the same queries are kept."""
-SPREAD_LIMITS = {"fp16": 0.005, "bf16": 0.05}
-"""Most that features in low precision may differ, as a share of their own size (both RMS)."""
+"""Largest difference of the mask logits of a float32 export, once the same queries are kept."""
+RELATIVE_LIMITS = {"fp16": 0.005, "bf16": 0.05}
+"""Largest difference of features in low precision, relative to the features (both RMS)."""
 SAME_QUERY = 0.05
-"""Distance, as a share of a query's length, up to which two queries are the same one."""
+"""Largest distance between two queries that are the same, relative to their norm."""
 FRAMES, COMMANDS = 3, 2
 
 
 @dataclass(frozen=True)
 class OutputDifference:
-    """How far one output of a stage is off: at most, and as a share of its own size (RMS)."""
+    """Difference of one output of a stage: the largest, and relative to the output (RMS)."""
 
     stage: str
     output: str
     largest: float
-    share: float
+    relative: float
 
 
 @dataclass(frozen=True)
 class CheckReport:
-    """What a check found.
+    """Result of a parity check.
 
     Attributes:
         precision: of the export. outputs: every output of every stage, and the masks.
-        kept: share of the network's surviving queries that the export keeps as well.
+        kept: fraction of the network's surviving queries that the export keeps as well.
     """
 
     precision: str
@@ -68,50 +71,50 @@ class CheckReport:
 
     @property
     def passed(self) -> bool:
-        """Whether the export computes what the network computes, as far as its precision goes."""
+        """Whether the export computes what the network computes, within its precision."""
         errors = {entry.output: entry for entry in self.outputs}
         if self.precision == "fp32":
             return self.kept == 1.0 and errors["masks"].largest <= MASK_LIMIT
         # What is selected may differ in low precision; what is computed may not.
-        judged = ("tokens", "finest", "mask_features", "mask_embeddings")
-        return all(errors[name].share <= SPREAD_LIMITS[self.precision] for name in judged)
+        checked = ("tokens", "finest", "mask_features", "mask_embeddings")
+        return all(errors[name].relative <= RELATIVE_LIMITS[self.precision] for name in checked)
 
     def table(self) -> str:
         """The report as a Markdown table."""
         rows = ["| stage | output | largest error | RMS error / RMS |", "|---|---|---|---|"]
         rows += [
-            f"| {entry.stage} | {entry.output} | {entry.largest:.1e} | {entry.share:.1e} |"
+            f"| {entry.stage} | {entry.output} | {entry.largest:.1e} | {entry.relative:.1e} |"
             for entry in self.outputs
         ]
         verdict = "passed" if self.passed else "FAILED"
         return "\n".join([*rows, "", f"The same queries kept: {self.kept:.1%}. Check {verdict}."])
 
 
-class RecordedStages(TorchStages):
-    """The stages that are recorded, run by PyTorch."""
+class RecordedBackend(TorchBackend):
+    """The stages that are recorded, on PyTorch."""
 
     def prepare(self, size: Shape) -> None:
         """Prepare for images of that size."""
         from referdino_core.export.recording import exportable_stages
 
-        kind = getattr(torch, PRECISIONS[self.precision])
-        self.use(exportable_stages(self.model, size, kind))
+        dtype = PRECISIONS[self.precision].dtype
+        self.use(exportable_stages(self.model, size, dtype))
 
 
 @contextmanager
-def open_for_check(model: ReferDINO, exported: ExportedSet) -> Iterator[Stages]:
-    """What computes an export on this machine's CPU.
+def open_for_check(model: ReferDINO, exported: ExportedSet) -> Iterator[Backend]:
+    """A backend that runs an export on this machine's CPU.
 
     Args:
         model: that was exported, on the CPU.
     """
     if exported.precision == "bf16":
-        yield RecordedStages(model, "bf16")
+        yield RecordedBackend(model, "bf16")
         return
     require("onnx", "onnxruntime")
-    from referdino_core.runtime.onnx_stages import OnnxRuntimeStages
+    from referdino_core.backends.onnx_backend import OnnxRuntimeBackend
 
-    class StagesOfAnyPrecision(OnnxRuntimeStages):
+    class BackendOfAnyPrecision(OnnxRuntimeBackend):
         """ONNX Runtime also in float16, which is slow on a CPU."""
 
         def check_precision(self) -> None:
@@ -120,26 +123,26 @@ def open_for_check(model: ReferDINO, exported: ExportedSet) -> Iterator[Stages]:
     with tempfile.TemporaryDirectory() as folder:
         if exported.deformable_attention == "plugin":
             exported = without_plugin(exported, "gather", Path(folder))
-        yield StagesOfAnyPrecision(model, exported.precision, exported.folder)
+        yield BackendOfAnyPrecision(model, exported.precision, exported.folder)
 
 
-def without_plugin(exported: ExportedSet, form: str, folder: Path) -> ExportedSet:
-    """The export with every node of the plugin replaced by what it stands for, in a form."""
+def without_plugin(exported: ExportedSet, variant: str, folder: Path) -> ExportedSet:
+    """The export with every node of the plugin lowered in another variant."""
     import onnx
 
     from referdino_core.export.lowering import lower
 
     files = {name: folder / path.name for name, path in exported.files.items()}
     for name, path in files.items():
-        write_graph(lower(onnx.load(exported.files[name]), form), path, check=False)
+        write_graph(lower(onnx.load(exported.files[name]), variant), path, check=False)
     replaced = dataclasses.replace(
         exported,
         folder=folder,
-        deformable_attention=form,
+        deformable_attention=variant,
         files=files,
         checksums={name: compute(path) for name, path in files.items()},
     )
-    (folder / DESCRIPTION).write_text(json.dumps(replaced.description()))
+    replaced.write_description(folder)
     return replaced
 
 
@@ -157,60 +160,92 @@ def check_export(
         pixels: (T, 3, H, W) frames of the export's size; by default a drifting texture.
         sentences: (L_i,) int64 token ids each; by default two of different length.
     """
-    size = (exported.height, exported.width)
-    pixels = example_frames(size) if pixels is None else pixels
+    pixels = example_frames(exported.size) if pixels is None else pixels
     text = model.text_encoder(sentences or example_sentences(model, exported.tokens))
-    errors: list[OutputDifference] = []
-    memories = [model.object_memory(exported.window) for _ in text.tokens]
-    with open_for_check(model, exported) as stages:
-        stages.prepare(size)
-        for number, frame in enumerate(pixels):
-            image = model.image_encoder(frame[None])
-            grounding = model.grounder(image, text)
-            for row, memory in enumerate(memories):
-                tokens = grounding.text[row][~text.padding[row]]
-                memory.update(
-                    grounding.queries[row], grounding.references[row], tokens, 0.1 * number
-                )
-        window = stack_windows([memory.window for memory in memories])
-        readings = model.readout(window, grounding.masks)
-        features = grounding.masks.features
+    image, grounding, window = run_network(model, pixels, text, exported.window)
+    readings = model.readout(window, grounding.masks)
+    with open_for_check(model, exported) as backend:
+        backend.prepare(exported.size)
+        encoded = backend.encode_image(pixels[-1:])
+        found = backend.ground(encoded, text)
+        read = backend.read(window, found.mask_features)
+    rows, kept = match_queries(grounding.queries, found.queries)
+    padded, features = text.padding[..., None], grounding.masks.features
+    outputs = [
+        *stage_differences(
+            IMAGE_ENCODER, (image.tokens, image.finest), (encoded.tokens, encoded.finest)
+        ),
+        *stage_differences(
+            GROUNDER,
+            (
+                grounding.queries,
+                grounding.references,
+                grounding.text.masked_fill(padded, 0),
+                features,
+            ),
+            (
+                pick(found.queries, rows),
+                pick(found.references, rows),
+                found.text[:, : text.tokens.shape[1]].masked_fill(padded, 0),
+                found.mask_features,
+            ),
+        ),
+        *stage_differences(
+            READOUT,
+            (readings.scores, readings.boxes, readings.mask_embeddings),
+            (read.scores, read.boxes, read.mask_embeddings),
+        ),
+        output_difference(
+            "all",
+            "masks",
+            decode_masks(readings.mask_embeddings, features),
+            decode_masks(read.mask_embeddings, found.mask_features.float()),
+        ),
+    ]
+    return CheckReport(exported.precision, tuple(outputs), kept)
 
-        encoded = stages.encode_image(frame[None])
-        found = stages.ground(encoded, text)
-        rows, kept = same_queries(grounding.queries, found.queries)
-        fused = found.text[:, : text.tokens.shape[1]].masked_fill(text.padding[..., None], 0)
-        read = stages.read(window, found.mask_features)
-        masks = decode_masks(readings.mask_embeddings, features)
-        for stage, output, expected, actual in (
-            ("image_encoder", "tokens", image.tokens, encoded.tokens),
-            ("image_encoder", "finest", image.finest, encoded.finest),
-            ("grounder", "queries", grounding.queries, pick(found.queries, rows)),
-            ("grounder", "references", grounding.references, pick(found.references, rows)),
-            ("grounder", "fused_text",
-             grounding.text.masked_fill(text.padding[..., None], 0), fused),
-            ("grounder", "mask_features", features, found.mask_features),
-            ("readout", "scores", readings.scores, read.scores),
-            ("readout", "boxes", readings.boxes, read.boxes),
-            ("readout", "mask_embeddings", readings.mask_embeddings, read.mask_embeddings),
-            ("all", "masks", masks,
-             decode_masks(read.mask_embeddings, found.mask_features.float())),
-        ):  # fmt: skip
-            errors.append(output_error(stage, output, expected, actual))
-    return CheckReport(exported.precision, tuple(errors), kept)
+
+def run_network(
+    model: ReferDINO, pixels: Tensor, text: TextFeatures, frames: int
+) -> tuple[ImageFeatures, Grounding, Window]:
+    """Features and grounding of the last of (T, 3, H, W) frames, and windows of all of them."""
+    memories = [model.object_memory(frames) for _ in text.tokens]
+    for number, frame in enumerate(pixels):
+        image = model.image_encoder(frame[None])
+        grounding = model.grounder(image, text)
+        for row, memory in enumerate(memories):
+            tokens = grounding.text[row][~text.padding[row]]
+            memory.update(grounding.queries[row], grounding.references[row], tokens, 0.1 * number)
+    return image, grounding, stack_windows([memory.window for memory in memories])
 
 
-def output_error(stage: str, output: str, expected: Tensor, actual: Tensor) -> OutputDifference:
-    """How far `actual` is from `expected`."""
+def stage_differences(
+    stage: StageSpec, expected: tuple[Tensor, ...], actual: tuple[Tensor, ...]
+) -> list[OutputDifference]:
+    """Differences of a stage's outputs, both in the stage's order."""
+    return [
+        output_difference(stage.name, *entry)
+        for entry in zip(stage.output_names, expected, actual, strict=True)
+    ]
+
+
+def output_difference(
+    stage: str, output: str, expected: Tensor, actual: Tensor
+) -> OutputDifference:
+    """Difference of `actual` to `expected`."""
     difference = actual.float() - expected.float()
-    share = difference.pow(2).mean().sqrt() / expected.float().pow(2).mean().sqrt()
-    return OutputDifference(stage, output, float(difference.abs().max()), float(share))
+    relative = difference.pow(2).mean().sqrt() / expected.float().pow(2).mean().sqrt()
+    return OutputDifference(stage, output, float(difference.abs().max()), float(relative))
 
 
-def same_queries(expected: Tensor, actual: Tensor) -> tuple[Tensor, float]:
-    """Which of the actual queries is which of the expected ones, (N, Q) both, and how many are.
+def match_queries(expected: Tensor, actual: Tensor) -> tuple[Tensor, float]:
+    """Match actual to expected queries, (N, Q, d) both.
 
     Queries that survive with almost the same score may come in another order.
+
+    Returns:
+        (N, Q) indices of the actual queries in the order of the expected ones, and the fraction of
+        those that have a match.
     """
     rows, kept = [], []
     for ours, theirs in zip(expected, actual, strict=True):

@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m referdino_core.export`: how near exports of the bundled model are to the network."""
+"""`python -m referdino_core.evaluation.export_table`: differences of exports to the network."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from pathlib import Path
 from referdino_core.building import load_model
 from referdino_core.evaluation.export_agreement import CLIPS, world_agreement
 from referdino_core.evaluation.export_parity import check_export, open_for_check
-from referdino_core.export.exported_set import FORMS, PRECISIONS
+from referdino_core.export.exported_set import VARIANTS
 from referdino_core.export.exporting import export
+from referdino_core.precision import PRECISIONS
 from referdino_core.world import WorldSettings
 
 TOKENS = 16
@@ -22,7 +23,9 @@ MOTION_KINDS = ("motion", "direction")
 
 def main() -> None:
     """Parse the command line, export, compare, print a Markdown table."""
-    parser = argparse.ArgumentParser(prog="python -m referdino_core.export", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m referdino_core.evaluation.export_table", description=__doc__
+    )
     parser.add_argument("--clips", type=int, default=len(CLIPS), help="clips of the test split")
     clips = range(parser.parse_args().clips)
     logging.getLogger("referdino").setLevel(logging.ERROR)
@@ -36,21 +39,21 @@ def main() -> None:
         "|---|---|---|---|---|---|---|---|"
     )
     for precision in PRECISIONS:
-        # In low precision the forms differ by less than a rounding error; one stands for all.
-        for form in FORMS if precision == "fp32" else FORMS[:1]:
+        # In low precision the variants differ by less than a rounding error; one stands for all.
+        for variant in VARIANTS if precision == "fp32" else VARIANTS[:1]:
             with tempfile.TemporaryDirectory() as folder:
                 place = Path(folder) / "export"
-                exported = export(model, place, size, TOKENS, precision, form)
+                exported = export(model, place, size, TOKENS, precision, variant)
                 report = check_export(exported, model)
-                with open_for_check(model, exported) as stages:
-                    found = world_agreement(model, stages, clips)
-                    moving = world_agreement(model, stages, clips, MOTION_KINDS)
+                with open_for_check(model, exported) as backend:
+                    found = world_agreement(model, backend, clips)
+                    moving = world_agreement(model, backend, clips, MOTION_KINDS)
             masks = next(entry for entry in report.outputs if entry.output == "masks")
             print(
-                f"| {precision} | {form} | {masks.largest:.1e} | {report.kept:.1%} "
+                f"| {precision} | {variant} | {masks.largest:.1e} | {report.kept:.1%} "
                 f"| {found.overlap:.4f} ({found.least:.3f}) "
                 f"| {found.box_error:.3f} ({found.largest:.2f}) "
-                f"| {found.alone} of {found.answers + found.alone} "
+                f"| {found.alone} of {found.predictions + found.alone} "
                 f"| {moving.overlap:.4f}, {moving.box_error:.3f} px |",
                 flush=True,
             )

@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""A recorded scene with its ground truth: rendered now, or the one that is bundled."""
+"""A recorded scene with its ground truth: rendered, or the bundled one."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from referdino_core.world.settings import REFERENCE_WIDTH
 from referdino_core.world.timed_commands import TimedCommand, choose_commands
 
 BUNDLED = Path(__file__).parent / "recording"
-"""Copied from the output folder of a demo with the default seed, where `render` left it."""
+"""The bundled scene: output of `render` in a demo with the default seed."""
 
 WIDTH, HEIGHT = 320, 240
 IMAGE_SIZE = f"{WIDTH}x{HEIGHT}"
@@ -30,14 +30,14 @@ _VIDEO, _TRUTH = "scene.mp4", "truth.json"
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """A video and what is true of it.
+    """A video with ground truth.
 
     Attributes:
         video: its file.
         frame_rate: frames per second.
-        objects: what each object is, such as "big red ball".
+        objects: descriptions of the objects, such as "big red ball".
         segmentation: (T, H, W) uint8, 0 background, k where objects[k - 1] is visible.
-        commands: sentences with their targets, each true while it is given.
+        commands: sentences with their targets, each valid while it is active.
     """
 
     video: Path
@@ -48,7 +48,7 @@ class Scene:
 
     @property
     def seconds(self) -> float:
-        """Its length."""
+        """Duration of the scene."""
         return len(self.segmentation) / self.frame_rate
 
     @property
@@ -58,7 +58,7 @@ class Scene:
         return round(VISIBLE_AREA * scale**2)
 
     def cut(self, seconds: float) -> Scene:
-        """Its beginning; the video stays as it is."""
+        """The scene cut to its first seconds; the video file is unchanged."""
         frames = min(len(self.segmentation), max(1, round(seconds * self.frame_rate)))
         return replace(
             self,
@@ -67,7 +67,7 @@ class Scene:
         )
 
     def at_frame_rate(self, frame_rate: float) -> Scene:
-        """The same frames, faster or slower."""
+        """The scene with the same frames at another frame rate."""
         scale = self.frame_rate / frame_rate
         commands = tuple(
             replace(command, begins=command.begins * scale) for command in self.commands
@@ -91,7 +91,7 @@ def render(seed: int, seconds: float, folder: Path) -> Scene:
 
 
 def load(folder: Path) -> Scene:
-    """A scene that `render` saved."""
+    """Load a scene saved by `render`."""
     truth = json.loads((folder / _TRUTH).read_text(encoding="utf-8"))
     height, width = truth["height"], truth["width"]
     segmentation = np.zeros((len(truth["masks"]), height, width), np.uint8)

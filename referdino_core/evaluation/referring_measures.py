@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Measures of referring segmentation in single frames, as papers on A2D- and JHMDB-Sentences give.
+"""Metrics of referring segmentation in single frames, as in papers on A2D- and JHMDB-Sentences.
 
 Definitions: Gavrilyuk et al., "Actor and Action Video Segmentation from a Sentence", CVPR 2018.
 """
@@ -19,20 +19,20 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from referdino_core.errors import ImageError
-from referdino_core.evaluation.davis import judged
+from referdino_core.evaluation.davis import without_ignored
 
 PRECISION_THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9)
 _CATEGORY = 1
 _MAX_CANDIDATES = 100
-"""Of a sample, as in COCO."""
+"""Maximum per sample, as in COCO."""
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """One proposed answer.
+    """A candidate object.
 
     Attributes:
-        score: the higher, the surer. mask: (H, W) bool.
+        score: confidence. mask: (H, W) bool.
     """
 
     score: float
@@ -41,13 +41,13 @@ class Candidate:
 
 @dataclass(frozen=True)
 class ReferringScores:
-    """Measures over samples, each a sentence in an annotated frame; all from 0 to 1.
+    """Metrics over samples, each a sentence in an annotated frame; all from 0 to 1.
 
     Attributes:
-        samples: how many there were.
-        overall_iou: intersections of all samples together over their unions together.
+        samples: number of samples.
+        overall_iou: sum of the intersections of all samples over the sum of their unions.
         mean_iou: mean of the samples' intersection over union.
-        precision: share of the samples above 0.5, 0.6, 0.7, 0.8 and 0.9, by threshold.
+        precision: fraction of the samples above 0.5, 0.6, 0.7, 0.8 and 0.9, by threshold.
         mean_average_precision: of all candidates, averaged over thresholds 0.5, 0.55 … 0.95 (COCO).
     """
 
@@ -59,7 +59,7 @@ class ReferringScores:
 
 
 class ReferringMeasures:
-    """Collects samples; masks are kept as run lengths."""
+    """Accumulator of samples; masks are kept as run lengths."""
 
     def __init__(self) -> None:
         self._images: list[dict[str, Any]] = []
@@ -69,10 +69,10 @@ class ReferringMeasures:
         self._intersection = self._union = 0
 
     def add(self, truth: np.ndarray, candidates: Sequence[Candidate]) -> None:
-        """Take in one sample.
+        """Add one sample.
 
-        IoU is that of the candidate with the highest score; with none, the answer is empty. IoU is
-        1 where answer and ground truth are both empty.
+        IoU is that of the candidate with the highest score; without candidates, the prediction is
+        empty. IoU is 1 if prediction and ground truth are both empty.
 
         Args:
             truth: (H, W) bool. candidates: any number, in any order.
@@ -83,7 +83,7 @@ class ReferringMeasures:
         empty = Candidate(0.0, np.zeros(truth.shape, dtype=bool))
         best = max(candidates, key=lambda candidate: candidate.score, default=empty)
         for candidate in (empty, *candidates):
-            judged(candidate.mask, truth, None)
+            without_ignored(candidate.mask, truth, None)
             if not np.isfinite(candidate.score):
                 raise ImageError(f"A candidate's score is {candidate.score}; it must be finite.")
         intersection = int(np.count_nonzero(best.mask & truth))
@@ -101,10 +101,10 @@ class ReferringMeasures:
             self._candidates.append(annotation | {"score": float(candidate.score)})
 
     def result(self) -> ReferringScores:
-        """The measures of all samples.
+        """The metrics of all samples.
 
         Raises:
-            ValueError: there are none.
+            ValueError: there are no samples.
         """
         if not self._overlaps:
             raise ValueError("Without samples there are no measures.")

@@ -23,7 +23,7 @@ from referdino_core.evaluation.davis import (
     region_similarity,
     sequence_statistics,
 )
-from referdino_core.evaluation.ground_truth.base import FrameTruth
+from referdino_core.evaluation.ground_truth.base import FrameGroundTruth
 from referdino_core.evaluation.tracking_measures import (
     FirstObjects,
     FrameTracks,
@@ -89,7 +89,7 @@ class FrameScore:
 
 
 def score_frame(
-    targets: Sequence[Answered], truth: FrameTruth, objects: Collection[int]
+    targets: Sequence[Answered], truth: FrameGroundTruth, objects: Collection[int]
 ) -> FrameScore | None:
     """Compare an answer with the ground truth of its frame; None where not a single pixel is
     judged.
@@ -126,7 +126,7 @@ def score_frame(
     )
 
 
-def other_object(mask: np.ndarray, truth: FrameTruth, objects: Collection[int]) -> int | None:
+def other_object(mask: np.ndarray, truth: FrameGroundTruth, objects: Collection[int]) -> int | None:
     """Id of the object that is not meant, takes over half of the (H, W) mask, and more than the
     target does; None where there is no such object.
     """

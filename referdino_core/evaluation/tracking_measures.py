@@ -1,11 +1,12 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Identity over time: identity switches, MOTA, IDF1, and frames in which an id was lent.
+"""Tracking metrics: identity switches, MOTA, IDF1, and frames with lent ids.
 
 CLEAR MOT (Bernardin and Stiefelhagen, 2008) and the identity measures (Ristani et al., 2016),
-computed here and held to recorded values of TrackEval 1.3.0. TrackEval itself is no dependency: it
-requires opencv-python, which overwrites the opencv-python-headless that robots run, and a NumPy
-newer than that of ROS 2 Jazzy. motmetrics has had no release since 2022 and brings pandas.
+computed here and tested against recorded values of TrackEval 1.3.0. TrackEval itself is not a
+dependency: it requires opencv-python, which overwrites the opencv-python-headless that robots run,
+and a NumPy newer than that of ROS 2 Jazzy. motmetrics has had no release since 2022 and brings
+pandas.
 """
 
 from __future__ import annotations
@@ -19,17 +20,17 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from referdino_core.evaluation.davis import ABSENT_AREA
-from referdino_core.evaluation.ground_truth.base import FrameTruth
+from referdino_core.evaluation.ground_truth.base import FrameGroundTruth
 
 MATCH_OVERLAP = 0.5
-"""Intersection over union from which a mask matches an object, as in MOTS."""
+"""Minimum intersection over union of a match, as in MOTS."""
 
-_CONTINUED = 1000.0  # an earlier match goes before any overlap
+_CONTINUED = 1000.0  # a continued match takes precedence over any overlap
 _EPSILON = np.finfo(float).eps
 
 
 class Tracked(Protocol):
-    """A mask that bears a track id: (H, W) bool."""
+    """A mask, (H, W) bool, with a track id."""
 
     @property
     def track_id(self) -> int: ...
@@ -43,11 +44,11 @@ class FrameTracks:
     """The tracks of one command in one frame, against the ground truth.
 
     Attributes:
-        objects: ids of the G objects that are to be found.
-        tracks: ids of the P tracks that have a mask.
+        objects: ids of the G target objects.
+        tracks: ids of the P tracks with a mask.
         overlaps: (G, P) intersection over union, 0 to 1.
-        lies_on: for each of the P masks the id of the object that it lies on, meant or not; None
-            where it lies on none, or answers another image.
+        lies_on: for each of the P masks the id of the object that it lies on, target or not; None
+            if it lies on none, or is the result of another image.
     """
 
     objects: Sequence[int]
@@ -57,75 +58,75 @@ class FrameTracks:
 
 
 def frame_tracks(
-    targets: Sequence[Tracked], truth: FrameTruth, objects: Collection[int]
+    targets: Sequence[Tracked], truth: FrameGroundTruth, objects: Collection[int]
 ) -> FrameTracks:
-    """Put the masks of a command beside the objects of the frame; only judged pixels count.
+    """Compare the masks of a command with the objects of the frame, without ignored pixels.
 
-    To be found are the objects that the command means and that have at least 15 pixels. A mask
-    lies on the object, whichever it is, that takes over half of its pixels; where objects overlap
-    and several do, on the one with the highest intersection over union. Empty masks are no tracks.
+    Target objects are those that the command means and that have at least 15 pixels. A mask lies on
+    the object, target or not, that covers more than half of its pixels; if overlapping objects do,
+    on the one with the highest intersection over union. Empty masks count as no track.
 
     Args:
         targets: with masks in the size of the ground truth.
         objects: ids that the command means.
     """
-    judged = {
+    evaluated = {
         number: mask if truth.void is None else mask & ~truth.void
         for number, mask in truth.masks.items()
     }
-    answered = [
+    predicted = [
         (target.track_id, mask)
         for target in targets
         if (mask := target.mask if truth.void is None else target.mask & ~truth.void).any()
     ]
     found = [
         number
-        for number in sorted(set(objects) & judged.keys())
-        if np.count_nonzero(judged[number]) >= ABSENT_AREA
+        for number in sorted(set(objects) & evaluated.keys())
+        if np.count_nonzero(evaluated[number]) >= ABSENT_AREA
     ]
-    overlaps = np.zeros((len(found), len(answered)))
+    overlaps = np.zeros((len(found), len(predicted)))
     for row, number in enumerate(found):
-        for column, (_, mask) in enumerate(answered):
-            overlaps[row, column] = _overlap(mask, judged[number])
+        for column, (_, mask) in enumerate(predicted):
+            overlaps[row, column] = _overlap(mask, evaluated[number])
     return FrameTracks(
         objects=found,
-        tracks=[track for track, _ in answered],
+        tracks=[track for track, _ in predicted],
         overlaps=overlaps,
-        lies_on=[_object_under(mask, judged) for _, mask in answered],
+        lies_on=[_object_under(mask, evaluated) for _, mask in predicted],
     )
 
 
 class FirstObjects:
-    """Which object every track id of a run was first seen on."""
+    """The object on which each track id of a run was first seen."""
 
     def __init__(self) -> None:
         self._first: dict[int, int] = {}
 
     def is_lent(self, track: int, number: int) -> bool:
-        """Whether a track that now lies on an object was first seen on another one."""
+        """Whether a track that now lies on an object was first seen on another."""
         return self._first.setdefault(track, number) != number
 
 
 @dataclass(frozen=True)
 class TrackingScores:
-    """How well the tracks of one or several commands kept to their objects.
+    """Tracking metrics of one or several commands.
 
     The ground truth are the objects that the sentence means, frame by frame; a frame without them
     has none, and a mask on anything else is a false positive.
 
     Attributes:
-        ground_truths: objects to be found, summed over the frames.
-        matches: how many were matched by a mask with an IoU of at least 0.5, one to one. Within a
-            frame, a match of the frame before goes first, then the sum of IoU decides.
-        false_positives: masks that matched none; misses: objects that no mask matched.
-        identity_switches: how often an object was matched by another id than the last time that
-            it was matched, however long ago; summed over the objects. Giving up a wrong object for
-            the right one under a new id is none.
+        ground_truths: target objects, summed over the frames.
+        matches: number of target objects matched one to one by a mask with an IoU of at least 0.5.
+            Within a frame, matches of the previous frame take precedence, then the sum of IoU.
+        false_positives: unmatched masks; misses: unmatched objects.
+        identity_switches: how often an object was matched by another id than at its previous match,
+            however long ago; summed over the objects. Leaving a wrong object for the right one
+            under a new id is not a switch.
         identity_matches: matches that remain if every object keeps one id and every id one object
-            over the whole stream, chosen so that most remain (IDTP).
-        lent_id_frames: frames in which a mask lies on another object, meant or not, than the first
-            one that its id lay on, in this or any other command of the run. Where an image has no
-            answer of its own, the masks that are believed meanwhile do not count.
+            over the whole stream, maximised (IDTP).
+        lent_id_frames: frames in which a mask lies on another object, target or not, than the first
+            one of its id, in this or any other command of the run. Results of earlier images, used
+            for images without a result of their own, do not count.
         mota: 1 - (misses + false positives + switches) / ground truths, at most 1 and possibly
             negative; None without ground truth.
         idf1: 2 identity matches / (ground truths + masks), 0 to 1; None where there are neither.
@@ -143,13 +144,13 @@ class TrackingScores:
 
 
 class TrackingScorer:
-    """Collects the frames of one command; keeps a few numbers per object and track id."""
+    """Accumulator of the frames of one command; keeps a few numbers per object and track id."""
 
     def __init__(self, first_objects: FirstObjects | None = None) -> None:
-        """Begin.
+        """Initialise.
 
         Args:
-            first_objects: of the run, shared by its commands; by default of this one alone.
+            first_objects: of the run, shared by its commands; by default of this command alone.
         """
         self._first_objects = first_objects or FirstObjects()
         self._ground_truths = self._masks = self._matches = self._switches = self._lent = 0
@@ -158,7 +159,7 @@ class TrackingScorer:
         self._together: Counter[tuple[int, int]] = Counter()
 
     def add(self, frame: FrameTracks) -> None:
-        """Take in the next frame."""
+        """Add the next frame."""
         self._ground_truths += len(frame.objects)
         self._masks += len(frame.tracks)
         lent = [
@@ -190,7 +191,7 @@ class TrackingScorer:
         )
 
     def _match(self, frame: FrameTracks) -> dict[int, int]:
-        """The track that each matched object of a frame is given."""
+        """The matched track of each matched object of a frame."""
         continued = np.array(
             [
                 [self._previous.get(number) == track for track in frame.tracks]
@@ -216,7 +217,7 @@ class TrackingScorer:
 
 
 def combined(scores: Iterable[TrackingScores]) -> TrackingScores:
-    """Several streams together: their counts are summed, as TrackEval combines sequences."""
+    """Scores of several streams together, from their summed counts, as in TrackEval."""
     known = list(scores)
     return _scores(
         sum(one.ground_truths for one in known),
@@ -252,7 +253,7 @@ def _scores(
 
 
 def _overlap(mask: np.ndarray, other: np.ndarray) -> float:
-    """Intersection over union of two masks of which one at least is not empty."""
+    """Intersection over union of two masks, of which at least one is not empty."""
     return int(np.count_nonzero(mask & other)) / int(np.count_nonzero(mask | other))
 
 

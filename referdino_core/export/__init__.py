@@ -1,3 +1,3 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""The network as three ONNX files: written, described, checked and linted."""
+"""Export of the network to ONNX files, their cache and their lint."""

@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Attention as it is exported: what is masked with minus infinity is in float32."""
+"""Attention as it is exported: masks of minus infinity are applied in float32."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from referdino_core.inference.fusion_attention import FoldedBidirectionalAttenti
 from referdino_core.network.attention import MultiHeadAttention
 
 
-def masked_softmax(logits: Tensor, hidden: Tensor) -> Tensor:
-    """Softmax over the last axis in float32, of what is not hidden, in the logits' precision."""
-    return logits.float().masked_fill(hidden, -torch.inf).softmax(-1).to(logits.dtype)
+def masked_softmax(logits: Tensor, masked: Tensor) -> Tensor:
+    """Softmax over the last axis without masked logits: in float32, returned in their precision."""
+    return logits.float().masked_fill(masked, -torch.inf).softmax(-1).to(logits.dtype)
 
 
 class ExportedAttention(MultiHeadAttention):

@@ -1,9 +1,9 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Deformable attention as it is recorded: one node of referdino's own.
+"""Deformable attention as it is recorded: one node of a custom operator.
 
-The node is what the TensorRT plugin computes. For runtimes without the plugin `lowering` replaces
-it by ONNX's own operators. Shapes are written as in `network.deformable_attention`, K = levels x
+The TensorRT plugin computes the node. For runtimes without the plugin `lowering` replaces it by
+ONNX's own operators. Shapes are written as in `network.deformable_attention`, K = levels x
 points.
 """
 
@@ -28,7 +28,7 @@ PLUGIN_VERSION = "1"
 
 
 class ExportedDeformableAttention(nn.Module):
-    """`DeformableAttention` around the node."""
+    """`DeformableAttention` with the custom operator."""
 
     def __init__(self, attention: DeformableAttention) -> None:
         super().__init__()
@@ -55,7 +55,7 @@ class ExportedDeformableAttention(nn.Module):
 
 
 class _DeformableAttentionNode(torch.autograd.Function):
-    """Recorded as one node, softmax included."""
+    """The custom operator, softmax included, which is recorded as one node."""
 
     @staticmethod
     def forward(
@@ -71,7 +71,7 @@ class _DeformableAttentionNode(torch.autograd.Function):
     def symbolic(
         graph: Any, value: Any, locations: Any, logits: Any, spatial_shapes: SpatialShapes
     ) -> Any:
-        """Tell PyTorch's exporter what to write."""
+        """The node, for PyTorch's exporter."""
         output = graph.op(
             f"{DOMAIN}::{OPERATOR}",
             value,

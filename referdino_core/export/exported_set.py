@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""A folder that `referdino export` wrote: one ONNX file for each stage, and what they are."""
+"""A folder that `referdino export` wrote: an ONNX file for each stage, and their description."""
 
 from __future__ import annotations
 
@@ -12,23 +12,30 @@ from typing import Any
 
 from referdino_core.download.checksums import compute
 from referdino_core.errors import ExportedSetError
+from referdino_core.export.stage_io import STAGES
+from referdino_core.precision import PRECISIONS
 
 DESCRIPTION = "export.json"
 FORMAT = 1
-PRECISIONS = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
-"""The type of an export's large tensors, by precision."""
-FORMS = ("plugin", "gather", "grid_sample")
-"""In which deformable attention is written."""
-STAGE_NAMES = ("image_encoder", "grounder", "readout")
+VARIANTS = ("plugin", "gather", "grid_sample")
+"""The lowering variants of deformable attention."""
 
 
 @dataclass(frozen=True)
 class ExportedSet:
     """An exported network.
 
-    checkpoint: SHA-256 sum of its weights and settings. height, width: of its images, pixels.
-    tokens: of a text. window: most frames that are read out together. files, checksums: ONNX file
-    and its SHA-256 sum, by stage. release: of referdino, that wrote it.
+    Attributes:
+        folder: of its files.
+        model: name of the configuration.
+        checkpoint: SHA-256 sum of weights and settings.
+        precision: of the tensor stages.
+        deformable_attention: lowering variant, one of `VARIANTS`.
+        height, width: of the images, pixels.
+        tokens: length that texts are padded to.
+        window: most frames that are read out together.
+        files, checksums: ONNX file and its SHA-256 sum, by stage.
+        release: version of referdino that wrote it.
     """
 
     folder: Path
@@ -44,8 +51,26 @@ class ExportedSet:
     checksums: Mapping[str, str]
     release: str = ""
 
-    def description(self) -> dict[str, Any]:
-        """What `export.json` holds."""
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the images, pixels."""
+        return self.height, self.width
+
+    @property
+    def axis_sizes(self) -> dict[str, int]:
+        """Known sizes of static axes, by the letters of `stage_io.TensorSpec`."""
+        return {"H": self.height, "W": self.width, "L": self.tokens}
+
+    def write_description(self, folder: Path) -> None:
+        """Write `export.json` into a folder.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        text = json.dumps(self._description(), indent=2) + "\n"
+        (folder / DESCRIPTION).write_text(text, encoding="utf-8")
+
+    def _description(self) -> dict[str, Any]:
         return {
             "format": FORMAT,
             "referdino": self.release,
@@ -65,7 +90,7 @@ class ExportedSet:
 
 
 def read_exported_set(folder: Path) -> ExportedSet:
-    """Read what a folder holds, and check that its networks are the ones that were described.
+    """Read an exported network from a folder, and verify the checksums of its files.
 
     Raises:
         ExportedSetError: it is no exported set, of another format, incomplete or changed.
@@ -102,9 +127,9 @@ def _parse(folder: Path, content: Mapping[str, Any]) -> ExportedSet:
         )
     if content["precision"] not in PRECISIONS:
         raise ValueError(f"precision {content['precision']!r}")
-    if content["deformable_attention"] not in FORMS:
+    if content["deformable_attention"] not in VARIANTS:
         raise ValueError(f"deformable_attention {content['deformable_attention']!r}")
-    stages = {name: content["stages"][name] for name in STAGE_NAMES}
+    stages = {name: content["stages"][name] for name in STAGES}
     return ExportedSet(
         folder=folder,
         model=str(content["model"]),

@@ -1,16 +1,16 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Writes the network's tensor stages as three ONNX files, at one image size, in one precision."""
+"""Exports the network's tensor stages as ONNX files, for one image size and precision."""
 
 from __future__ import annotations
 
 import hashlib
 import importlib.metadata
-import json
 import logging
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,17 +18,17 @@ import torch
 from torch import nn
 
 from referdino_core.download.checksums import compute
-from referdino_core.errors import ExportError
+from referdino_core.errors import ExportError, one_line
 from referdino_core.export.exported_set import (
     DESCRIPTION,
-    FORMS,
-    PRECISIONS,
-    STAGE_NAMES,
+    VARIANTS,
     ExportedSet,
 )
-from referdino_core.export.requirements import require
+from referdino_core.export.stage_io import COMMANDS, FRAMES, STAGES, StageSpec
 from referdino_core.network.image_geometry import Shape
 from referdino_core.network.referdino import ReferDINO
+from referdino_core.precision import PRECISIONS
+from referdino_core.progress import ProgressMonitor
 from referdino_core.user_files import user_path
 
 if TYPE_CHECKING:
@@ -38,8 +38,6 @@ SMALLEST_SIDE = 32
 MAX_TOKENS = 256
 LARGEST_FILE = 2_000_000_000
 """Bytes; weights of larger graphs are written beside them, as ONNX asks for."""
-
-OnProgress = Callable[[float, str], None]
 
 logger = logging.getLogger("referdino.export")
 
@@ -52,33 +50,34 @@ def export(
     precision: str = "fp32",
     deformable_attention: str = "gather",
     window: int = 8,
-    progress: OnProgress | None = None,
+    monitor: ProgressMonitor | None = None,
 ) -> ExportedSet:
     """Export a model; the folder appears when it is complete.
 
-    The same weights give the same bytes. The model may be on any device and stays as it is.
+    The same weights give the same bytes. The model may be on any device, and is not changed.
 
     Args:
         model: with its weights.
-        folder: is made, or replaced where it holds an exported network.
+        folder: to write; an earlier exported network there is replaced.
         size: (height, width) of the images in pixels.
         tokens: length that texts are padded to.
-        precision: "fp32", "fp16" or "bf16", written into the graphs.
-        deformable_attention: "plugin", "gather" or "grid_sample".
+        precision: "fp32", "bf16" or "fp16", written into the graphs.
+        deformable_attention: lowering variant, "plugin", "gather" or "grid_sample".
         window: most frames that are read out together.
-        progress: is told how much is done (0 to 1) and of what.
+        monitor: for progress, in phases by the stages' names, and cancellation.
 
     Raises:
         ExportError: an argument is out of range, a package is missing, the folder holds something
             else, or cannot be written.
+        Cancelled: exporting was cancelled.
     """
     _check_arguments(size, tokens, precision, deformable_attention, window)
     require("onnx")
-    folder = user_path(folder).absolute()
-    growing = _growing_folder(folder)
+    folder, monitor = user_path(folder).absolute(), monitor or ProgressMonitor()
+    temporary = _temporary_folder(folder)
     try:
         files = _write_stages(
-            model, growing, size, tokens, precision, deformable_attention, progress or _nothing
+            model, temporary, size, tokens, precision, deformable_attention, monitor
         )
         exported = ExportedSet(
             folder=folder,
@@ -94,13 +93,12 @@ def export(
             checksums={name: compute(path) for name, path in files.items()},
             release=release(),
         )
-        text = json.dumps(exported.description(), indent=2) + "\n"
-        (growing / DESCRIPTION).write_text(text, encoding="utf-8")
-        _move(growing, folder)
+        exported.write_description(temporary)
+        _move(temporary, folder)
     except OSError as error:
         raise ExportError(f"{folder} cannot be written: {error.strerror}.") from error
     finally:
-        shutil.rmtree(growing, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
     return exported
 
 
@@ -121,52 +119,56 @@ def _write_stages(
     size: Shape,
     tokens: int,
     precision: str,
-    form: str,
-    progress: OnProgress,
+    variant: str,
+    monitor: ProgressMonitor,
 ) -> dict[str, Path]:
-    """Record, write and check every stage; the files by stage."""
+    """Record, write and check every stage; returns the files by stage."""
     from referdino_core.export.lowering import lower
-    from referdino_core.export.recording import exportable_stages, stage_of
+    from referdino_core.export.recording import exportable_stages, module_of
 
-    kind = getattr(torch, PRECISIONS[precision])
-    progress(0.0, "network")
-    stages = exportable_stages(model, size, kind)
+    low_precision = PRECISIONS[precision].dtype
+    monitor.report(0.0, phase="network")
+    stages = exportable_stages(model, size, low_precision)
     files = {}
-    for place, name in enumerate(STAGE_NAMES):
-        progress(place / len(STAGE_NAMES), name)
-        graph = record_for_any_number(model, stage_of(stages, name), name, size, tokens, kind)
+    for index, (name, stage) in enumerate(STAGES.items()):
+        monitor.check("Exporting the network")
+        monitor.report(index / len(STAGES), phase=name)
+        module = module_of(stages, stage)
+        graph = record_dynamic(model, module, stage, size, tokens, low_precision)
         path = folder / f"{name}.onnx"
-        write_graph(lower(graph, form), path, check=precision != "bf16")
+        write_graph(lower(graph, variant), path, check=precision != "bf16")
         files[name] = path
-    progress(1.0, "done")
+    monitor.report(1.0, phase="done")
     return files
 
 
-def record_for_any_number(
-    model: ReferDINO, stage: nn.Module, name: str, size: Shape, tokens: int, kind: torch.dtype
+def record_dynamic(
+    model: ReferDINO,
+    module: nn.Module,
+    stage: StageSpec,
+    size: Shape,
+    tokens: int,
+    low_precision: torch.dtype,
 ) -> ModelProto:
-    """A stage's graph for any number of commands and frames, deformable attention in one node."""
-    from referdino_core.export.generalisation import COMMANDS, FRAMES, DynamicAxis, generalise
-    from referdino_core.export.recording import Sizes, example_inputs, record
+    """A stage's graph with its dynamic axes, deformable attention as one node."""
+    from referdino_core.export.dynamic_axes import with_dynamic_axes
+    from referdino_core.export.recording import axis_sizes, example_inputs, record
 
-    def recorded(commands: int, frames: int) -> ModelProto:
-        sizes = Sizes(size, tokens, commands, frames)
-        return record(stage, name, example_inputs(model, name, sizes, kind))
+    static = axis_sizes(model.configuration, size, tokens)
 
-    if name == "image_encoder":
-        return recorded(1, 1)
-    source = "text" if name == "grounder" else "queries"
-    axes = {COMMANDS: DynamicAxis(COMMANDS, source, 0)}
-    numbers = ({COMMANDS: 2, FRAMES: 3}, {COMMANDS: 3, FRAMES: 4})
-    if name == "readout":
-        axes[FRAMES] = DynamicAxis(FRAMES, source, 1)
-    first, second = (recorded(counts[COMMANDS], counts[FRAMES]) for counts in numbers)
-    one, other = ({axis: counts[axis] for axis in axes} for counts in numbers)
-    return generalise(first, second, (one, other), axes)
+    def recorded(dynamic: Mapping[str, int]) -> ModelProto:
+        return record(module, stage, example_inputs(stage, {**static, **dynamic}, low_precision))
+
+    axes = stage.dynamic_axes
+    if not axes:
+        return recorded({})
+    sizes = ({COMMANDS: 2, FRAMES: 3}, {COMMANDS: 3, FRAMES: 4})
+    one, other = ({axis: counts[axis] for axis in axes} for counts in sizes)
+    return with_dynamic_axes(recorded(sizes[0]), recorded(sizes[1]), (one, other), axes)
 
 
 def write_graph(graph: ModelProto, path: Path, check: bool) -> None:
-    """Write a graph, always in the same bytes.
+    """Write a graph, always as the same bytes.
 
     Args:
         check: by ONNX's own rules; opset 17 does not know bfloat16 in all of its operators.
@@ -193,17 +195,17 @@ def _check_arguments(
         raise ExportError(f"The number of tokens is {tokens}; it must be in 1..{MAX_TOKENS}.")
     if precision not in PRECISIONS:
         raise ExportError(f"There is no precision {precision!r}; choose {', '.join(PRECISIONS)}.")
-    if deformable_attention not in FORMS:
+    if deformable_attention not in VARIANTS:
         raise ExportError(
-            f"There is no form {deformable_attention!r} of deformable attention; choose "
-            f"{', '.join(FORMS)}."
+            f"There is no variant {deformable_attention!r} of deformable attention; choose "
+            f"{', '.join(VARIANTS)}."
         )
     if window < 1:
         raise ExportError(f"The window is {window}; it must be at least 1 frame.")
 
 
-def _growing_folder(folder: Path) -> Path:
-    """A folder beside the one that is to appear, to write in until then."""
+def _temporary_folder(folder: Path) -> Path:
+    """A folder to write in, beside the final one."""
     if not _may_replace(folder):
         raise ExportError(f"{folder} holds something else than an export; choose another folder.")
     try:
@@ -214,31 +216,55 @@ def _growing_folder(folder: Path) -> Path:
 
 
 def _may_replace(folder: Path) -> bool:
-    """Whether nothing is lost when a folder is replaced."""
+    """Whether a folder can be replaced without losing anything."""
     if not folder.exists():
         return True
     return folder.is_dir() and ((folder / DESCRIPTION).is_file() or not any(folder.iterdir()))
 
 
-def _move(growing: Path, folder: Path) -> None:
-    """Give a complete folder its name, in place of an earlier export."""
+def _move(temporary: Path, folder: Path) -> None:
+    """Give a complete folder its final name, in place of an earlier export."""
     # mkdtemp lets nobody else in; what is exported is for everyone, as other files are.
-    growing.chmod(0o755)
+    temporary.chmod(0o755)
     if not folder.exists():
-        growing.rename(folder)
+        temporary.rename(folder)
         return
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as aside:
         folder.rename(Path(aside) / "before")
-        growing.rename(folder)
+        temporary.rename(folder)
 
 
 def release() -> str:
-    """The installed referdino's version."""
+    """Version of the installed referdino."""
     try:
         return importlib.metadata.version("referdino")
     except importlib.metadata.PackageNotFoundError:
         return "unknown"
 
 
-def _nothing(fraction: float, phase: str) -> None:
-    """Hear of progress and do nothing about it."""
+def require(*packages: str) -> None:
+    """Check that optional packages can be imported.
+
+    Raises:
+        ExportError: one is missing or broken; the message says how to install it.
+    """
+    obstacles = [found for package in packages if (found := obstacle(package)) is not None]
+    if obstacles:
+        raise ExportError(f"{' and '.join(obstacles)}; install with: pip install onnx onnxruntime")
+
+
+def obstacle(package: str) -> str | None:
+    """Why a package cannot be imported, as a clause of a message; None where it can be."""
+    try:
+        import_module(package)
+    except ModuleNotFoundError as error:
+        if error.name == package:
+            return f"{package} is not installed"
+        return _broken(package, error)
+    except Exception as error:  # A broken installation raises whatever its parts raise.
+        return _broken(package, error)
+    return None
+
+
+def _broken(package: str, error: Exception) -> str:
+    return f"{package} cannot be imported ({one_line(error)})"

@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Finds what TensorRT would refuse, or silently compute otherwise, in an exported graph.
+"""Lint of an exported graph: what TensorRT would refuse, or silently compute in another way.
 
 Operators and element types are those of the parser's own list for TensorRT 10 (docs/operators.md of
 onnx-tensorrt) as far as a graph of this network may use them; the release notes of TensorRT 11
@@ -18,7 +18,7 @@ import onnx
 from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 
 from referdino_core.export.deformable_attention import DOMAIN, OPERATOR
-from referdino_core.export.generalisation import COMMANDS, FRAMES
+from referdino_core.export.stage_io import COMMANDS, FRAMES
 
 RELEASES = (10, 11)
 """Major releases of TensorRT that are known here."""
@@ -83,7 +83,7 @@ _FULL_PRECISION = frozenset(("Cos", "Log", "Sigmoid", "Sin", "TopK"))
 
 @dataclass(frozen=True)
 class Finding:
-    """What is wrong with one node, by which rule, and what to do about it."""
+    """One finding: the node, the violated rule, and advice."""
 
     node: str
     rule: str
@@ -122,7 +122,7 @@ class _Linter:
         self.makers = {name: node for node in model.graph.node for name in node.output}
 
     def graph_findings(self) -> Iterator[Finding]:
-        """What concerns inputs, opset and weights."""
+        """Findings on inputs, opset and weights."""
         versions = {entry.domain: entry.version for entry in self.model.opset_import}
         if versions.get("") != OPSET:
             yield Finding("graph", "opset", f"opset {versions.get('')}, not {OPSET}")
@@ -138,7 +138,7 @@ class _Linter:
                 yield Finding(name, "precision", "infinite masks are float32")
 
     def check(self, node: NodeProto) -> Iterator[Finding]:
-        """Findings of one node."""
+        """All findings on a node."""
         place = node.name or node.op_type
         if node.op_type in _REFUSED:
             yield Finding(place, "operator", f"{node.op_type}: {_REFUSED[node.op_type]}")
@@ -153,7 +153,7 @@ class _Linter:
             yield from self.check_shapes(node, place)
 
     def check_plugin(self, node: NodeProto, place: str) -> Iterator[Finding]:
-        """A node of referdino's plugin."""
+        """Findings on a node of referdino's plugin."""
         attributes = {attribute.name for attribute in node.attribute}
         needed = {"spatial_shapes", "plugin_version", "plugin_namespace"}
         if node.op_type != OPERATOR or not needed <= attributes:
@@ -162,7 +162,7 @@ class _Linter:
             yield Finding(place, "precision", "locations are float32")
 
     def check_types(self, node: NodeProto, place: str) -> Iterator[Finding]:
-        """Element types of one node."""
+        """Findings on the element types of a node."""
         types = [self.types.get(name, 0) for name in (*node.input, *node.output) if name]
         if TensorProto.DOUBLE in types:
             yield Finding(place, "type", "float64 does not exist in TensorRT; use float32")
@@ -179,7 +179,7 @@ class _Linter:
             yield Finding(place, "strong typing", "inputs of different types; cast one of them")
 
     def check_int64(self, node: NodeProto, place: str) -> Iterator[Finding]:
-        """Only shapes and indices are int64, and only shapes are computed with."""
+        """Findings on int64 tensors that are neither shapes nor indices."""
         if node.op_type in _MOVES:
             return
         for name in node.output:
@@ -188,7 +188,7 @@ class _Linter:
                 yield Finding(place, "type", "int64 is for shapes and indices; compute in int32")
 
     def check_shapes(self, node: NodeProto, place: str) -> Iterator[Finding]:
-        """Sizes of one node."""
+        """Findings on the sizes of a node."""
         if node.op_type == "TopK":
             k = self.constants.get(node.input[1])
             if k is None:
@@ -203,7 +203,7 @@ class _Linter:
             yield Finding(place, "LayerNormalization", "export it as one node, from opset 17")
 
     def is_deviation(self, node: NodeProto) -> bool:
-        """Whether a root is taken of a mean plus a small number, as LayerNorm does."""
+        """Whether the node is the square root of a mean plus a constant, as in LayerNorm."""
         total = self.makers.get(node.input[0])
         if total is None or total.op_type != "Add":
             return False
@@ -216,7 +216,7 @@ def _span(places: Sequence[int]) -> tuple[int, int]:
 
 
 def _without_weights(model: ModelProto) -> ModelProto:
-    """The graph with large weights as inputs: their values say nothing about shapes."""
+    """The graph with large weights as inputs, since their values do not affect shapes."""
     light = ModelProto()
     light.opset_import.extend(model.opset_import)
     light.ir_version = model.ir_version

@@ -1,9 +1,9 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Replaces the node of deformable attention by ONNX's own operators.
+"""Lowers the node of deformable attention to ONNX's own operators, in one of two variants.
 
-"gather" suits every runtime. "grid_sample" uses GridSample, which ONNX Runtime computes fast on a
-CPU and TensorRT should not meet. Values keep their precision until they are weighted; places,
+"gather" suits every runtime. "grid_sample" uses GridSample, which is fast in ONNX Runtime on a CPU
+and unreliable in TensorRT. Values keep their precision until they are weighted; sampling locations,
 softmax and sums are float32. Shapes are written as in `network.deformable_attention`, K = levels x
 points.
 """
@@ -20,16 +20,16 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from referdino_core.export.deformable_attention import DOMAIN, OPERATOR
 
 
-def lower(model: ModelProto, form: str) -> ModelProto:
-    """The same graph with deformable attention in one of the forms; "plugin" leaves it as it is."""
+def lower(model: ModelProto, variant: str) -> ModelProto:
+    """The graph with deformable attention in a lowering variant; "plugin" keeps the node."""
     lowered = ModelProto()
     lowered.CopyFrom(model)
     has_node = any(node.domain == DOMAIN for node in model.graph.node)
-    if not has_node or form != "plugin":
+    if not has_node or variant != "plugin":
         del lowered.opset_import[1:]
-    if not has_node or form == "plugin":
+    if not has_node or variant == "plugin":
         return lowered
-    write = {"gather": write_gathers, "grid_sample": write_grid_samples}[form]
+    write = {"gather": write_gathers, "grid_sample": write_grid_samples}[variant]
     builder = _Builder()
     dims = {
         info.name: [dim.dim_value for dim in info.type.tensor_type.shape.dim]
@@ -40,7 +40,7 @@ def lower(model: ModelProto, form: str) -> ModelProto:
             builder.begin(node)
             value, locations, logits = node.input
             result = write(builder, value, locations, logits, _Sizes.of(node, dims))
-            builder.finish(result, node.output[0], lowest=_element_type(model, node.input[0]))
+            builder.finish(result, node.output[0], element_type=_element_type(model, node.input[0]))
         else:
             builder.nodes.append(node)
     del lowered.graph.node[:]
@@ -51,7 +51,7 @@ def lower(model: ModelProto, form: str) -> ModelProto:
 
 @dataclass(frozen=True)
 class _Sizes:
-    """Of one node: cells S, queries Q, heads M, channels D, samples K, and the levels."""
+    """Sizes of one node: tokens S, queries Q, heads M, channels D, samples K, and the levels."""
 
     cells: int
     queries: int
@@ -70,12 +70,12 @@ class _Sizes:
         return cls(cells, queries, heads, channels, samples, levels)
 
     def per_sample(self, numbers: Sequence[int]) -> np.ndarray:
-        """(K,) one number of every level, for each of its points."""
+        """(K,) a value of every level, repeated for each of its points."""
         return np.repeat(np.array(numbers, np.int32), self.samples // len(self.levels))
 
 
 class _Builder:
-    """Appends nodes and names what they give."""
+    """Appends nodes, and names their outputs."""
 
     def __init__(self) -> None:
         self.nodes: list[NodeProto] = []
@@ -84,11 +84,11 @@ class _Builder:
         self.count = 0
 
     def begin(self, node: NodeProto) -> None:
-        """Whatever follows stands for this node."""
+        """Begin the replacement of this node."""
         self.prefix, self.count = node.name, 0
 
     def add(self, operator: str, *inputs: str | np.ndarray, **attributes: Any) -> str:
-        """Append a node; arrays become constants. Returns its output's name."""
+        """Append a node, with arrays as constants; returns the name of its output."""
         name = f"{self.prefix}/{operator}_{self.count}"
         self.count += 1
         names = [self.constant(i) if isinstance(i, np.ndarray) else i for i in inputs]
@@ -96,7 +96,7 @@ class _Builder:
         return name
 
     def cast(self, name: str, element: int) -> str:
-        """A tensor in another type."""
+        """Cast a tensor to another element type."""
         return self.add("Cast", name, to=element)
 
     def constant(self, array: np.ndarray) -> str:
@@ -106,18 +106,18 @@ class _Builder:
         self.constants.setdefault(name, numpy_helper.from_array(array, name))
         return name
 
-    def finish(self, result: str, output: str, lowest: int) -> None:
-        """Give the float32 result the node's type and name."""
-        self.nodes.append(helper.make_node("Cast", [result], [output], output, to=lowest))
+    def finish(self, result: str, output: str, element_type: int) -> None:
+        """Cast the float32 result to the node's element type, under its output's name."""
+        self.nodes.append(helper.make_node("Cast", [result], [output], output, to=element_type))
 
 
 def write_gathers(builder: _Builder, value: str, locations: str, logits: str, sizes: _Sizes) -> str:
-    """Four Gathers, one for each corner of the square of cells around the sampled places."""
+    """The "gather" variant: one Gather for each of the four tokens around a sampling location."""
     add = builder.add
     heights, widths = (sizes.per_sample(sides) for sides in zip(*sizes.levels, strict=True))
     areas = [height * width for height, width in sizes.levels]
     starts = sizes.per_sample([sum(areas[:level]) for level in range(len(areas))])
-    # Every head of every cell of every image is a row.
+    # Every head of every token of every image is a row.
     rows = add("Reshape", value, _shape(-1, sizes.channels))
     count = add("Squeeze", add("Shape", value, start=0, end=1), _shape(0))
     images = add("Range", _number(0), builder.cast(count, TensorProto.INT32), _number(1))
@@ -128,13 +128,13 @@ def write_gathers(builder: _Builder, value: str, locations: str, logits: str, si
 
     columns = _neighbours(builder, locations, 0, widths)
     parts = []
-    for row, vertical_share in _neighbours(builder, locations, 1, heights):
+    for row, vertical_weight in _neighbours(builder, locations, 1, heights):
         row_start = add("Add", add("Mul", row, widths), starts)
-        weighted = add("Mul", weights, vertical_share)
-        for column, horizontal_share in columns:
+        weighted = add("Mul", weights, vertical_weight)
+        for column, horizontal_weight in columns:
             cell = add("Mul", add("Add", row_start, column), _number(sizes.heads))
             sampled = add("Gather", rows, add("Add", cell, first_rows), axis=0)
-            share = add("Unsqueeze", add("Mul", weighted, horizontal_share), _shape(-1))
+            share = add("Unsqueeze", add("Mul", weighted, horizontal_weight), _shape(-1))
             product = add("Mul", builder.cast(sampled, TensorProto.FLOAT), share)
             parts.append(add("ReduceSum", product, _shape(3), keepdims=0))
     total = parts[0]
@@ -146,9 +146,9 @@ def write_gathers(builder: _Builder, value: str, locations: str, logits: str, si
 def _neighbours(
     builder: _Builder, locations: str, axis: int, sizes: np.ndarray
 ) -> list[tuple[str, str]]:
-    """The two cells that every place lies between along one axis.
+    """The two tokens that every sampling location lies between along one axis.
 
-    For each of the two its int32 number, clamped to the axis, and its float32 share, which is 0
+    For each of the two its int32 index, clamped to the axis, and its float32 weight, which is 0
     beyond the axis.
     """
     add, half, one = builder.add, np.float32(0.5), np.float32(1)
@@ -168,7 +168,7 @@ def _neighbours(
 def write_grid_samples(
     builder: _Builder, value: str, locations: str, logits: str, sizes: _Sizes
 ) -> str:
-    """One GridSample for each level."""
+    """The "grid_sample" variant: one GridSample for each level."""
     add = builder.add
     points = sizes.samples // len(sizes.levels)
     weights = add("Softmax", builder.cast(logits, TensorProto.FLOAT), axis=-1)

@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Stages of a model as static ONNX graphs, recorded by PyTorch's exporter."""
+"""Records the stages of a model as static ONNX graphs with PyTorch's exporter."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ import inspect
 import io
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import onnx
 import torch
 from torch import Tensor, nn
 
+from referdino_core.configuration import NetworkConfiguration
 from referdino_core.export.attention import ExportedAttention, ExportedFusionAttention
+from referdino_core.export.constant_folding import OPSET, fold_constants
 from referdino_core.export.deformable_attention import DOMAIN, ExportedDeformableAttention
-from referdino_core.export.simplification import OPSET, simplify
+from referdino_core.export.stage_io import GROUNDER, IMAGE_ENCODER, READOUT, StageSpec
 from referdino_core.inference.preparation import (
     PreparedStages,
     copy_stages,
@@ -33,32 +34,12 @@ from referdino_core.network.fusion_encoder import BidirectionalAttention
 from referdino_core.network.image_geometry import Shape, level_shapes
 from referdino_core.network.referdino import ReferDINO
 
-STAGES = {
-    "image_encoder": (("pixels",), ("tokens", "finest")),
-    "grounder": (
-        ("tokens", "finest", "text", "text_padding", "text_attention", "text_positions"),
-        ("queries", "references", "fused_text", "mask_features"),
-    ),
-    "readout": (
-        ("queries", "references", "text", "text_padding", "ages", "mask_features"),
-        ("scores", "boxes", "mask_embeddings"),
-    ),
-}
-"""Names of every stage's inputs and outputs, in their order."""
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """Of a recording: image in pixels, text tokens, commands, frames."""
-
-    image: Shape
-    tokens: int
-    commands: int
-    frames: int
+_FILL = {"references": 0.5, "text_attention": 1}
+"""Values of example inputs that are not zeros."""
 
 
 def exportable_stages(model: ReferDINO, size: Shape, precision: torch.dtype) -> PreparedStages:
-    """The stages in operators that every runtime knows, on the CPU; the model stays as it is."""
+    """The stages in operators that every runtime knows, on the CPU; the model is not changed."""
     with torch.inference_mode(False), torch.no_grad():
         # The text encoder is not exported, and large.
         twin = copy.deepcopy(model, {id(model.text_encoder): None}).requires_grad_(False).cpu()
@@ -76,75 +57,78 @@ def exportable_stages(model: ReferDINO, size: Shape, precision: torch.dtype) -> 
     return stages
 
 
-def stage_of(stages: PreparedStages, name: str) -> nn.Module:
-    """A stage by its name in `STAGES`."""
+def module_of(stages: PreparedStages, stage: StageSpec) -> nn.Module:
+    """The module of a stage."""
+    modules = {
+        IMAGE_ENCODER.name: stages.image,
+        GROUNDER.name: stages.grounding,
+        READOUT.name: stages.readout,
+    }
+    return modules[stage.name]
+
+
+def axis_sizes(configuration: NetworkConfiguration, size: Shape, tokens: int) -> dict[str, int]:
+    """Sizes of the static axes of `stage_io`, by letter.
+
+    Args:
+        configuration: of the network.
+        size: (height, width) of the images in pixels.
+        tokens: length that texts are padded to.
+    """
+    levels, (height, width) = level_shapes(size, configuration.levels)
+    image_tokens = sum(rows * columns for rows, columns in levels)
     return {
-        "image_encoder": stages.image,
-        "grounder": stages.grounding,
-        "readout": stages.readout,
-    }[name]
+        "H": size[0],
+        "W": size[1],
+        "L": tokens,
+        "S": image_tokens,
+        "d": configuration.width,
+        "Q": min(configuration.surviving_queries[-1], image_tokens),
+        "C": configuration.swin.channels[0],
+        "h": height,
+        "w": width,
+    }
 
 
 def example_inputs(
-    model: ReferDINO, name: str, sizes: Sizes, precision: torch.dtype
+    stage: StageSpec, sizes: Mapping[str, int], low_precision: torch.dtype
 ) -> tuple[Tensor, ...]:
-    """Inputs of a stage that are of the right shapes and types."""
-    c = model.configuration
-    levels, (height, width) = level_shapes(sizes.image, c.levels)
-    cells = sum(rows * columns for rows, columns in levels)
-    count, frames, length = sizes.commands, sizes.frames, sizes.tokens
-    queries = min(c.surviving_queries[-1], cells)
-    padding = torch.zeros(count, length, dtype=torch.bool)
-    mask_features = torch.zeros(count, c.width, height, width, dtype=precision)
-    if name == "image_encoder":
-        return (torch.zeros(1, 3, *sizes.image),)
-    if name == "grounder":
-        return (
-            torch.zeros(1, cells, c.width, dtype=precision),
-            torch.zeros(1, c.swin.channels[0], height, width, dtype=precision),
-            torch.zeros(count, length, c.width),
-            padding,
-            torch.ones(count, length, length, dtype=torch.bool),
-            torch.zeros(count, length, dtype=torch.int32),
+    """Inputs of a stage, of the right shapes and element types."""
+    return tuple(
+        torch.full(
+            tensor.shape(sizes), _FILL.get(tensor.name, 0), dtype=tensor.dtype(low_precision)
         )
-    return (
-        torch.zeros(count, frames, queries, c.width),
-        torch.full((count, queries, 4), 0.5),
-        torch.zeros(count, frames, length, c.width),
-        padding,
-        torch.zeros(count, frames),
-        mask_features,
+        for tensor in stage.inputs
     )
 
 
 @torch.no_grad()
-def record(stage: nn.Module, name: str, inputs: tuple[Tensor, ...]) -> onnx.ModelProto:
-    """A stage as a graph for inputs of exactly these shapes, simplified."""
-    names, outputs = STAGES[name]
+def record(module: nn.Module, stage: StageSpec, inputs: tuple[Tensor, ...]) -> onnx.ModelProto:
+    """A stage as a graph for inputs of exactly these shapes, with constants folded."""
     file = io.BytesIO()
     options: dict[str, object] = {}
     if "dynamo" in inspect.signature(torch.onnx.export).parameters:
         options["dynamo"] = False
     with _quiet():
         torch.onnx.export(
-            stage,
+            module,
             inputs,
             file,  # type: ignore[arg-type]
             opset_version=OPSET,
-            input_names=list(names),
-            output_names=list(outputs),
-            custom_opsets={} if name == "image_encoder" else {DOMAIN: 1},
+            input_names=list(stage.input_names),
+            output_names=list(stage.output_names),
+            custom_opsets={} if stage is IMAGE_ENCODER else {DOMAIN: 1},
             **options,  # type: ignore[arg-type]
         )
     model = onnx.load_model_from_string(file.getvalue())
-    add_missing_inputs(model, names, inputs)
-    return simplify(model)
+    add_missing_inputs(model, stage.input_names, inputs)
+    return fold_constants(model)
 
 
 def add_missing_inputs(
     model: onnx.ModelProto, names: tuple[str, ...], tensors: tuple[Tensor, ...]
 ) -> None:
-    """Give every stage all its inputs, also those that this model does not look at."""
+    """Declare all inputs of a stage, also those that this model does not use."""
     known = {info.name: info for info in model.graph.input}
     complete = []
     for name, tensor in zip(names, tensors, strict=True):
@@ -159,7 +143,7 @@ def add_missing_inputs(
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the exporter's warnings: shapes are fixed on purpose, and checked afterwards."""
+    """Suppress the exporter's warnings: shapes are static on purpose, and checked afterwards."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -1,3 +1,3 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures in and out: frame sources, run lengths of masks, overlays, video and image files."""
+"""Media input and output: frame sources, overlays, video and image files, frame records."""

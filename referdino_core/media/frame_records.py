@@ -1,14 +1,14 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Results frame by frame as one JSON document, written as they come.
+"""Frame-by-frame results as one JSON document, written incrementally.
 
-The document is an object with the fields of the head it was opened with, then
+The document is an object with the fields of its header, then
 
 - `frames`: per frame `index`, `stamp` in seconds, and `targets`, each with `command_id`, `state`,
   `track_id`, `score`, `frame_score` (0…1), `box` (x0, y0, x1, y1 in pixels, the mask's own, or
   null), `predicted_box` (the box head's, likewise), `mask` (`size` as height and width, `counts` as
   COCO run lengths) and `judgement` (judged, reset, late or failed);
-- `complete`: false where the run was interrupted.
+- `complete`: false if the run was interrupted.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ _STAMP_DIGITS = 6
 
 
 class FrameRecordWriter(Output):
-    """A JSON document that grows by a line per frame and appears under its name when it is closed.
+    """A JSON document with a line per frame, which appears under its name when it is closed.
 
     Attributes:
-        complete: to be set to False where a run is interrupted.
+        complete: set it to False if the run is interrupted.
     """
 
     def __init__(self, path: Path, head: Mapping[str, Any]) -> None:
@@ -51,7 +51,7 @@ class FrameRecordWriter(Output):
         self._separator = ""
         self.complete = True
         try:
-            # Of names that are no UTF-8 it makes \udc80 and the like, as JSON writes them.
+            # Names that are not UTF-8 are escaped as JSON does, as \udc80.
             self._document = self._file.temporary_path.open(
                 "w", encoding="utf-8", errors="backslashreplace"
             )
@@ -77,7 +77,7 @@ class FrameRecordWriter(Output):
         self._separator = ","
 
     def finish(self) -> None:
-        """Write the end of the document, still under its hidden name.
+        """Write the end of the document, still under its temporary name.
 
         Raises:
             OutputError: the disk does not take it.
@@ -91,7 +91,7 @@ class FrameRecordWriter(Output):
             raise OutputError(f"{self._file.path} cannot be written: {error.strerror}.") from error
 
     def commit(self) -> None:
-        """Give the finished document its name.
+        """Rename the finished document to its final name.
 
         Raises:
             OutputError: it cannot be renamed.
@@ -99,8 +99,8 @@ class FrameRecordWriter(Output):
         self._file.commit()
 
     def discard(self) -> None:
-        """Give the document up and remove what was written of it."""
-        with suppress(OSError):  # the disk that was full still is
+        """Discard the document and remove what was written of it."""
+        with suppress(OSError):  # the disk is still full
             self._document.close()
         self._file.discard()
 
@@ -112,7 +112,7 @@ class FrameRecordWriter(Output):
 
 
 def read_head(path: Path) -> dict[str, Any] | None:
-    """The fields before the frames of a document that was written here; None where it is none."""
+    """The header fields of such a document; None if it has none."""
     try:
         with path.open(encoding="utf-8") as document:
             lines = list(takewhile(lambda line: line != _FRAMES_LINE, document))
@@ -123,7 +123,7 @@ def read_head(path: Path) -> dict[str, Any] | None:
 
 
 def target_record(target: Target) -> dict[str, Any]:
-    """A target as plain data, exact: scores and box as they are, the mask as run lengths."""
+    """A target as plain data without rounding; the mask as run lengths."""
     height, width = target.mask.shape
     return {
         "command_id": target.command_id,
@@ -139,7 +139,7 @@ def target_record(target: Target) -> dict[str, Any]:
 
 
 def target_from_record(record: Mapping[str, Any], command: str) -> Target:
-    """The target that `target_record` wrote, of a command with this sentence.
+    """The target of a record by `target_record`, for a command with this sentence.
 
     Raises:
         ImageError: the mask's code is damaged.

@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""What every source of frames is: the interface, and the bounds of frame rates."""
+"""Interface of frame sources, and the limits of frame rates."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from referdino_core.errors import SourceError
 
-DEFAULT_FRAME_RATE = 25.0  # frames per second, where the source does not tell
+DEFAULT_FRAME_RATE = 25.0  # frames per second, if the source does not state it
 HIGHEST_FRAME_RATE = 1000.0
 
 
@@ -24,8 +24,8 @@ class Frame:
 
     Attributes:
         image: (H, W, 3) uint8, RGB.
-        stamp: seconds; the first frame of a source is at or near 0, and stamps only ever grow.
-        index: place in the source, from 0; images that could not be read leave a gap.
+        stamp: seconds, strictly increasing; the first frame of a source is at or near 0.
+        index: position in the source, from 0; unreadable images leave a gap.
     """
 
     image: np.ndarray
@@ -34,13 +34,13 @@ class Frame:
 
 
 class FrameSource(ABC):
-    """A stream of frames that is opened once and read once, from front to back.
+    """A stream of frames that is read once, from front to back.
 
     Attributes:
-        description: what is being read, for messages.
+        description: name of the source, for messages.
         frame_rate: frames per second, greater than 0.
-        frame_count: how many frames are announced, or None where nobody can know.
-        problem: what was found wrong while reading, or an empty text.
+        frame_count: announced number of frames; None if unknown.
+        problem: problem found while reading, or "".
     """
 
     description: str
@@ -73,7 +73,7 @@ class FrameSource(ABC):
 
 
 def check_frame_rate(frame_rate: float | None) -> None:
-    """Raise SourceError for frames per second that cannot be; None stands for none given."""
+    """Raise SourceError for an impossible frame rate; None is allowed."""
     if frame_rate is not None and not is_plausible(frame_rate):
         raise SourceError(
             f"A frame rate of {frame_rate} is impossible; give more than 0 and at most "
@@ -82,5 +82,5 @@ def check_frame_rate(frame_rate: float | None) -> None:
 
 
 def is_plausible(frame_rate: float) -> bool:
-    """Whether a camera or video can have so many frames per second."""
+    """Whether this is a possible frame rate of a camera or video."""
     return math.isfinite(frame_rate) and 0.0 < frame_rate <= HIGHEST_FRAME_RATE

@@ -1,8 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Recordings of ROS, archives and empty files, which are given where videos and images are
-expected: what they are called.
-"""
+"""Detection of ROS recordings, archives and empty files given in place of videos or images."""
 
 from __future__ import annotations
 
@@ -13,7 +11,7 @@ from referdino_core.user_files import visible_entries
 _METADATA_NAME = "metadata.yaml"
 _METADATA_KEY = b"rosbag2_bagfile_information"
 _COMPRESSED_SUFFIXES = (".mcap.zstd", ".mcap.zst", ".db3.zstd", ".db3.zst")
-_LONGEST_START = 4096  # bytes that are looked at
+_LONGEST_START = 4096  # bytes to inspect
 
 _TAR_MARK = slice(257, 262)
 _ARCHIVES = (
@@ -31,10 +29,10 @@ _CONVERT = "convert {} with rosbags-convert, and give the result to referdino re
 
 
 def what_is_no_video(path: Path) -> str:
-    """What a file is, where it is a recording of ROS, an archive or empty, and what to do with it.
+    """What a file is and what to do with it, if it is a ROS recording, an archive or empty.
 
     Returns:
-        As `recording_of_ros`; an empty text for all other files, videos among them.
+        As `recording_of_ros`; "" for all other files, videos among them.
     """
     what = recording_of_ros(path)
     if what or not path.is_file():
@@ -49,11 +47,11 @@ def what_is_no_video(path: Path) -> str:
 
 
 def recording_of_ros(path: Path) -> str:
-    """What a file or folder is, where it is a recording of ROS, and what to do with it.
+    """What a file or folder is and what to do with it, if it is a ROS recording.
 
     Returns:
-        The rest of a sentence that begins with the path: "is a ROS 1 bag; convert it …"; an empty
-        text where it is none.
+        The rest of a sentence that begins with the path: "is a ROS 1 bag; convert it …"; "" if it
+        is not such a recording.
     """
     if path.is_dir():
         return _folder(path)

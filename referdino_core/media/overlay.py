@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Drawing targets over the image they were found in."""
+"""Overlays: masks, boxes and labels of targets drawn over their image."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ import cv2
 import numpy as np
 
 from referdino_core.errors import ImageError
-from referdino_core.media import lettering
-from referdino_core.media.lettering import Colour
+from referdino_core.media import text_drawing
+from referdino_core.media.text_drawing import Colour
 
 if TYPE_CHECKING:
     from referdino_core.target import Target
 
 SMALLEST_READABLE_WIDTH = 480  # pixels; captions in narrower images cover too much of them
-LONGEST_ENLARGED_SIDE = 2048  # pixels; work grows with the square of how much an image is enlarged
+LONGEST_ENLARGED_SIDE = 2048  # pixels; the cost grows with the square of the scale
 
-_TINT = 0.35  # share of the command's colour within the mask
+_TINT = 0.35  # opacity of the command's colour within the mask
 _LEGEND_OPACITY = 0.72
 _DARK: Colour = (18, 18, 22)
 _LIGHT: Colour = (244, 244, 245)
@@ -58,19 +58,19 @@ class _Rectangle:
 def draw(image: np.ndarray, targets: Sequence[Target]) -> np.ndarray:
     """Draw masks, boxes and labels of targets over a copy of their image.
 
-    A target that has a place in the image gets a tinted, outlined mask, its box and a plate with
-    command, state and score; one that has none is listed in the lower left corner. Each command
-    has a colour of its own, by the order of the command ids.
+    A visible target gets a tinted, outlined mask, its box and a label with command, state and
+    score; others are listed in the lower left corner. Each command has its own colour, by the order
+    of the command ids.
 
     Args:
         image: (H, W, 3) uint8 RGB.
-        targets: as `Session.step` gave them for this image.
+        targets: as `Session.step` returned them for this image.
 
     Returns:
         (H, W, 3) uint8 RGB.
 
     Raises:
-        ImageError: the image is none, or a mask has another size.
+        ImageError: the image is invalid, or a mask has another size.
     """
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
         raise ImageError(
@@ -95,14 +95,14 @@ def draw(image: np.ndarray, targets: Sequence[Target]) -> np.ndarray:
 def enlarge(
     image: np.ndarray, targets: Sequence[Target], smallest_width: int = SMALLEST_READABLE_WIDTH
 ) -> tuple[np.ndarray, tuple[Target, ...]]:
-    """Scale an image and its targets up so that labels can be read; larger ones stay as they are.
+    """Upscale a small image and its targets so that labels are readable; others are unchanged.
 
     No side becomes longer than `LONGEST_ENLARGED_SIDE`: narrow images are enlarged less.
 
     Args:
         image: (H, W, 3) uint8.
         targets: masks (H, W) and boxes in pixels of the image.
-        smallest_width: pixels that the result is to be wide, at least.
+        smallest_width: minimum width of the result in pixels.
 
     Returns:
         The image, and the targets in its coordinates.
@@ -175,29 +175,29 @@ def _draw_label(
     occupied: Sequence[_Rectangle],
     other_boxes: Sequence[_Rectangle],
 ) -> _Rectangle:
-    """Draw the plate of a placed target where there is room for it, and return its rectangle."""
-    letters = lettering.text_height(drawn)
+    """Draw the label of a visible target where there is room, and return its rectangle."""
+    letters = text_drawing.text_height(drawn)
     padding = letters // 2
     findings = f"{target.state.value} {target.score:.2f}"
-    findings_width = lettering.width_of(findings, letters) + 2 * padding
+    findings_width = text_drawing.width_of(findings, letters) + 2 * padding
     command_room = max(round(0.6 * drawn.shape[1]) - findings_width, 8 * letters)
-    command = lettering.shorten(target.command, letters, command_room)
-    command_width = lettering.width_of(command, letters) + 2 * padding
+    command = text_drawing.shorten(target.command, letters, command_room)
+    command_width = text_drawing.width_of(command, letters) + 2 * padding
     size = (command_width + findings_width, 2 * letters)
-    near, far = _places_for_plate(drawn, _rectangle(target), size)
-    plate = (
+    near, far = _label_positions(drawn, _rectangle(target), size)
+    label = (
         _first_clear(near, [*occupied, *other_boxes])
         or _first_clear(near, occupied)
         or _first_clear(far, occupied)
         or near[0]
     )
-    seam = plate.left + command_width
-    baseline = plate.top + round(1.45 * letters)
-    _fill(drawn, replace(plate, right=seam), colour, 1.0)
-    _fill(drawn, replace(plate, left=seam), _DARK, 1.0)
-    lettering.write(drawn, command, plate.left + padding, baseline, letters, _DARK)
-    lettering.write(drawn, findings, seam + padding, baseline, letters, _LIGHT)
-    return plate
+    seam = label.left + command_width
+    baseline = label.top + round(1.45 * letters)
+    _fill(drawn, replace(label, right=seam), colour, 1.0)
+    _fill(drawn, replace(label, left=seam), _DARK, 1.0)
+    text_drawing.write(drawn, command, label.left + padding, baseline, letters, _DARK)
+    text_drawing.write(drawn, findings, seam + padding, baseline, letters, _LIGHT)
+    return label
 
 
 def _rectangle(target: Target) -> _Rectangle:
@@ -206,10 +206,10 @@ def _rectangle(target: Target) -> _Rectangle:
     return _Rectangle(left, top, right, bottom)
 
 
-def _places_for_plate(
+def _label_positions(
     drawn: np.ndarray, box: _Rectangle, size: tuple[int, int]
 ) -> tuple[list[_Rectangle], list[_Rectangle]]:
-    """Where a plate of (width, height) may go, best first: at its box, and elsewhere."""
+    """Positions for a label of (width, height), best first: at its box, and elsewhere."""
     rows, columns = drawn.shape[:2]
     width, height = size
     margin = _line_width(drawn) // 2 + 1
@@ -235,16 +235,16 @@ def _first_clear(places: Sequence[_Rectangle], occupied: Sequence[_Rectangle]) -
 def _draw_legend(
     drawn: np.ndarray, absent: Sequence[Target], colours: dict[str, Colour]
 ) -> list[_Rectangle]:
-    """List the targets without a place, and return the part of the image that takes."""
+    """List the targets that are not visible, and return the occupied part of the image."""
     if not absent:
         return []
     rows, columns = drawn.shape[:2]
-    letters = lettering.text_height(drawn)
+    letters = text_drawing.text_height(drawn)
     row_height = 2 * letters
-    widest_state = max(lettering.width_of(target.state.value, letters) for target in absent)
+    widest_state = max(text_drawing.width_of(target.state.value, letters) for target in absent)
     command_room = max(columns - widest_state - 6 * letters, 4 * letters)
-    commands = [lettering.shorten(target.command, letters, command_room) for target in absent]
-    widest_command = max(lettering.width_of(command, letters) for command in commands)
+    commands = [text_drawing.shorten(target.command, letters, command_room) for target in absent]
+    widest_command = max(text_drawing.width_of(command, letters) for command in commands)
     panel = _Rectangle(
         letters // 2,
         rows - letters // 2 - row_height * len(absent) - letters // 2,
@@ -263,9 +263,9 @@ def _draw_legend(
         )
         _fill(drawn, swatch, colours[target.command_id], 1.0)
         text_left = swatch.right + letters // 2
-        lettering.write(drawn, command, text_left, baseline, letters, _LIGHT)
+        text_drawing.write(drawn, command, text_left, baseline, letters, _LIGHT)
         state_left = text_left + widest_command + letters
-        lettering.write(
+        text_drawing.write(
             drawn, target.state.value, state_left, baseline, letters, colours[target.command_id]
         )
     return [panel]

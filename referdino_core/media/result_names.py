@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Names of results that are derived from a source: one way for single and for many sources."""
+"""Names of results, derived from their source: the same for single sources and batches."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-LONGEST_NAME = 200  # bytes, of the 255 that a file system takes
+LONGEST_NAME = 200  # bytes, of the 255 that file systems allow
 
 _COMPRESSED_SUFFIX = ".zstd"
 _SUFFIX = re.compile(r"\.(?=[0-9]*[A-Za-z])[A-Za-z0-9]{1,5}$")  # has a letter, unlike that of 0.5
@@ -18,13 +18,13 @@ _UNSAFE = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 
 
 def result_names(source: Path, root: Path | None = None) -> tuple[str, ...]:
-    """Names for the results of a source, from the shortest to one that no other source has.
+    """Names for the results of a source, from the shortest to a unique one.
 
-    In this order: the name without its suffix, the whole name, both again with the folder's name in
-    front, and the name with a digest of the absolute path. The name of a folder has no suffix, so
-    `speed_0.5` stays whole, and the file `speed_0.5.mp4` gives the same. Links count by their own
-    names. Control characters and bytes that are no UTF-8 become %0A and %E9; everything else,
-    colons included, stays as it is.
+    In this order: the name without its suffix, the full name, both again with the parent folder's
+    name in front, and the name with a digest of the absolute path. The name of a folder has no
+    suffix, so `speed_0.5` stays whole, and the file `speed_0.5.mp4` gives the same. Links are not
+    resolved. Control characters and bytes that are not UTF-8 become %0A and %E9; everything else,
+    colons included, is kept.
 
     Args:
         source: file or folder.
@@ -45,14 +45,14 @@ def result_names(source: Path, root: Path | None = None) -> tuple[str, ...]:
 
 
 def results_folder(source: str, kind: str, source_of_results: Callable[[Path], str | None]) -> Path:
-    """The folder for the results of a source where none is given, below the working directory.
+    """The default folder for the results of a source, below the working directory.
 
-    It is the first of NAME_kind, for `result_names`, that holds no results of another source.
+    It is the first NAME_kind, for `result_names`, that holds no results of another source.
 
     Args:
         source: file, folder, or index of a camera.
-        kind: what the results are of, as "replay".
-        source_of_results: the source of the results that are in a folder; None where it holds none.
+        kind: kind of results, such as "replay".
+        source_of_results: the source of the results in a folder; None if it holds none.
     """
     for name in _names_of(source):
         folder = Path(f"{name}_{kind}")
@@ -63,9 +63,9 @@ def results_folder(source: str, kind: str, source_of_results: Callable[[Path], s
 
 
 def without_suffix(name: str) -> str:
-    """The name of a file without its suffix, also where the file is compressed.
+    """The name of a file without its suffix, nor that of its compression.
 
-    Digits alone are no suffix: `speed_0.5` stays whole.
+    Digits alone are not a suffix: `speed_0.5` stays whole.
     """
     if name.endswith(_COMPRESSED_SUFFIX):
         name = name.removesuffix(_COMPRESSED_SUFFIX)

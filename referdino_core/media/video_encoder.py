@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Encoding pictures to a video, by FFmpeg through PyAV."""
+"""Video encoding by FFmpeg through PyAV."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ import numpy as np
 
 from referdino_core.files import OutputError
 
-# The first of them that this FFmpeg has is taken. H.264 plays everywhere, in browsers too; MPEG-4
-# part 2, which every FFmpeg can write, plays in none of them.
+# The first that this FFmpeg has is used. H.264 plays everywhere, in browsers too; MPEG-4 part 2,
+# which every FFmpeg can write, plays in no browser.
 MP4_ENCODERS: Mapping[str, Mapping[str, str]] = {
     "libx264": {"preset": "ultrafast", "crf": "23"},
     "mpeg4": {"flags": "+qscale", "global_quality": str(4 * 118)},
 }
-# Free of patents, so every browser has it, also those that are built without H.264.
+# Patent-free, so every browser supports it, also those built without H.264.
 WEBM_ENCODERS: Mapping[str, Mapping[str, str]] = {
     "libvpx": {"deadline": "realtime", "cpu-used": "4", "crf": "10", "b": "2000000"},
 }
@@ -31,15 +31,15 @@ LONGEST_SIDE = 8190  # pixels; MPEG-4 part 2 has 13 bits for a side, and sides m
 
 _MAX_TICKS = 65535  # per second; MPEG-4 part 2 has 16 bits for them
 _FRAMES_BETWEEN_KEY_FRAMES = 60
-_BT601, _LIMITED = 6, 1  # what FFmpeg converts RGB to, by the numbers of H.273
+_BT601, _LIMITED = 6, 1  # FFmpeg's target when converting RGB, as H.273 numbers
 
 
 class EncoderError(OutputError):
-    """No encoder makes such a video; the disk is not to blame."""
+    """No encoder can produce such a video; not an error of the disk."""
 
 
 class VideoEncoder:
-    """A growing video file; the same pictures give the same bytes.
+    """A video file being written; the same images give the same bytes.
 
     Attributes:
         size: width and height of the video, even.
@@ -53,13 +53,13 @@ class VideoEncoder:
         frame_rate: float,
         size: tuple[int, int],
     ) -> None:
-        """Open the file, in place of an earlier one.
+        """Open the file, replacing an earlier one.
 
         Args:
-            container: FFmpeg's name of it, as "mp4".
-            encoders: names and options; the first that this FFmpeg has is taken.
-            frame_rate: pictures per second; rounded to what containers hold.
-            size: width and height of the pictures; made even by repeating the last row or column.
+            container: FFmpeg's name of the format, such as "mp4".
+            encoders: names and options; the first that this FFmpeg has is used.
+            frame_rate: frames per second; rounded to what containers can store.
+            size: width and height of the images; made even by repeating the last row or column.
 
         Raises:
             EncoderError: there is no encoder for such a video.
@@ -67,7 +67,7 @@ class VideoEncoder:
         """
         self.size = (size[0] + size[0] % 2, size[1] + size[1] % 2)
         self._shape = (size[1], size[0], 3)
-        self._pictures = 0
+        self._frames = 0
         self._file = _ByteSink(path)
         self._container = av.open(self._file, "w", format=container)
         try:
@@ -80,24 +80,24 @@ class VideoEncoder:
             raise
 
     def write(self, image: np.ndarray) -> None:
-        """Append a picture, (H, W, 3) uint8 RGB of the announced size.
+        """Append an image, (H, W, 3) uint8 RGB of the announced size.
 
         Raises:
             EncoderError: the encoder does not take it.
             OSError: the disk does not take it.
         """
         if image.shape != self._shape:
-            raise ValueError(f"a picture of {image.shape} in a video of {self._shape}")
+            raise ValueError(f"an image of {image.shape} in a video of {self._shape}")
         below, beside = self.size[1] - image.shape[0], self.size[0] - image.shape[1]
         if below or beside:
             image = cv2.copyMakeBorder(image, 0, below, 0, beside, cv2.BORDER_REPLICATE)
-        picture = av.VideoFrame.from_ndarray(image, format="rgb24")
-        picture.pts, picture.time_base = self._pictures, self._time_base
-        self._pictures += 1
-        self._encode(picture)
+        frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+        frame.pts, frame.time_base = self._frames, self._time_base
+        self._frames += 1
+        self._encode(frame)
 
     def finish(self) -> None:
-        """Write what is missing, and see that it is on the disk.
+        """Write the rest of the video and flush it to the disk.
 
         Raises:
             EncoderError: the encoder does not finish.
@@ -109,10 +109,10 @@ class VideoEncoder:
         self._file.close()
 
     def abandon(self) -> None:
-        """Close the file as it is; may be called more than once, and raises nothing."""
+        """Close the file without finishing it; may be called more than once, never raises."""
         with suppress(av.FFmpegError):  # an encoder that was never opened
             self._container.close()
-        with suppress(OSError):  # the disk that was full still is
+        with suppress(OSError):  # the disk is still full
             self._file.close()
 
     def _start(self, encoders: Mapping[str, Mapping[str, str]], rate: Fraction) -> Any:
@@ -135,22 +135,20 @@ class VideoEncoder:
             ) from error
         return stream
 
-    def _encode(self, picture: av.VideoFrame | None) -> None:
+    def _encode(self, frame: av.VideoFrame | None) -> None:
         try:
-            for packet in self._stream.encode(picture):
+            for packet in self._stream.encode(frame):
                 self._container.mux(packet)
         except av.FFmpegError as error:
-            raise EncoderError(
-                f"the encoder stopped at picture {self._pictures}: {error}."
-            ) from error
+            raise EncoderError(f"the encoder stopped at frame {self._frames}: {error}.") from error
         self._file.check()
 
 
 class _ByteSink:
-    """A file for FFmpeg, which reads protocols and patterns into names that it opens itself.
+    """An output file for FFmpeg, which would interpret protocols and patterns in names.
 
-    What the disk does not take is not raised through FFmpeg, which would lose or print it: `check`
-    raises it, and nothing more is written.
+    Write errors are not raised through FFmpeg, which would lose or print them: `check` raises them,
+    and nothing more is written.
     """
 
     def __init__(self, path: Path) -> None:
@@ -184,14 +182,14 @@ class _ByteSink:
             raise self._error
 
     def close(self) -> None:
-        """See that all is on the disk, and close the file."""
+        """Flush the file to the disk and close it."""
         if not self._file.closed:
             with self._file:
                 os.fsync(self._file.fileno())
 
 
 def container_rate(frame_rate: float) -> Fraction:
-    """The nearest frame rate that containers hold: a ratio of two numbers of 16 bits."""
+    """The nearest frame rate that containers can store: a ratio of two 16-bit numbers."""
     frame_rate = max(frame_rate, 1 / _MAX_TICKS)
     if frame_rate < 1:
         return 1 / Fraction(1 / frame_rate).limit_denominator(max(1, int(_MAX_TICKS * frame_rate)))

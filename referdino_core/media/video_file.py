@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Video files, decoded by FFmpeg through PyAV.
 
-Files are opened here and handed over as streams of bytes, so that FFmpeg never takes a name for the
-address of a protocol or for a pattern, whatever is in it.
+Files are opened here and passed on as byte streams, so that FFmpeg never interprets a name as a URL
+or a pattern.
 """
 
 from __future__ import annotations
@@ -28,27 +28,26 @@ if TYPE_CHECKING:
     from av import VideoFrame, VideoStream
     from av.container import InputContainer
 
-# Titles in old encodings are no errors; PyAV 19 needs not be told.
+# Metadata in old encodings is not an error; PyAV 19 has this as its default.
 _ANY_METADATA: dict[str, Any] = (
     {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
 )
-_TEXT_AS_PICTURE = "ansi"  # the codec with which FFmpeg reads the text of a .txt file
+_TEXT_AS_IMAGE = "ansi"  # the codec with which FFmpeg decodes the text of a .txt file
 _CONTAINERS_WITH_EDIT_LISTS = "mov"
-_ALLOWANCE = 0.02  # share of the frames, or seconds, that containers may announce in error
+_TOLERANCE = 0.02  # fraction of frames, or of seconds, by which containers may be wrong
 
 _logger = logging.getLogger("referdino.media")
 
 
 class EncodedVideo:
-    """The video track of a file, decoded picture by picture, once, from front to back.
+    """The video track of a file, decoded frame by frame, once, from front to back.
 
     Attributes:
-        rate: frames per second that are announced on average; 0.0 where none are.
-        seconds: announced duration of the track; None where there is none.
-        frame_count: announced number of frames, or one estimated from the duration; None where
-            nobody can know.
-        counts_frames: whether that number was counted by whoever wrote the file.
-        damage: what was met that cannot be decoded faithfully: lost and disfigured frames.
+        rate: announced average frame rate; 0.0 if none is announced.
+        seconds: announced duration of the track; None if none is announced.
+        frame_count: announced number of frames, or an estimate from the duration; None if unknown.
+        counts_frames: whether that number was counted when the file was written.
+        damage: number of lost or corrupt frames met so far.
     """
 
     def __init__(self, path: Path) -> None:
@@ -72,15 +71,15 @@ class EncodedVideo:
             raise SourceError(
                 f"{path} holds no video that can be read; check that it is a complete video file."
             ) from error
-        # With threads the pictures of damaged files differ from time to time.
+        # With threads, decoding of damaged files is not deterministic.
         self._stream.thread_type = "NONE"
         self.damage = 0
         self.rate = float(self._stream.average_rate or self._stream.guessed_rate or 0)
         self.seconds = _duration(container, self._stream)
         self.frame_count, self.counts_frames = self._announced()
 
-    def pictures(self) -> Iterator[VideoFrame]:
-        """Decode what can be decoded; what cannot is counted as damage."""
+    def frames(self) -> Iterator[VideoFrame]:
+        """Decode the frames; those that cannot be decoded count as damage."""
         assert self._container is not None
         packets = self._container.demux(self._stream)
         while True:
@@ -94,15 +93,15 @@ class EncodedVideo:
             except av.InvalidDataError:
                 self.damage += 1
                 continue
-            except (av.FFmpegError, OSError):  # such as a medium that was pulled out
+            except (av.FFmpegError, OSError):  # such as a medium that was removed
                 self.damage += 1
                 return
-            for picture in decoded:
-                self.damage += picture.is_corrupt
-                yield picture
+            for frame in decoded:
+                self.damage += frame.is_corrupt
+                yield frame
 
     def seek(self, seconds: float) -> None:
-        """Go to a picture at or before that time, from which on `pictures` goes on."""
+        """Seek to a frame at or before that time, from which `frames` continues."""
         assert self._container is not None
         self._container.seek(round(seconds * 1e6))  # in microseconds where no stream is given
 
@@ -121,7 +120,7 @@ class EncodedVideo:
     def _video_stream(self, container: InputContainer) -> VideoStream:
         stream = container.streams.best("video")
         context = None if stream is None else stream.codec_context
-        if context is None or context.name == _TEXT_AS_PICTURE:
+        if context is None or context.name == _TEXT_AS_IMAGE:
             raise SourceError(f"{self._path} has no video track that can be decoded.")
         return stream  # type: ignore[return-value]  # best("video") gives nothing else
 
@@ -129,7 +128,7 @@ class EncodedVideo:
         """Number of frames, and whether it was counted rather than estimated."""
         assert self._container is not None
         counted = self._stream.frames
-        # An edit list leaves frames out that were counted.
+        # An edit list may leave out frames that were counted.
         if counted and not self._container.format.name.startswith(_CONTAINERS_WITH_EDIT_LISTS):
             return counted, True
         if self.seconds and is_plausible(self.rate):
@@ -138,7 +137,7 @@ class EncodedVideo:
 
 
 class VideoFile(FrameSource):
-    """The frames of a video file, upright, stamped with the times its container gives them."""
+    """The frames of a video file, rotated upright, with the time stamps of the container."""
 
     def __init__(self, path: Path, frame_rate: float | None = None) -> None:
         """Open the file and decode its first frame.
@@ -148,8 +147,8 @@ class VideoFile(FrameSource):
         """
         self.description = str(path)
         self._video = EncodedVideo(path)
-        self._pictures = self._video.pictures()
-        self._next = next(self._pictures, None)
+        self._frames = self._video.frames()
+        self._next = next(self._frames, None)
         if self._next is None:
             self.close()
             raise SourceError(
@@ -162,7 +161,7 @@ class VideoFile(FrameSource):
         if not is_plausible(self.frame_rate):
             announced, self.frame_rate = self.frame_rate, DEFAULT_FRAME_RATE
             _logger.warning(
-                "%s announces %s frames per second; counting with %.0f.",
+                "%s announces %s frames per second; using %.0f instead.",
                 path,
                 announced,
                 self.frame_rate,
@@ -172,7 +171,7 @@ class VideoFile(FrameSource):
         index, stamp, end = 0, 0.0, 0.0
         while self._next is not None:
             yield Frame(upright(self._next), stamp, index)
-            self._next = next(self._pictures, None)
+            self._next = next(self._frames, None)
             index += 1
             end = stamp + 1.0 / self.frame_rate
             if self._next is not None:
@@ -184,9 +183,7 @@ class VideoFile(FrameSource):
         self._video.close()
 
     def _stamp_after(self, previous: float, container_time: float | None) -> float:
-        """The container's time where it goes forward, else one frame period after the previous
-        stamp.
-        """
+        """The container's time if it increases, else one frame period after the previous stamp."""
         if self._keeps_container_times and container_time is not None:
             stamp = container_time - self._origin
             if stamp > previous:
@@ -194,10 +191,10 @@ class VideoFile(FrameSource):
         return previous + 1.0 / self.frame_rate
 
     def _report_damage(self, read_count: int, end: float) -> None:
-        """Tell where the file breaks off, or how many frames within it are damaged."""
+        """Set `problem` to where the file is truncated, or how many of its frames are damaged."""
         video = self._video
         lost = video.frame_count - read_count if video.counts_frames and video.frame_count else 0
-        lost = lost if lost > max(1, _ALLOWANCE * (video.frame_count or 0)) else 0
+        lost = lost if lost > max(1, _TOLERANCE * (video.frame_count or 0)) else 0
         missing = self._seconds_missing(end)
         if lost and missing != 0.0:
             announced = f"frame {read_count} of the {video.frame_count}"
@@ -214,29 +211,29 @@ class VideoFile(FrameSource):
             _logger.warning("%s", self.problem)
 
     def _seconds_missing(self, end: float) -> float | None:
-        """Announced seconds after the last frame, 0.0 for few; None where nobody can know."""
+        """Announced seconds after the last frame, 0.0 if negligible; None if unknown."""
         video = self._video
         if video.seconds is None or not self._keeps_container_times:
             return None
         if video.counts_frames and round(video.seconds * video.rate) != video.frame_count:
-            return None  # FFmpeg found that the file breaks off, and reckons with what is there
+            return None  # FFmpeg noticed the truncation and reports the remaining duration
         missing = video.seconds - end
-        return missing if missing > max(2.0 / self.frame_rate, _ALLOWANCE * video.seconds) else 0.0
+        return missing if missing > max(2.0 / self.frame_rate, _TOLERANCE * video.seconds) else 0.0
 
 
-def upright(picture: VideoFrame, layout: str = "rgb24") -> np.ndarray:
-    """A picture as (H, W, 3) uint8, turned as its container says.
+def upright(frame: VideoFrame, layout: str = "rgb24") -> np.ndarray:
+    """A decoded frame as (H, W, 3) uint8, rotated as its container says.
 
     Args:
         layout: "rgb24" or "bgr24".
     """
-    image = picture.to_ndarray(format=layout)
-    turns = round(picture.rotation / 90) % 4
+    image = frame.to_ndarray(format=layout)
+    turns = round(frame.rotation / 90) % 4
     return np.ascontiguousarray(np.rot90(image, turns)) if turns else image
 
 
 def _duration(container: InputContainer, stream: VideoStream) -> float | None:
-    """Seconds of the video track; None where only the whole file's are known, of several tracks."""
+    """Seconds of the video track; None if known only for a file of several tracks."""
     if stream.duration is not None and stream.time_base is not None:
         return float(stream.duration * stream.time_base)
     if container.duration is None or len(container.streams) > 1:

@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Writing videos, image files and contact sheets."""
+"""Writers of videos, image files and contact sheets."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from referdino_core.errors import ImageError
 from referdino_core.files import AtomicFile, Output, OutputError
-from referdino_core.media import lettering
+from referdino_core.media import text_drawing
 from referdino_core.media.video_encoder import (
     LONGEST_SIDE,
     MP4_ENCODERS,
@@ -31,17 +31,17 @@ _logger = logging.getLogger("referdino.media")
 class VideoWriter(Output):
     """An H.264 video in an .mp4 file that appears under its name when it is closed.
 
-    Where FFmpeg lacks an encoder for H.264 it is MPEG-4 part 2. Images of another size than
-    announced are scaled to fit, with black bars; so are all where a side is longer than encoders
-    take. Sides must be even: an odd one is extended by repeating its last row or column.
+    It is MPEG-4 part 2 if FFmpeg lacks an encoder for H.264. Images of another size than announced
+    are scaled to fit, with black bars, and so are all images that exceed the encoders' limit. An
+    odd side is extended by repeating its last row or column.
     """
 
     def __init__(self, path: Path, frame_rate: float, size: tuple[int, int]) -> None:
         """Open the file for images of size (width, height) at `frame_rate` frames per second.
 
         Raises:
-            EncoderError: no encoder makes such a video.
-            OutputError: name, size or place are impossible.
+            EncoderError: no encoder can produce such a video.
+            OutputError: name, size or location are invalid.
         """
         if path.suffix.lower() != ".mp4":
             raise OutputError(f"{path}: the name of a video must end in .mp4.")
@@ -55,7 +55,7 @@ class VideoWriter(Output):
         self._file = AtomicFile(path)
         size = (self._width, self._height)
         try:
-            with self._told():
+            with self._errors_with_path():
                 self._video = VideoEncoder(
                     self._file.temporary_path, "mp4", MP4_ENCODERS, frame_rate, size
                 )
@@ -67,26 +67,26 @@ class VideoWriter(Output):
         """Append one image, (H, W, 3) uint8 RGB.
 
         Raises:
-            ImageError: this is no such image.
+            ImageError: the image is invalid.
             EncoderError: the encoder does not take it.
             OutputError: the disk does not take it.
         """
         _require_image(image)
         fitted = fit(image, self._width, self._height)
-        with self._told():
+        with self._errors_with_path():
             self._video.write(fitted)
 
     def finish(self) -> None:
-        """Write what is missing, still under the hidden name.
+        """Write the rest of the video, still under the temporary name.
 
         Raises:
             OutputError: it cannot be written.
         """
-        with self._told():
+        with self._errors_with_path():
             self._video.finish()
 
     def commit(self) -> None:
-        """Give the finished video its name.
+        """Rename the finished video to its final name.
 
         Raises:
             OutputError: it cannot be renamed.
@@ -94,13 +94,13 @@ class VideoWriter(Output):
         self._file.commit()
 
     def discard(self) -> None:
-        """Give the video up and remove what was written of it."""
+        """Discard the video and remove what was written of it."""
         self._video.abandon()
         self._file.discard()
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
-        """Turn errors into ones that name the video."""
+    def _errors_with_path(self) -> Iterator[None]:
+        """Convert errors into ones that name the video."""
         path = self._file.path
         try:
             yield
@@ -111,20 +111,20 @@ class VideoWriter(Output):
 
 
 class OptionalVideo(Output):
-    """A video that is given up, with a line that says why, where no encoder takes it.
+    """A video that is dropped, with a warning, if no encoder can produce it.
 
-    What the disk does not take is an error nevertheless.
+    Errors of the disk are raised nevertheless.
 
     Attributes:
         path: of the video.
-        problem: why there is none; an empty text where there is one.
+        problem: why it was dropped; "" otherwise.
     """
 
     def __init__(self, path: Path, frame_rate: float, size: tuple[int, int]) -> None:
         """Open the file; see `VideoWriter`.
 
         Raises:
-            OutputError: name, size or place are impossible.
+            OutputError: name, size or location are invalid.
         """
         self.path = path
         self.problem = ""
@@ -136,7 +136,7 @@ class OptionalVideo(Output):
         """Append one image, (H, W, 3) uint8 RGB.
 
         Raises:
-            ImageError: this is no such image.
+            ImageError: the image is invalid.
             OutputError: the disk does not take it.
         """
         if self._video is not None:
@@ -144,7 +144,7 @@ class OptionalVideo(Output):
                 self._video.write(image)
 
     def finish(self) -> None:
-        """Write what is missing, still under the hidden name.
+        """Write the rest of the video, still under the temporary name.
 
         Raises:
             OutputError: the disk does not take it.
@@ -154,7 +154,7 @@ class OptionalVideo(Output):
                 self._video.finish()
 
     def commit(self) -> None:
-        """Give the video its name; without one, remove an earlier one, which shows other things.
+        """Rename the video to its final name; if it was dropped, remove an earlier video.
 
         Raises:
             OutputError: the folder cannot be written.
@@ -168,7 +168,7 @@ class OptionalVideo(Output):
             raise OutputError(f"{self.path} cannot be removed: {error.strerror}.") from error
 
     def discard(self) -> None:
-        """Give the video up and remove what was written of it."""
+        """Discard the video and remove what was written of it."""
         if self._video is not None:
             self._video.discard()
 
@@ -184,11 +184,11 @@ class OptionalVideo(Output):
 
 
 def write_image(path: Path, image: np.ndarray) -> None:
-    """Write an image, (H, W, 3) uint8 RGB, in the format of the file's suffix, whole or not at all.
+    """Write an image, (H, W, 3) uint8 RGB, atomically, in the format of the file's suffix.
 
     Raises:
-        ImageError: this is no such image.
-        OutputError: the format or the place is impossible.
+        ImageError: the image is invalid.
+        OutputError: format or location are invalid.
     """
     _require_image(image)
     try:
@@ -209,19 +209,19 @@ def write_image(path: Path, image: np.ndarray) -> None:
 def contact_sheet(
     images: Sequence[np.ndarray], columns: int, captions: Sequence[str] = ()
 ) -> np.ndarray:
-    """Lay images out row by row on one sheet, each above its caption.
+    """Arrange images row by row on one sheet, each above its caption.
 
     Args:
         images: (H, W, 3) uint8 RGB, at least one; every cell has the size of the largest.
-        columns: cells in a row, at most.
-        captions: one per image, or none at all; those that are too long are shortened.
+        columns: maximum number of cells in a row.
+        captions: one per image, or none; long ones are shortened.
 
     Returns:
         (H, W, 3) uint8 RGB.
 
     Raises:
-        ImageError: an image is none.
-        ValueError: columns or captions do not fit the images.
+        ImageError: an image is invalid.
+        ValueError: columns or captions do not match the images.
     """
     if not images or columns < 1:
         raise ValueError("a contact sheet needs at least one image and one column")
@@ -233,7 +233,7 @@ def contact_sheet(
     rows = -(-len(images) // columns)
     cell_height = max(image.shape[0] for image in images)
     cell_width = max(image.shape[1] for image in images)
-    letters = lettering.text_height(images[0])
+    letters = text_drawing.text_height(images[0])
     gap = letters
     strip = 2 * letters if captions else 0
     sheet = np.full(
@@ -253,18 +253,16 @@ def contact_sheet(
             image, cell_width, cell_height, _SHEET_BACKGROUND
         )
         if captions:
-            caption = lettering.shorten(captions[position], letters, cell_width)
+            caption = text_drawing.shorten(captions[position], letters, cell_width)
             baseline = top + cell_height + round(1.6 * letters)
-            lettering.write(sheet, caption, left, baseline, letters, _SHEET_TEXT)
+            text_drawing.write(sheet, caption, left, baseline, letters, _SHEET_TEXT)
     return sheet
 
 
 def fit(
-    image: np.ndarray, width: int, height: int, background: lettering.Colour = (0, 0, 0)
+    image: np.ndarray, width: int, height: int, background: text_drawing.Colour = (0, 0, 0)
 ) -> np.ndarray:
-    """Scale an image (H, W, 3) uint8 to fit a frame of that width and height, centred, its
-    proportions kept.
-    """
+    """Scale an image (H, W, 3) uint8 to fit a frame of that size, centred, keeping proportions."""
     if image.shape[:2] == (height, width):
         return image
     scale = min(width / image.shape[1], height / image.shape[0])

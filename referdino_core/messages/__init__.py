@@ -1,3 +1,3 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Contents of ROS messages, for rclpy and for bags alike."""
+"""Conversion between ROS messages and arrays, the same for rclpy and for bags."""

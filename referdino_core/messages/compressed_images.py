@@ -1,9 +1,9 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Compressed camera messages to RGB arrays and back: `sensor_msgs/CompressedImage`.
+"""Conversion of `sensor_msgs/CompressedImage` to RGB arrays and back.
 
-Older versions of OpenCV fill what is missing of a truncated JPEG or PNG with grey and say nothing,
-so the end of the picture is looked for before it is decoded.
+Older versions of OpenCV silently fill the missing part of a truncated JPEG or PNG with grey, so the
+end of the image is checked before decoding.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class CompressedImage(Protocol):
 
 
 JPEG_FORMAT = "rgb8; jpeg compressed bgr8"
-"""What image_transport calls a JPEG of colour pixels."""
+"""The `format` that image_transport writes for a JPEG colour image."""
 
 _COMPRESSION = re.compile(r"(\w+) compressed *(\w*)")
 _JPEG_START = b"\xff\xd8"
@@ -50,16 +50,16 @@ def compressed_image_to_rgb(message: CompressedImage) -> np.ndarray:
     """Pixels of a compressed image message, in the orientation of the sensor.
 
     Args:
-        message: a `sensor_msgs/CompressedImage` that holds a JPEG, a PNG or another picture that
-            OpenCV reads. Its format names the encoding of the image that was compressed; a grey
-            picture of a Bayer image is the mosaic.
+        message: a `sensor_msgs/CompressedImage` with a JPEG, a PNG or another image that OpenCV
+            reads. Its format names the encoding of the image that was compressed; a grey image of
+            a Bayer encoding is the mosaic.
 
     Returns:
         (H, W, 3) uint8 RGB, a new array.
 
     Raises:
-        ImageError: there is no data, the picture is truncated or cannot be decoded, or the image
-            is none of colours.
+        ImageError: there is no data, the image is truncated or cannot be decoded, or it is not a
+            colour image.
     """
     data = bytes(message.data)
     if not data:
@@ -72,20 +72,20 @@ def compressed_image_to_rgb(message: CompressedImage) -> np.ndarray:
         )
     if holds_numbers(encoding):
         raise ImageError(f"{refusal(encoding)} (The format of the image: {message.format!r}.)")
-    if _is_truncated(data):
+    if is_truncated(data):
         raise ImageError(
             f"The compressed image is truncated: its {len(data)} bytes stop before the end of the "
-            f"picture (format {message.format!r}). Check the connection to the camera."
+            f"image (format {message.format!r}). Check the connection to the camera."
         )
-    picture = _decode(data)
-    if picture is None:
+    image = _decode(data)
+    if image is None:
         raise ImageError(
-            f"The {len(data)} bytes of the compressed image (format {message.format!r}) are no "
-            "picture that OpenCV can decode. Let the camera publish jpeg or png."
+            f"OpenCV cannot decode the {len(data)} bytes of the compressed image "
+            f"(format {message.format!r}). Configure the camera to publish jpeg or png."
         )
-    _refuse_numbers(picture, encoding, message.format)
-    layout = _layout_of(picture, encoding, compression, target)
-    return packed_to_rgb(picture, layout)
+    _refuse_numbers(image, encoding, message.format)
+    layout = _layout_of(image, encoding, compression, target)
+    return packed_to_rgb(image, layout)
 
 
 def jpeg_of(pixels: np.ndarray, quality: int) -> np.ndarray:
@@ -106,10 +106,10 @@ def jpeg_of(pixels: np.ndarray, quality: int) -> np.ndarray:
 
 
 def _parts_of(text: str) -> tuple[str, str, str]:
-    """Encoding of the raw image, compression, and encoding that was compressed; empty if not said.
+    """Encoding of the raw image, compression, and compressed encoding; "" if not stated.
 
     compressed_image_transport writes "bgr8; jpeg compressed bgr8"; others name the encoding or the
-    compression alone, and the first part is whichever it is.
+    compression alone.
     """
     encoding, _, rest = text.partition(";")
     found = _COMPRESSION.fullmatch(rest.strip())
@@ -125,24 +125,24 @@ def _decode(data: bytes) -> np.ndarray | None:
         return None
 
 
-def _refuse_numbers(picture: np.ndarray, encoding: str, text: str) -> None:
-    """Raise ImageError for a picture of something else than light."""
-    if picture.dtype not in (np.uint8, np.uint16):
+def _refuse_numbers(image: np.ndarray, encoding: str, text: str) -> None:
+    """Raise ImageError for an image that holds no colours."""
+    if image.dtype not in (np.uint8, np.uint16):
         raise ImageError(
-            f"The compressed image (format {text!r}) holds {picture.dtype} numbers, not colours. "
+            f"The compressed image (format {text!r}) holds {image.dtype} numbers, not colours. "
             "Subscribe to the compressed colour image of the camera."
         )
-    if picture.dtype == np.uint16 and picture.ndim == 2 and encoding not in PACKED:
+    if image.dtype == np.uint16 and image.ndim == 2 and encoding not in PACKED:
         raise ImageError(
-            f"The compressed image holds a number of 16 bits per pixel, and its format {text!r} "
-            "does not say of what. Depth is no colour image; where it is grey, let the publisher "
-            "say so: 'mono16; png compressed'."
+            f"The compressed image holds one 16-bit value per pixel, and its format {text!r} does "
+            "not say what that is. Depth is not supported; if it is grey, the publisher must set "
+            "the format 'mono16; png compressed'."
         )
 
 
-def _layout_of(picture: np.ndarray, encoding: str, compression: str, target: str) -> Packed:
-    """How the samples of a decoded picture are to be read."""
-    if picture.ndim == 3:
+def _layout_of(image: np.ndarray, encoding: str, compression: str, target: str) -> Packed:
+    """The layout of the samples of a decoded image."""
+    if image.ndim == 3:
         # compressed_image_transport writes TIFF in the order of the raw image.
         is_rgb = compression == "tiff" and encoding.startswith("rgb")
         return PACKED["rgb8" if is_rgb else "bgr8"]
@@ -151,23 +151,27 @@ def _layout_of(picture: np.ndarray, encoding: str, compression: str, target: str
         return PACKED["mono8"]
     if target.startswith("mono"):
         warn_once(
-            f"The publisher makes grey of its {encoding} images before it compresses them; their "
-            "colours are lost. Subscribe to the raw image, or let the camera publish colours."
+            f"The publisher converts its {encoding} images to grey before compression; their "
+            "colours are lost. Subscribe to the raw image, or configure it to publish colours."
         )
         return PACKED["mono8"]
     return layout
 
 
-def _is_truncated(data: bytes) -> bool:
-    if data.startswith(_JPEG_START):
-        return not _has_jpeg_end(data)
-    if data.startswith(_PNG_START):
-        return _PNG_END not in data
-    return False
+def is_truncated(data: bytes) -> str:
+    """The format of a truncated image, "JPEG" or "PNG"; "" for complete images and other formats.
+
+    Segments are skipped by their length, since an embedded thumbnail has an end marker of its own.
+    """
+    if data.startswith(_JPEG_START) and not _has_jpeg_end(data):
+        return "JPEG"
+    if data.startswith(_PNG_START) and _PNG_END not in data:
+        return "PNG"
+    return ""
 
 
 def _has_jpeg_end(data: bytes) -> bool:
-    """Whether the end marker follows the scans; one inside an embedded thumbnail does not count."""
+    """Whether the end marker follows the scans, not just inside an embedded thumbnail."""
     position = len(_JPEG_START)
     while position + 4 <= len(data) and data[position] == 0xFF:
         marker = data[position + 1]

@@ -1,20 +1,20 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Every encoding of sensor_msgs/image_encodings.hpp: how it becomes RGB, or why it does not.
+"""Encodings of sensor_msgs/image_encodings.hpp: conversion to RGB, or why they are refused.
 
-| encoding | taken as |
+| encoding | interpreted as |
 |---|---|
 | rgb8, bgr8, rgba8, bgra8, mono8 | RGB; without transparency; grey three times |
 | rgb16, bgr16, rgba16, bgra16, mono16 | the same, the whole range of 16 bits scaled to 8 |
 | bayer_{rggb,bggr,gbrg,grbg}{8,16} | demosaiced (bilinear), 16 bits scaled to 8 |
 | uyvy, yuv422; yuyv, yuv422_yuy2 | YUV 4:2:2, two pixels in four bytes |
 | nv12, nv21; nv24 | a plane of Y and one of UV (nv21: VU); 4:2:0, nv24 4:4:4 |
-| 8UC1; 8UC3, 8UC4; 16UC3, 16UC4 | mono8; bgr8, bgra8; bgr16, bgra16; warned of once |
+| 8UC1; 8UC3, 8UC4; 16UC3, 16UC4 | mono8; bgr8, bgra8; bgr16, bgra16; with one warning |
 | 16UC1, 32FC1 | refused: depth |
 | 8UC2, 16UC2, 8SC…, 16SC…, 32SC…, other 32FC…, 64FC… | refused: no colours |
 
 Numeric names are what cv_bridge calls "passthrough"; OpenCV keeps colours as BGR. YUV is BT.601 in
-studio range (16 to 235), as cameras send it. What is no name of the list is refused, too.
+studio range (16 to 235), as cameras send it. Names that are not listed are refused.
 """
 
 from __future__ import annotations
@@ -31,21 +31,21 @@ logger = logging.getLogger("referdino.media")
 
 @dataclass(frozen=True)
 class Packed:
-    """Pixels one after the other, row by row.
+    """Layout of packed pixels, row by row.
 
     Attributes:
         channels: samples per pixel; 2 for YUV 4:2:2, where two pixels share their colour.
         conversion: OpenCV's code for 8-bit samples to RGB; None for RGB itself.
-        bits: of a sample, 8 or 16.
-        is_mosaic: whether a pixel has one colour, after a Bayer pattern.
-        meant: the encoding that is assumed, where the name says nothing of colours.
+        bits: per sample, 8 or 16.
+        is_mosaic: whether it is a Bayer mosaic, with one colour per pixel.
+        assumed: the encoding that is assumed if the name does not tell the colours.
     """
 
     channels: int
     conversion: int | None
     bits: int = 8
     is_mosaic: bool = False
-    meant: str = ""
+    assumed: str = ""
 
     @property
     def shares_columns(self) -> bool:
@@ -82,53 +82,53 @@ PACKED: dict[str, Packed] = {
     "yuv422": Packed(2, cv2.COLOR_YUV2RGB_UYVY),
     "yuyv": Packed(2, cv2.COLOR_YUV2RGB_YUY2),
     "yuv422_yuy2": Packed(2, cv2.COLOR_YUV2RGB_YUY2),
-    **{name: replace(_BY_BITS[meant], meant=meant) for name, meant in _NUMERIC.items()},
+    **{name: replace(_BY_BITS[like], assumed=like) for name, like in _NUMERIC.items()},
 }
 SEMI_PLANAR: dict[str, int] = {
     "nv12": cv2.COLOR_YUV2RGB_NV12,
     "nv21": cv2.COLOR_YUV2RGB_NV21,
     "nv24": cv2.COLOR_YUV2RGB_YUY2,
 }
-"""Encodings of two planes, and OpenCV's code to RGB (of nv24 after it was packed)."""
+"""Encodings of two planes, with OpenCV's code to RGB (of nv24 after packing)."""
 
 ENCODINGS = (*PACKED, *SEMI_PLANAR)
-"""Encodings that become RGB."""
+"""Supported encodings."""
 
 _NUMBERS = re.compile(r"(8|16|32|64)([USF])C(\d*)")
 _DEPTH = frozenset({"16UC", "16UC1", "32FC", "32FC1"})
-_ADVICE = "Let the camera publish rgb8, bgr8, mono8, yuyv, nv12, bayer_rggb8 or the like"
+_ADVICE = "Configure the camera to publish rgb8, bgr8, mono8, yuyv, nv12, bayer_rggb8 or similar"
 
 
 def holds_numbers(encoding: str) -> bool:
-    """Whether the name stands for numbers that are no colours, such as depth."""
+    """Whether the name stands for values other than colours, such as depth."""
     return encoding not in ENCODINGS and _NUMBERS.fullmatch(encoding) is not None
 
 
 def refusal(encoding: str) -> str | None:
-    """Why images of this encoding are not taken, and what to do; None where they are taken."""
+    """Why images of this encoding are refused, and what to do; None if they are supported."""
     if encoding in ENCODINGS:
         return None
     if encoding in _DEPTH:
         return (
             f"Images of encoding {encoding!r} hold depth, not colour. Subscribe to the camera's "
-            "colour image; grey of 16 bits is called mono16."
+            "colour image; 16-bit grey is called mono16."
         )
     numbers = _NUMBERS.fullmatch(encoding)
     if numbers is None:
-        return f"The image encoding {encoding!r} is not known. {_ADVICE}."
+        return f"The image encoding {encoding!r} is unknown. {_ADVICE}."
     if encoding == "8UC2":
         return (
-            "The image encoding '8UC2' does not say what the two values of a pixel are. Let the "
-            "camera name it: uyvy or yuyv where they are YUV 4:2:2."
+            "The image encoding '8UC2' does not say what the two values of a pixel are. Configure "
+            "the camera to name it: uyvy or yuyv if it is YUV 4:2:2."
         )
     kind = {"U": "unsigned", "S": "signed", "F": "floating-point"}[numbers[2]]
     return (
-        f"Images of encoding {encoding!r} hold {kind} numbers of {numbers[1]} bits, not colours. "
+        f"Images of encoding {encoding!r} hold {kind} {numbers[1]}-bit numbers, not colours. "
         f"{_ADVICE}."
     )
 
 
 @cache
 def warn_once(text: str) -> None:
-    """Log a warning that would come with every image."""
+    """Log a warning once that would otherwise be repeated for every image."""
     logger.warning("%s", text)

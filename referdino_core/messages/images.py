@@ -1,9 +1,9 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Raw camera messages to RGB arrays: `sensor_msgs/Image` of rclpy, or of a recording.
+"""Conversion of `sensor_msgs/Image` to RGB arrays, for messages of rclpy or of a bag.
 
-Only the fields of a message are used, so nothing of ROS is needed. Rows may be padded: `step` is
-honoured, and so is `is_bigendian` where samples have two bytes.
+Only the fields of a message are used, so ROS is not needed. Rows may be padded: `step` is honoured,
+and so is `is_bigendian` for samples of two bytes.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ def image_to_rgb(message: Image) -> np.ndarray:
 
     Returns:
         (H, W, 3) uint8 RGB. For rgb8 a view of the message's data, which may have padded rows;
-        otherwise a new array. For nv12 and nv21 H is that of the image, also where the message
+        otherwise a new array. For nv12 and nv21, H is that of the image, even if the message
         counts the rows of both planes.
 
     Raises:
-        ImageError: the encoding is none of a colour image, a size is zero, or the data does not
-            fit size and step.
+        ImageError: the encoding is not that of a colour image, a size is zero, or the data does
+            not match size and step.
     """
     encoding = message.encoding
     refused = refusal(encoding)
@@ -63,10 +63,10 @@ def image_to_rgb(message: Image) -> np.ndarray:
     if encoding in SEMI_PLANAR:
         return _semi_planar_to_rgb(message)
     layout = PACKED[encoding]
-    if layout.meant:
+    if layout.assumed:
         warn_once(
-            f"Images come as {encoding}, which says nothing of colours; they are taken as "
-            f"{layout.meant}. Let their publisher name the encoding."
+            f"Images come as {encoding}, which does not tell their colours; they are read as "
+            f"{layout.assumed}. Configure the publisher to name the encoding."
         )
     if len(message.data) != message.step * message.height:
         raise _misfit(message, f"{message.height} rows of {message.step} bytes")
@@ -109,7 +109,7 @@ def _misfit(message: Image, wanted: str) -> ImageError:
 
 
 def _samples(message: Image, layout: Packed) -> np.ndarray:
-    """The data as (H, W) or (H, W, C) samples without the padding of rows; a view of 8-bit ones."""
+    """The data as (H, W) or (H, W, C) samples without row padding; a view for 8 bits."""
     row = message.width * layout.channels * layout.bits // 8
     if message.step < row:
         raise ImageError(
@@ -127,12 +127,12 @@ def _samples(message: Image, layout: Packed) -> np.ndarray:
 
 
 def _semi_planar_to_rgb(message: Image) -> np.ndarray:
-    """RGB of a plane of Y and one of interleaved U and V, whose rows are as long in bytes.
+    """RGB of a Y plane and a plane of interleaved U and V with rows of the same length in bytes.
 
-    sensor_msgs lays them out as `height` rows of `step` bytes and, of nv12 and nv21, half as many
-    of the same length for the second plane (nv24: twice as many). Some publishers count the rows
-    of both planes in `height`; others give the bytes of both per row of the image as `step`, with
-    rows of `width` bytes.
+    sensor_msgs lays them out as `height` rows of `step` bytes, followed by half as many rows of the
+    same length for nv12 and nv21 (twice as many for nv24). Some publishers count the rows of both
+    planes in `height`; others set `step` to the bytes of both planes per image row, with rows of
+    `width` bytes.
     """
     height, width, step, size = message.height, message.width, message.step, len(message.data)
     if message.encoding == "nv24":
@@ -162,7 +162,7 @@ def _nv24_to_rgb(message: Image) -> np.ndarray:
     data = np.frombuffer(message.data, np.uint8)
     light = data[: height * step].reshape(height, step)[:, :width]
     colours = data[height * step :].reshape(height, 2 * step)[:, : 2 * width]
-    # OpenCV knows 4:4:4 in full range alone; so each pixel becomes the two that share a colour.
+    # OpenCV has 4:4:4 only in full range; so each pixel becomes two that share a colour.
     pairs = np.empty((height, 2 * width, 2), np.uint8)
     pairs[..., 0] = light.repeat(2, axis=1)
     pairs[..., 1] = colours

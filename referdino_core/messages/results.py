@@ -39,12 +39,12 @@ _COVARIANCE_SIZE = 36
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a consumer must know about a result as a whole.
+    """Status of a result as a whole.
 
     Attributes:
-        judgement: whether the model was able to judge the image.
-        reason: why not, or why memories were reset; empty where neither is so.
-        dropped: camera images since the result before that were not judged.
+        judgement: whether the model judged the image.
+        reason: why it did not, or why memories were reset; "" otherwise.
+        dropped: camera images since the previous result that were not judged.
     """
 
     judgement: Judgement = Judgement.JUDGED
@@ -59,7 +59,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Region:
-    """Whole pixels, as in `sensor_msgs/RegionOfInterest`."""
+    """Box in whole pixels, as in `sensor_msgs/RegionOfInterest`."""
 
     x_offset: int
     y_offset: int
@@ -68,7 +68,7 @@ class Region:
 
 
 def region_around(box: Box | None, height: int, width: int) -> Region:
-    """Whole pixels that cover the box, inside an image of that size; all zero without a box."""
+    """The smallest box in whole pixels around a box, clipped to the image; zero without a box."""
     if box is None:
         return Region(0, 0, 0, 0)
     left, top = max(0, math.floor(box[0])), max(0, math.floor(box[1]))
@@ -79,8 +79,8 @@ def region_around(box: Box | None, height: int, width: int) -> Region:
 def labels_of(targets: Sequence[Target]) -> list[int]:
     """The value of each target in the label image.
 
-    It is the target's place, counted from 1; targets under one track id are one object and share
-    the first one's value, so that none of them is hidden. Beyond 255 there are no values: 0.
+    It is the target's position, counted from 1; targets with the same track id are one object and
+    share the value of the first, so that none of them is hidden. Values beyond 255 become 0.
     """
     labels: list[int] = []
     first: dict[int, int] = {}
@@ -91,9 +91,9 @@ def labels_of(targets: Sequence[Target]) -> list[int]:
 
 
 def label_image(targets: Sequence[Target], height: int, width: int) -> np.ndarray:
-    """The pixels of `~/mask`: (H, W) uint8, 0 background, a target's label where it is.
+    """The pixels of `~/mask`: (H, W) uint8, 0 background, otherwise the label of a target.
 
-    Where masks of different objects overlap, the target that is listed first wins.
+    If masks of different objects overlap, the target that is listed first wins.
     """
     pixels = np.zeros((height, width), np.uint8)
     for label, target in reversed(list(zip(labels_of(targets), targets, strict=True))):
@@ -104,7 +104,7 @@ def label_image(targets: Sequence[Target], height: int, width: int) -> np.ndarra
 def objects_message(
     make: MakeMessage, header: Any, targets: Sequence[Target], verdict: Verdict
 ) -> Any:
-    """The `~/objects` message: one entry per target, in their order."""
+    """The `~/objects` message: one entry per target, in order."""
     labels = labels_of(targets)
     return make(
         "referdino/msg/ReferredObjectArray",
@@ -146,7 +146,7 @@ def _region(make: MakeMessage, box: Box | None, height: int, width: int) -> Any:
 
 
 def detections_message(make: MakeMessage, header: Any, targets: Sequence[Target]) -> Any:
-    """The `~/detections` message (vision_msgs 4.x): a `Detection2D` per target that is seen.
+    """The `~/detections` message (vision_msgs 4.x): a `Detection2D` per visible target.
 
     `id` is the track id, `class_id` the command's text, the box is the mask's own.
     """
@@ -188,7 +188,7 @@ def _detection(make: MakeMessage, header: Any, target: Target, box: Box) -> Any:
 
 
 def _unknown_pose(make: MakeMessage) -> Any:
-    """What a message holds where no pose is set."""
+    """The default pose of a message, for an unknown pose."""
     position = make("geometry_msgs/msg/Point", x=0.0, y=0.0, z=0.0)
     orientation = make("geometry_msgs/msg/Quaternion", x=0.0, y=0.0, z=0.0, w=1.0)
     return make(

@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Masks as COCO run lengths, the compact text form in which results leave the process."""
+"""COCO run-length encoding of masks."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _HIGHEST_CHARACTER = _LOWEST_CHARACTER + 63
 
 
 def encode(mask: np.ndarray) -> str:
-    """Write a mask (H, W) of bool as COCO's compressed run lengths, which go down the columns.
+    """Encode a mask (H, W) of bool as COCO's compressed run lengths, in column order.
 
     Raises:
-        ImageError: this is no two-dimensional array of bool with at least one pixel.
+        ImageError: this is not a two-dimensional array of bool with at least one pixel.
     """
     if not isinstance(mask, np.ndarray) or mask.ndim != 2 or mask.dtype != np.bool_:
         found = (
@@ -31,10 +31,10 @@ def encode(mask: np.ndarray) -> str:
 
 
 def decode(counts: str, height: int, width: int) -> np.ndarray:
-    """Turn COCO's compressed run lengths back into a mask (height, width) of bool.
+    """Decode COCO's compressed run lengths to a mask (height, width) of bool.
 
     Raises:
-        ImageError: the text is no run-length code, or its runs do not add up to height * width.
+        ImageError: the text is not a run-length code, or its runs do not add up to height * width.
     """
     if height < 1 or width < 1:
         raise ImageError(f"A mask needs at least one pixel, not a size of ({height}, {width}).")
@@ -50,10 +50,10 @@ def decode(counts: str, height: int, width: int) -> np.ndarray:
 
 
 def _run_lengths(counts: str) -> list[int]:
-    """Read the lengths of the runs, outside first.
+    """The lengths of the runs, starting outside the mask.
 
-    Checked here, since pycocotools trusts the text: given too little of it, it returns memory that
-    it never wrote.
+    Decoded and checked here, since pycocotools does not validate the text: if it is too short, it
+    returns uninitialised memory.
     """
     runs: list[int] = []
     value, shift = 0, 0

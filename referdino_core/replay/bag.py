@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""rosbag2 recordings: a folder, or one storage file; several files, compressed, broken."""
+"""Reader of rosbag2 recordings: folders or single files, split, compressed or damaged."""
 
 from __future__ import annotations
 
@@ -38,20 +38,20 @@ from referdino_core.user_files import legible
 
 
 class Bag:
-    """A recording, open for reading from front to back, as often as wanted.
+    """A recording that can be read from front to back, repeatedly.
 
     Attributes:
         path: as it was given.
-        problems: what is wrong with it, a line each; grows while it is read.
+        problems: one line per problem; grows while it is read.
         channels: every recorded topic.
-        counts: messages per topic; empty where a file does not tell.
+        counts: messages per topic; empty if a file does not state them.
     """
 
     def __init__(self, path: Path) -> None:
-        """Look for the topics.
+        """Open the files and list the topics.
 
         Raises:
-            SourceError: this is no rosbag2 recording, or nothing of it can be read.
+            SourceError: this is not a rosbag2 recording, or nothing of it can be read.
         """
         _refuse_what_is_no_recording(path)
         self.path = path
@@ -69,7 +69,7 @@ class Bag:
                     self._found[complaint] = None
             if not self._storages:
                 raise SourceError(
-                    f"{path} is no rosbag2 recording that can be read: "
+                    f"{path} is not a rosbag2 recording that can be read: "
                     f"{complaint or '; '.join(self._found) or 'it is empty'}. "
                     "Give a folder with metadata.yaml, an .mcap or a .db3 file."
                 )
@@ -86,16 +86,16 @@ class Bag:
 
     @property
     def problems(self) -> list[str]:
-        """What was found wrong so far."""
+        """Problems found so far."""
         return [*self._found, *(line for one in self._storages for line in one.problems)]
 
     def messages(self, topics: Collection[str]) -> Iterator[RawMessage]:
-        """The messages of these topics, file by file in the order of their times.
+        """The messages of these topics, file by file in order of time.
 
-        A file that breaks is read up to the break; then the next one follows.
+        A damaged file is read up to the damage, then the next file follows.
         """
         found: Counter[str] = Counter()
-        told: Counter[str] = Counter()  # what is missing and was told for a single file
+        reported: Counter[str] = Counter()  # missing messages already reported for a single file
         for storage in self._storages:
             before = found.copy()
             try:
@@ -108,15 +108,15 @@ class Bag:
             except OSError as error:
                 self._found[f"{legible(storage.path.name)} breaks off: {error}"] = None
             for topic, announced in storage.announced.items():
-                told[topic] += max(0, announced - found[topic] + before[topic])
+                reported[topic] += max(0, announced - found[topic] + before[topic])
         for topic in topics:
             announced = self._announced.get(topic, 0)
-            if found[topic] + told[topic] < announced:
+            if found[topic] + reported[topic] < announced:
                 said = f"announces {announced} messages on {topic}; {found[topic]} were read"
                 self._found[f"{METADATA_NAME} {said}"] = None
 
     def close(self) -> None:
-        """Remove what was unpacked; may be called more than once."""
+        """Remove unpacked files; may be called more than once."""
         self._stack.close()
 
     def __enter__(self) -> Bag:
@@ -134,7 +134,7 @@ class Bag:
         yield RawMessage(message.channel, message.time, data)
 
     def _list_files(self) -> list[Path]:
-        """The storage files in their order: as the metadata says, else by their names."""
+        """The storage files in the order of the metadata, else by name."""
         if not self.path.is_dir():
             return [self.path]
         files = storage_files_in(self.path)
@@ -152,7 +152,7 @@ class Bag:
         return [path for path in paths if path.is_file()] or files
 
     def _plain(self, file: Path) -> Path:
-        """The file itself, or what it unpacks to."""
+        """The file itself, or a temporary file with its decompressed content."""
         with file.open("rb") as opened:
             if not is_zstd(opened.read(len(ZSTD_START))):
                 return file
@@ -187,7 +187,7 @@ class Bag:
 
 
 def _refuse_what_is_no_recording(path: Path) -> None:
-    """Raise SourceError, with what to do, for what people take for a rosbag2 recording."""
+    """Raise SourceError, with what to do, for what is often mistaken for a rosbag2 recording."""
     if path.is_dir():
         is_other = not storage_files_in(path) and bool(ros_1_bags_in(path))
     else:
@@ -197,7 +197,7 @@ def _refuse_what_is_no_recording(path: Path) -> None:
 
 
 def _open_storage(path: Path) -> Storage:
-    """The file, whole or broken.
+    """Open a storage file, which may be damaged.
 
     Raises:
         Unreadable: nothing of it can be read.

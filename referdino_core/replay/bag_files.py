@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Which files are recordings, and what they are, whatever their names say."""
+"""Detection of recordings by content: which files they are, and of which format."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path, PurePath
 
-from referdino_core.media.sources import IMAGE_SUFFIXES
+from referdino_core.media.image_files import IMAGE_SUFFIXES
 from referdino_core.replay import mcap_records, sqlite_file
 from referdino_core.replay.compression import first_bytes, is_zstd
 from referdino_core.user_files import read_text, visible_entries
@@ -25,7 +25,7 @@ _LONGEST_COMMENT = 4096
 
 
 class FileKind(Enum):
-    """What a file is by its content."""
+    """Format of a file, by its content."""
 
     MCAP = "an MCAP file"
     SQLITE = "an SQLite database"
@@ -36,17 +36,17 @@ class FileKind(Enum):
 
 @dataclass(frozen=True)
 class Metadata:
-    """What metadata.yaml says: the files of a recording in order, and messages per topic."""
+    """Content of metadata.yaml: the files of a recording in order, and messages per topic."""
 
     files: tuple[str, ...]
     counts: dict[str, int]
 
 
 def is_bag(path: Path) -> bool:
-    """Whether a path is for `Bag`: to be read, or to be told what it is instead of a recording.
+    """Whether `Bag` handles a path, if only to say what it is instead of a recording.
 
-    That is a folder of storage files or one of them under any name, a rosbag2 recording's
-    metadata, and what ROS 1 recorded.
+    That is a folder of storage files or one of them under any name, the metadata of a rosbag2
+    recording, and bags of ROS 1.
     """
     if path.is_dir():
         if kind_of(path / METADATA_NAME) is FileKind.METADATA:
@@ -56,7 +56,7 @@ def is_bag(path: Path) -> bool:
 
 
 def kind_of(path: Path) -> FileKind:
-    """What a file is; something else where it cannot be read."""
+    """The format of a file; `FileKind.OTHER` if it cannot be read."""
     start = start_of(path)
     if start.startswith(mcap_records.MAGIC):
         return FileKind.MCAP
@@ -71,7 +71,7 @@ def kind_of(path: Path) -> FileKind:
 
 
 def start_of(path: Path) -> bytes:
-    """The first bytes of a file, or of what it unpacks to; none where it cannot be read."""
+    """The first bytes of a file's decompressed content; none if it cannot be read."""
     try:
         with path.open("rb") as file:
             start = file.read(_LONGEST_START)
@@ -81,7 +81,7 @@ def start_of(path: Path) -> bytes:
 
 
 def storage_files_in(folder: Path) -> list[Path]:
-    """The storage files of a folder by their names, drive_2 before drive_10; else by content."""
+    """The storage files of a folder, by suffix, else by content; drive_2 before drive_10."""
     try:
         files = [entry for entry in visible_entries(folder) if entry.is_file()]
     except OSError:
@@ -108,7 +108,7 @@ def ros_1_bags_in(folder: Path) -> list[Path]:
 
 
 def read_metadata(folder: Path) -> Metadata:
-    """What the metadata of a recording says.
+    """Read the metadata of a recording.
 
     Raises:
         Exception: there is none, or whatever YAML makes of a damaged file.

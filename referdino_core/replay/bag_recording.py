@@ -38,7 +38,7 @@ _OWN_TOPICS = frozenset({*RESULT_TYPES, "/referdino/overlay"})
 
 
 class BagRecording(Recording):
-    """A rosbag2 recording; reads the topics that are asked for, nothing else."""
+    """A rosbag2 recording, of which only the requested topics are read."""
 
     kind = "bag"
     frame_rate = None
@@ -56,13 +56,13 @@ class BagRecording(Recording):
 
         Args:
             topic: of the images; None for the only one there is.
-            command_topic: None for the node's own, where it was recorded.
+            command_topic: None for the node's own, if it was recorded.
             follow_commands: whether texts on the command topic become commands.
-            inputs: topics to be copied; None for images and commands.
-            truth_topic: holds images, which are not the camera's.
+            inputs: topics to copy; None for images and commands.
+            truth_topic: topic of label images, which is not the camera's.
 
         Raises:
-            SourceError: this is no recording, or a topic is not there or not of its type.
+            SourceError: this is not a recording, or a topic is missing or of another type.
         """
         self._bag = Bag(path)
         self._noted: dict[str, None] = {}
@@ -82,7 +82,7 @@ class BagRecording(Recording):
 
     @property
     def problems(self) -> list[str]:
-        """What was found wrong so far."""
+        """Problems found so far."""
         return [*self._bag.problems, *self._noted]
 
     def events(self) -> Iterator[Event]:
@@ -125,7 +125,7 @@ class BagRecording(Recording):
             text = message_types().deserialize_cdr(raw.data, _TEXT_TYPE).data
         except Exception as error:  # see _frame
             reason = " ".join(str(error).split())
-            self._noted[f"A message of {self.command_topic} is no text: {reason}"] = None
+            self._noted[f"A message of {self.command_topic} is not text: {reason}"] = None
             return
         yield RecordedCommand(time, text)
 

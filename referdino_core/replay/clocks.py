@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""When the model takes a frame and when its answer is there: every frame, or as on a robot."""
+"""Clocks of a replay: process every frame, or drop frames as a real-time system does."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ import json
 import logging
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
+
+import numpy as np
 
 from referdino_core.errors import SourceError
 from referdino_core.replay.recording import NANOSECONDS
@@ -27,7 +29,7 @@ _logger = logging.getLogger("referdino.replay")
 
 
 class Arriving(Protocol):
-    """Something that comes at a time, in integer nanoseconds."""
+    """Anything with an arrival time, in integer nanoseconds."""
 
     @property
     def arrival(self) -> int: ...
@@ -38,32 +40,32 @@ Frame = TypeVar("Frame", bound=Arriving)
 
 @dataclass(frozen=True)
 class Scheduled(Generic[Frame]):
-    """What becomes of a frame.
+    """A frame and when it is processed.
 
     Attributes:
         frame: as it was given.
-        taken: nanoseconds at which the model takes it; None where a newer one replaced it.
-        answered: nanoseconds at which its answer is there; None likewise.
+        taken: nanoseconds at which processing starts; None if a newer frame replaced it.
+        finished: nanoseconds at which its result is available; None likewise.
     """
 
     frame: Frame
     taken: int | None
-    answered: int | None
+    finished: int | None
 
     @property
     def delay(self) -> float | None:
-        """Seconds from the frame's arrival to its answer; None without an answer."""
-        return None if self.answered is None else (self.answered - self.frame.arrival) / NANOSECONDS
+        """Seconds from the frame's arrival to its result; None if it was dropped."""
+        return None if self.finished is None else (self.finished - self.frame.arrival) / NANOSECONDS
 
 
 @dataclass(frozen=True)
 class EveryFrame:
-    """Time stands still while the model computes: every frame is answered at once."""
+    """A clock that stands still while the model computes: no frame is dropped."""
 
     has_delays: ClassVar[bool] = False
 
     def schedule(self, frames: Iterable[Frame]) -> Iterator[Scheduled[Frame]]:
-        """What becomes of each frame, in their order."""
+        """Schedule each frame, in order."""
         for frame in frames:
             yield Scheduled(frame, frame.arrival, frame.arrival)
 
@@ -74,11 +76,11 @@ class EveryFrame:
 
 @dataclass(frozen=True)
 class RealTimeClock:
-    """A model that takes its time, with one place between it and the camera; the newest frame wins.
+    """A simulated real-time clock with a queue of one frame, of which the newest wins.
 
     Attributes:
-        latencies: nanoseconds that the model takes, frame by frame, over and over.
-        description: where they are from.
+        latencies: nanoseconds that the model takes per frame, repeated cyclically.
+        description: where they come from.
     """
 
     has_delays: ClassVar[bool] = True
@@ -87,14 +89,14 @@ class RealTimeClock:
     description: str
 
     def schedule(self, frames: Iterable[Frame]) -> Iterator[Scheduled[Frame]]:
-        """What becomes of each frame, in their order; holds one frame back at most."""
+        """Schedule each frame, in order; holds back at most one frame."""
         latencies = cycle(self.latencies)
         free = -math.inf
         waiting: Frame | None = None
         for frame in frames:
             if waiting is not None and free <= frame.arrival:
                 scheduled = _take(waiting, int(free), next(latencies))
-                free = scheduled.answered or 0
+                free = scheduled.finished or 0
                 waiting = None
                 yield scheduled
             elif waiting is not None:
@@ -102,7 +104,7 @@ class RealTimeClock:
                 waiting = None
             if free <= frame.arrival:
                 scheduled = _take(frame, frame.arrival, next(latencies))
-                free = scheduled.answered or 0
+                free = scheduled.finished or 0
                 yield scheduled
             else:
                 waiting = frame
@@ -131,10 +133,10 @@ def _take(frame: Frame, time: int, latency: int) -> Scheduled[Frame]:
 
 
 def read_clock(text: str) -> RealTimeClock:
-    """The clock that --realtime-on means.
+    """Parse the value of --realtime-on.
 
     Args:
-        text: a time for every frame with its unit (s, ms, us), such as "40ms" or "0.04s"; or the
+        text: a constant latency with its unit (s, ms, us), such as "40ms" or "0.04s"; or the
             path of a table: JSON (a list of seconds), JSON lines (such as a run's timing.jsonl) or
             CSV (seconds in the column "seconds", else in the last one).
 
@@ -185,13 +187,13 @@ def _read_table(path: Path) -> list[float]:
         return [_of_entry(entry) for entry in json.loads(text)]
     except (OSError, ValueError, TypeError, KeyError, IndexError) as error:
         raise SourceError(
-            f"{path} is no table of latencies: {type(error).__name__}: {error}. Give the seconds "
-            "of each frame as JSON, JSON lines or CSV."
+            f"{path} is not a table of latencies: {type(error).__name__}: {error}. Give the "
+            "seconds of each frame as JSON, JSON lines or CSV."
         ) from error
 
 
 def _of_entry(entry: Any) -> float:
-    """Seconds of a number, or of a line of timing.jsonl, where the inference counts."""
+    """Seconds: the entry itself, or the inference time of a line of timing.jsonl."""
     seconds = entry["seconds"] if isinstance(entry, dict) else entry
     if isinstance(seconds, dict):
         return float(seconds["infer"])
@@ -205,3 +207,29 @@ def _from_csv(text: str) -> list[float]:
         column = rows[0].index("seconds")
         rows = rows[1:]
     return [float(row[column]) for row in rows]
+
+
+@dataclass(frozen=True)
+class LatencyPercentiles:
+    """The distribution of latencies, in seconds.
+
+    Attributes:
+        count: of the latencies.
+        median, percentile_90, percentile_95, percentile_99, worst: seconds; between two measured
+            values they are interpolated linearly.
+    """
+
+    count: int
+    median: float
+    percentile_90: float
+    percentile_95: float
+    percentile_99: float
+    worst: float
+
+
+def latency_percentiles(seconds: Sequence[float]) -> LatencyPercentiles | None:
+    """Percentiles of latencies in seconds; None where there are none."""
+    if not len(seconds):
+        return None
+    median, *others = np.percentile(np.asarray(seconds, dtype=np.float64), (50, 90, 95, 99, 100))
+    return LatencyPercentiles(len(seconds), float(median), *(float(value) for value in others))

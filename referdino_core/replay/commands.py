@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Commands of a run: given once, by a file with times, or as they were recorded."""
+"""Commands of a run: given at the start, read from a file with times, or recorded."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ _REPLACEMENT_CHARACTER = "\ufffd"
 
 @dataclass(frozen=True)
 class CommandChange:
-    """A change of the running commands.
+    """A change of the active commands.
 
     Attributes:
-        text: the sentence; an empty one ends what ran.
-        command_id: changes the command of that id and leaves the others; None replaces all, as the
-            node's command topic does.
-        objects: ids of the ground truth that the sentence means; None where nobody says.
+        text: the sentence; an empty one ends the command.
+        command_id: the command to change; None replaces all commands, as the node's command topic
+            does.
+        objects: object ids of the ground truth that the sentence means; None if not stated.
         at: seconds from the first frame.
-        select: "one" or "all"; None for what the session's settings say.
+        select: "one" or "all"; None for the session's setting.
     """
 
     text: str
@@ -43,10 +43,10 @@ class CommandChange:
     select: str | None = None
 
     def apply(self, session: Session) -> None:
-        """Make the change.
+        """Apply the change to a session.
 
         Raises:
-            CommandError: the sentence cannot be used; what ran goes on.
+            CommandError: the sentence cannot be used; the active commands stay.
         """
         if _REPLACEMENT_CHARACTER in self.text:
             raise CommandError("it is not text; send a sentence in UTF-8")
@@ -62,7 +62,7 @@ class CommandChange:
 
 
 def from_sentences(sentences: Sequence[str]) -> tuple[CommandChange, ...]:
-    """Sentences that all run from the first frame on."""
+    """Changes that start all sentences at the first frame."""
     if len(sentences) == 1:
         return (CommandChange(sentences[0]),)
     return tuple(
@@ -72,15 +72,15 @@ def from_sentences(sentences: Sequence[str]) -> tuple[CommandChange, ...]:
 
 
 def read_commands(path: Path) -> tuple[CommandChange, ...]:
-    """The changes of a YAML file, in the order of their times.
+    """The changes of a YAML file, in order of time.
 
     The file is a list of entries with `at` (seconds from the first frame) and `text`, where an
-    empty text ends what ran; and, if wanted, `id` (a command beside others; without it an entry
-    replaces everything that runs), `objects` (ids of the ground truth that are meant) and `select`
-    (one, or all that fits).
+    empty text ends the command; and optionally `id` (one command among others; without it an entry
+    replaces all commands), `objects` (object ids of the ground truth) and `select` ("one", or "all"
+    that match).
 
     Raises:
-        SourceError: the file cannot be read, or an entry of it cannot be used.
+        SourceError: the file cannot be read, or an entry is invalid.
     """
     import yaml
 
@@ -135,8 +135,8 @@ def _objects(value: Any) -> tuple[int, ...] | None:
     return tuple(value)
 
 
-def meant(change: CommandChange, meanings: Mapping[str, tuple[int, ...]]) -> CommandChange:
-    """The change with the objects that its sentence means, where it names none itself.
+def with_objects(change: CommandChange, meanings: Mapping[str, tuple[int, ...]]) -> CommandChange:
+    """The change with the objects that its sentence means, if it names none itself.
 
     Args:
         meanings: objects by sentence, without white space around it.
@@ -150,13 +150,13 @@ def meant(change: CommandChange, meanings: Mapping[str, tuple[int, ...]]) -> Com
 def check_sentences(
     changes: Sequence[CommandChange], check: Callable[[str], object] = caption
 ) -> None:
-    """See that every sentence can be used, as far as that is known without an image.
+    """Check that every sentence is valid, as far as that is known without an image.
 
     Args:
-        check: raises CommandError where a sentence cannot be used.
+        check: raises CommandError for an invalid sentence.
 
     Raises:
-        SourceError: one cannot be used, or there is none.
+        SourceError: a sentence is invalid, or there is none.
     """
     sentences = [change.text for change in changes if change.text.strip()]
     if changes and not sentences:
@@ -174,13 +174,13 @@ def _short(sentence: str) -> str:
 
 @dataclass
 class GivenCommand:
-    """A command from when it was given until it ended.
+    """A command with the time span in which it was active.
 
     Attributes:
         command_id, text: as in the session.
-        objects: ids of the ground truth that it names; None where it names none.
-        at, until: seconds from the first frame; until is None while it runs.
-        select: "one" or "all"; None for what the session's settings say.
+        objects: object ids of the ground truth that it names; None if it names none.
+        at, until: seconds from the first frame; until is None while it is active.
+        select: "one" or "all"; None for the session's setting.
     """
 
     command_id: str
@@ -192,11 +192,11 @@ class GivenCommand:
 
 
 class CommandLog:
-    """Applies changes to a session when their time has come, and keeps what ran when.
+    """Applies changes to a session when they are due, and logs which command was active when.
 
     Args:
         changes: those that are known before the first frame.
-        meanings: ids of the ground truth by sentence, for those that come later; see `meant`.
+        meanings: object ids by sentence, for recorded commands; see `with_objects`.
     """
 
     def __init__(
@@ -213,7 +213,7 @@ class CommandLog:
 
     @property
     def problems(self) -> list[str]:
-        """What was refused, was never asked for, or is said of no command, a line each."""
+        """Commands that were refused or never due, and meanings without a command, a line each."""
         problems = list(self._refused)
         late = [change for _, change in self._due if change.text.strip()] if self._known else []
         problems += [
@@ -231,20 +231,20 @@ class CommandLog:
         ]
 
     def begin(self, arrival: int) -> None:
-        """Note when the first frame arrived, in integer nanoseconds."""
+        """Set the arrival of the first frame, in integer nanoseconds."""
         self._start = arrival
         timed = [(arrival + round(one.at * NANOSECONDS), one) for one in self._known]
-        # What was recorded before the first frame comes first.
+        # Commands recorded before the first frame come first.
         self._due.extend(timed)
 
     def add(self, time: int, text: str) -> None:
-        """A recorded text, at integer nanoseconds, not before earlier ones."""
-        self._due.append((time, meant(CommandChange(text), self._meanings)))
+        """Add a recorded text, at integer nanoseconds; times are non-decreasing."""
+        self._due.append((time, with_objects(CommandChange(text), self._meanings)))
 
     def apply(self, session: Session, time: int) -> list[GivenCommand]:
-        """Make the changes up to a time, in integer nanoseconds; returns the commands that began.
+        """Apply the changes due up to a time, in integer nanoseconds; returns the new commands.
 
-        A change that cannot be made is a problem; what ran goes on.
+        A change that is refused becomes a problem; the active commands stay.
         """
         begun = []
         while self._due and self._due[0][0] <= time:
@@ -261,7 +261,7 @@ class CommandLog:
         return begun
 
     def place_of(self, command_id: str, text: str) -> int:
-        """Place in `given` of the newest command with this id and text."""
+        """Index in `given` of the newest command with this id and text."""
         return next(
             place
             for place in reversed(range(len(self.given)))
@@ -269,11 +269,11 @@ class CommandLog:
         )
 
     def running(self) -> Iterator[GivenCommand]:
-        """The commands that run now."""
+        """The commands that are active now."""
         return (one for one in self.given if one.until is None)
 
     def running_at(self, seconds: float) -> Iterator[GivenCommand]:
-        """The commands that ran at a time up to now, in seconds from the first frame."""
+        """The commands that were active at a past time, in seconds from the first frame."""
         return (
             one
             for one in self.given
@@ -281,13 +281,15 @@ class CommandLog:
         )
 
     def seconds(self, time: int) -> float:
-        """Seconds from the first frame; 0 for what came before it."""
+        """Seconds from the first frame; 0 for times before it."""
         return max(0, time - (self._start or 0)) / NANOSECONDS
 
     def _note(
         self, after: dict[str, str], change: CommandChange, seconds: float
     ) -> list[GivenCommand]:
-        """Note what ended and began, where `after` runs now; other objects make another command."""
+        """Log which commands ended and began; `after`: the active commands. A change of objects
+        starts a new command.
+        """
         changed = change.command_id or SINGLE_COMMAND
         for one in self.running():
             means_others = one.command_id == changed and change.objects not in (None, one.objects)

@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Compressed parts of recordings: unpacked as far as they are there, and never without bound."""
+"""Bounded decompression of parts of recordings, which may be truncated."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ from pathlib import Path
 from typing import Any
 
 MAX_UNPACKED = 1 << 30
-"""Bytes that one chunk or one message may unpack to; recorders write a few megabytes."""
-FREE_SHARE = 0.9
-"""Share of the free disk space that an unpacked file may take."""
+"""Maximum decompressed bytes of a chunk or message; recorders write a few megabytes."""
+FREE_FRACTION = 0.9
+"""Fraction of the free disk space that a decompressed file may take."""
 ZSTD_START = b"\x28\xb5\x2f\xfd"
 
 _BLOCK = 1 << 20
 _FRAME_STARTS = (ZSTD_START, *(bytes((0x50 + n, 0x2A, 0x4D, 0x18)) for n in range(16)))
-"""What begins one more part of a zstd file: data, or 16 kinds of notes that are passed over."""
+"""Magic bytes of zstd frames: data, or one of 16 kinds of skippable frames."""
 
 
 class DamagedData(Exception):
-    """Compressed data does not follow its format; the message says how."""
+    """Compressed data is invalid; the message says how."""
 
 
 class TooLarge(Exception):
-    """Data would unpack to more than there is room for; the message says to how much."""
+    """Data would decompress to more than there is room for; the message says to how much."""
 
 
 def unpack(data: bytes, kind: str, size: int) -> bytes:
-    """What there is of data that may be cut off.
+    """Decompress data that may be truncated, as far as it goes.
 
     Args:
-        kind: "zstd", "lz4", or empty for data that is not compressed.
-        size: bytes that it is said to unpack to, at most `MAX_UNPACKED`.
+        kind: "zstd", "lz4", or "" for uncompressed data.
+        size: its stated decompressed size in bytes, at most `MAX_UNPACKED`.
 
     Raises:
         DamagedData: the data is damaged, is more than `size` bytes, or its kind is unknown.
@@ -52,7 +52,7 @@ def unpack(data: bytes, kind: str, size: int) -> bytes:
 
 
 def unpack_message(data: bytes) -> bytes:
-    """A message that was compressed with zstd by itself.
+    """Decompress a single message that was compressed with zstd.
 
     Raises:
         DamagedData: the data is damaged or cut off, or more than `MAX_UNPACKED` bytes.
@@ -69,12 +69,12 @@ def unpack_message(data: bytes) -> bytes:
 
 
 def unpack_file(path: Path, target: Path) -> bool:
-    """Write what a zstd file holds, as far as it can be read; returns whether that is all.
+    """Decompress a zstd file, as far as it can be read; returns whether it was complete.
 
     Raises:
-        TooLarge: that is more than `FREE_SHARE` of the space that is free where `target` lies.
+        TooLarge: it takes more than `FREE_FRACTION` of the free space on the disk of `target`.
     """
-    room = int(shutil.disk_usage(target.parent).free * FREE_SHARE)
+    room = int(shutil.disk_usage(target.parent).free * FREE_FRACTION)
     decompressor = _decompressor("zstd")
     with path.open("rb") as compressed, target.open("wb") as plain:
         block = compressed.read(_BLOCK)
@@ -98,12 +98,12 @@ def unpack_file(path: Path, target: Path) -> bool:
 
 
 def is_zstd(start: bytes) -> bool:
-    """Whether a file that begins like this is compressed with zstd."""
+    """Whether these first bytes are those of a zstd file."""
     return start.startswith(_FRAME_STARTS)
 
 
 def first_bytes(path: Path, count: int) -> bytes:
-    """The first bytes that a zstd file unpacks to; none where it is damaged."""
+    """The first decompressed bytes of a zstd file; none if it is damaged."""
     with path.open("rb") as compressed:
         block = compressed.read(_BLOCK)
     unpacked = b""

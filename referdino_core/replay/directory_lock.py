@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""A folder for results: apart from what is read, and held by one program at a time."""
+"""Exclusive lock on a results folder, and a check that it is apart from the source."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ LOCK_NAME = ".lock"
 
 
 class DirectoryLock:
-    """A folder that no other referdino writes meanwhile; it is made where there is none.
+    """An exclusive lock on a folder, which is created if needed.
 
-    The lock ends with the program, whatever ends it.
+    The lock is released when the process ends, however it ends.
     """
 
     def __init__(self, path: Path) -> None:
-        """Take the folder.
+        """Acquire the lock.
 
         Raises:
-            SourceError: another program is at work there.
-            OutputError: the folder cannot be made or written.
+            SourceError: another process holds the lock.
+            OutputError: the folder cannot be created or written.
         """
         self._path = path
         self._lock_path = path / LOCK_NAME
@@ -49,7 +49,7 @@ class DirectoryLock:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Let go of the folder; one that was made for nothing is removed."""
+        """Release the lock; a folder that was created and stayed empty is removed."""
         with suppress(OSError):
             self._lock_path.unlink()
         os.close(self._lock)
@@ -77,7 +77,7 @@ class DirectoryLock:
 
 
 def check_apart(out: Path, source: Path) -> None:
-    """See that results do not get into what they are made of.
+    """Check that the results folder and the source do not contain each other.
 
     Raises:
         SourceError: one of the two is the other, or lies in it.

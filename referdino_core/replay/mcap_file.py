@@ -1,10 +1,10 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""MCAP files as recorders really leave them: with any part of their index, or cut off.
+"""Reader of MCAP files with or without an index, complete or truncated.
 
-A file is looked through once from the front, from record to record; the data of chunks is passed
-over. So nothing depends on what the file's summary holds or leaves out: it only spares unpacking
-every chunk for the sake of the topics. What the statistics announce and cannot be read is told.
+A file is scanned once from the front, record by record, skipping the data of chunks. So nothing
+depends on the file's summary section: it only saves decompressing every chunk to find the topics.
+Messages that the statistics announce and that cannot be read are reported.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from referdino_core.replay.storage import (
 )
 
 _OPEN_AT_ONCE = MAX_UNPACKED
-"""Bytes of unpacked chunks whose times overlap, or are said to."""
+"""Maximum bytes of decompressed chunks held at once because their times overlap."""
 _DESCRIPTIONS = frozenset(
     {
         records.SCHEMA,
@@ -55,7 +55,7 @@ _Numbered = tuple[int, int, bytes]
 
 @dataclass
 class _Run:
-    """Messages outside of chunks, from byte to byte, whose log times never go back."""
+    """A byte range of messages outside chunks, whose log times are non-decreasing."""
 
     position: int
     end: int
@@ -65,17 +65,17 @@ class _Run:
 
 
 class _Break(Exception):
-    """The file cannot be read beyond this byte, for this reason."""
+    """The file cannot be read beyond a byte; the message says where and why."""
 
     def __init__(self, position: int, reason: str) -> None:
         super().__init__(f"at byte {position}: {reason}")
 
 
 class McapFile(Storage):
-    """An MCAP file, whole or as much of it as is there."""
+    """An MCAP file, which may be truncated or damaged."""
 
     def __init__(self, path: Path) -> None:
-        """Look through the file, for its parts and its topics.
+        """Scan the file for its parts and topics.
 
         Raises:
             Unreadable: this is no MCAP file.
@@ -118,9 +118,11 @@ class McapFile(Storage):
         for topic in topics:
             announced = self.announced.get(topic, 0)
             if found[topic] < announced:
-                self.tell(f"announces {announced} messages on {topic}; {found[topic]} were read")
+                self.note_problem(
+                    f"announces {announced} messages on {topic}; {found[topic]} were read"
+                )
         if unknown:
-            self.tell(f"does not describe the topics of {unknown} of its messages")
+            self.note_problem(f"does not describe the topics of {unknown} of its messages")
 
     def _by_topic(self, counts: Mapping[int, int]) -> dict[str, int]:
         found: Counter[str] = Counter()
@@ -139,7 +141,7 @@ class McapFile(Storage):
         )
 
     def _look_through(self, file: BinaryIO) -> None:
-        """Find the parts of the file; where it is damaged, what its index of chunks knows."""
+        """Find the parts of the file; if it is damaged, by its chunk index."""
         is_over = False
         try:
             for position, kind, length in self._records_from(file, len(MAGIC)):
@@ -149,9 +151,9 @@ class McapFile(Storage):
             if is_over:
                 return  # the summary is not whole; the data are
             if self._follow_index(file):
-                self.tell(f"is damaged {error}; what follows was found again")
+                self.note_problem(f"is damaged {error}; what follows was found again")
             else:
-                self.tell(f"breaks off {error}; replayed up to there")
+                self.note_problem(f"breaks off {error}; replayed up to there")
 
     def _records_from(self, file: BinaryIO, position: int) -> Iterator[tuple[int, int, int]]:
         """Position, kind and length of every record up to the footer."""
@@ -171,7 +173,7 @@ class McapFile(Storage):
             position += RECORD_START.size + length
 
     def _take(self, file: BinaryIO, position: int, kind: int, length: int) -> None:
-        """Note what a record says; the file stands behind its length."""
+        """Handle a record; the file is positioned after the record's length."""
         if kind == records.CHUNK:
             self._take_chunk(file, position, length)
             return
@@ -215,7 +217,7 @@ class McapFile(Storage):
             self._parts.append(_Run(position, end, time, time, end - position))
 
     def _describe(self, kind: int, content: bytes, position: int) -> None:
-        """Note a record that is about others."""
+        """Handle a record that describes others."""
         try:
             if kind == records.SCHEMA:
                 schema = records.parse_schema(content)
@@ -232,10 +234,10 @@ class McapFile(Storage):
                 self._counted[number] += count
                 self._unlisted.discard(self._parts[-1].position)
         except (struct.error, DamagedData) as error:
-            self.tell(f"holds a damaged record at byte {position}: {error}")
+            self.note_problem(f"holds a damaged record at byte {position}: {error}")
 
     def _follow_index(self, file: BinaryIO) -> bool:
-        """Take the chunks that only the summary knows; returns whether there are any."""
+        """Add the chunks that only the summary lists; returns whether there are any."""
         file.seek(max(0, self._size - records.FOOTER_END.size))
         end = file.read()
         if len(end) < records.FOOTER_END.size:
@@ -259,7 +261,7 @@ class McapFile(Storage):
         return bool(found)
 
     def _lacks_channels(self) -> bool:
-        """Whether only the chunks themselves tell about all channels."""
+        """Whether chunks must be read to know all channels."""
         if any(one.schema and one.schema not in self._schemas for one in self._records.values()):
             return True
         numbers = set(self._counted)
@@ -272,7 +274,7 @@ class McapFile(Storage):
         return not numbers <= set(self._records)
 
     def _look_inside(self, file: BinaryIO) -> None:
-        """Unpack chunks until all channels are known; those without an index are counted."""
+        """Decompress chunks until all channels are known; count messages without an index."""
         for part in self._parts:
             if not isinstance(part, Chunk):
                 continue
@@ -284,7 +286,7 @@ class McapFile(Storage):
                 return
 
     def _merged(self, file: BinaryIO) -> Iterator[_Numbered]:
-        """Messages in the order of their times; chunks whose times overlap are open together."""
+        """Messages in order of time, merged from chunks whose times overlap."""
         coming = sorted(enumerate(self._parts), key=lambda one: one[1].first, reverse=True)
         opened: list[tuple[int, int, _Numbered, Iterator[_Numbered]]] = []
         room = _OPEN_AT_ONCE
@@ -308,7 +310,7 @@ class McapFile(Storage):
                 heapq.heapreplace(opened, (following[1], place, following, rest))
 
     def _messages_of(self, file: BinaryIO, part: Chunk | _Run) -> Iterator[_Numbered]:
-        """The messages of a part, in the order of their times."""
+        """The messages of a part, in order of time."""
         if isinstance(part, Chunk):
             unpacked = self._unpacked(file, part)
             for time, number, start, end in self._places_in(unpacked, part):
@@ -324,16 +326,16 @@ class McapFile(Storage):
             position += RECORD_START.size + length
 
     def _unpacked(self, file: BinaryIO, chunk: Chunk) -> bytes:
-        """The records of a chunk; none where it is damaged, which is told."""
+        """The records of a chunk; none if it is damaged, which becomes a problem."""
         file.seek(chunk.data)
         try:
             return chunk.unpack(file.read(min(chunk.stored, MAX_UNPACKED)))
         except DamagedData as error:
-            self.tell(f"holds a damaged chunk at byte {chunk.position}, left out: {error}")
+            self.note_problem(f"holds a damaged chunk at byte {chunk.position}, left out: {error}")
             return b""
 
     def _places_in(self, data: bytes, chunk: Chunk) -> list[tuple[int, int, int, int]]:
-        """Of every message in order: log time, channel, and where its data begin and end."""
+        """Log time, channel, start and end of the data of every message, in order of time."""
         places: list[tuple[int, int, int, int]] = []
         position = 0
         while position + RECORD_START.size <= len(data):

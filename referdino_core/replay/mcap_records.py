@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Records of MCAP files, as the specification lays them out (https://mcap.dev/spec)."""
+"""Records of MCAP files, as specified at https://mcap.dev/spec."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _STATISTICS_COUNTS = 42  # bytes before them: numbers and times of all kinds of 
 
 @dataclass(frozen=True)
 class SchemaRecord:
-    """A message type: its name, and its definition in the language `encoding`."""
+    """A message type: its name, and its definition in the format `encoding`."""
 
     number: int
     name: str
@@ -38,7 +38,7 @@ class SchemaRecord:
 
 @dataclass(frozen=True)
 class ChannelRecord:
-    """A topic; messages are of the type `schema` (0 for none), serialised as `encoding` says."""
+    """A topic; `schema` numbers its message type (0 for none), `encoding` its serialization."""
 
     number: int
     schema: int
@@ -49,7 +49,7 @@ class ChannelRecord:
 
 @dataclass(frozen=True)
 class StatisticsRecord:
-    """What a file says of itself: the number of its channels, and of each channel's messages."""
+    """A file's own statistics: the number of channels, and of messages per channel."""
 
     channels: int
     messages: dict[int, int]
@@ -57,14 +57,14 @@ class StatisticsRecord:
 
 @dataclass(frozen=True)
 class Chunk:
-    """Where a chunk lies, and how it is packed.
+    """Position and compression of a chunk.
 
     Attributes:
-        position: of its record in the file; `data`: of the packed records in it.
-        stored: bytes from `data` on that are in the file; `is_cut`: some are not.
-        first, last: log times in nanoseconds of its messages; 0 where it has none.
-        size: bytes that it unpacks to. checksum: their CRC-32, 0 for none.
-        compression: "zstd", "lz4" or empty.
+        position: of its record in the file; `data`: of the compressed records in it.
+        stored: bytes from `data` on that are in the file; `is_cut`: whether some are missing.
+        first, last: log times in nanoseconds of its messages; 0 if it has none.
+        size: decompressed size in bytes. checksum: its CRC-32, 0 for none.
+        compression: "zstd", "lz4" or "".
     """
 
     position: int
@@ -78,10 +78,10 @@ class Chunk:
     compression: str
 
     def unpack(self, data: bytes) -> bytes:
-        """The records in the chunk.
+        """Decompress the records of the chunk.
 
         Raises:
-            DamagedData: they cannot be unpacked, or are not what was packed.
+            DamagedData: they cannot be decompressed, or size or checksum differ.
         """
         records = unpack(data, self.compression, self.size)
         if self.is_cut:
@@ -132,13 +132,13 @@ def parse_statistics(content: bytes) -> StatisticsRecord:
 
 
 def parse_chunk_index(content: bytes) -> int:
-    """The position in the file of the chunk that a chunk index record is about."""
+    """The position in the file of the chunk that a chunk index record lists."""
     position: int = struct.unpack_from("<Q", content, 16)[0]
     return position
 
 
 def _text(data: bytes, position: int) -> tuple[str, int]:
-    """A text with its length before it, and the position that follows it."""
+    """A length-prefixed text, and the position after it."""
     (length,) = struct.unpack_from("<I", data, position)
     end = position + 4 + length
     if end > len(data):

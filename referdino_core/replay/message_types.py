@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Messages without ROS: the types that rosbags knows, and those whose definitions come along."""
+"""Message types for bags, without ROS: those of rosbags and the bundled definitions."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a replay is asked to do, and the opening of its source, commands and ground truth."""
+"""The job of a replay, and the opening of its source, commands and ground truth."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from itertools import chain
 from pathlib import Path
 
 from referdino_core.errors import SourceError
-from referdino_core.evaluation.ground_truth import Truth, open_truth
+from referdino_core.evaluation.ground_truth import GroundTruth, open_ground_truth
 from referdino_core.evaluation.ground_truth.opening import TOPIC
-from referdino_core.media.sources import check_frame_rate
+from referdino_core.media.frame_source import check_frame_rate
 from referdino_core.replay.bag_files import is_bag
 from referdino_core.replay.bag_recording import BagRecording
 from referdino_core.replay.clocks import Clock, EveryFrame
@@ -21,33 +21,38 @@ from referdino_core.replay.commands import (
     CommandChange,
     check_sentences,
     from_sentences,
-    meant,
     read_commands,
+    with_objects,
 )
-from referdino_core.replay.media_recording import MediaRecording
-from referdino_core.replay.recording import Event, RecordedFrame, Recording, frame_rate_of
-from referdino_core.replay.topic_truth import TopicTruth
+from referdino_core.replay.recording import (
+    Event,
+    MediaRecording,
+    RecordedFrame,
+    Recording,
+    frame_rate_of,
+)
+from referdino_core.replay.topic_ground_truth import TopicGroundTruth
 from referdino_core.session.model_choice import ModelChoice
 
 
 @dataclass(frozen=True)
 class ReplayJob:
-    """One recording to be replayed.
+    """One recording to replay, with all options.
 
     Attributes:
         source: rosbag2 recording, video file or folder of images.
         out: folder of the run.
-        sentences: commands that run from the first frame on.
+        sentences: commands that are active from the first frame on.
         command_file: YAML file of commands with times.
-        command_topic: recorded commands; None for the node's own topic. At most one of the three
-            is given.
+        command_topic: topic of recorded commands; None for the node's own. At most one of the
+            three is given.
         topic: of the images; None for the only one.
-        inputs: topics that are copied; None for images and commands.
-        truth: as `open_truth` takes it; None where there is none.
-        meanings: ids of the ground truth by sentence, for commands that name none.
-        clock: when frames are answered.
-        frame_rate: of a folder of images, or instead of a video's own.
-        restart: whether an unfinished run in `out` is given up.
+        inputs: topics to copy; None for images and commands.
+        truth: as `open_ground_truth` takes it; None without ground truth.
+        meanings: object ids of the ground truth by sentence, for commands that name none.
+        clock: decides which frames are processed, and when their results are available.
+        frame_rate: of a folder of images; overrides a video's own.
+        restart: whether to discard an unfinished run in `out`.
     """
 
     source: Path
@@ -74,10 +79,10 @@ _FRAMES_FOR_THE_RATE = 16
 
 
 def changes_of(job: ReplayJob) -> tuple[CommandChange, ...]:
-    """The commands that are known before the first frame.
+    """The command changes that are known before the first frame.
 
     Raises:
-        SourceError: they are given in several ways, or the file or a sentence cannot be used.
+        SourceError: they are given in several ways, or the file or a sentence is invalid.
     """
     ways = [bool(job.sentences), job.command_file is not None, job.command_topic is not None]
     if sum(ways) > 1:
@@ -88,11 +93,11 @@ def changes_of(job: ReplayJob) -> tuple[CommandChange, ...]:
         else read_commands(job.command_file)
     )
     check_sentences(given)
-    return tuple(meant(change, job.objects_by_sentence) for change in given)
+    return tuple(with_objects(change, job.objects_by_sentence) for change in given)
 
 
 def open_recording(job: ReplayJob) -> Recording:
-    """The source, whatever it is.
+    """Open the source: a bag, a video or images.
 
     Raises:
         SourceError: it cannot be read, or lacks a topic.
@@ -106,7 +111,7 @@ def open_recording(job: ReplayJob) -> Recording:
     if not is_bag(job.source):
         if job.topic is not None or job.inputs or job.command_topic is not None:
             raise SourceError(
-                f"{job.source} is no rosbag2 recording, so it has no topics to choose from."
+                f"{job.source} is not a rosbag2 recording, so it has no topics to choose from."
             )
         return MediaRecording(job.source, job.frame_rate)
     truth = job.truth or ""
@@ -120,18 +125,18 @@ def open_recording(job: ReplayJob) -> Recording:
     )
 
 
-def open_job_truth(job: ReplayJob) -> Truth:
-    """The ground truth about the source.
+def open_job_ground_truth(job: ReplayJob) -> GroundTruth:
+    """Open the ground truth of the source.
 
     Raises:
         SourceError: there is no such ground truth.
     """
-    open_topic = partial(TopicTruth, job.source) if is_bag(job.source) else None
-    return open_truth(job.truth or "", job.source, open_topic)
+    open_topic = partial(TopicGroundTruth, job.source) if is_bag(job.source) else None
+    return open_ground_truth(job.truth or "", job.source, open_topic)
 
 
 def with_frame_rate(recording: Recording) -> tuple[float, Iterator[Event]]:
-    """Frames per second, and all events; where the source tells no rate, a few frames do."""
+    """Frame rate and all events; a rate that the source does not state is estimated."""
     events = recording.events()
     if recording.frame_rate is not None:
         return recording.frame_rate, events

@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""The overlay video of a run: one picture per frame, whatever became of the frame."""
+"""The overlay video of a run: one image per frame, dropped and failed frames included."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class OverlayTrack(Output):
-    """Draws targets over the images of a run.
+    """The overlay video, written image by image.
 
     Args:
         path: of the video. frame_rate: frames per second.
@@ -33,7 +33,7 @@ class OverlayTrack(Output):
         self._latest: np.ndarray | None = None
 
     def write(self, pixels: np.ndarray, targets: Sequence[Target]) -> np.ndarray:
-        """Append a picture; returns it in the size of the image, (H, W, 3) uint8 RGB.
+        """Append an image with its targets drawn; returns it in full size, (H, W, 3) uint8 RGB.
 
         Args:
             pixels: (H, W, 3) uint8 RGB. targets: with masks (H, W).
@@ -41,20 +41,20 @@ class OverlayTrack(Output):
         Raises:
             OutputError: the disk does not take it.
         """
-        picture = draw(pixels, targets)
+        drawn = draw(pixels, targets)
         large, large_targets = enlarge(pixels, targets)
-        # Small images are enlarged before lettering is written into them.
-        self._latest = picture if large is pixels else draw(large, large_targets)
+        # Small images are enlarged before text is drawn into them.
+        self._latest = drawn if large is pixels else draw(large, large_targets)
         if self._video is None:
             height, width = self._latest.shape[:2]
             self._video = OptionalVideo(self._path, self._frame_rate, (width, height))
             for _ in range(self._missing):
                 self._video.write(np.zeros_like(self._latest))
         self._video.write(self._latest)
-        return picture
+        return drawn
 
     def repeat(self) -> None:
-        """Append the latest picture again, for a frame that cannot be read; black before one."""
+        """Append the latest image again, for an unreadable frame; black if there is none yet."""
         if self._video is None or self._latest is None:
             self._missing += 1
         else:
@@ -62,11 +62,11 @@ class OverlayTrack(Output):
 
     @property
     def problem(self) -> str:
-        """Why there is no video though there were images; an empty text where there is one."""
+        """Why no video was written although there were images; "" otherwise."""
         return "" if self._video is None else self._video.problem
 
     def finish(self) -> None:
-        """Write what is missing of the video, where there was an image.
+        """Write the rest of the video, if there was an image.
 
         Raises:
             OutputError: the disk does not take it.
@@ -75,7 +75,7 @@ class OverlayTrack(Output):
             self._video.finish()
 
     def commit(self) -> None:
-        """Give the finished video its name, where there was an image.
+        """Rename the finished video to its final name, if there was an image.
 
         Raises:
             OutputError: it cannot be renamed.
@@ -84,6 +84,6 @@ class OverlayTrack(Output):
             self._video.commit()
 
     def discard(self) -> None:
-        """Give the video up and remove what was written of it."""
+        """Discard the video and remove what was written of it."""
         if self._video is not None:
             self._video.discard()

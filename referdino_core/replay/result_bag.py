@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""The node's result topics in a bag: MCAP, with the definitions of all messages in it."""
+"""Bag of the node's result topics: MCAP, with the definitions of all its messages."""
 
 from __future__ import annotations
 
@@ -40,19 +40,19 @@ _JPEG_QUALITY = 80
 
 
 class ResultBag(Output):
-    """A bag that appears under its name when it is closed.
+    """A bag that appears under its final name when it is closed.
 
-    The same messages in the same order give the same bytes.
+    Output is reproducible: the same messages in the same order give the same bytes.
     """
 
     def __init__(self, path: Path, inputs: Iterable[Channel] = ()) -> None:
         """Open the bag.
 
         Args:
-            inputs: what will be copied.
+            inputs: channels whose messages will be copied.
 
         Raises:
-            OutputError: the place cannot be written, or nobody knows the type of an input.
+            OutputError: the file cannot be written, or the type of an input is unknown.
         """
         from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 
@@ -79,7 +79,7 @@ class ResultBag(Output):
             self._add_input(channel)
 
     def copy(self, message: RawMessage) -> None:
-        """Write a message of an input as it is.
+        """Copy a message of an input unchanged.
 
         Raises:
             OutputError: the disk does not take it.
@@ -91,34 +91,34 @@ class ResultBag(Output):
         self,
         time: int,
         header: Any,
-        picture: np.ndarray,
+        drawn: np.ndarray,
         targets: Sequence[Target],
         verdict: Verdict,
     ) -> None:
-        """Write what the node would publish for one image.
+        """Write the messages that the node would publish for one image.
 
         Args:
             time: integer nanoseconds at which it is published.
             header: of the image, as rosbags has it.
-            picture: (H, W, 3) uint8 RGB, the image with the targets drawn over it.
+            drawn: (H, W, 3) uint8 RGB, the image with the targets drawn over it.
             targets: of the session, with masks (H, W).
             verdict: on the result as a whole.
 
         Raises:
             OutputError: the disk does not take it.
         """
-        height, width = picture.shape[:2]
+        height, width = drawn.shape[:2]
         self.write_objects(time, header, targets, verdict)
         labels = label_image(targets, height, width)
         self._write_message(MASK_TOPIC, time, image_message(labels, "mono8", header))
-        self._write_message(OVERLAY_TOPIC, time, self._overlay(header, picture))
+        self._write_message(OVERLAY_TOPIC, time, self._overlay(header, drawn))
         detections = detections_message(self._make, header, targets)
         self._write_message(DETECTIONS_TOPIC, time, detections)
 
     def write_objects(
         self, time: int, header: Any, targets: Sequence[Target], verdict: Verdict
     ) -> None:
-        """Write `~/objects` alone, for an image that has no picture.
+        """Write `~/objects` alone, for an image that could not be read.
 
         Raises:
             OutputError: the disk does not take it.
@@ -127,7 +127,7 @@ class ResultBag(Output):
         self._write_message(OBJECTS_TOPIC, time, message)
 
     def close(self) -> None:
-        """Finish the bag and give it its name.
+        """Finish the bag and rename it to its final name.
 
         Raises:
             OutputError: the disk does not take it.
@@ -136,7 +136,7 @@ class ResultBag(Output):
         self.commit()
 
     def finish(self) -> None:
-        """Finish the bag under its hidden name.
+        """Finish the bag under its temporary name.
 
         Raises:
             OutputError: the disk does not take it.
@@ -147,7 +147,7 @@ class ResultBag(Output):
             raise OutputError(f"{self._path} cannot be written: {error.strerror}.") from error
 
     def commit(self) -> None:
-        """Give the finished bag its name.
+        """Rename the finished bag to its final name.
 
         Raises:
             OutputError: it cannot be renamed.
@@ -159,7 +159,7 @@ class ResultBag(Output):
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def discard(self) -> None:
-        """Give the bag up and remove what was written of it."""
+        """Discard the bag and remove what was written of it."""
         self._writer.abort()
         shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -196,13 +196,13 @@ class ResultBag(Output):
     def _make(self, name: str, **fields: Any) -> Any:
         return self._types.types[name](**fields)
 
-    def _overlay(self, header: Any, picture: np.ndarray) -> Any:
-        jpeg = jpeg_of(picture, _JPEG_QUALITY)
+    def _overlay(self, header: Any, drawn: np.ndarray) -> Any:
+        jpeg = jpeg_of(drawn, _JPEG_QUALITY)
         return self._make(RESULT_TYPES[OVERLAY_TOPIC], header=header, format=JPEG_FORMAT, data=jpeg)
 
 
 def _types_of(channel: Channel) -> tuple[Any, str]:
-    """Types that hold the channel's own, and its definition as text, where the recording has it."""
+    """A type store with the channel's type, and its definition as text ("" if not recorded)."""
     if not channel.definition:
         return message_types(), ""
     from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore

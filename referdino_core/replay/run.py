@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Replays one recording into one run folder."""
+"""Replay of one recording into one run folder."""
 
 from __future__ import annotations
 
@@ -14,33 +14,37 @@ from typing import Any
 
 import numpy as np
 
-from referdino_core.errors import ReferDINOError, SourceError
-from referdino_core.evaluation.ground_truth import FrameTruth, Truth
-from referdino_core.evaluation.latency import latency_percentiles
+from referdino_core.errors import Cancelled, ReferDINOError, SourceError
+from referdino_core.evaluation.ground_truth import FrameGroundTruth, GroundTruth
 from referdino_core.files import OutputError
 from referdino_core.messages.results import Verdict
-from referdino_core.replay.answers import Answers, Belief, Targets, unjudged
-from referdino_core.replay.clocks import Scheduled
+from referdino_core.progress import ProgressMonitor
+from referdino_core.replay.clocks import Scheduled, latency_percentiles
 from referdino_core.replay.commands import CommandLog, check_sentences
 from referdino_core.replay.directory_lock import DirectoryLock, check_apart
-from referdino_core.replay.frame_journal import frame_record
+from referdino_core.replay.frame_results import (
+    FrameResults,
+    LatestResult,
+    Targets,
+    frame_record,
+    unjudged,
+)
 from referdino_core.replay.message_types import header_message
 from referdino_core.replay.opening import (
     ReplayJob,
     changes_of,
-    open_job_truth,
+    open_job_ground_truth,
     open_recording,
     with_frame_rate,
 )
 from referdino_core.replay.overlay_track import OverlayTrack
-from referdino_core.replay.progress import RunInterrupted, RunWatch, counted
 from referdino_core.replay.recording import (
     RecordedCommand,
     RecordedFrame,
     Recording,
 )
 from referdino_core.replay.result_bag import ResultBag
-from referdino_core.replay.run_folder import FORMAT, OVERLAY_NAME, RESULTS_NAME
+from referdino_core.replay.run_folder import FORMAT, OVERLAY_NAME, RESULTS_NAME, counted
 from referdino_core.replay.run_summary import (
     commit,
     identity_of,
@@ -54,22 +58,21 @@ from referdino_core.session.model_choice import LoadedModel, load
 
 
 def replay(
-    job: ReplayJob, loaded: LoadedModel | None = None, watch: RunWatch | None = None
+    job: ReplayJob, loaded: LoadedModel | None = None, monitor: ProgressMonitor | None = None
 ) -> Path:
-    """Replay one recording; returns the folder of the run, which is complete then.
+    """Replay one recording; returns the folder of the complete run.
 
-    A run that was interrupted or killed goes on from its last snapshot, with the same results.
+    A run that was interrupted or killed resumes from its last snapshot, with the same results.
 
     Args:
-        loaded: the model of `job.model`, where it is loaded already; what its session remembers
-            is forgotten.
-        watch: hears of progress, and may ask to stop.
+        loaded: the model of `job.model`, if it is already loaded; its session is reset.
+        monitor: for progress, in frames, and cancellation, after which the run can be resumed.
 
     Raises:
-        RunInterrupted: the watch asked to stop; the same job goes on from there.
+        Cancelled: the run was cancelled; the same job resumes from there.
         ReferDINOError: source, commands, ground truth, model or folder cannot be used.
     """
-    watch = watch or RunWatch()
+    monitor = monitor or ProgressMonitor()
     check_apart(job.out, job.source)
     changes = changes_of(job)
     with ExitStack() as stack:
@@ -80,7 +83,7 @@ def replay(
                 f"There is nothing to find in {job.source}: give --command or --commands"
                 + ("; no command topic was recorded." if recording.kind == "bag" else ".")
             )
-        truth = None if job.truth is None else stack.enter_context(open_job_truth(job))
+        truth = None if job.truth is None else stack.enter_context(open_job_ground_truth(job))
         scorer = RunScorer(truth, job.clock.has_delays)
         scorer.check(changes)
         loaded = loaded or load(job.model)
@@ -91,7 +94,7 @@ def replay(
         log = CommandLog(changes, job.objects_by_sentence)
         run = _Run(job, recording, log, scorer, loaded, unfinished)
         try:
-            run.go(watch)
+            run.process(monitor)
             if truth is not None:
                 truth.close()
             run.complete(truth)
@@ -105,7 +108,7 @@ def replay(
 
 
 class _Run:
-    """One recording on its way through the session."""
+    """State of a replay in progress: recording, session, result files and counters."""
 
     def __init__(
         self,
@@ -122,12 +125,12 @@ class _Run:
         self._scorer = scorer
         self._loaded = loaded
         self._unfinished = unfinished
-        self._answers = Answers(loaded.session, unfinished)
-        self._belief = Belief()
-        self._results = ResultBag(job.out / RESULTS_NAME, recording.inputs)
+        self._results = FrameResults(loaded.session, unfinished)
+        self._latest_result = LatestResult()
+        self._bag = ResultBag(job.out / RESULTS_NAME, recording.inputs)
         self._frame_rate, self._events = with_frame_rate(recording)
         self._overlay = OverlayTrack(job.out / OVERLAY_NAME, self._frame_rate)
-        self._read = self._answered = self._dropped = self._late = self._failed = 0
+        self._read = self._processed = self._dropped = self._late = self._failed = 0
         self._first_failure = ""
         self._size: tuple[int, int] | None = None
         self._latest_size: tuple[int, int] | None = None
@@ -135,29 +138,30 @@ class _Run:
         self._latest: RecordedFrame | None = None
         self._delays = array("d")
 
-    def go(self, watch: RunWatch) -> None:
-        """Answer every frame.
+    def process(self, monitor: ProgressMonitor) -> None:
+        """Process every frame.
 
         Raises:
-            RunInterrupted: the watch asked to stop.
+            Cancelled: the run was cancelled; a snapshot was saved.
             SourceError: not a single image can be read.
         """
-        watch.on_begin(self._recording.frame_count)
+        total = self._recording.frame_count
+        monitor.report(0, total)
         ended = time.perf_counter()
         for scheduled in self._job.clock.schedule(self._frames()):
-            self._answers.begin_frame()
+            self._results.begin_frame()
             self._take(scheduled, ended)
-            self._answers.end_frame()
+            self._results.end_frame()
             self._read += 1
-            watch.on_frame(self._read)
-            stopping = watch.stop_requested()
-            if not self._answers.is_recorded and (
+            monitor.report(self._read, total)
+            stopping = monitor.cancelled.is_set()
+            if not self._results.is_recorded and (
                 stopping or self._read % FRAMES_BETWEEN_SNAPSHOTS == 0
             ):
                 self._unfinished.save(self._read, self._loaded.session.snapshot())
             if stopping:
-                raise RunInterrupted(
-                    f"Stopped after {counted(self._read, 'frame')}; the same command goes on from "
+                raise Cancelled(
+                    f"Stopped after {counted(self._read, 'frame')}; the same command resumes from "
                     "there."
                 )
             ended = time.perf_counter()
@@ -167,20 +171,18 @@ class _Run:
             )
 
     def discard(self) -> None:
-        """Remove what is made again when the run goes on."""
-        self._results.discard()
+        """Remove the result files that are written anew when the run resumes."""
+        self._bag.discard()
         self._overlay.discard()
 
-    def complete(self, truth: Truth | None) -> None:
-        """Give all results their names."""
-        self._results.finish()
+    def complete(self, truth: GroundTruth | None) -> None:
+        """Finish all result files and rename them to their final names."""
+        self._bag.finish()
         self._overlay.finish()
-        self._unfinished.complete(
-            [self._overlay.commit, self._results.commit], self._summary(truth)
-        )
+        self._unfinished.complete([self._overlay.commit, self._bag.commit], self._summary(truth))
 
     def _frames(self) -> Iterator[RecordedFrame]:
-        """The frames of the recording; commands and inputs are dealt with in passing."""
+        """The frames of the recording; commands are logged and inputs copied on the way."""
         for event in self._events:
             if isinstance(event, RecordedFrame):
                 if self._first is None:
@@ -191,10 +193,10 @@ class _Run:
             elif isinstance(event, RecordedCommand):
                 self._log.add(event.time, event.text)
             else:
-                self._results.copy(event)
+                self._bag.copy(event)
 
     def _take(self, scheduled: Scheduled[RecordedFrame], since: float) -> None:
-        """Answer or drop one frame, and write what came of it; `since`: when work on it began."""
+        """Process or drop one frame and write its result; `since`: when work on it began."""
         frame = scheduled.frame
         # A command runs from when it was given, also where the next images are dropped.
         when = frame.arrival if scheduled.taken is None else scheduled.taken
@@ -209,18 +211,18 @@ class _Run:
             self._fail(scheduled, " ".join(str(error).split()))
             return
         inferred = time.perf_counter()
-        picture = self._overlay.write(pixels, targets)
-        if scheduled.answered is not None:
+        drawn = self._overlay.write(pixels, targets)
+        if scheduled.finished is not None:
             header = frame.header or header_message(frame.stamp)
-            verdict = self._answers.verdict
+            verdict = self._results.verdict
             published = targets if verdict.is_judged else unjudged(targets, verdict.judgement)
-            self._results.write(scheduled.answered, header, picture, published, verdict)
+            self._bag.write(scheduled.finished, header, drawn, published, verdict)
         truth = self._scorer.truth_of(frame, self._latest_size)
-        # An answer counts from when it is there, not from when its image was taken.
-        there = frame.arrival if scheduled.answered is None else scheduled.answered
+        # A result counts from when it is available, not from when its image was taken.
+        there = frame.arrival if scheduled.finished is None else scheduled.finished
         self._write(scheduled, there, self._delay(scheduled), None, targets, truth)
         self._count(scheduled)
-        if scheduled.taken is not None and not self._answers.is_recorded:
+        if scheduled.taken is not None and not self._results.is_recorded:
             took = {"read": read - since, "infer": inferred - read}
             took["write"] = time.perf_counter() - inferred
             self._unfinished.write_timing({"index": frame.index, "seconds": took})
@@ -228,34 +230,34 @@ class _Run:
     def _targets(self, scheduled: Scheduled[RecordedFrame], pixels: np.ndarray) -> Targets:
         frame = scheduled.frame
         height, width = pixels.shape[:2]
-        if scheduled.answered is None:
-            self._answers.skip(frame.seconds)
-            return self._belief.at(frame.arrival, self._log.running(), (height, width))
-        targets = self._answers.answer(pixels, frame.seconds)
-        if not self._answers.verdict.is_judged:
-            return self._belief.at(frame.arrival, self._log.running(), (height, width))
-        self._belief.add(scheduled.answered, targets)
+        if scheduled.finished is None:
+            self._results.skip(frame.seconds)
+            return self._latest_result.at(frame.arrival, self._log.running(), (height, width))
+        targets = self._results.step(pixels, frame.seconds)
+        if not self._results.verdict.is_judged:
+            return self._latest_result.at(frame.arrival, self._log.running(), (height, width))
+        self._latest_result.add(scheduled.finished, targets)
         return targets
 
     def _fail(self, scheduled: Scheduled[RecordedFrame], reason: str) -> None:
-        """Write that a frame cannot be answered; what is believed meanwhile is scored."""
+        """Record that a frame failed; the latest earlier result is scored in its place."""
         frame = scheduled.frame
         self._failed += 1
         self._first_failure = self._first_failure or f"frame {frame.index}: {reason}"
         self._overlay.repeat()
         truth = self._scorer.truth_of(frame, self._latest_size)
         size = self._latest_size or (None if truth is None else truth.size)
-        believed: Targets = ()
+        latest: Targets = ()
         if size is not None:
-            believed = self._belief.at(frame.arrival, self._log.running(), size)
-        if scheduled.answered is None:
-            self._answers.skip(frame.seconds)
+            latest = self._latest_result.at(frame.arrival, self._log.running(), size)
+        if scheduled.finished is None:
+            self._results.skip(frame.seconds)
         else:
-            verdict = self._answers.fail(frame.seconds, reason)
+            verdict = self._results.fail(frame.seconds, reason)
             header = frame.header or header_message(frame.stamp)
-            published = unjudged(believed, verdict.judgement)
-            self._results.write_objects(scheduled.answered, header, published, verdict)
-        self._write(scheduled, frame.arrival, None, reason, believed, truth)
+            published = unjudged(latest, verdict.judgement)
+            self._bag.write_objects(scheduled.finished, header, published, verdict)
+        self._write(scheduled, frame.arrival, None, reason, latest, truth)
 
     def _write(
         self,
@@ -264,58 +266,58 @@ class _Run:
         delay: float | None,
         error: str | None,
         targets: Targets,
-        truth: FrameTruth | None,
+        truth: FrameGroundTruth | None,
     ) -> None:
-        """Score targets that are there at a time (nanoseconds), and note all in the journal."""
+        """Score targets that are available at a time (nanoseconds) and append to the journal."""
         seconds, dropped = self._log.seconds(there), scheduled.taken is None
         running = list(self._log.running())
-        believed = dropped or error is not None or not self._answers.verdict.is_judged
-        scores = self._scorer.answers.add(truth, seconds, dropped, targets, running, believed)
+        stale = dropped or error is not None or not self._results.verdict.is_judged
+        scores = self._scorer.results.add(truth, seconds, dropped, targets, running, stale)
         self._score_streaming(scheduled.frame, dropped, truth)
-        if not self._answers.is_recorded:
-            verdict = Verdict() if dropped else self._answers.verdict
+        if not self._results.is_recorded:
+            verdict = Verdict() if dropped else self._results.verdict
             record = frame_record(scheduled, delay, error, verdict, targets, self._log, scores)
             self._unfinished.write_frame(record)
 
     def _score_streaming(
-        self, frame: RecordedFrame, dropped: bool, truth: FrameTruth | None
+        self, frame: RecordedFrame, dropped: bool, truth: FrameGroundTruth | None
     ) -> None:
-        """Score what is believed when a frame comes, whatever becomes of it later."""
+        """Score the latest result available when a frame arrives, whatever happens to it later."""
         if self._scorer.streaming is None:
             return
         seconds = self._log.seconds(frame.arrival)
         running = list(self._log.running_at(seconds))
-        believed: Targets = ()
+        latest: Targets = ()
         if truth is not None:
-            believed = self._belief.at(frame.arrival, running, truth.size)
-        self._scorer.streaming.add(truth, seconds, dropped, believed, running, believed=True)
+            latest = self._latest_result.at(frame.arrival, running, truth.size)
+        self._scorer.streaming.add(truth, seconds, dropped, latest, running, stale=True)
 
     def _count(self, scheduled: Scheduled[RecordedFrame]) -> None:
         delay = self._delay(scheduled)
         if scheduled.taken is None:
             self._dropped += 1
-        elif self._answers.verdict.is_judged:
-            self._answered += 1
+        elif self._results.verdict.is_judged:
+            self._processed += 1
         else:
             self._late += 1
         if delay is not None:
             self._delays.append(delay)
 
     def _delay(self, scheduled: Scheduled[RecordedFrame]) -> float | None:
-        """Seconds; None where the clock knows of none."""
+        """Seconds from arrival to result; None if the clock does not simulate latency."""
         return scheduled.delay if self._job.clock.has_delays else None
 
-    def _problems(self, truth: Truth | None) -> list[str]:
+    def _problems(self, truth: GroundTruth | None) -> list[str]:
         problems = [*self._recording.problems, *self._log.problems]
         if self._failed:
             problems.append(
-                f"{counted(self._failed, 'frame')} could not be answered; "
+                f"{counted(self._failed, 'frame')} could not be processed; "
                 f"the first: {self._first_failure}"
             )
         if self._late:
             problems.append(
-                f"{counted(self._late, 'frame')} came after a newer one and were not judged: their "
-                "stamps lie before their predecessors'."
+                f"{counted(self._late, 'frame')} came after a newer one and were not processed: "
+                "their stamps lie before their predecessors'."
             )
         resets, reason = self._loaded.session.reset_count, self._loaded.session.first_reset
         if resets:
@@ -324,7 +326,7 @@ class _Run:
             problems.append(self._overlay.problem)
         return [*problems, *self._scorer.problems, *(truth.problems if truth else [])]
 
-    def _summary(self, truth: Truth | None) -> dict[str, Any]:
+    def _summary(self, truth: GroundTruth | None) -> dict[str, Any]:
         assert self._first is not None and self._latest is not None and self._size is not None
         seconds = self._log.seconds(self._latest.arrival)
         height, width = self._size
@@ -359,7 +361,7 @@ class _Run:
             ],
             "frames": {
                 "read": self._read,
-                "answered": self._answered,
+                "answered": self._processed,
                 "dropped": self._dropped,
                 "late": self._late,
                 "failed": self._failed,

@@ -1,9 +1,9 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""A run's folder: what is in it, how it grows, and how it is read once it is complete.
+"""The folder of a run: the names of its files, and how they are written and read.
 
-All files grow under hidden names. The summary gets its name last: a folder that has one is
-complete.
+All files are written under hidden temporary names. The summary is renamed last: a folder that has
+one is complete.
 """
 
 from __future__ import annotations
@@ -34,27 +34,29 @@ _NEEDED = (RESULTS_NAME, FRAMES_NAME, TIMING_NAME)
 
 
 class RunFolder:
-    """A complete run, for reading.
+    """A complete run, opened for reading.
 
     Attributes:
         path: the folder.
-        summary: what `summary.json` holds.
+        summary: content of `summary.json`.
     """
 
     def __init__(self, path: Path | str) -> None:
         """Read the summary.
 
         Raises:
-            SourceError: this is no complete run, or one of another format.
+            SourceError: this is not a complete run, or one of another format.
         """
         self.path = Path(path)
         if not self.path.is_dir():
-            raise SourceError(f"{self.path} is no folder; give one that `referdino replay` wrote.")
+            raise SourceError(
+                f"{self.path} is not a folder; give one that `referdino replay` wrote."
+            )
         if not (self.path / SUMMARY_NAME).is_file():
             unfinished = temporary_path(self.path / FRAMES_NAME).exists()
             raise SourceError(
                 f"{self.path} holds an unfinished run; give the same `referdino replay` command "
-                "again and it goes on."
+                "again to resume it."
                 if unfinished
                 else f"{self.path} holds no run: it has no {SUMMARY_NAME}."
             )
@@ -65,14 +67,13 @@ class RunFolder:
         missing = [name for name in needed if not (self.path / name).is_file()]
         if missing:
             raise SourceError(
-                f"{self.path} is no complete run: {', '.join(missing)} is missing; replay again."
+                f"{self.path} is not a complete run: {', '.join(missing)} is missing; replay again."
             )
 
     @property
     def command_keys(self) -> list[str]:
-        """A key for every entry of the summary's `commands`: its id, and how many had it before.
-
-        Runs that were given the same commands have the same keys.
+        """A key for every entry of the summary's `commands`: its id, and its number among
+        commands of the same id. Runs with the same commands have the same keys.
         """
         seen: Counter[str] = Counter()
         keys = []
@@ -83,8 +84,8 @@ class RunFolder:
 
     @property
     def scores_by_key(self) -> dict[str, Mapping[str, Any]]:
-        """The scores of the commands that were judged, by key; `streaming` holds those of
-        streaming, where there are any.
+        """Scores by key, of the commands that were scored; `streaming` holds the streaming scores,
+        if there are any.
         """
         keys, scores = self.command_keys, self.summary["scores"]
         if not scores:
@@ -106,7 +107,7 @@ class RunFolder:
 
     @property
     def is_being_replaced(self) -> bool:
-        """Whether a later run in the same folder was begun and is not complete."""
+        """Whether a later, unfinished run is in the same folder."""
         return temporary_path(self.path / FRAMES_NAME).exists()
 
     @property
@@ -116,14 +117,14 @@ class RunFolder:
 
     @property
     def overlay(self) -> Path:
-        """The overlay video: one picture per line of `frames`, at the source's frame rate.
+        """The overlay video: one image per line of `frames`, at the source's frame rate.
 
-        There is none where no encoder took it; `problems` of the summary says so.
+        It is missing if no encoder was available; `problems` of the summary then says so.
         """
         return self.path / OVERLAY_NAME
 
     def frames(self) -> Iterator[dict[str, Any]]:
-        """The lines of `frames.jsonl`, one after the other.
+        """The lines of `frames.jsonl`, one by one.
 
         Raises:
             SourceError: a line is damaged, or there are not as many as the summary says.
@@ -139,7 +140,7 @@ class RunFolder:
             )
 
     def timing(self) -> Iterator[dict[str, Any]]:
-        """The lines of `timing.jsonl`, one after the other.
+        """The lines of `timing.jsonl`, one by one.
 
         Raises:
             SourceError: a line is damaged.
@@ -161,7 +162,7 @@ class RunFolder:
 
 
 def source_of_run(folder: Path) -> str | None:
-    """The source of the complete run in a folder; None where there is none."""
+    """The source of the complete run in a folder; None if there is no run."""
     try:
         source = json.loads((folder / SUMMARY_NAME).read_text(encoding="utf-8"))["source"]["path"]
     except (OSError, ValueError, KeyError, TypeError):
@@ -170,11 +171,11 @@ def source_of_run(folder: Path) -> str | None:
 
 
 class LineWriter:
-    """A file of JSON lines that grows under its hidden name, and can be taken up again.
+    """A JSON Lines file written under its temporary name, to which writing can be resumed.
 
     Args:
-        path: the name that it is to have.
-        kept: bytes of an earlier attempt that stay; what follows them is cut off.
+        path: its final name.
+        kept: bytes of an earlier attempt to keep; the rest is truncated.
     """
 
     def __init__(self, path: Path, kept: int = 0) -> None:
@@ -205,8 +206,8 @@ class LineWriter:
         except OSError as error:
             raise OutputError(f"{self.path} cannot be written: {error.strerror}.") from error
 
-    def settle(self) -> int:
-        """See that everything is on the disk; returns the length in bytes.
+    def flush(self) -> int:
+        """Flush everything to the disk; returns the length in bytes.
 
         Raises:
             OutputError: the disk does not take it.
@@ -219,13 +220,18 @@ class LineWriter:
             raise OutputError(f"{self.path} cannot be written: {error.strerror}.") from error
 
     def close(self) -> None:
-        """Close the file under its hidden name; what was not settled may be lost."""
+        """Close the file under its temporary name; what was not flushed may be lost."""
         with suppress(OSError):
             self._file.close()
 
 
+def counted(number: int, thing: str) -> str:
+    """A number with its noun, such as "1 frame" and "2 frames"."""
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
 def write_summary(folder: Path, summary: Mapping[str, Any]) -> None:
-    """Write `summary.json`, whole or not at all.
+    """Write `summary.json` atomically.
 
     Raises:
         OutputError: the disk does not take it.
@@ -234,7 +240,7 @@ def write_summary(folder: Path, summary: Mapping[str, Any]) -> None:
 
 
 def growing_summary(folder: Path, summary: Mapping[str, Any]) -> AtomicFile:
-    """Write `summary.json` under its hidden name.
+    """Write `summary.json` under its temporary name.
 
     Raises:
         OutputError: the disk does not take it.
@@ -249,7 +255,7 @@ def growing_summary(folder: Path, summary: Mapping[str, Any]) -> AtomicFile:
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The JSON objects of a file of lines, one after the other.
+    """The objects of a JSON Lines file, one by one.
 
     Raises:
         SourceError: the file cannot be read, or a line of it is damaged.

@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a run was made of, as plain data: its identity, and the lasting part of its summary."""
+"""Provenance of a run as plain data: its identity, and model and versions for its summary."""
 
 from __future__ import annotations
 
@@ -13,17 +13,19 @@ from dataclasses import asdict
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from referdino_core.evaluation.ground_truth.opening import files_of_truth
+from referdino_core.evaluation.ground_truth.opening import ground_truth_files
 from referdino_core.files import PACKAGE
-from referdino_core.replay.commands import CommandChange
-from referdino_core.replay.opening import ReplayJob
-from referdino_core.session.model_choice import LoadedModel
 from referdino_core.user_files import visible_entries
 
+if TYPE_CHECKING:
+    from referdino_core.replay.commands import CommandChange
+    from referdino_core.replay.opening import ReplayJob
+    from referdino_core.session.model_choice import LoadedModel
+
 MAY_CHANGE_UNASKED = ("source files", "truth files", "weights", "versions", "code")
-"""Parts of a run's identity that can change though the same command is given."""
+"""Parts of a run's identity that can change between two runs of the same command."""
 
 _GIT_LIMIT = 5.0  # seconds
 _CODE_SUFFIXES = (".cpp", ".cu", ".h", ".msg", ".py")
@@ -34,8 +36,8 @@ def identity_of(
 ) -> dict[str, Any]:
     """Everything that a run's results depend on; runs of equal identity have equal results.
 
-    What the command says has an entry for each option; what can change while the command stays the
-    same is in those of `MAY_CHANGE_UNASKED`.
+    There is one entry per option of the command; `MAY_CHANGE_UNASKED` lists the entries that can
+    change while the command stays the same.
     """
     import torch
 
@@ -51,7 +53,7 @@ def identity_of(
         "topic": job.topic,
         "inputs": job.inputs,
         "truth": [job.truth, job.meanings],
-        "truth files": _state_of(files_of_truth(job.truth, job.source) if job.truth else []),
+        "truth files": _state_of(ground_truth_files(job.truth, job.source) if job.truth else []),
         "clock": [job.clock.summary(), getattr(job.clock, "latencies", ())],
         "frame rate": job.frame_rate,
         "threads": torch.get_num_threads(),
@@ -76,7 +78,7 @@ def model_summary(loaded: LoadedModel) -> dict[str, Any]:
 
 @cache
 def versions() -> dict[str, str]:
-    """Versions of what computes."""
+    """Versions of Python and of the libraries that compute."""
     import av
     import cv2
     import numpy as np
@@ -92,7 +94,7 @@ def versions() -> dict[str, str]:
 
 
 def referdino_version() -> str:
-    """The installed release; empty where it was not installed."""
+    """The installed version; "" if the package is not installed."""
     try:
         return version("referdino")
     except PackageNotFoundError:
@@ -101,7 +103,7 @@ def referdino_version() -> str:
 
 @cache
 def commit() -> str | None:
-    """The git commit of this code, "-dirty" where it was changed since; None outside of git."""
+    """The git commit of this code, with "-dirty" if it was changed since; None outside git."""
     folder = (PACKAGE / "__init__.py").resolve().parent
     command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40"]
     try:
@@ -120,7 +122,7 @@ def _files_of(source: Path) -> list[Path]:
 
 
 def _state_of(files: Sequence[Path]) -> str:
-    """A digest of the places, sizes and times of files."""
+    """A digest of the paths, sizes and modification times of files."""
     digest = hashlib.sha256()
     for file in files:
         state = file.stat()
@@ -131,7 +133,7 @@ def _state_of(files: Sequence[Path]) -> str:
 
 @cache
 def _digest_of_code() -> str:
-    """A digest of this package's sources, which also tells changes that were never committed."""
+    """A digest of this package's sources, which also covers uncommitted changes."""
     folder = PACKAGE
     digest = hashlib.sha256()
     for file in sorted(folder.rglob("*")):

@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Scores of a run's commands, frame by frame, where there is ground truth."""
+"""Scores of a run's commands against ground truth, frame by frame."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from referdino_core.errors import SourceError
-from referdino_core.evaluation.ground_truth.base import FrameTruth, Truth
+from referdino_core.evaluation.ground_truth.base import FrameGroundTruth, GroundTruth
 from referdino_core.evaluation.stream_scores import (
     FrameScore,
     StreamScorer,
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class _Scored:
-    """A command that was given, and the ids that it means; None where nobody knows."""
+    """A command that was given, with the object ids that it means; None if unknown."""
 
     command: GivenCommand
     objects: tuple[int, ...] | None
@@ -35,40 +35,40 @@ class _Scored:
 
 
 class CommandScorer:
-    """Scores the commands of a run against one way to put answers beside frames."""
+    """Scores of a run's commands, for one assignment of results to frames."""
 
     def __init__(self) -> None:
         self._scored: list[_Scored] = []
         self._first_objects = FirstObjects()
 
     def begin(self, command: GivenCommand, objects: tuple[int, ...] | None) -> None:
-        """Take up a command that was given just now, and the ids that it means."""
+        """Start scoring a command; `objects`: the ids that it means, None if unknown."""
         scorer = StreamScorer(command.command_id, command.text, command.at, self._first_objects)
         self._scored.append(_Scored(command, objects, scorer))
 
     def add(
         self,
-        truth: FrameTruth | None,
+        truth: FrameGroundTruth | None,
         seconds: float,
         dropped: bool,
         targets: Sequence[Target],
         running: Iterable[GivenCommand],
-        believed: bool = False,
+        stale: bool = False,
     ) -> dict[int, FrameScore | None]:
         """Score one frame.
 
         Args:
-            truth: of the frame, in the size of the targets' masks.
-            seconds: from the first frame to when the targets were there, or believed.
+            truth: ground truth of the frame, in the size of the targets' masks.
+            seconds: from the first frame to when the targets were available.
             dropped: whether the clock dropped the frame.
-            targets: any number per command; none is an empty answer.
-            running: the commands that had to answer.
-            believed: whether the targets answer an earlier image. Their masks may lie on another
-                object because it moved, so they lend no ids.
+            targets: any number per command; none is an empty prediction.
+            running: the active commands.
+            stale: whether the targets are those of an earlier image. Their masks may lie on another
+                object because it moved, so they count towards no lent ids.
 
         Returns:
-            A score for every running command by its place among all that were given, None where
-            there is no ground truth.
+            The score of every active command by its place among all commands; None without ground
+            truth.
         """
         scores: dict[int, FrameScore | None] = {}
         for command in running:
@@ -83,7 +83,7 @@ class CommandScorer:
             if truth is not None and one.objects is not None:
                 score = score_frame(own, truth, one.objects)
                 tracks = frame_tracks(own, truth, one.objects)
-                if believed:
+                if stale:
                     tracks = replace(tracks, lies_on=[None] * len(tracks.tracks))
             if dropped:
                 one.scorer.drop()
@@ -92,7 +92,7 @@ class CommandScorer:
         return scores
 
     def summary(self) -> dict[str, Any]:
-        """Scores of every command whose objects are known, `given` its place, and of all."""
+        """Scores of every command whose objects are known (`given` is its place), and of all."""
         results = {
             place: one.scorer.result()
             for place, one in enumerate(self._scored)
@@ -108,35 +108,35 @@ class CommandScorer:
 
 
 class RunScorer:
-    """Scores every command of a run.
+    """Scores of a run: of each frame's own result, and streaming.
 
     Attributes:
-        answers: an answered frame is judged by its own answer, however late that came, a dropped
-            one by what was believed when it came.
-        streaming: every frame is judged by what was believed when it came (Li et al., "Towards
-            Streaming Perception", ECCV 2020); None where answers take no time.
+        results: each processed frame is scored with its own result, however late that came, each
+            dropped one with the latest result available when it arrived.
+        streaming: every frame is scored with the latest result available when it arrived (Li et
+            al., "Towards Streaming Perception", ECCV 2020); None without simulated latency.
 
     Args:
-        truth: None where there is none.
+        truth: None without ground truth.
     """
 
-    def __init__(self, truth: Truth | None, has_delays: bool) -> None:
-        self.answers = CommandScorer()
+    def __init__(self, truth: GroundTruth | None, has_delays: bool) -> None:
+        self.results = CommandScorer()
         self.streaming = CommandScorer() if has_delays else None
         self._truth = truth
         self._unknown: dict[str, None] = {}
 
     @property
     def problems(self) -> list[str]:
-        """Frames without ground truth, and commands whose objects nobody knows, a line each."""
+        """Frames without ground truth and commands whose objects are unknown, a line each."""
         gaps = [] if self._truth is None else self._truth.gaps
         return [*gaps, *self._unknown]
 
     def check(self, changes: Iterable[CommandChange]) -> None:
-        """Look ahead whether the objects of commands are known.
+        """Check that the objects of all commands are known.
 
         Raises:
-            SourceError: those of one are not; the message says how to name them.
+            SourceError: a command's objects are unknown; the message says how to name them.
         """
         if self._truth is not None:
             for change in changes:
@@ -144,27 +144,29 @@ class RunScorer:
                     self._truth.resolve(change.text, change.objects)
 
     def begin(self, commands: Iterable[GivenCommand]) -> None:
-        """Take up commands that were given just now."""
+        """Start scoring commands that were just given."""
         for command in commands:
             objects = self._objects(command)
-            self.answers.begin(command, objects)
+            self.results.begin(command, objects)
             if self.streaming is not None:
                 self.streaming.begin(command, objects)
 
-    def truth_of(self, frame: RecordedFrame, size: tuple[int, int] | None) -> FrameTruth | None:
-        """Ground truth of a frame, asked for once; `size`: see `Truth.for_image`."""
+    def truth_of(
+        self, frame: RecordedFrame, size: tuple[int, int] | None
+    ) -> FrameGroundTruth | None:
+        """Ground truth of a frame; call it once per frame. `size`: see `GroundTruth.for_image`."""
         return (
             None if self._truth is None else self._truth.for_image(frame.index, frame.stamp, size)
         )
 
     def summary(self) -> dict[str, Any] | None:
-        """Scores of every command and of all together, and those of streaming likewise or None;
+        """Scores per command and overall, with those of streaming under "streaming" (or None);
         None without ground truth.
         """
         if self._truth is None:
             return None
         streaming = None if self.streaming is None else self.streaming.summary()
-        return {**self.answers.summary(), "streaming": streaming}
+        return {**self.results.summary(), "streaming": streaming}
 
     def _objects(self, command: GivenCommand) -> tuple[int, ...] | None:
         if self._truth is None:

@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""SQLite recordings: whole, cut off, or with the newest messages still in the journal (-wal)."""
+"""SQLite recordings: complete, truncated, or with recent messages still in the journal (-wal)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _FIRST_PAGE = 65536  # bytes at most
 
 
 def holds_messages(path: Path) -> bool:
-    """Whether a file is a database with the tables of rosbag2, as its first page describes them."""
+    """Whether a file is a database with the tables of rosbag2, judging by its first page."""
     try:
         with path.open("rb") as file:
             page = file.read(_FIRST_PAGE)
@@ -30,13 +30,13 @@ def holds_messages(path: Path) -> bool:
 
 
 class SqliteFile(Storage):
-    """A rosbag2 database; it and what lies beside it are only read, and nothing is left there."""
+    """A rosbag2 database, opened strictly read-only: no file is created beside it."""
 
     def __init__(self, path: Path) -> None:
-        """Read the topics, and count the messages where the file is whole.
+        """Read the topics, and count the messages if the file is complete.
 
         Raises:
-            Unreadable: this is no database of messages, or its topics are lost.
+            Unreadable: this is not a database of messages, or its topics are lost.
         """
         super().__init__(path)
         try:
@@ -49,7 +49,9 @@ class SqliteFile(Storage):
         except sqlite3.Error as error:
             raise Unreadable(str(error)) from error
         if _has_content(path, "-journal"):
-            self.tell("was being written when the recorder ended: its last changes are not whole")
+            self.note_problem(
+                "was being written when the recorder ended: its last changes are not whole"
+            )
         self.channels = tuple(dict.fromkeys(self._topics.values()))
 
     def messages(self, topics: Collection[str]) -> Iterator[RawMessage]:
@@ -71,16 +73,16 @@ class SqliteFile(Storage):
                         found[message.channel.topic] += 1
                         yield message
             except sqlite3.Error as error:
-                self.tell(f"breaks off after message {last}: {error}; replayed up to there")
+                self.note_problem(f"breaks off after message {last}: {error}; replayed up to there")
         if damaged:
-            self.tell(f"holds {damaged} damaged messages, left out")
+            self.note_problem(f"holds {damaged} damaged messages, left out")
         for topic in topics:
             count = self.counts.get(topic, 0)
             if found[topic] + damaged < count:
-                self.tell(f"holds {count} messages on {topic}; {found[topic]} were read")
+                self.note_problem(f"holds {count} messages on {topic}; {found[topic]} were read")
 
     def _message(self, database: sqlite3.Connection, number: int) -> RawMessage | None:
-        """The message of that number; None where its data are damaged."""
+        """The message with that id; None if its data are damaged."""
         query = "SELECT topic_id, timestamp, data FROM messages WHERE id = ?"
         try:
             row = database.execute(query, (number,)).fetchone()
@@ -104,7 +106,7 @@ class SqliteFile(Storage):
         return counts
 
     def _open(self) -> sqlite3.Connection:
-        """The database without locks and without any file of SQLite's own beside it."""
+        """Open the database without locks and without SQLite's own files beside it."""
         if _has_content(self.path, "-wal"):
             # In exclusive mode SQLite keeps the journal's index in memory, not in a file (-shm).
             options, mode = "mode=ro&vfs=unix-none", "EXCLUSIVE"
@@ -135,7 +137,7 @@ def _read_topics(database: sqlite3.Connection) -> dict[int, Channel]:
 
 
 def _definitions(database: sqlite3.Connection) -> dict[str, str]:
-    """Message definitions by type, which recordings hold from Iron on."""
+    """Message definitions by type, which are recorded since ROS 2 Iron."""
     query = "SELECT topic_type, encoded_message_definition FROM message_definitions"
     try:
         return dict(database.execute(query))
@@ -144,7 +146,7 @@ def _definitions(database: sqlite3.Connection) -> dict[str, str]:
 
 
 def _has_content(path: Path, ending: str) -> bool:
-    """Whether a journal with that ending lies beside a database."""
+    """Whether a non-empty journal with that suffix lies beside a database."""
     try:
         return path.with_name(path.name + ending).stat().st_size > 0
     except OSError:
@@ -152,7 +154,7 @@ def _has_content(path: Path, ending: str) -> bool:
 
 
 def _is_cut(path: Path) -> bool:
-    """Whether a database is shorter than its header says, as far as that can be trusted."""
+    """Whether a database is shorter than its header says, if the header is valid."""
     with path.open("rb") as file:
         header = file.read(100)
     (page,) = struct.unpack_from(">H", header, 16)

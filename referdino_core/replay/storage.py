@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""One storage file of a recording, whole or broken."""
+"""Base of the storage files of a recording: channels, raw messages, tolerant reading."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 from referdino_core.user_files import legible
 
 CDR = "cdr"
-"""How ROS 2 serialises messages."""
+"""Serialization of ROS 2 messages."""
 
 
 @dataclass(frozen=True)
@@ -23,9 +23,9 @@ class Channel:
     Attributes:
         topic: its name.
         type_name: such as "sensor_msgs/msg/Image".
-        definition: of the message type, as the recording holds it; empty where it does not.
+        definition: of the message type, as recorded; "" if it is not.
         qos: the publishers' quality of service, as rosbags reads it.
-        encoding: of the messages' bytes: "cdr", or what another program wrote.
+        encoding: serialization of the messages: "cdr", or that of another program.
     """
 
     topic: str
@@ -40,9 +40,9 @@ class RawMessage:
     """A message as it was recorded.
 
     Attributes:
-        channel: where.
-        time: when, in integer nanoseconds.
-        data: serialised (CDR).
+        channel: the topic it was recorded on.
+        time: when it was recorded, in integer nanoseconds.
+        data: serialized message (CDR).
     """
 
     channel: Channel
@@ -51,17 +51,17 @@ class RawMessage:
 
 
 class Unreadable(Exception):
-    """A storage file is not what its name says, or nothing of it can be read."""
+    """A storage file is of another kind than its name says, or nothing of it can be read."""
 
 
 class Storage(ABC):
-    """A storage file, which may be read more than once; it is open only while it is read.
+    """A storage file that can be read repeatedly; it is open only while it is read.
 
     Attributes:
         path: of the file.
         channels: every topic in it.
-        counts: messages per topic; empty where they are not known without reading everything.
-        announced: messages per topic that the file's own statistics announce; empty without any.
+        counts: messages per topic; empty if unknown without reading everything.
+        announced: messages per topic according to the file's own statistics; empty without any.
     """
 
     channels: tuple[Channel, ...]
@@ -70,24 +70,24 @@ class Storage(ABC):
         self.path = path
         self.counts: dict[str, int] = {}
         self.announced: dict[str, int] = {}
-        self._told: dict[str, None] = {}
+        self._problems: dict[str, None] = {}
 
     @property
     def problems(self) -> list[str]:
-        """What is wrong with the file, as far as it was read."""
-        return list(self._told)
+        """Problems of the file, as far as it was read."""
+        return list(self._problems)
 
-    def tell(self, problem: str) -> None:
-        """Note what is wrong: a sentence without its subject, the file."""
-        self._told[f"{legible(self.path.name)} {problem}"] = None
+    def note_problem(self, problem: str) -> None:
+        """Add a problem: a sentence without its subject, the file."""
+        self._problems[f"{legible(self.path.name)} {problem}"] = None
 
     @abstractmethod
     def messages(self, topics: Collection[str]) -> Iterator[RawMessage]:
-        """The messages of these topics in the order of their times, as far as they can be read."""
+        """The messages of these topics in order of time, as far as they can be read."""
 
 
 def offered_qos(text: str) -> tuple[Any, ...]:
-    """The quality of service that a recording holds of a topic; empty where it makes no sense."""
+    """The recorded quality of service of a topic; empty if it cannot be parsed."""
     from rosbags.rosbag2.metadata import parse_qos
 
     try:

@@ -1,11 +1,11 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""A run that is under way: its journal, and the snapshot from which it goes on after a kill.
+"""A run in progress: its journal, and the snapshot from which it resumes after a kill.
 
-The journal (`frames.jsonl` under its hidden name) holds what was answered. A snapshot says how much
-of it counts, and what the session remembered then; what follows is cut off and computed again.
-Where the recording, its ground truth, the weights or the code changed meanwhile, the run begins
-anew.
+The journal (`frames.jsonl` under its temporary name) holds the results so far. A snapshot says how
+much of it is valid and holds the session's state at that point; the rest is truncated and computed
+again. If the recording, its ground truth, the weights or the code changed meanwhile, the run
+restarts.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from typing import Any
 
 from referdino_core.errors import SourceError
 from referdino_core.files import AtomicFile, OutputError, temporary_path
-from referdino_core.replay.progress import counted
 from referdino_core.replay.run_folder import (
     FRAMES_NAME,
     SUMMARY_NAME,
     TIMING_NAME,
     LineWriter,
+    counted,
     growing_summary,
     read_lines,
 )
@@ -37,20 +37,20 @@ _logger = logging.getLogger("referdino.replay")
 
 
 class UnfinishedRun:
-    """The journal of a run, from the beginning or from where an earlier attempt ended.
+    """The journal of a run, new or resumed from an earlier attempt.
 
     Attributes:
         frames_done: frames whose records an earlier attempt left.
-        frames_kept: frames that need not be answered again when the run goes on.
-        remembered: the session's snapshot after those; None where there are none.
+        frames_kept: frames that need not be processed again when the run resumes.
+        remembered: the session's snapshot after those; None without an earlier attempt.
     """
 
     def __init__(self, folder: Path, identity: Mapping[str, Any], restart: bool) -> None:
-        """Take up the run in a folder, or begin one.
+        """Resume the run in a folder, or start one.
 
         Args:
             identity: everything that the results depend on, as plain data.
-            restart: begin anew, whatever is there.
+            restart: start from the beginning even if there is an unfinished run.
 
         Raises:
             SourceError: a run of another command is unfinished there.
@@ -88,17 +88,17 @@ class UnfinishedRun:
 
     @property
     def outlook(self) -> str:
-        """What the same command finds when it is given again."""
+        """One sentence on where the same command would resume."""
         if not self.frames_kept:
-            return "Nothing is kept; the same command begins anew."
+            return "Nothing is kept; the same command starts from the beginning."
         kept = counted(self.frames_kept, "frame")
-        return f"Kept so far: {kept}; the same command goes on from there."
+        return f"Kept so far: {kept}; the same command resumes from there."
 
     def damaged(self, reason: str) -> SourceError:
-        """The error that the journal cannot be used."""
+        """The error to raise for a damaged journal."""
         return SourceError(
             f"The journal of the unfinished run in {self.folder} is damaged: {reason.rstrip('.')}. "
-            "Give --restart to begin anew."
+            "Give --restart to start from the beginning."
         )
 
     def write_frame(self, record: Mapping[str, Any]) -> None:
@@ -110,7 +110,7 @@ class UnfinishedRun:
         self._frames.write(record)
 
     def write_timing(self, record: Mapping[str, Any]) -> None:
-        """Append what a frame took.
+        """Append the timing of a frame.
 
         Raises:
             OutputError: the disk does not take it.
@@ -118,7 +118,7 @@ class UnfinishedRun:
         self._timing.write(record)
 
     def save(self, frames: int, session: Mapping[str, Any]) -> None:
-        """Note that so many frames are done, and what the session remembers now.
+        """Save a snapshot: the number of frames done, and the session's state.
 
         Raises:
             OutputError: the disk does not take it.
@@ -128,8 +128,8 @@ class UnfinishedRun:
         snapshot = {
             "identity": self._identity,
             "frames": frames,
-            "frames_bytes": self._frames.settle(),
-            "timing_bytes": self._timing.settle(),
+            "frames_bytes": self._frames.flush(),
+            "timing_bytes": self._timing.flush(),
             "session": dict(session),
         }
         file = AtomicFile(self._snapshot_path)
@@ -145,19 +145,19 @@ class UnfinishedRun:
         self.frames_kept = frames
 
     def complete(self, commit: Sequence[Callable[[], None]], summary: Mapping[str, Any]) -> None:
-        """Give everything its name, the summary last.
+        """Rename everything to its final name, the summary last.
 
         Args:
-            commit: functions that give other results their names.
+            commit: functions that rename the other results.
 
         Raises:
             OutputError: a file cannot be renamed.
         """
-        self._frames.settle()
-        self._timing.settle()
+        self._frames.flush()
+        self._timing.flush()
         self.close()
         growing = growing_summary(self.folder, summary)
-        # From here on an earlier complete run is none any more.
+        # From here on, an earlier run in the folder no longer counts as complete.
         (self.folder / SUMMARY_NAME).unlink(missing_ok=True)
         for give_name in commit:
             give_name()
@@ -175,7 +175,7 @@ class UnfinishedRun:
         self._timing.close()
 
     def _load(self) -> dict[str, Any] | None:
-        """The snapshot, where there is a whole one and the journal that it speaks of."""
+        """The snapshot, if it is complete and its journal is there; else None."""
         import torch
 
         lines = temporary_path(self.folder / FRAMES_NAME)
@@ -184,18 +184,18 @@ class UnfinishedRun:
         try:
             snapshot = torch.load(self._snapshot_path, weights_only=True, map_location="cpu")
         except Exception:  # torch has many ways to complain about a damaged file
-            _logger.warning("%s is damaged; the run begins anew.", self._snapshot_path)
+            _logger.warning("%s is damaged; the run restarts.", self._snapshot_path)
             return None
         if lines.stat().st_size < snapshot["frames_bytes"]:
-            _logger.warning("%s is cut off; the run begins anew.", lines)
+            _logger.warning("%s is truncated; the run restarts.", lines)
             return None
         return snapshot
 
     def _is_same(self, identity: Mapping[str, Any]) -> bool:
-        """Whether the unfinished run can go on; not, where what it was made of changed meanwhile.
+        """Whether the unfinished run can resume; it cannot if its inputs changed meanwhile.
 
         Raises:
-            SourceError: it is another run, whose command was not given.
+            SourceError: it is the run of another command.
         """
         names = sorted(identity.keys() | self._identity.keys())
         different = [name for name in names if identity.get(name) != self._identity.get(name)]
@@ -205,10 +205,10 @@ class UnfinishedRun:
         if "code" not in different and not set(different) <= set(MAY_CHANGE_UNASKED):
             raise SourceError(
                 f"{self.folder} holds an unfinished run that differs in: {', '.join(different)}. "
-                "Give its command again to go on, --restart to begin anew, or another --out."
+                "Give its command again to resume, --restart to start anew, or another --out."
             )
         _logger.warning(
-            "The unfinished run in %s begins anew, since this changed meanwhile: %s.",
+            "The unfinished run in %s restarts, since this changed meanwhile: %s.",
             self.folder,
             ", ".join(name for name in different if name in MAY_CHANGE_UNASKED),
         )

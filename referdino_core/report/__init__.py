@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Pages that people look at: one run, or two runs side by side, each as one HTML file."""
+"""HTML reports, each in a single file: one run, or a comparison of two."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""How sure a difference between two runs is: the paired bootstrap (Efron 1979)."""
+"""Confidence intervals of differences between two runs: the paired bootstrap (Efron 1979)."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from typing import Any
 
 import numpy as np
 
-from referdino_core.report.metrics_of_runs import Summing
+from referdino_core.report.metrics import Aggregation
 
 RESAMPLES = 2000
 SEED = 0
 CONFIDENCE = 0.95
-FEWEST_UNITS = 8  # below, resamples repeat each other and the interval comes out too narrow
+MIN_UNITS = 8  # below, resamples repeat each other and the interval comes out too narrow
 
 Value = float | tuple[float, float]
-"""A value, infinity for never; or numerator and denominator of a ratio."""
+"""A value, infinite for "never"; or numerator and denominator of a ratio."""
 Pair = tuple[Value, Value]
 
 
 def _median(values: np.ndarray) -> float:
-    # Not NumPy's, which makes of two infinities something that is no number.
+    # Not NumPy's, whose mean of two infinities is NaN.
     known = values[~np.isnan(values)].tolist()
     return statistics.median(known)
 
@@ -35,7 +35,7 @@ def _ratio(parts: np.ndarray) -> float:
     return numerator / denominator if denominator else math.nan
 
 
-_SUMMED: Mapping[Summing, Callable[[np.ndarray], Any]] = {
+_AGGREGATED: Mapping[Aggregation, Callable[[np.ndarray], Any]] = {
     "mean": np.nanmean,
     "median": _median,
     "ratio": _ratio,
@@ -45,14 +45,14 @@ _SUMMED: Mapping[Summing, Callable[[np.ndarray], Any]] = {
 
 @dataclass(frozen=True)
 class Difference:
-    """A figure of two runs.
+    """A metric of two runs, and the interval of its difference.
 
     Attributes:
-        first, second: the figure over the pairs that both runs have; infinity is never.
-        low, high: limits of the interval of `second - first`; None where there are too few units.
-        reached: how many of the pairs are not never, in either run.
-        pairs: commands that both runs have a value of; units: of those the clips, or the commands
-            themselves where there is one clip.
+        first, second: the metric over the pairs that both runs have; infinite for "never".
+        low, high: limits of the interval of `second - first`; None if there are too few units.
+        reached: number of finite values among the pairs, of the first and of the second run.
+        pairs: number of commands with a value in both runs; units: number of their clips, or of
+            the commands themselves if there is one clip.
     """
 
     first: float
@@ -65,7 +65,7 @@ class Difference:
 
     @property
     def value(self) -> float:
-        """By how much the second exceeds the first; 0 where both are never."""
+        """The difference, second minus first; 0 if both are infinite."""
         return _excess(self.first, self.second)
 
     @property
@@ -76,34 +76,34 @@ class Difference:
 
 def paired_difference(
     units: Sequence[Sequence[Pair]],
-    summing: Summing,
+    aggregation: Aggregation,
     resamples: int = RESAMPLES,
     seed: int = SEED,
 ) -> Difference | None:
-    """The difference of a figure between two runs, with a 95 % percentile interval.
+    """The difference of a metric between two runs, with a 95 % percentile interval.
 
     Whole units are drawn with replacement, the same for both runs: clips, whose commands depend on
-    each other, or commands where there is one clip.
+    each other, or commands if there is one clip.
 
     Args:
         units: per unit the pairs (value in the first run, value in the second).
-        summing: how values come to one figure.
+        aggregation: how the values of commands are combined.
 
     Returns:
-        None where there is no pair, or a ratio has no denominator.
+        None without pairs, or if a ratio's denominator is zero.
     """
     filled = [unit for unit in units if unit]
     if not filled:
         return None
     values = _padded(filled)
-    summed = _SUMMED[summing]
+    summed = _AGGREGATED[aggregation]
     first, second = (float(summed(values[:, :, side])) for side in (0, 1))
     if math.isnan(first) or math.isnan(second):
         return None
     pairs = sum(len(unit) for unit in filled)
     before, after = (int(np.isfinite(values[:, :, side, 0]).sum()) for side in (0, 1))
     low = high = None
-    if len(filled) >= FEWEST_UNITS:
+    if len(filled) >= MIN_UNITS:
         generator = np.random.default_rng(seed)
         excesses = []
         for _ in range(resamples):
@@ -114,7 +114,7 @@ def paired_difference(
 
 
 def _padded(units: Sequence[Sequence[Pair]]) -> np.ndarray:
-    """Values (unit, command, run, part), NaN where a unit has no more commands."""
+    """Values (unit, command, run, part), padded with NaN."""
     pairs = [np.array(unit, dtype=np.float64).reshape(len(unit), 2, -1) for unit in units]
     longest = max(len(unit) for unit in units)
     values = np.full((len(units), longest, *pairs[0].shape[1:]), np.nan)
@@ -128,7 +128,7 @@ def _excess(first: float, second: float) -> float:
 
 
 def _interval(values: list[float]) -> tuple[float, float]:
-    """The percentiles around the middle; themselves among the values, which may be infinite."""
+    """The central interval by percentiles, without interpolation: values may be infinite."""
     values.sort()
     tail = (1.0 - CONFIDENCE) / 2.0
     outside = int(tail * (len(values) - 1))

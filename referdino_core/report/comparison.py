@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Two runs, or two folders of runs, put side by side: what belongs together, who won where."""
+"""Comparison of two runs, or two folders of runs: pairing, differences, frame-wise results."""
 
 from __future__ import annotations
 
@@ -15,9 +15,8 @@ import numpy as np
 from referdino_core.errors import SourceError
 from referdino_core.replay.run_folder import FRAMES_NAME, SUMMARY_NAME, RunFolder
 from referdino_core.report.bootstrap import Difference, Pair, Value, paired_difference
-from referdino_core.report.command_frames import CommandFrame, command_frames
-from referdino_core.report.metrics_of_runs import MEASURES, Measure, Scores
-from referdino_core.report.run_tracks import NANOSECONDS
+from referdino_core.report.metrics import METRICS, Metric, Scores
+from referdino_core.report.run_tracks import NANOSECONDS, CommandFrame, command_frames
 from referdino_core.report.timeline import Timeline
 
 _SAME_SOURCE = ("kind", "topic", "width", "height")
@@ -37,22 +36,22 @@ class ClipPair:
 
     @property
     def commands(self) -> list[str]:
-        """The keys of the commands that both runs were given.
+        """The keys of the commands that both runs have in common.
 
-        Of two commands of the same key that say different things, those that mean the same
-        objects, or any where no ground truth could tell.
+        Commands of the same key but different text count if they mean the same objects, or if
+        there is no ground truth.
         """
         first, second = _commands_by_key(self.first), _commands_by_key(self.second)
-        unjudged = self.first.summary["truth"] is None and self.second.summary["truth"] is None
+        unscored = self.first.summary["truth"] is None and self.second.summary["truth"] is None
         return [
             key
             for key in first
-            if key in second and (unjudged or _is_comparable(first[key], second[key]))
+            if key in second and (unscored or _is_comparable(first[key], second[key]))
         ]
 
     @property
     def other_meanings(self) -> list[tuple[str, list[int], list[int]]]:
-        """Sentences of both runs whose objects were named differently, with both runs' objects."""
+        """Common sentences that mean different objects in the two runs, with these objects."""
         first, second = _commands_by_key(self.first), _commands_by_key(self.second)
         both = [(first[key], second[key]) for key in self.commands]
         return [
@@ -65,7 +64,7 @@ class ClipPair:
 
     @property
     def unshared_sentences(self) -> tuple[list[str], list[str]]:
-        """What only the first run was told, and what only the second."""
+        """The sentences that only the first run has, and those that only the second has."""
         first, second = (
             list(dict.fromkeys(str(command["text"]) for command in run.summary["commands"]))
             for run in (self.first, self.second)
@@ -76,7 +75,7 @@ class ClipPair:
         )
 
     def sentence(self, key: str) -> str:
-        """What a command said: in both runs, or in the first and the second where it changed."""
+        """The text of a command; "first → second" if it differs between the runs."""
         first, second = (
             run.summary["commands"][run.command_keys.index(key)]["text"]
             for run in (self.first, self.second)
@@ -86,11 +85,11 @@ class ClipPair:
 
 @dataclass(frozen=True)
 class PairedRuns:
-    """What is compared.
+    """The runs to compare.
 
     Attributes:
         clips: pairs of runs, at least one.
-        unpaired: names of runs that only one of the two folders holds.
+        unpaired: names of runs that only one of the two folders contains.
     """
 
     clips: list[ClipPair]
@@ -98,12 +97,12 @@ class PairedRuns:
 
 
 @dataclass
-class Contest:
+class HeadToHead:
     """One command in two runs, frame by frame.
 
     Attributes:
-        timeline: series `won`: by how much the second run's answer is better, -1…1, or
-            `disagreement`, 1 - overlap of the two masks, where there is no ground truth.
+        timeline: series `won`: by how much the second run is better, -1…1; or, without ground
+            truth, `disagreement`: 1 - overlap of the two masks.
     """
 
     key: str
@@ -112,7 +111,7 @@ class Contest:
 
 
 def pair_runs(first: Path, second: Path) -> PairedRuns:
-    """Find what belongs together: two runs, or the runs of the same names in two folders.
+    """Pair two runs, or the runs of the same names in two folders.
 
     Raises:
         SourceError: a folder holds no run, or the runs are of different sources.
@@ -131,55 +130,57 @@ def pair_runs(first: Path, second: Path) -> PairedRuns:
     return PairedRuns(clips, sorted(names[0] ^ names[1]))
 
 
-def differences(runs: PairedRuns) -> list[tuple[Measure, Difference | None]]:
-    """Every measure over the commands that both runs have a value of."""
+def differences(runs: PairedRuns) -> list[tuple[Metric, Difference | None]]:
+    """Every metric, over the commands with a value in both runs."""
     clips = [_scores_of(clip) for clip in runs.clips]
     if len(clips) == 1:
         # One clip: its commands are all there is to draw from.
         clips = [[pair] for pair in clips[0]]
     return [
-        (measure, paired_difference(_values(clips, measure), measure.summing))
-        for measure in MEASURES
+        (metric, paired_difference(_values(clips, metric), metric.aggregation))
+        for metric in METRICS
     ]
 
 
-def contests(clip: ClipPair) -> list[Contest]:
-    """Follow both runs frame by frame, in constant memory.
+def head_to_heads(clip: ClipPair) -> list[HeadToHead]:
+    """Compare both runs frame by frame, in constant memory.
 
     Raises:
         SourceError: the frames of the two runs are not the same.
     """
-    found = {key: Contest(key, clip.sentence(key)) for key in clip.commands}
+    found = {key: HeadToHead(key, clip.sentence(key)) for key in clip.commands}
     keys, other_keys = clip.first.command_keys, clip.second.command_keys
     start: int | None = None
     for position, (one, other) in enumerate(_frame_pairs(clip)):
         start = one["stamp"] if start is None else start
         seconds = (one["stamp"] - start) / NANOSECONDS
-        others = {other_keys[answer.given]: answer for answer in command_frames(other)}
-        for answer in command_frames(one):
-            key = keys[answer.given]
-            contest, rival = found.get(key), others.get(key)
-            if contest is None or rival is None:
+        others = {other_keys[entry.given]: entry for entry in command_frames(other)}
+        for entry in command_frames(one):
+            key = keys[entry.given]
+            head_to_head, rival = found.get(key), others.get(key)
+            if head_to_head is None or rival is None:
                 continue
-            values, failure, note = _judge(answer, rival)
-            contest.timeline.add(position, one["index"], seconds, values, {}, failure, note)
+            values, failure, note = _compare_frames(entry, rival)
+            head_to_head.timeline.add(position, one["index"], seconds, values, {}, failure, note)
     return list(found.values())
 
 
-def _judge(first: CommandFrame, second: CommandFrame) -> tuple[dict[str, float | None], str, str]:
-    """The series of a contest, what failed in either run, and both values of J in words."""
+def _compare_frames(
+    first: CommandFrame, second: CommandFrame
+) -> tuple[dict[str, float | None], str, str]:
+    """The series of a head-to-head, the failures of both runs, and both values of J as text."""
     if first.truth is None or second.truth is None:
         disagreement = 1.0 - _overlap(first, second)
         return {"disagreement": disagreement}, "", f"overlap {1.0 - disagreement:.2f}"
     if first.truth["present"] != second.truth["present"]:
-        return {}, "", ""  # judged against different objects
+        return {}, "", ""  # evaluated against different objects
     failures = first.failure, second.failure
     values = first.quality, second.quality
-    told = " → ".join(failure or "right" for failure in failures) if any(failures) else ""
-    # Where the target is absent, no answer is the right one.
+    both = " → ".join(failure or "right" for failure in failures) if any(failures) else ""
+    # If the target is absent, an empty prediction is right.
     before, after = (1.0 if value is None else value for value in values)
     present = first.truth["present"]
-    return {"won": after - before}, told, f"J {before:.2f} → {after:.2f}" if present else "absent"
+    return {"won": after - before}, both, f"J {before:.2f} → {after:.2f}" if present else "absent"
 
 
 def _commands_by_key(run: RunFolder) -> dict[str, Mapping[str, Any]]:
@@ -187,7 +188,7 @@ def _commands_by_key(run: RunFolder) -> dict[str, Mapping[str, Any]]:
 
 
 def _is_comparable(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
-    """Whether two commands say the same, or are known to mean the same objects."""
+    """Whether two commands have the same text, or are known to mean the same objects."""
     if first["text"] == second["text"]:
         return True
     return first["objects"] is not None and first["objects"] == second["objects"]
@@ -253,9 +254,9 @@ def _scores_of(clip: ClipPair) -> list[tuple[Mapping[str, Any], Mapping[str, Any
     return [(first[key], second[key]) for key in clip.commands if key in first and key in second]
 
 
-def _values(clips: Any, measure: Measure) -> list[list[Pair]]:
+def _values(clips: Any, metric: Metric) -> list[list[Pair]]:
     read: Callable[[Scores], Value | None]
-    read = measure.parts if measure.summing == "ratio" else measure.of
+    read = metric.parts if metric.aggregation == "ratio" else metric.of
     units: list[list[Pair]] = []
     for clip in clips:
         unit: list[Pair] = []

@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""The page of a pair of runs."""
+"""The comparison page of two runs, or of two folders of runs."""
 
 from __future__ import annotations
 
@@ -10,37 +10,35 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from referdino_core.report import bootstrap, plots
-from referdino_core.report import formatting as words
+from referdino_core.report import bootstrap, formatting, plots
 from referdino_core.report.bootstrap import Difference
 from referdino_core.report.comparison import (
     ClipPair,
-    Contest,
+    HeadToHead,
     PairedRuns,
-    contests,
     differences,
+    head_to_heads,
     pair_runs,
 )
 from referdino_core.report.formatting import changed_settings
-from referdino_core.report.metrics_of_runs import Measure
-from referdino_core.report.overlay_pictures import MAX_VIDEO_BYTES, pictures_at, take
-from referdino_core.report.page import write_page
-from referdino_core.report.player import clock_data, player_data
+from referdino_core.report.metrics import Metric
+from referdino_core.report.overlay_images import MAX_VIDEO_BYTES, images_at, take
+from referdino_core.report.page import clock_data, player_data, write_page
 from referdino_core.report.run_report import AS_LIVE, problems_of
 from referdino_core.report.run_tracks import FAILURES, STATES, CommandTrack, RunTracks, collect
-from referdino_core.report.timeline import CommandMoment, choose
+from referdino_core.report.timeline import Highlight, choose_highlights
 
 SIDES = ("A", "B")
-MIN_DIFFERENCE = 0.05  # of J, or of overlap; less is no moment worth a picture
+MIN_DIFFERENCE = 0.05  # of J, or of overlap, for a highlight
 MAX_OTHER_COMMANDS = 12  # lines
 
 _COLOURS = ("first", "second")
 
 
 @dataclass(frozen=True)
-class _ClipMoment:
+class _ClipHighlight:
     clip: ClipPair
-    found: CommandMoment
+    found: Highlight
 
 
 def write_comparison(first: Path, second: Path, out: Path) -> Path:
@@ -59,7 +57,7 @@ def write_comparison(first: Path, second: Path, out: Path) -> Path:
         OutputError: the page cannot be written.
     """
     runs = pair_runs(first, second)
-    moments = _moments(runs)
+    moments = _highlights(runs)
     content = _common(runs) | {"paths": (str(first), str(second)), "out": out.name}
     if len(runs.clips) == 1:
         content |= _one_clip(runs.clips[0], moments)
@@ -81,19 +79,19 @@ def _common(runs: PairedRuns) -> dict[str, Any]:
             for run in (clip.first, clip.second)
         ),
         "other_commands": _other_commands(runs),
-        "measures": [_measure_row(*entry) for entry in found],
+        "metrics": [_metric_row(*entry) for entry in found],
         "unit": "command" if len(runs.clips) == 1 else "clip",
         "bootstrap": bootstrap,
         "counts": _counts(runs),
         "changed": changed_settings(runs.clips[0].first.summary, runs.clips[0].second.summary),
         "unpaired": runs.unpaired,
         "clips": _clip_rows(runs) if len(runs.clips) > 1 else [],
-        "words": words,
+        "formatting": formatting,
     }
 
 
 def _other_commands(runs: PairedRuns) -> list[str]:
-    """What only one run of a pair was told, and what means other objects, in lines."""
+    """Commands of one run only, and commands that mean different objects, a line each."""
     lines = []
     for clip in runs.clips:
         prefix = "" if len(runs.clips) == 1 else f"{clip.name}, "
@@ -102,18 +100,18 @@ def _other_commands(runs: PairedRuns) -> list[str]:
                 lines.append(f"{prefix}only {side}: " + ", ".join(f"“{text}”" for text in texts))
         for text, first, second in clip.other_meanings:
             lines.append(
-                f"{prefix}“{text}” is judged against other objects: "
-                f"A {words.plain(first)}, B {words.plain(second)}"
+                f"{prefix}“{text}” is scored against different objects: "
+                f"A {formatting.plain(first)}, B {formatting.plain(second)}"
             )
     more = len(lines) - MAX_OTHER_COMMANDS
     return lines if more <= 0 else [*lines[:MAX_OTHER_COMMANDS], f"and {more} more"]
 
 
-def _measure_row(measure: Measure, difference: Difference | None) -> dict[str, Any]:
-    row: dict[str, Any] = {"name": measure.name, "explanation": measure.explanation}
+def _metric_row(metric: Metric, difference: Difference | None) -> dict[str, Any]:
+    row: dict[str, Any] = {"name": metric.name, "explanation": metric.explanation}
     if difference is None:
         return row | {"known": False}
-    better = (difference.value > 0) == measure.higher_is_better and difference.value != 0
+    better = (difference.value > 0) == metric.higher_is_better and difference.value != 0
     verdict = "no difference"
     if difference.value:
         verdict = "better" if better else "worse"
@@ -123,13 +121,13 @@ def _measure_row(measure: Measure, difference: Difference | None) -> dict[str, A
             verdict += ", but not clear"
     return row | {
         "known": True,
-        "first": _reached(measure, difference.first, difference, 0),
-        "second": _reached(measure, difference.second, difference, 1),
+        "first": _reached(metric, difference.first, difference, 0),
+        "second": _reached(metric, difference.second, difference, 1),
         "value": difference.value,
-        "change": _signed(measure, difference.value),
+        "change": _signed(metric, difference.value),
         "interval": None
         if difference.low is None or difference.high is None
-        else f"{_signed(measure, difference.low)} … {_signed(measure, difference.high)}",
+        else f"{_signed(metric, difference.low)} … {_signed(metric, difference.high)}",
         "pairs": difference.pairs,
         "units": difference.units,
         "verdict": verdict,
@@ -137,28 +135,30 @@ def _measure_row(measure: Measure, difference: Difference | None) -> dict[str, A
     }
 
 
-def _reached(measure: Measure, value: float, difference: Difference, side: int) -> str:
-    """A figure of one run; a median, which may be never, with how many of the pairs are not."""
-    if measure.summing != "median":
-        return measure.format(value)
-    return f"{measure.format(value)} ({difference.reached[side]} of {difference.pairs})"
+def _reached(metric: Metric, value: float, difference: Difference, side: int) -> str:
+    """A metric of one run; medians with the number of finite values among the pairs."""
+    if metric.aggregation != "median":
+        return metric.format(value)
+    return f"{metric.format(value)} ({difference.reached[side]} of {difference.pairs})"
 
 
-def _signed(measure: Measure, value: float) -> str:
+def _signed(metric: Metric, value: float) -> str:
     if math.isinf(value):
         return "+∞" if value > 0 else "−∞"
-    text = measure.format(abs(value))
-    is_zero = text == measure.format(0.0)
+    text = metric.format(abs(value))
+    is_zero = text == metric.format(0.0)
     return text if is_zero else f"{'+' if value > 0 else '−'}{text}"
 
 
 def _counts(runs: PairedRuns) -> list[tuple[str, str, str]]:
-    """What needs no ground truth: frames answered, dropped, late and failed, of all clips."""
+    """Counts of frames processed, dropped, late and failed, over all clips."""
     return [
         (
-            f"frames {name}",
-            words.count(sum(clip.first.summary["frames"].get(name, 0) for clip in runs.clips)),
-            words.count(sum(clip.second.summary["frames"].get(name, 0) for clip in runs.clips)),
+            f"frames {'processed' if name == 'answered' else name}",
+            formatting.count(sum(clip.first.summary["frames"].get(name, 0) for clip in runs.clips)),
+            formatting.count(
+                sum(clip.second.summary["frames"].get(name, 0) for clip in runs.clips)
+            ),
         )
         for name in ("read", "answered", "dropped", "late", "failed")
     ]
@@ -176,72 +176,78 @@ def _clip_rows(runs: PairedRuns) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: (row["change"] is None, row["change"] or 0.0))
 
 
-def _moments(runs: PairedRuns) -> dict[str, list[_ClipMoment]]:
-    """Where the second run won, where it lost; without ground truth, where the two disagree."""
+def _highlights(runs: PairedRuns) -> dict[str, list[_ClipHighlight]]:
+    """Where the second run is better, and worse; without ground truth, where the two disagree."""
     clips: dict[str, ClipPair] = {}
-    wins: list[CommandMoment] = []
-    defeats: list[CommandMoment] = []
-    disagreements: list[CommandMoment] = []
+    wins: list[Highlight] = []
+    defeats: list[Highlight] = []
+    disagreements: list[Highlight] = []
     for clip in runs.clips:
         clips[clip.name] = clip
-        for contest in contests(clip):
-            wins += choose(_candidates(clip, contest, "won", 1), _largest_first)
-            defeats += choose(_candidates(clip, contest, "won", -1), _smallest_first)
-            disagreements += choose(_candidates(clip, contest, "disagreement", 1), _largest_first)
+        for head_to_head in head_to_heads(clip):
+            wins += choose_highlights(_candidates(clip, head_to_head, "won", 1), _largest_first)
+            defeats += choose_highlights(
+                _candidates(clip, head_to_head, "won", -1), _smallest_first
+            )
+            disagreements += choose_highlights(
+                _candidates(clip, head_to_head, "disagreement", 1), _largest_first
+            )
     chosen = {
-        "won": choose(wins, _largest_first),
-        "lost": choose(defeats, _smallest_first),
-        "different": choose(disagreements, _largest_first),
+        "won": choose_highlights(wins, _largest_first),
+        "lost": choose_highlights(defeats, _smallest_first),
+        "different": choose_highlights(disagreements, _largest_first),
     }
     return {
-        kind: [_ClipMoment(clips[found.key.partition("\n")[0]], found) for found in moments]
+        kind: [_ClipHighlight(clips[found.key.partition("\n")[0]], found) for found in moments]
         for kind, moments in chosen.items()
     }
 
 
-def _candidates(clip: ClipPair, contest: Contest, series: str, sign: int) -> list[CommandMoment]:
+def _candidates(
+    clip: ClipPair, head_to_head: HeadToHead, series: str, sign: int
+) -> list[Highlight]:
     extremes = (
-        (stretch.highest if sign > 0 else stretch.lowest).get(series)
-        for stretch in contest.timeline
+        (bucket.highest if sign > 0 else bucket.lowest).get(series)
+        for bucket in head_to_head.timeline
     )
     return [
-        CommandMoment(f"{clip.name}\n{contest.key}", contest.sentence, moment)
-        for moment in extremes
-        if moment is not None and sign * moment.value >= MIN_DIFFERENCE
+        Highlight(f"{clip.name}\n{head_to_head.key}", head_to_head.sentence, sample)
+        for sample in extremes
+        if sample is not None and sign * sample.value >= MIN_DIFFERENCE
     ]
 
 
-def _largest_first(found: CommandMoment) -> float:
-    return -found.moment.value
+def _largest_first(found: Highlight) -> float:
+    return -found.sample.value
 
 
-def _smallest_first(found: CommandMoment) -> float:
-    return found.moment.value
+def _smallest_first(found: Highlight) -> float:
+    return found.sample.value
 
 
-def _one_clip(clip: ClipPair, moments: dict[str, list[_ClipMoment]]) -> dict[str, Any]:
-    """Videos, timelines and moments of a single pair."""
-    wanted = {entry.found.moment.position for group in moments.values() for entry in group}
+def _one_clip(clip: ClipPair, moments: dict[str, list[_ClipHighlight]]) -> dict[str, Any]:
+    """Videos, timelines and highlights of a single pair."""
+    wanted = {entry.found.sample.position for group in moments.values() for entry in group}
     runs = (clip.first, clip.second)
     tracks = [collect(run) for run in runs]
-    pictures = [
+    overlays = [
         take(run.overlay, track.frames, wanted, MAX_VIDEO_BYTES // 2)
         for run, track in zip(runs, tracks, strict=True)
     ]
     figures: list[plots.Figure] = []
     players = [
-        {"name": side, "pictures": shown} for side, shown in zip(SIDES, pictures, strict=True)
+        {"name": side, "overlay": shown} for side, shown in zip(SIDES, overlays, strict=True)
     ]
-    sides = [shown.pictures for shown in pictures]
+    sides = [shown.images for shown in overlays]
     return {
         "problems": [
             f"{side}: {problem}"
-            for side, run, track, shown in zip(SIDES, runs, tracks, pictures, strict=True)
+            for side, run, track, shown in zip(SIDES, runs, tracks, overlays, strict=True)
             for problem in problems_of(run.summary, track, shown)
         ],
         "players": players,
         "timelines": _timelines(clip, tracks, figures),
-        "lines": _shared_lines(figures),
+        "lines": _legend(figures),
         "marks": {"state": STATES, "fails": FAILURES},
         "moments": {
             kind: [_cell(entry, sides[0], sides[1], seekable=True) for entry in group]
@@ -251,7 +257,7 @@ def _one_clip(clip: ClipPair, moments: dict[str, list[_ClipMoment]]) -> dict[str
             **clock_data(tracks[0]),
             "players": [
                 player_data(track, shown.video)
-                for track, shown in zip(tracks, pictures, strict=True)
+                for track, shown in zip(tracks, overlays, strict=True)
             ],
             "figures": figures,
         },
@@ -271,15 +277,15 @@ def _timelines(
         ]
         if not present:
             continue
-        judged = all(_is_judged(track) for _, _, track, _ in present)
-        line = plots.Line("region", "J", "") if judged else plots.Line("score", "score", "")
+        scored = all(_is_scored(track) for _, _, track, _ in present)
+        line = plots.Line("region", "J", "") if scored else plots.Line("score", "score", "")
         timelines.append({"sentence": clip.sentence(key), "figure": len(figures)})
-        figures.append(plots.overlaid_figure(present, line, judged))
+        figures.append(plots.overlaid_figure(present, line, scored))
     return timelines
 
 
-def _shared_lines(figures: Sequence[plots.Figure]) -> list[dict[str, str]]:
-    """What the lines of all figures mean, each once."""
+def _legend(figures: Sequence[plots.Figure]) -> list[dict[str, str]]:
+    """The legend of all figures, each line once."""
     lines = {
         trace["name"]: trace["line"]["color"].removeprefix("var(--").removesuffix(")")
         for figure in figures
@@ -291,18 +297,18 @@ def _shared_lines(figures: Sequence[plots.Figure]) -> list[dict[str, str]]:
     ]
 
 
-def _is_judged(track: CommandTrack) -> bool:
-    return any("region" in stretch.lowest for stretch in track.timeline)
+def _is_scored(track: CommandTrack) -> bool:
+    return any("region" in bucket.lowest for bucket in track.timeline)
 
 
-def _many_clips(runs: PairedRuns, moments: dict[str, list[_ClipMoment]]) -> dict[str, Any]:
-    """Moments of many clips; no videos, which would make the page too large."""
+def _many_clips(runs: PairedRuns, moments: dict[str, list[_ClipHighlight]]) -> dict[str, Any]:
+    """Highlights of many clips, without videos, which would make the page too large."""
     wanted: dict[str, set[int]] = {}
     for entry in (entry for group in moments.values() for entry in group):
-        wanted.setdefault(entry.clip.name, set()).add(entry.found.moment.position)
+        wanted.setdefault(entry.clip.name, set()).add(entry.found.sample.position)
     clips = {clip.name: clip for clip in runs.clips if clip.name in wanted}
     sides = [
-        {name: pictures_at(run_of(clip).overlay, wanted[name]) for name, clip in clips.items()}
+        {name: images_at(run_of(clip).overlay, wanted[name]) for name, clip in clips.items()}
         for run_of in (lambda clip: clip.first, lambda clip: clip.second)
     ]
     return {
@@ -331,17 +337,17 @@ def _many_clips(runs: PairedRuns, moments: dict[str, list[_ClipMoment]]) -> dict
 
 
 def _cell(
-    entry: _ClipMoment, first: Mapping[int, str], second: Mapping[int, str], seekable: bool
+    entry: _ClipHighlight, first: Mapping[int, str], second: Mapping[int, str], seekable: bool
 ) -> dict[str, Any]:
-    moment = entry.found.moment
+    sample = entry.found.sample
     return {
         "clip": "" if seekable else entry.clip.name,
         "sentence": entry.found.sentence,
-        "pictures": (first.get(moment.position), second.get(moment.position)),
-        "position": moment.position,
+        "images": (first.get(sample.position), second.get(sample.position)),
+        "position": sample.position,
         "seekable": seekable,
-        "index": moment.index,
-        "seconds": words.seconds(moment.seconds),
-        "note": moment.note,
-        "failure": moment.failure,
+        "index": sample.index,
+        "seconds": formatting.seconds(sample.seconds),
+        "note": sample.note,
+        "failure": sample.failure,
     }

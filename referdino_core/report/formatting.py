@@ -1,14 +1,13 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Numbers and settings as people read them."""
+"""Formatting of numbers and settings for reports, and percentiles of durations."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
-
-from referdino_core.report import formatting as words
 
 NOTHING = "–"
 NEVER = "never"  # an infinite time or distance
@@ -24,25 +23,25 @@ def signed_ratio(value: float | None) -> str:
     return ratio(value).replace("-", "−")
 
 
-def share(value: float | None) -> str:
+def percentage(value: float | None) -> str:
     """A value from 0 to 1 as a percentage."""
     return NOTHING if value is None else f"{100 * value:.0f} %"
 
 
 def seconds(value: float | None) -> str:
-    """Seconds with two digits; infinity is never."""
+    """Seconds with two digits; "never" for infinity."""
     return NOTHING if value is None else NEVER if math.isinf(value) else f"{value:.2f} s"
 
 
 def milliseconds(value: float | None) -> str:
-    """Seconds, told in milliseconds."""
+    """Seconds, formatted as milliseconds."""
     if value is None:
         return NOTHING
     return f"{1000 * value:.1f} ms" if value < 0.1 else f"{1000 * value:.0f} ms"
 
 
 def pixels(value: float | None) -> str:
-    """Pixels with one digit; infinity is never."""
+    """Pixels with one digit; "never" for infinity."""
     return NOTHING if value is None else NEVER if math.isinf(value) else f"{value:.1f} px"
 
 
@@ -52,12 +51,12 @@ def count(value: float | None) -> str:
 
 
 def yes_or_no(value: bool | None) -> str:
-    """A truth value."""
+    """A boolean as "yes" or "no"."""
     return NOTHING if value is None else ("yes" if value else "no")
 
 
 def plain(value: Any) -> str:
-    """Whatever a summary holds."""
+    """Any value of a summary."""
     if value is None:
         return NOTHING
     if isinstance(value, bool):
@@ -72,7 +71,7 @@ def plain(value: Any) -> str:
 
 
 def flat(entries: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Nested settings as one level, with readable keys and values."""
+    """Nested settings flattened to one level, with readable keys and values."""
     rows: dict[str, str] = {}
     for key, value in entries.items():
         name = f"{prefix}{key}".replace("_", " ")
@@ -87,8 +86,8 @@ _OWN_TABLES = ("format", "commands", "frames", "problems", "scores", "delay")
 
 
 def settings_of(summary: Mapping[str, Any]) -> dict[str, str]:
-    """Everything that a run depended on: source, model, checkpoint, thresholds, versions."""
-    return words.flat({key: value for key, value in summary.items() if key not in _OWN_TABLES})
+    """All settings of a run: source, model, checkpoint, thresholds, versions."""
+    return flat({key: value for key, value in summary.items() if key not in _OWN_TABLES})
 
 
 def changed_settings(
@@ -98,7 +97,7 @@ def changed_settings(
     before, after = (_comparable(summary) for summary in (first, second))
     names = dict.fromkeys([*before, *after])
     return [
-        (name, before.get(name, words.NOTHING), after.get(name, words.NOTHING))
+        (name, before.get(name, NOTHING), after.get(name, NOTHING))
         for name in names
         if before.get(name) != after.get(name)
     ]
@@ -109,7 +108,42 @@ def _comparable(summary: Mapping[str, Any]) -> dict[str, str]:
     for command in summary["commands"]:
         name = f"command {command['id']}"
         settings[name] = command["text"]
-        settings[f"{name}: at"] = words.seconds(command["at"])
-        settings[f"{name}: until"] = words.seconds(command["until"])
-        settings[f"{name}: objects"] = words.plain(command["objects"])
+        settings[f"{name}: at"] = seconds(command["at"])
+        settings[f"{name}: until"] = seconds(command["until"])
+        settings[f"{name}: objects"] = plain(command["objects"])
     return settings
+
+
+QUANTILES = (0.5, 0.9, 0.95, 0.99)
+
+_SHORTEST = 1e-6  # seconds; shorter ones count as this
+_STEP = math.log(1.01)  # classes 1 % apart
+
+
+@dataclass
+class Durations:
+    """A histogram of durations with logarithmic bins, in constant memory.
+
+    Percentiles are accurate to 1 %, the maximum is exact.
+    """
+
+    count: int = 0
+    worst: float = 0.0
+    _classes: dict[int, int] = field(default_factory=dict)
+
+    def add(self, seconds: float) -> None:
+        """Count one duration, in seconds of at least 0."""
+        self.count += 1
+        self.worst = max(self.worst, seconds)
+        place = round(math.log(max(seconds, _SHORTEST) / _SHORTEST) / _STEP)
+        self._classes[place] = self._classes.get(place, 0) + 1
+
+    def percentile(self, fraction: float) -> float | None:
+        """The duration that a fraction (0…1) of all do not exceed; None if there are none."""
+        wanted = fraction * self.count
+        seen = 0
+        for place in sorted(self._classes):
+            seen += self._classes[place]
+            if seen >= wanted:
+                return min(_SHORTEST * math.exp(place * _STEP), self.worst)
+        return None

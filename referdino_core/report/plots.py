@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Plotly figures, as the plain objects that plotly.js reads.
 
-Colours are names of the page's style sheet, as "var(--score)": the page puts in what they stand
-for, in light, in dark and on paper.
+Colours are CSS variables of the page, such as "var(--score)", which the page resolves for light,
+dark and print.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from referdino_core.report.run_tracks import FAILURES, STATES, TROUBLES, CommandTrack, RunTracks
-from referdino_core.report.timeline import Moment, Stretch, Timeline
+from referdino_core.report.timeline import Bucket, Sample, Timeline
 
 Figure = dict[str, Any]
 
@@ -31,7 +31,7 @@ _ROW_STARTS = {"state": 0, "failure": len(STATES), "trouble": len(STATES) + len(
 
 @dataclass(frozen=True)
 class Line:
-    """How a series is drawn."""
+    """Style of a plotted series."""
 
     series: str
     name: str
@@ -52,19 +52,19 @@ def colour_of(mark: str) -> str:
 
 
 def lines_of(tracks: Iterable[CommandTrack]) -> list[Line]:
-    """The lines that at least one command has values of."""
-    found = {series for track in tracks for stretch in track.timeline for series in stretch.lowest}
+    """The lines for which at least one command has values."""
+    found = {series for track in tracks for bucket in track.timeline for series in bucket.lowest}
     return [line for line in SCORE_LINES if line.series in found]
 
 
-def command_figure(track: CommandTrack, run: RunTracks, judged: bool) -> Figure:
-    """Scores and J of one command over time, above strips of its state and of what failed.
+def command_figure(track: CommandTrack, run: RunTracks, scored: bool) -> Figure:
+    """Scores and J of one command over time, above strips of its state and failures.
 
-    Several commands are drawn lower.
+    The figure is lower if there are several commands.
     """
     marks = _marks(track, run)
     rows = {"state": marks["state"]}
-    if judged:
+    if scored:
         rows["fails"] = marks["failure"]
     rows["frame"] = marks["trouble"]
     data = [_line(track.timeline, line) for line in lines_of([track])]
@@ -75,7 +75,7 @@ def command_figure(track: CommandTrack, run: RunTracks, judged: bool) -> Figure:
 
 
 def overlaid_figure(
-    tracks: Sequence[tuple[str, str, CommandTrack, RunTracks]], line: Line, judged: bool
+    tracks: Sequence[tuple[str, str, CommandTrack, RunTracks]], line: Line, scored: bool
 ) -> Figure:
     """One series of several runs in one plot, above their strips.
 
@@ -87,7 +87,7 @@ def overlaid_figure(
         for name, colour, track, _ in tracks
     ]
     rows: dict[str, list[int | None]] = {}
-    for row in ("state", "failure") if judged else ("state",):
+    for row in ("state", "failure") if scored else ("state",):
         for name, _, track, own in tracks:
             label = "fails" if row == "failure" else row
             rows[f"{label} {name}"] = _marks(track, own)[row]
@@ -138,13 +138,13 @@ def delay_figure(run: RunTracks) -> Figure:
 
 
 def drops_figure(run: RunTracks) -> Figure:
-    """The share of dropped frames over time."""
-    stretches = list(run.timeline)
-    per_bar = -(-len(stretches) // _MAX_BARS)
-    bars = [stretches[start : start + per_bar] for start in range(0, len(stretches), per_bar or 1)]
-    shares = [
-        sum(stretch.counts.get("dropped", 0) for stretch in bar)
-        / sum(stretch.frames for stretch in bar)
+    """The fraction of dropped frames over time."""
+    buckets = list(run.timeline)
+    per_bar = -(-len(buckets) // _MAX_BARS)
+    bars = [buckets[start : start + per_bar] for start in range(0, len(buckets), per_bar or 1)]
+    fractions = [
+        sum(bucket.counts.get("dropped", 0) for bucket in bar)
+        / sum(bucket.frames for bucket in bar)
         for bar in bars
     ]
     layout = _plain_layout("frames dropped", 200)
@@ -154,7 +154,7 @@ def drops_figure(run: RunTracks) -> Figure:
     bar_trace = {
         "type": "bar",
         "x": [_rounded((bar[0].start + bar[-1].end) / 2) for bar in bars],
-        "y": [_rounded(share) for share in shares],
+        "y": [_rounded(fraction) for fraction in fractions],
         "marker": {"color": "var(--dropped)"},
         "hovertemplate": "%{y:.0%} at %{x:.1f} s<extra></extra>",
     }
@@ -162,7 +162,7 @@ def drops_figure(run: RunTracks) -> Figure:
 
 
 def timing_figure(timing: Timeline, parts: Iterable[str]) -> Figure:
-    """Seconds that the parts of the work took, measured, frame by frame."""
+    """Measured seconds of each part of the processing, frame by frame."""
     colours = ("score", "region", "frame-score", "dropped")
     layout = _plain_layout("measured, ms", 220)
     layout["xaxis"] = _axis("frame")
@@ -179,12 +179,12 @@ def timing_figure(timing: Timeline, parts: Iterable[str]) -> Figure:
 def _line(timeline: Timeline, line: Line, scale: float = 1.0) -> Figure:
     times: list[float] = []
     values: list[float | None] = []
-    for stretch in timeline:
-        for moment in _extremes(stretch, line.series):
-            times.append(_rounded(moment.seconds))
-            values.append(_rounded(moment.value * scale))
-        if line.series not in stretch.lowest and values and values[-1] is not None:
-            times.append(_rounded(stretch.start))
+    for bucket in timeline:
+        for sample in _extremes(bucket, line.series):
+            times.append(_rounded(sample.seconds))
+            values.append(_rounded(sample.value * scale))
+        if line.series not in bucket.lowest and values and values[-1] is not None:
+            times.append(_rounded(bucket.start))
             values.append(None)
     return {
         "type": "scatter",
@@ -200,18 +200,18 @@ def _line(timeline: Timeline, line: Line, scale: float = 1.0) -> Figure:
     }
 
 
-def _extremes(stretch: Stretch, series: str) -> list[Moment]:
-    if series not in stretch.lowest:
+def _extremes(bucket: Bucket, series: str) -> list[Sample]:
+    if series not in bucket.lowest:
         return []
-    moments = {stretch.lowest[series], stretch.highest[series]}
-    return sorted(moments, key=lambda moment: moment.position)
+    moments = {bucket.lowest[series], bucket.highest[series]}
+    return sorted(moments, key=lambda sample: sample.position)
 
 
-def _strip(stretches: Sequence[Stretch], rows: Mapping[str, list[int | None]]) -> Figure:
-    """A heat map of marks, a row each, from the top."""
+def _strip(buckets: Sequence[Bucket], rows: Mapping[str, list[int | None]]) -> Figure:
+    """A heat map of marks, one row each, from the top."""
     return {
         "type": "heatmap",
-        "x": _edges(stretches),
+        "x": _edges(buckets),
         "y": list(range(len(rows))),
         "z": list(rows.values())[::-1],
         "yaxis": "y2",
@@ -225,44 +225,44 @@ def _strip(stretches: Sequence[Stretch], rows: Mapping[str, list[int | None]]) -
 
 
 def _marks(track: CommandTrack, run: RunTracks) -> dict[str, list[int | None]]:
-    """State, failure and trouble of every stretch of a run, by their place in MARKS."""
-    commands = {stretch.first: stretch for stretch in _aligned(track, run)}
+    """State, failure and trouble of every bucket of a run, as indices into MARKS."""
+    commands = {bucket.first: bucket for bucket in _aligned(track, run)}
     rows: dict[str, list[int | None]] = {row: [] for row in _ROW_STARTS}
-    for stretch in run.timeline:
-        own = commands.get(stretch.first)
+    for bucket in run.timeline:
+        own = commands.get(bucket.first)
         for row, codes in rows.items():
-            source = stretch if row == "trouble" else own
+            source = bucket if row == "trouble" else own
             mark = None if source is None else source.marks.get(row)
             codes.append(None if mark is None else _ROW_STARTS[row] + mark)
     return rows
 
 
-def _aligned(track: CommandTrack, run: RunTracks) -> list[Stretch]:
-    """A command's stretches summed up to the run's, which may be longer."""
-    length = run.timeline.frames_per_stretch
-    merged: dict[int, Stretch] = {}
-    for stretch in track.timeline:
-        place = stretch.first // length * length
+def _aligned(track: CommandTrack, run: RunTracks) -> list[Bucket]:
+    """A command's buckets merged to the length of the run's, which may be longer."""
+    length = run.timeline.frames_per_bucket
+    merged: dict[int, Bucket] = {}
+    for bucket in track.timeline:
+        place = bucket.first // length * length
         if place in merged:
-            merged[place].absorb(stretch)
+            merged[place].absorb(bucket)
         else:
-            merged[place] = Stretch(
+            merged[place] = Bucket(
                 place,
-                stretch.last,
-                stretch.start,
-                stretch.end,
-                stretch.index,
-                marks=dict(stretch.marks),
+                bucket.last,
+                bucket.start,
+                bucket.end,
+                bucket.index,
+                marks=dict(bucket.marks),
             )
     return list(merged.values())
 
 
-def _edges(stretches: Sequence[Stretch]) -> list[float]:
-    if not stretches:
+def _edges(buckets: Sequence[Bucket]) -> list[float]:
+    if not buckets:
         return []
-    starts = [_rounded(stretch.start) for stretch in stretches]
-    last = stretches[-1]
-    step = (last.end - stretches[0].start) / max(last.last - stretches[0].first, 1)
+    starts = [_rounded(bucket.start) for bucket in buckets]
+    last = buckets[-1]
+    step = (last.end - buckets[0].start) / max(last.last - buckets[0].first, 1)
     return [*starts, _rounded(last.end + (step or 1.0))]
 
 
@@ -328,7 +328,7 @@ def _span(timeline: Timeline) -> float:
 
 
 def _short(sentence: str, longest: int = 26) -> str:
-    """Plotly reads some HTML in labels, so it must not find any."""
+    """The sentence, shortened and escaped: Plotly interprets HTML in labels."""
     text = sentence if len(sentence) <= longest else sentence[: longest - 1].rstrip() + "…"
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 

@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""The page of one run."""
+"""The report page of one run."""
 
 from __future__ import annotations
 
@@ -9,21 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from referdino_core.replay.run_folder import REPORT_NAME, RunFolder
-from referdino_core.report import formatting as words
-from referdino_core.report import plots
-from referdino_core.report.durations import SHARES, Durations
-from referdino_core.report.formatting import settings_of
-from referdino_core.report.metrics_of_runs import (
-    MEASURES,
+from referdino_core.report import formatting, plots
+from referdino_core.report.formatting import QUANTILES, Durations, settings_of
+from referdino_core.report.metrics import (
+    METRICS,
     RIGHT_OBJECT,
     STREAMING,
-    Measure,
+    Metric,
     Scores,
-    measure_named,
+    metric_named,
 )
-from referdino_core.report.overlay_pictures import MAX_VIDEO_BYTES, OverlayPictures, take
-from referdino_core.report.page import write_page
-from referdino_core.report.player import clock_data, player_data
+from referdino_core.report.overlay_images import MAX_VIDEO_BYTES, OverlayImages, take
+from referdino_core.report.page import clock_data, player_data, write_page
 from referdino_core.report.run_tracks import (
     FAILURES,
     FALSE_ALARM,
@@ -32,129 +29,129 @@ from referdino_core.report.run_tracks import (
     RunTracks,
     collect,
 )
-from referdino_core.report.timeline import CommandMoment, choose
+from referdino_core.report.timeline import Highlight, choose_highlights
 from referdino_core.user_files import legible
 
 AS_LIVE = "as live"  # kind of clock in a summary
-MAX_BEST_MOMENTS = 4  # the worst tell more
-MIN_DROP = 0.05  # of the score, below a command's highest one
+MAX_BEST_HIGHLIGHTS = 4  # the worst tell more
+MIN_DROP = 0.05  # of the score, below a command's highest score
 
-_STREAMED = ("J&F", "J", "F", "frames lost", "false alarms")  # measures told beside the others
+_STREAMED = ("J&F", "J", "F", "frames lost", "false alarms")  # metrics of the streaming table
 
 
 def write_report(path: Path) -> Path:
-    """Write `report.html` into a run folder, in place of an earlier one.
+    """Write `report.html` into a run folder, replacing an earlier one.
 
     Returns:
         The page.
 
     Raises:
-        SourceError: this is no complete run, or its files are damaged.
+        SourceError: this is not a complete run, or its files are damaged.
         ReportUnavailable: jinja2 or plotly is not installed.
         OutputError: the page cannot be written.
     """
     run = RunFolder(path)
     tracks = collect(run)
     best, worst = best_and_worst(tracks)
-    wanted = {found.moment.position for found in (*best, *worst)}
-    pictures = take(run.overlay, tracks.frames, wanted, MAX_VIDEO_BYTES)
+    wanted = {found.sample.position for found in (*best, *worst)}
+    overlay = take(run.overlay, tracks.frames, wanted, MAX_VIDEO_BYTES)
     return write_page(
-        run.path / REPORT_NAME, "run.html", _content(run, tracks, pictures, best, worst)
+        run.path / REPORT_NAME, "run.html", _content(run, tracks, overlay, best, worst)
     )
 
 
-def best_and_worst(tracks: RunTracks) -> tuple[list[CommandMoment], list[CommandMoment]]:
-    """The moments that are worth a picture: by J where it is known, otherwise by score."""
-    judged = any("quality" in stretch.lowest for stretch in _stretches(tracks))
-    series = "quality" if judged else "score"
+def best_and_worst(tracks: RunTracks) -> tuple[list[Highlight], list[Highlight]]:
+    """The highlights of a run: by J with ground truth, otherwise by score."""
+    scored = any("quality" in bucket.lowest for bucket in _buckets(tracks))
+    series = "quality" if scored else "score"
     lows, highs = [], []
     for track in tracks.commands.values():
-        stretches = [stretch for stretch in track.timeline if series in stretch.lowest]
-        peak = max((stretch.highest[series].value for stretch in stretches), default=0.0)
-        for stretch in stretches:
-            low, high = stretch.lowest[series], stretch.highest[series]
-            # Without ground truth a low score tells something only where there are higher ones.
-            if low.failure if judged else low.value <= peak - MIN_DROP:
-                lows.append(CommandMoment(track.key, track.sentence, low))
+        buckets = [bucket for bucket in track.timeline if series in bucket.lowest]
+        peak = max((bucket.highest[series].value for bucket in buckets), default=0.0)
+        for bucket in buckets:
+            low, high = bucket.lowest[series], bucket.highest[series]
+            # Without ground truth a low score means something only relative to higher ones.
+            if low.failure if scored else low.value <= peak - MIN_DROP:
+                lows.append(Highlight(track.key, track.sentence, low))
             if not high.failure:
-                highs.append(CommandMoment(track.key, track.sentence, high))
-    worst = choose(lows, lambda found: found.moment.value)
-    shown = {found.moment.position for found in worst}
-    highs = [found for found in highs if found.moment.position not in shown]
-    return choose(highs, lambda found: -found.moment.value, MAX_BEST_MOMENTS), worst
+                highs.append(Highlight(track.key, track.sentence, high))
+    worst = choose_highlights(lows, lambda found: found.sample.value)
+    shown = {found.sample.position for found in worst}
+    highs = [found for found in highs if found.sample.position not in shown]
+    return choose_highlights(highs, lambda found: -found.sample.value, MAX_BEST_HIGHLIGHTS), worst
 
 
-def moment_cells(
-    moments: Sequence[CommandMoment], pictures: OverlayPictures, judged: bool
+def highlight_cells(
+    moments: Sequence[Highlight], overlay: OverlayImages, scored: bool
 ) -> list[dict[str, Any]]:
-    """What the page shows of each moment."""
+    """The content of each highlight on the page."""
     return [
         {
-            "picture": pictures.pictures.get(found.moment.position),
-            "position": found.moment.position,
-            "index": found.moment.index,
-            "seconds": words.seconds(found.moment.seconds),
+            "image": overlay.images.get(found.sample.position),
+            "position": found.sample.position,
+            "index": found.sample.index,
+            "seconds": formatting.seconds(found.sample.seconds),
             "sentence": found.sentence,
-            "value": _value_in_words(found, judged),
-            "failure": found.moment.failure,
+            "value": _formatted_value(found, scored),
+            "failure": found.sample.failure,
         }
         for found in moments
     ]
 
 
-def _value_in_words(found: CommandMoment, judged: bool) -> str:
-    if found.moment.failure == FALSE_ALARM:
+def _formatted_value(found: Highlight, scored: bool) -> str:
+    if found.sample.failure == FALSE_ALARM:
         return "target absent"
-    return f"{'J' if judged else 'score'} {words.ratio(found.moment.value)}"
+    return f"{'J' if scored else 'score'} {formatting.ratio(found.sample.value)}"
 
 
 def _content(
     run: RunFolder,
     tracks: RunTracks,
-    pictures: OverlayPictures,
-    best: Sequence[CommandMoment],
-    worst: Sequence[CommandMoment],
+    overlay: OverlayImages,
+    best: Sequence[Highlight],
+    worst: Sequence[Highlight],
 ) -> dict[str, Any]:
     summary = run.summary
     figures: list[plots.Figure] = []
-    judged = summary.get("truth") is not None
+    scored = summary.get("truth") is not None
     content = {
         "title": legible(Path(summary["source"]["path"]).name or run.path.name),
         "summary": summary,
-        "problems": problems_of(summary, tracks, pictures),
+        "problems": problems_of(summary, tracks, overlay),
         "tiles": tiles_of(run),
-        "players": [{"name": "", "pictures": pictures}],
+        "players": [{"name": "", "overlay": overlay}],
         "timelines": _timelines(run, tracks, figures),
         "lines": plots.lines_of(tracks.commands.values()),
-        "marks": {"state": STATES, "fails": FAILURES if judged else (), "frame": TROUBLES},
-        "thinned": tracks.timeline.frames_per_stretch,
+        "marks": {"state": STATES, "fails": FAILURES if scored else (), "frame": TROUBLES},
+        "thinned": tracks.timeline.frames_per_bucket,
         "commands": _command_rows(run, tracks),
-        "measures": _measures(run),
+        "metrics": _metrics(run),
         "streaming": _streaming(run),
-        "best": moment_cells(best, pictures, judged),
-        "worst": moment_cells(worst, pictures, judged),
-        "failures": _failures(tracks, figures) if judged and tracks.commands else None,
+        "best": highlight_cells(best, overlay, scored),
+        "worst": highlight_cells(worst, overlay, scored),
+        "failures": _failures(tracks, figures) if scored and tracks.commands else None,
         "latency": _latency(summary, tracks, figures),
         "settings": settings_of(summary),
-        "words": words,
+        "formatting": formatting,
     }
     content["data"] = {
         **clock_data(tracks),
-        "players": [player_data(tracks, pictures.video)],
+        "players": [player_data(tracks, overlay.video)],
         "figures": figures,
     }
     return content
 
 
 def problems_of(
-    summary: Mapping[str, Any], tracks: RunTracks, pictures: OverlayPictures | None
+    summary: Mapping[str, Any], tracks: RunTracks, overlay: OverlayImages | None
 ) -> list[str]:
-    """What a reader of the page must know before anything else, a line each."""
+    """Problems of the run and its overlay, a line each."""
     problems = [str(problem) for problem in summary.get("problems", ())]
-    if pictures is not None and pictures.frames != tracks.frames:
+    if overlay is not None and overlay.frames != tracks.frames:
         problems.append(
-            f"The overlay video has {pictures.frames} pictures and the run {tracks.frames} "
-            "frames: pictures and timelines may not belong together."
+            f"The overlay video has {overlay.frames} images and the run {tracks.frames} "
+            "frames: images and timelines may not match."
         )
     return problems
 
@@ -162,23 +159,23 @@ def problems_of(
 def tiles_of(run: RunFolder) -> list[dict[str, str]]:
     """The headline figures."""
     frames = run.summary["frames"]
-    tiles = [_tile(measure, run.overall_scores or {}) for measure in _measures(run)]
-    answered = f"of {words.count(frames['read'])} read"
+    tiles = [_tile(metric, run.overall_scores or {}) for metric in _metrics(run)]
+    read = f"of {formatting.count(frames['read'])} read"
     tiles.append(
-        {"name": "answered", "value": words.count(frames["answered"]), "explanation": answered}
+        {"name": "processed", "value": formatting.count(frames["answered"]), "explanation": read}
     )
     tiles.append(
         {
             "name": "dropped",
-            "value": words.count(frames["dropped"]),
-            "explanation": "frames that came while the model was busy",
+            "value": formatting.count(frames["dropped"]),
+            "explanation": "frames that arrived while the model was busy",
         }
     )
     if frames.get("late"):
         tiles.append(
             {
                 "name": "late",
-                "value": words.count(frames["late"]),
+                "value": formatting.count(frames["late"]),
                 "explanation": "frames stamped before their predecessor",
             }
         )
@@ -186,47 +183,47 @@ def tiles_of(run: RunFolder) -> list[dict[str, str]]:
         tiles.append(
             {
                 "name": "failed",
-                "value": words.count(frames["failed"]),
-                "explanation": "frames that could not be answered",
+                "value": formatting.count(frames["failed"]),
+                "explanation": "frames that could not be processed",
             }
         )
     return tiles
 
 
-def _measures(run: RunFolder) -> list[Measure]:
-    """The measures that the run has, or that are unknown of it; none without ground truth."""
+def _metrics(run: RunFolder) -> list[Metric]:
+    """The metrics to show, unknown ones included; none without ground truth."""
     overall = run.overall_scores
     if overall is None:
         return []
-    return [one for one in MEASURES if not (one.optional and one.of(overall) is None)]
+    return [one for one in METRICS if not (one.optional and one.of(overall) is None)]
 
 
-def _tile(measure: Measure, overall: Scores) -> dict[str, str]:
-    counts = measure.counted(overall)
+def _tile(metric: Metric, overall: Scores) -> dict[str, str]:
+    counts = metric.counted(overall)
     reached = "" if counts is None else f"{counts[0]} of {counts[1]} commands; "
     return {
-        "name": measure.name,
-        "value": measure.format(measure.of(overall)),
-        "explanation": f"{reached}{measure.explanation}",
+        "name": metric.name,
+        "value": metric.format(metric.of(overall)),
+        "explanation": f"{reached}{metric.explanation}",
     }
 
 
 def _streaming(run: RunFolder) -> dict[str, Any] | None:
-    """Rows of the table that puts streaming accuracy beside the rest; None where there is none."""
+    """Rows of the table of streaming accuracy; None without one."""
     overall = run.overall_scores
     if overall is None or not overall["streaming"]:
         return None
     own = [(str(one["sentence"]), one) for one in run.scores_by_key.values()]
-    measures = [measure_named(name) for name in _STREAMED]
+    metrics = [metric_named(name) for name in _STREAMED]
     return {
         "explanation": STREAMING.explanation,
-        "measures": [measure.name for measure in measures],
+        "metrics": [metric.name for metric in metrics],
         "rows": [
             {
                 "name": name,
                 "cells": [
-                    [_cell(measure, scores), _cell(measure, scores["streaming"])]
-                    for measure in measures
+                    [_cell(metric, scores), _cell(metric, scores["streaming"])]
+                    for metric in metrics
                 ],
             }
             for name, scores in [*own, ("all", overall)]
@@ -235,14 +232,14 @@ def _streaming(run: RunFolder) -> dict[str, Any] | None:
     }
 
 
-def _cell(measure: Measure, scores: Scores | None) -> tuple[float | None, str]:
-    """A value to sort by, and in words."""
+def _cell(metric: Metric, scores: Scores | None) -> tuple[float | None, str]:
+    """A value to sort by, and its text."""
     if scores is None:
-        return None, words.NOTHING
-    value = measure.of(scores)
-    if measure.name == RIGHT_OBJECT:
-        return value, words.yes_or_no(scores["right"])
-    return value, measure.text(scores)
+        return None, formatting.NOTHING
+    value = metric.of(scores)
+    if metric.name == RIGHT_OBJECT:
+        return value, formatting.yes_or_no(scores["right"])
+    return value, metric.text(scores)
 
 
 def _timelines(
@@ -250,7 +247,7 @@ def _timelines(
 ) -> list[dict[str, Any]]:
     given = dict(zip(run.command_keys, run.summary["commands"], strict=True))
     end = run.summary["source"]["seconds"]
-    judged = run.summary.get("truth") is not None
+    scored = run.summary.get("truth") is not None
     timelines = []
     for track in tracks.commands.values():
         command = given[track.key]
@@ -258,12 +255,12 @@ def _timelines(
             {
                 "sentence": track.sentence,
                 "figure": len(figures),
-                "given": words.seconds(command["at"]),
-                "until": words.seconds(command["until"]),
+                "given": formatting.seconds(command["at"]),
+                "until": formatting.seconds(command["until"]),
                 "bounded": (command["until"] or end) < end,
             }
         )
-        figures.append(plots.command_figure(track, tracks, judged))
+        figures.append(plots.command_figure(track, tracks, scored))
     return timelines
 
 
@@ -281,7 +278,7 @@ def _command_rows(run: RunFolder, tracks: RunTracks) -> list[dict[str, Any]]:
                 "at": command["at"],
                 "frames": frames,
                 "tracking": states.get("tracking", 0) / frames if frames else None,
-                "cells": [_cell(measure, own) for measure in _measures(run)],
+                "cells": [_cell(metric, own) for metric in _metrics(run)],
             }
         )
     return rows
@@ -324,9 +321,9 @@ def _latency(
 
 
 def _percentiles(durations: Durations) -> list[float | None]:
-    return [*(durations.percentile(share) for share in SHARES), durations.worst]
+    return [*(durations.percentile(fraction) for fraction in QUANTILES), durations.worst]
 
 
-def _stretches(tracks: RunTracks) -> Iterator[Any]:
+def _buckets(tracks: RunTracks) -> Iterator[Any]:
     for track in tracks.commands.values():
         yield from track.timeline

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from referdino_core.backends.backend import Backend, FrameGrounding
 from referdino_core.boxes import centre_to_corners
 from referdino_core.errors import InferenceError
 from referdino_core.network.host_copies import download, upload
@@ -29,7 +30,6 @@ from referdino_core.network.pixels import at_network_size, network_size, to_pixe
 from referdino_core.network.readout import SlotReadings as Readings
 from referdino_core.network.referdino import ReferDINO
 from referdino_core.network.text_encoder import TextFeatures, stack_texts
-from referdino_core.runtime.stages import FrameGrounding, Stages
 from referdino_core.session.prediction import Prediction, Question
 from referdino_core.session.track import SlotReadings
 
@@ -77,12 +77,12 @@ class Predictor:
     """Runs the stages of one model.
 
     Images of one size go through the image encoder together, all commands through the grounder
-    and the readout together. Stages that take one image at a time are called image by image.
+    and the readout together. A backend that takes one image at a time is called image by image.
     """
 
-    def __init__(self, model: ReferDINO, stages: Stages) -> None:
+    def __init__(self, model: ReferDINO, backend: Backend) -> None:
         self.model = model
-        self.stages = stages
+        self.backend = backend
         self._batches: OrderedDict[
             tuple[int, ...], tuple[tuple[TextFeatures, ...], TextFeatures]
         ] = OrderedDict()
@@ -93,7 +93,7 @@ class Predictor:
         Raises:
             ReferDINOError: the runtime cannot serve this size.
         """
-        self.stages.prepare(self.size_of((height, width)))
+        self.backend.prepare(self.size_of((height, width)))
 
     def size_of(self, image: tuple[int, int]) -> tuple[int, int]:
         """(height, width) in pixels that an image of (height, width) is resized to."""
@@ -106,7 +106,7 @@ class Predictor:
         Raises:
             CommandError: it is longer than the runtime takes.
         """
-        return self.stages.encode_text([input_ids])
+        return self.backend.encode_text([input_ids])
 
     @torch.inference_mode()
     def predict(
@@ -123,7 +123,7 @@ class Predictor:
         """
         if not questions:
             return []
-        if self.stages.takes_batches:
+        if self.backend.takes_batches:
             return self._predict_together(images, questions)
         predictions: list[Prediction] = []
         places = dict.fromkeys(one.image for one in questions)
@@ -147,11 +147,11 @@ class Predictor:
             self.model.configuration.image_short_side,
             device,
         )
-        encoded = self.stages.encode_image(pixels)
+        encoded = self.backend.encode_image(pixels)
         if 1 < len(shown) < len(questions):
             by_question = torch.tensor([rows[question.image] for question in questions])
             encoded = replace(encoded, rows=upload(by_question, device))
-        grounding = self.stages.ground(encoded, self._stacked([one.text for one in questions]))
+        grounding = self.backend.ground(encoded, self._stacked([one.text for one in questions]))
         if others_follow:
             # The next image's run may overwrite what the runtime gave for this one.
             grounding = replace(grounding, mask_features=grounding.mask_features.clone())
@@ -196,7 +196,7 @@ class Predictor:
         masks = select_rows(grounding.mask_features, group)
         windows = [questions[row].memory.window_with(frames[row]) for row in group]
         window = stack_windows(windows)
-        readings = self.stages.read(window, masks)
+        readings = self.backend.read(window, masks)
         if others_follow:
             # The next run may overwrite what the runtime gave in this one.
             readings = Readings(*(getattr(readings, one.name).clone() for one in fields(readings)))

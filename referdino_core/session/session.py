@@ -11,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+from referdino_core.backends.backend import Backend
+from referdino_core.backends.selection import open_backend
 from referdino_core.building import (
     load_model,
     tell_of_unused_gpu,
@@ -21,8 +23,7 @@ from referdino_core.configuration import MAX_COMMANDS, SessionSettings
 from referdino_core.errors import CommandError
 from referdino_core.network.referdino import ReferDINO
 from referdino_core.network.tokenizer import Tokenizer
-from referdino_core.runtime.choice import open_stages
-from referdino_core.runtime.stages import Stages, Watch
+from referdino_core.progress import ProgressMonitor
 from referdino_core.session.command import Command
 from referdino_core.session.command_request import CommandRequest, single_command
 from referdino_core.session.joint_step import step_together
@@ -51,7 +52,7 @@ class Session(Stream):
         runtime: str = "auto",
         precision: str = "fp32",
         exports: str | Path | None = None,
-        watch: Watch | None = None,
+        watch: ProgressMonitor | None = None,
     ) -> None:
         """Open a session.
 
@@ -65,7 +66,8 @@ class Session(Stream):
             runtime: "torch", "onnxruntime", "tensorrt", or "auto" for the fastest that is here.
             precision: "fp32", "bf16" or "fp16".
             exports: folder that `referdino export` wrote, for ONNX Runtime and TensorRT.
-            watch: hears of progress where a runtime takes long to get ready for an image size.
+            watch: for progress and cancellation where a runtime takes long to get ready for an
+                image size.
 
         Raises:
             ReferDINOError: the model, its weights, the device or the runtime is not to be had.
@@ -76,9 +78,9 @@ class Session(Stream):
         network = load_model(model, device)
         warn_of_single_frames(network)
         tell_of_unused_gpu(device)
-        stages = open_stages(network, runtime, precision, exports, watch)
+        backend = open_backend(network, runtime, precision, exports, watch)
         self.tokenizer: Tokenizer = tokenizer_of(network.configuration)
-        super().__init__(network, Predictor(network, stages), settings)
+        super().__init__(network, Predictor(network, backend), settings)
         self.encoder = SentenceEncoder(self.tokenizer, self.predictor, self.model_name)
 
     def another(self) -> Session:
@@ -88,14 +90,14 @@ class Session(Stream):
         return session
 
     @property
-    def stages(self) -> Stages:
-        """What computes the network."""
-        return self.predictor.stages
+    def backend(self) -> Backend:
+        """The backend that runs the network."""
+        return self.predictor.backend
 
-    @stages.setter
-    def stages(self, stages: Stages) -> None:
-        stages.allow_window(self.settings.window)
-        self.predictor = Predictor(self.model, stages)
+    @backend.setter
+    def backend(self, backend: Backend) -> None:
+        backend.allow_window(self.settings.window)
+        self.predictor = Predictor(self.model, backend)
         self.encoder = SentenceEncoder(self.tokenizer, self.predictor, self.model_name)
 
     @property
@@ -111,7 +113,7 @@ class Session(Stream):
     @property
     def runtime(self) -> str:
         """What computes the network, and in which precision."""
-        return f"{self.stages.name} {self.stages.precision}"
+        return f"{self.backend.name} {self.backend.precision}"
 
     @property
     def commands(self) -> dict[str, str]:
@@ -158,7 +160,7 @@ class Session(Stream):
     def begin(self, request: CommandRequest) -> Command:
         """A command with nothing remembered."""
         text = self.encoder.encode(request.text)
-        self.stages.try_again()
+        self.backend.try_again()
         return Command(request, text, self.new_memory, self.new_tracker)
 
     def prepare(self, height: int, width: int) -> None:

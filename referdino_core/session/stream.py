@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
+from referdino_core.backends.backend import Preparation
 from referdino_core.configuration import SessionSettings
 from referdino_core.errors import ImageError
 from referdino_core.network.object_memory import ObjectMemory
 from referdino_core.network.pixels import check_proportion
 from referdino_core.network.referdino import ReferDINO
-from referdino_core.runtime.stages import Preparation
 from referdino_core.session.command import (
     TRACKERS,
     Command,
@@ -79,7 +79,7 @@ class Stream:
     @settings.setter
     def settings(self, settings: SessionSettings) -> None:
         single_frame = self.model.configuration.single_frame
-        self.predictor.stages.allow_window(1 if single_frame else settings.window)
+        self.predictor.backend.allow_window(1 if single_frame else settings.window)
         self._settings = settings
 
     def begin_stream(self) -> None:
@@ -222,9 +222,9 @@ class Stream:
     @property
     def preparing(self) -> dict[str, Preparation]:
         """By id, the running commands that join once the runtime is ready for their sentence."""
-        stages, shown = self.predictor.stages, self.image_size
+        backend, shown = self.predictor.backend, self.image_size
         size = None if shown is None else self.predictor.size_of(shown)
-        found = {key: stages.preparation(one.tokens, size) for key, one in self.running.items()}
+        found = {key: backend.preparation(one.tokens, size) for key, one in self.running.items()}
         return {key: one for key, one in found.items() if one is not None}
 
     def questions(self, image: int, stamp: float) -> list[Question]:

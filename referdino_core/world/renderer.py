@@ -54,7 +54,7 @@ class WorldRenderer:
     def __init__(self, settings: WorldSettings | None = None) -> None:
         self.settings = settings or WorldSettings()
         self._renderer: Any = None
-        self._mujoco = _import_mujoco()
+        self._mujoco = import_mujoco()
         self._model = self._build_model()
         self._data = self._mujoco.MjData(self._model)
         try:
@@ -181,7 +181,7 @@ class WorldRenderer:
 
     def _build_model(self) -> Any:
         mujoco = self._mujoco
-        model = mujoco.MjModel.from_xml_string(_model_xml(self.settings))
+        model = mujoco.MjModel.from_xml_string(model_xml(self.settings))
         model.tex_data[:] = build_textures().ravel()
         kinds = mujoco.mjtGeom
         self._geom_types = {
@@ -196,7 +196,8 @@ class WorldRenderer:
         return model
 
 
-def _import_mujoco() -> ModuleType:
+def import_mujoco() -> ModuleType:
+    """MuJoCo with its offscreen renderer; raises WorldUnavailable where it cannot be had."""
     if sys.platform == "linux":
         os.environ.setdefault("MUJOCO_GL", "egl")
     try:
@@ -221,7 +222,7 @@ def _no_opengl(error: Exception) -> str:
     ).replace("\n", " ")
 
 
-def _model_xml(settings: WorldSettings) -> str:
+def model_xml(settings: WorldSettings) -> str:
     """The one model: textures, finishes, a floor, walls, a camera and slots for the objects."""
     rng = np.random.default_rng(TEXTURE_COUNT)
     assets = []

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -24,9 +23,7 @@ from batch_samples import (
 
 from referdino_core.batch.batch import (
     Batch,
-    BatchInterrupted,
     BatchProgress,
-    BatchWatch,
     Workers,
     replay_batch,
     replay_in_process,
@@ -35,7 +32,8 @@ from referdino_core.batch.batch_folder import BatchFolder
 from referdino_core.batch.outcomes import MAX_DEATHS, Attempts
 from referdino_core.batch.recordings import FoundRecording
 from referdino_core.cli import main
-from referdino_core.errors import SourceError
+from referdino_core.errors import Cancelled, SourceError
+from referdino_core.progress import Progress, ProgressMonitor
 from referdino_core.replay.opening import ReplayJob
 from referdino_core.replay.run_folder import RunFolder
 from referdino_core.report.comparison import pair_runs
@@ -69,7 +67,7 @@ def copy_of(done: Batch, out: Path) -> Batch:
 def frames_gone_through(batch: Batch, work: Workers) -> int:
     """How many frames it takes to do a batch."""
     seen: list[BatchProgress] = []
-    replay_batch(batch, work, BatchWatch(on_progress=seen.append))
+    replay_batch(batch, work, ProgressMonitor(seen.append))
     return seen[-1].frames
 
 
@@ -168,7 +166,7 @@ def test_a_recording_that_fails_once_is_done_the_second_time(
 ) -> None:
     late = tmp_path / "late"
 
-    def deliver(progress: BatchProgress) -> None:
+    def deliver(progress: Progress) -> None:
         if progress.frames and not late.exists():
             shutil.copytree(recordings / "c_second", late)
 
@@ -176,26 +174,32 @@ def test_a_recording_that_fails_once_is_done_the_second_time(
     good = batch.recordings[0]
     batch = replace(batch, recordings=(FoundRecording("late", late), good))
 
-    summary = replay_batch(batch, work, BatchWatch(on_progress=deliver))
+    summary = replay_batch(batch, work, ProgressMonitor(deliver))
 
     assert summary["failed"] == [] and summary["done"] == 2
     assert [line["name"] for line in lines_of(batch)] == [good.name, "late"]
 
 
-def stop_at(frames: int) -> Iterator[tuple[Callable[[BatchProgress], None], Callable[[], bool]]]:
-    """A watch that asks to stop after so many frames."""
-    seen = [0]
-    yield lambda progress: seen.__setitem__(0, progress.frames), lambda: seen[0] >= frames
+def cancelling_at(frames: int) -> ProgressMonitor:
+    """A monitor that cancels a batch after so many frames."""
+
+    def cancel(progress: Progress) -> None:
+        assert isinstance(progress, BatchProgress)
+        if progress.frames >= frames:
+            monitor.cancelled.set()
+
+    monitor = ProgressMonitor(cancel)
+    return monitor
 
 
-def test_a_batch_that_was_stopped_goes_on_in_the_middle_of_a_recording(
+def test_a_batch_that_was_stopped_resumes_in_the_middle_of_a_recording(
     done: Batch, work: Workers, tmp_path: Path
 ) -> None:
     batch = replace(done, out=tmp_path / "stopped", with_report=False)
-    ((progress, stop),) = stop_at(10)  # the second frame of the second recording
+    monitor = cancelling_at(10)  # the second frame of the second recording
 
-    with pytest.raises(BatchInterrupted, match="after 1 of 3 recordings"):
-        replay_batch(batch, work, BatchWatch(progress, stop_requested=stop))
+    with pytest.raises(Cancelled, match="after 1 of 3 recordings"):
+        replay_batch(batch, work, monitor)
 
     assert not (batch.out / "summary.json").exists()
     assert not (batch.out / "c_second" / "summary.json").exists()
@@ -292,7 +296,7 @@ def test_the_command_prints_a_table_and_tells_of_failures(
         (["--out", "runs", "--list", "missing.txt"], "The list missing.txt cannot be read"),
     ],
 )
-def test_a_mistake_is_told_in_one_line(
+def test_a_mistake_is_reported_in_one_line(
     recordings: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

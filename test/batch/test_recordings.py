@@ -82,7 +82,7 @@ def test_runs_and_hidden_files_are_no_recordings(tmp_path: Path) -> None:
     assert list(found(tmp_path, ".")) == ["drive", "night"]
 
 
-def test_names_that_clash_are_told_apart(tmp_path: Path) -> None:
+def test_names_that_clash_are_distinguished(tmp_path: Path) -> None:
     make(tmp_path, "monday/cam.mcap", "tuesday/cam.mcap", "x/a_b.mcap", "x/a/b.mcap", "x/a/B.mp4")
 
     named = found(tmp_path, "monday/cam.mcap", "tuesday/cam.mcap")
@@ -122,7 +122,7 @@ def test_a_source_that_is_none_is_kept(tmp_path: Path) -> None:
     assert list(found(tmp_path, "empty", "missing.mcap")) == ["empty", "missing"]
 
 
-def test_recordings_that_differ_in_the_suffix_alone_are_told_apart_by_it(tmp_path: Path) -> None:
+def test_recordings_that_differ_in_the_suffix_alone_are_distinguished_by_it(tmp_path: Path) -> None:
     make(tmp_path, "x/clip.mp4", "x/clip.avi", "x/other.mp4", "x/speed_0.5/1.png")
     make(tmp_path, "x/speed_0.8/1.png")
 

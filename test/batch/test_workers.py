@@ -20,13 +20,13 @@ from batch_samples import BALL, assert_equal_batches, write_long_recording
 from referdino_core.batch.batch import (
     Batch,
     BatchProgress,
-    BatchWatch,
     replay_batch,
     replay_in_process,
 )
 from referdino_core.batch.recordings import find_recordings
 from referdino_core.errors import RuntimeUnavailable
 from referdino_core.files import temporary_path
+from referdino_core.progress import ProgressMonitor
 from referdino_core.replay.opening import ReplayJob
 from referdino_core.replay.run_folder import FRAMES_NAME, TIMING_NAME
 from referdino_core.replay.unfinished_run import FRAMES_BETWEEN_SNAPSHOTS, SNAPSHOT_NAME
@@ -102,7 +102,7 @@ def test_a_worker_that_is_killed_loses_nothing(
     killer.start()
     seen: list[BatchProgress] = []
 
-    summary = replay_batch(batch, RayWorkers(2), BatchWatch(on_progress=seen.append))
+    summary = replay_batch(batch, RayWorkers(2), ProgressMonitor(seen.append))
 
     killer.join()
     assert_equal_batches(alone.out, batch.out)
@@ -111,10 +111,10 @@ def test_a_worker_that_is_killed_loses_nothing(
     (before,) = kept
     assert len(before) == FRAMES_BETWEEN_SNAPSHOTS
     assert (run / TIMING_NAME).read_text().splitlines()[: len(before)] == before
-    assert seen[-1].share == 1 and seen[-1].finished == 4
+    assert seen[-1].fraction == 1 and seen[-1].finished == 4
     # A batch that was begun with two workers is taken up by one.
     again: list[BatchProgress] = []
-    replay_batch(batch, replay_in_process, BatchWatch(on_progress=again.append))
+    replay_batch(batch, replay_in_process, ProgressMonitor(again.append))
     assert again[-1].frames == 0
 
 
@@ -132,7 +132,7 @@ def test_workers_that_cannot_load_the_model_say_so_once(
     assert not list(batch.out.glob("*/"))
 
 
-def test_a_cluster_that_is_not_there_is_told_at_once(alone: Batch, tmp_path: Path) -> None:
+def test_a_cluster_that_is_not_there_is_reported_at_once(alone: Batch, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "referdino_core.cli", "replay", str(alone.recordings[0].path)]
     command += ["--list", "/dev/null", "--command", BALL, "--out", str(tmp_path / "runs")]
 
@@ -162,6 +162,6 @@ def test_ctrl_c_ends_all_workers_in_order_and_quietly(alone: Batch, tmp_path: Pa
     printed, said = program.communicate()
 
     assert program.returncode == 130 and printed == ""
-    assert "the same command goes on from there" in said and " ray" not in said.lower()
+    assert "the same command resumes from there" in said and " ray" not in said.lower()
     assert (out / "long" / SNAPSHOT_NAME).exists() and not (out / "summary.json").exists()
     assert worker is not None and not Path(f"/proc/{worker}").exists()

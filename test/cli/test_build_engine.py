@@ -16,8 +16,8 @@ from real_tensorrt import PRECISION, environment, program, require_library
 from simulated_export import write_exported_set
 from simulated_tensorrt import simulate
 
+from referdino_core.backends.tensorrt.library import LIBRARIES
 from referdino_core.cli import main
-from referdino_core.runtime.tensorrt.libraries import LIBRARIES
 
 
 @pytest.fixture
@@ -103,7 +103,7 @@ def test_on_a_simulated_gpu_it_builds_and_tells_where_the_engines_are(
     command = ["build-engine", str(exported), "--cache", str(cache), "--max-commands", "2"]
     command += ["--workspace-gib", "1"]
     expected = ["image_encoder", "grounder", "readout"]
-    for more, ending in (([], "built"), ([], "is here"), (["--force"], "built")):
+    for more, ending in (([], "built"), ([], "exists"), (["--force"], "built")):
         assert main([*command, *more]) == 0
         lines = capsys.readouterr().out.splitlines()
         assert len(lines) == len(expected)

@@ -30,7 +30,7 @@ def test_report_writes_the_page_again_in_place_of_the_old_one(tmp_path: Path) ->
     assert sorted(path.name for path in run.iterdir() if path.name.startswith(".")) == []
 
 
-def test_compare_writes_where_it_is_told(
+def test_compare_writes_where_it_is_reported(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     runs = [samples.write_run(tmp_path / name, frames=12) for name in "ab"]

@@ -110,7 +110,7 @@ class TestResults:
         run = evaluate("ref-davis17", root, tmp_path / "out", *options)["inference"]["stream"]
         assert run["frames_unread"] == 1
         (problem,) = run["problems"]
-        assert "scene0, frame 00010 is not answered" in problem
+        assert "scene0, frame 00010 is skipped" in problem
         assert f"- {problem}" in capfd.readouterr().out
 
 
@@ -137,11 +137,11 @@ class TestInterruption:
         out, err = process.communicate(timeout=120)
         assert process.returncode == 130, err
         assert "Traceback" not in err
-        assert "goes on from here" in err
+        assert "resumes from here" in err
         run = json.loads((tmp_path / "out/summary.json").read_text())["inference"]["whole-clip"]
         assert run["complete"] is False
         assert 0 < run["expressions"] < 180
-        assert f"| expressions answered | {run['expressions']} |" in out
+        assert f"| expressions processed | {run['expressions']} |" in out
         assert not list((tmp_path / "out").rglob("*.partial*"))
 
 
@@ -169,14 +169,14 @@ class TestBadInput:
         arguments += ["--videos", "scene0", "scene7"]
         assert "has no video scene7" in self.refused(arguments, capfd)
 
-    def test_nothing_that_can_be_answered(
+    def test_nothing_that_can_be_predicted(
         self, tmp_path: Path, scenes: list[Scene], capfd: pytest.CaptureFixture[str]
     ) -> None:
         root = make_mevis(tmp_path / "data", scenes[:1])
         for path in (root / "valid_u/JPEGImages/scene0").iterdir():
             path.write_bytes(b"no JPEG")
         arguments = ["mevis", "--data", str(root), "--out", str(tmp_path / "out")]
-        assert "Nothing could be answered" in self.refused(arguments, capfd)
+        assert "Nothing could be predicted" in self.refused(arguments, capfd)
         summary = json.loads((tmp_path / "out/summary.json").read_text())
         assert len(summary["inference"]["whole-clip"]["problems"]) == 6
 

@@ -31,7 +31,7 @@ def test_an_export_is_written_compared_and_examined(
     told = capsys.readouterr().out
     assert "| grounder | queries |" in told
     assert "The same queries kept: 100.0%. Check passed." in told
-    assert "Nothing that TensorRT 10 or 11 would not accept." in told
+    assert "Everything is supported by TensorRT 10 and 11." in told
     assert f"{folder / 'readout.onnx'}: " in told
     exported = read_exported_set(folder)
     assert (exported.height, exported.width, exported.tokens, exported.window) == (64, 96, 16, 4)

@@ -63,7 +63,9 @@ def test_links_have_results_of_their_own_names(clip: Path) -> None:
     assert folders() == ["monday_referdino", "tuesday_referdino"]
 
 
-def test_a_link_that_leads_to_itself_is_told(clip: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_link_that_leads_to_itself_is_reported(
+    clip: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     clip.with_name("loop.mp4").symlink_to(clip.with_name("loop.mp4"))
     for command in (["segment"], ["replay", "--no-report", "--command"]):
         words = [*command, BALL] if command[0] == "replay" else command
@@ -143,14 +145,14 @@ def test_a_full_disk_leaves_neither_file(clip: Path, capfd: pytest.CaptureFixtur
         assert os.listdir("o") == []
 
 
-def test_answers_are_kept_where_no_encoder_takes_the_overlay(
+def test_results_are_kept_where_no_encoder_takes_the_overlay(
     clip: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(video_encoder, "_is_there", lambda name: False)
     assert main(["segment", str(clip), BALL, "--out", "o"]) == 0
-    told = capfd.readouterr()
-    assert told.err.count("cannot be written as a video") == 1
-    assert "overlay.mp4" not in told.out
+    captured = capfd.readouterr()
+    assert captured.err.count("cannot be written as a video") == 1
+    assert "overlay.mp4" not in captured.out
     assert os.listdir("o") == ["frames.json"]
 
     assert main(["replay", str(clip), "--command", BALL, "--out", "r"]) == 0

@@ -330,21 +330,21 @@ class TestHelpAndInfo:
         with pytest.raises(SystemExit) as caught:
             main([command, "--help"])
         assert caught.value.code == 0
-        told = capfd.readouterr().out
-        assert f"\n  referdino {command}" in told
-        assert max(len(line) for line in told.splitlines()) <= 100
+        output = capfd.readouterr().out
+        assert f"\n  referdino {command}" in output
+        assert max(len(line) for line in output.splitlines()) <= 100
 
     def test_info_shows_versions_models_and_parameters(
         self, capfd: pytest.CaptureFixture[str]
     ) -> None:
         assert main(["info"]) == 0
-        told = capfd.readouterr().out
-        assert re.search(rf"torch +{re.escape(torch.__version__)}", told)
-        assert re.search(r"nano +is bundled: .*safetensors", told)
+        output = capfd.readouterr().out
+        assert re.search(rf"torch +{re.escape(torch.__version__)}", output)
+        assert re.search(r"nano +is bundled: .*safetensors", output)
         parameters = sum(parameter.numel() for parameter in rd.build("nano").parameters())
-        assert re.search(rf"all +{parameters:,}", told)
+        assert re.search(rf"all +{parameters:,}", output)
         for key in rd.capabilities():
-            assert key in told
+            assert key in output
 
     def test_info_checks_a_checkpoint(
         self, tmp_path: Path, capfd: pytest.CaptureFixture[str]

@@ -54,7 +54,7 @@ def test_a_run_prints_its_scores_and_its_folder(
 
     lines = capsys.readouterr().out.splitlines()
     assert status == 0
-    assert lines[0].startswith("6 frames: 5 answered, 1 dropped, 0 failed (nano, torch fp32)")
+    assert lines[0].startswith("6 frames: 5 processed, 1 dropped, 0 failed (nano, torch fp32)")
     assert lines[1].split() == [
         "J&F", "J", "F", "acquired", "IDF1", "switches", "lent", "lost", "alarms",
     ]  # fmt: skip
@@ -93,11 +93,11 @@ def test_the_folder_is_named_after_the_source(
             ["{bag}", "--set", "speed=3"],
             "there is no 'speed'; choose one of window, select, accept",
         ),
-        (["{bag}", "--set", "accept=high"], "'high' is no number"),
+        (["{bag}", "--set", "accept=high"], "'high' is not a number"),
         (["{bag}", "--set", "accept=7"], "accept is 7"),
     ],
 )
-def test_a_mistake_is_told_in_one_line(
+def test_a_mistake_is_reported_in_one_line(
     bag: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -140,7 +140,7 @@ def test_after_ctrl_c_the_same_command_goes_on_to_equal_bytes(tmp_path: Path) ->
     _, complaints = stopped.communicate()
 
     assert stopped.returncode == 130
-    assert b"the same command goes on from there" in complaints
+    assert b"the same command resumes from there" in complaints
     assert journal.stat().st_size > 0
     subprocess.run([*command, str(tmp_path / "stopped")], check=True, capture_output=True)
     assert replay(bag, "--command", BALL, "--out", tmp_path / "whole") == 0

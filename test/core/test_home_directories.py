@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 import referdino_core as rd
+from referdino_core.backends.tensorrt.engine_cache import EngineCache, EngineCacheError
 from referdino_core.batch.recordings import read_list
 from referdino_core.building import load_model
 from referdino_core.errors import ExportError
 from referdino_core.export.cache import ExportCache
-from referdino_core.runtime.tensorrt.engine_cache import EngineCache, EngineCacheError
 from referdino_core.user_files import cache_directory, cannot_be_written, user_path
 
 pytestmark = pytest.mark.slow

@@ -14,7 +14,7 @@ from label_files import write_labels
 from media_samples import flat_image
 
 from referdino_core.batch.recordings import read_list
-from referdino_core.evaluation.ground_truth import open_truth
+from referdino_core.evaluation.ground_truth import open_ground_truth
 from referdino_core.evaluation.ground_truth.mevis import read_json
 from referdino_core.media.sources import open_source
 from referdino_core.media.writers import write_image
@@ -78,6 +78,6 @@ def test_what_systems_leave_beside_images_changes_nothing(tmp_path: Path) -> Non
 
     with open_source(str(tmp_path / "frames")) as source:
         assert [(frame.index, int(frame.image[0, 0, 0])) for frame in source] == [(0, 0), (1, 1)]
-    with open_truth(str(tmp_path / "labels"), tmp_path / "frames") as truth:
+    with open_ground_truth(str(tmp_path / "labels"), tmp_path / "frames") as truth:
         assert truth.objects == (1,)
         assert truth.problems == []

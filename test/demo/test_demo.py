@@ -25,11 +25,10 @@ from std_msgs.msg import Header
 
 import referdino_core as rd
 from demo.camera import recorded
-from demo.listener import Answer
-from demo.outcome import Outcome, command_runs
-from demo.pictures import OVERLAY, SHEET, report
-from demo.publications import Publication
-from demo.scoring import table
+from demo.graph import Publication
+from demo.outcome import Outcome, command_runs, table
+from demo.streaming import Result
+from demo.visualization import OVERLAY, SHEET, report
 from referdino_core.checkpoint import save_weights
 from referdino_core.evaluation import recorded_scene as scenes
 from referdino_core.media.sources import Frame, open_source
@@ -52,7 +51,7 @@ class Line:
     verdict: str
     score: str
     frames: int
-    answered: int
+    processed: int
     median: str
     high: str
 
@@ -114,7 +113,7 @@ def test_rendered_scene(eager_weights: Path, tmp_path: Path) -> None:
     assert [line.text for line in lines] == [command.text for command in rendered.commands]
     assert sum(line.frames for line in lines) == 24
     for line in lines:
-        assert 1 <= line.answered <= line.frames
+        assert 1 <= line.processed <= line.frames
         assert line.verdict == "right" or line.verdict.startswith("wrong: ")
         assert 0 <= float(line.score) <= 1
         assert 0 < int(line.median.split()[0]) <= int(line.high.split()[0])
@@ -155,9 +154,9 @@ def test_own_video_with_two_texts(eager_weights: Path, tmp_path: Path) -> None:
     assert [line.text for line in lines] == ["the red ball", "the green box"]
     assert sum(line.frames for line in lines) == 24
     for line in lines:
-        assert 1 <= line.answered <= line.frames
-        tracked, answered = re.fullmatch(r"(\d+) of (\d+) frames", line.verdict).groups()
-        assert int(tracked) <= int(answered) == line.answered
+        assert 1 <= line.processed <= line.frames
+        tracked, processed = re.fullmatch(r"(\d+) of (\d+) frames", line.verdict).groups()
+        assert int(tracked) <= int(processed) == line.processed
         assert 0 <= float(line.score) <= 1
     assert len(video_frames(results / "overlay.mp4")) == 24
     assert cv2.imread(str(results / "contact_sheet.png")) is not None
@@ -186,7 +185,7 @@ def test_recording_is_played_without_opengl_and_ctrl_c_ends_every_process(
     _, errors = demo.communicate(timeout=60)
 
     assert demo.returncode == 130
-    assert "playing the recording that is bundled instead" in errors
+    assert "playing the bundled recording instead" in errors
     assert errors.splitlines()[-1] == "demo: stopped"
     assert "Traceback" not in errors
     assert processes_with(mark) == []
@@ -275,7 +274,7 @@ def test_bundled_recording_fits_its_truth() -> None:
         frame = int(np.ceil(command.begins * bundled.frame_rate))
         shown = bundled.segmentation[frame] == command.target
         assert np.count_nonzero(shown) >= bundled.visible_area
-        # The outlines of the ground truth lie on edges of the picture.
+        # The outlines of the ground truth lie on edges of the image.
         grey = cv2.cvtColor(images[frame], cv2.COLOR_RGB2GRAY).astype(float)
         edges = np.hypot(cv2.Sobel(grey, cv2.CV_64F, 1, 0), cv2.Sobel(grey, cv2.CV_64F, 0, 1))
         outline = cv2.morphologyEx(
@@ -308,31 +307,31 @@ def scene_of_two(folder: Path) -> scenes.Scene:
     return scenes.Scene(video, 4.0, ("grey square", "white square"), segmentation, commands)
 
 
-def answer(text: str, mask: np.ndarray, stamp: int, latency: int) -> Answer:
+def result(text: str, mask: np.ndarray, stamp: int, latency: int) -> Result:
     height, width = mask.shape
     entry = ReferredObject(command_id="command", command=text, track_id=1, score=0.75)
     entry.state = ReferredObject.TRACKING if mask.any() else ReferredObject.SEARCHING
     entry.mask = RunLengthMask(height=height, width=width, counts=run_lengths.encode(mask))
     header = Header(stamp=Time(sec=stamp // SECOND, nanosec=stamp % SECOND))
-    return Answer(stamp, stamp + latency, ReferredObjectArray(header=header, objects=[entry]))
+    return Result(stamp, stamp + latency, ReferredObjectArray(header=header, objects=[entry]))
 
 
 def outcome_of(scene: scenes.Scene, picked: tuple[int, int]) -> Outcome:
     """A camera from 100 s on at 4 Hz; the second command comes between the fourth frame and the
-    fifth, which is still answered for the first; the last frame is not answered.
+    fifth, which is still processed for the first; the last frame is not processed.
     """
     frames = tuple(
         Publication("frame", number, 100 * SECOND + number * SECOND // 4) for number in range(8)
     )
     sent = [Publication("command", 0, 99 * SECOND), Publication("command", 1, frames[4].stamp - 1)]
-    answers = {}
+    results = {}
     for frame in frames[:7]:
         place = int(frame.number > 4)
         mask = scene.segmentation[frame.number] == picked[place]
         latency = (frame.number + 1) * 10_000_000
-        answers[frame.stamp] = answer(scene.commands[place].text, mask, frame.stamp, latency)
-    runs = command_runs(scene.commands, sent, frames, answers)
-    return Outcome(str(scene.video), 4.0, frames, answers, runs, scene)
+        results[frame.stamp] = result(scene.commands[place].text, mask, frame.stamp, latency)
+    runs = command_runs(scene.commands, sent, frames, results)
+    return Outcome(str(scene.video), 4.0, frames, results, runs, scene)
 
 
 def test_frames_are_shared_out_by_command(tmp_path: Path) -> None:
@@ -340,8 +339,8 @@ def test_frames_are_shared_out_by_command(tmp_path: Path) -> None:
 
     assert [frame.number for frame in first.frames] == [0, 1, 2, 3]
     assert [frame.number for frame in second.frames] == [4, 5, 6, 7]
-    assert list(first.answers) == [0, 1, 2, 3]
-    assert list(second.answers) == [5, 6]
+    assert list(first.results) == [0, 1, 2, 3]
+    assert list(second.results) == [5, 6]
     assert first.latencies == pytest.approx([10, 20, 30, 40])
 
 
@@ -356,14 +355,14 @@ def test_table_tells_right_from_wrong(tmp_path: Path) -> None:
     assert [line.verdict for line in nothing] == ["wrong: background", "wrong: nothing"]
 
 
-def test_report_leaves_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_report_leaves_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     outcome = outcome_of(scene_of_two(tmp_path), picked=(1, 2))
 
     report(outcome, tmp_path)
 
     images = video_frames(tmp_path / OVERLAY)
     assert len(images) == 8
-    # The frame without an answer shows the one before it.
+    # The frame without a result shows the one before it.
     assert np.abs(images[7].astype(int) - images[6].astype(int)).mean() < 1
     assert cv2.imread(str(tmp_path / SHEET)).shape[1] > 3 * 640
     assert "the left square" in capsys.readouterr().out

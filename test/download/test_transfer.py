@@ -261,7 +261,7 @@ def test_a_disk_that_fills_is_one_error_and_the_next_run_goes_on(
     assert hub.ranges() == ["bytes=300000-"]
 
 
-def test_a_disk_without_room_is_told_before_anything_is_written(
+def test_a_disk_without_room_is_reported_before_anything_is_written(
     hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hub.hold(PATH, CONTENT)
@@ -274,7 +274,7 @@ def test_a_disk_without_room_is_told_before_anything_is_written(
 def test_a_web_page_in_place_of_the_file_is_not_taken_for_it(hub: Hub, tmp_path: Path) -> None:
     hub.hold(PATH, b"<html>Welcome to our guests' network")
     hub.content_types[PATH] = "text/html; charset=utf-8"
-    with pytest.raises(DownloadError, match="answers with a web page"):
+    with pytest.raises(DownloadError, match="returns a web page"):
         get(tmp_path)
     assert list(tmp_path.iterdir()) == []
 

@@ -14,8 +14,7 @@ import pytest
 
 from referdino_core.errors import ImageError
 from referdino_core.evaluation import boundary_accuracy, region_similarity, sequence_statistics
-from referdino_core.evaluation.davis import boundary, share_within
-from referdino_core.evaluation.latency import latency_percentiles
+from referdino_core.evaluation.davis import boundary, fraction_within
 
 FRAMES = 12
 TOLERANCE = 1e-9
@@ -60,17 +59,17 @@ def test_every_recorded_value_is_reproduced(frame: int, with_void: bool) -> None
 
 def test_the_recorded_corner_cases_are_what_they_are_taken_for() -> None:
     case, whole = recorded(), recorded().truth[0].size
-    answered = np.count_nonzero(case.prediction, axis=(1, 2))
+    predicted = np.count_nonzero(case.prediction, axis=(1, 2))
     meant = np.count_nonzero(case.truth, axis=(1, 2))
-    assert len(answered) == FRAMES
-    assert answered[6] == 0 and meant[6] > 0 and measured(6, False) == (0, 0)
-    assert answered[7] > 0 and meant[7] == 0 and measured(7, False) == (0, 0)
-    assert answered[8] == meant[8] == 0 and measured(8, False) == (1, 1)
+    assert len(predicted) == FRAMES
+    assert predicted[6] == 0 and meant[6] > 0 and measured(6, False) == (0, 0)
+    assert predicted[7] > 0 and meant[7] == 0 and measured(7, False) == (0, 0)
+    assert predicted[8] == meant[8] == 0 and measured(8, False) == (1, 1)
     assert meant[9] == whole and not boundary(case.truth[9]).any() and measured(9, False)[1] == 0
-    assert answered[10] == meant[10] and 0 < measured(10, False)[0] < measured(10, False)[1] < 1
+    assert predicted[10] == meant[10] and 0 < measured(10, False)[0] < measured(10, False)[1] < 1
     assert (case.prediction[11] == case.truth[11]).all() and measured(11, False) == (1, 1)
     # Void pixels draw boundaries of their own: a mask of all pixels gets one by them.
-    assert answered[5] == whole and measured(5, False)[1] == 0 and measured(5, True)[1] > 0
+    assert predicted[5] == whole and measured(5, False)[1] == 0 and measured(5, True)[1] > 0
 
 
 def test_what_is_void_counts_for_neither_mask() -> None:
@@ -107,7 +106,7 @@ def test_matching_by_distance_is_dilation_by_a_disk(radius: int) -> None:
     rows, columns = np.mgrid[-radius : radius + 1, -radius : radius + 1]
     disk = (rows**2 + columns**2 <= radius**2).astype(np.uint8)
     reached = cv2.dilate(others.astype(np.uint8), disk) > 0
-    assert share_within(points, others, radius) == (points & reached).sum() / points.sum()
+    assert fraction_within(points, others, radius) == (points & reached).sum() / points.sum()
 
 
 @pytest.mark.parametrize("measure", [region_similarity, boundary_accuracy])
@@ -145,13 +144,3 @@ def test_one_frame_is_a_sequence_and_none_is_not() -> None:
     assert (statistics.mean, statistics.recall, statistics.decay) == (0.7, 1, 0)
     with pytest.raises(ValueError, match="without frames"):
         sequence_statistics([])
-
-
-def test_latency_percentiles_are_those_of_the_values() -> None:
-    found = latency_percentiles([value / 1000 for value in range(101)])
-    assert found is not None and found.count == 101
-    assert (found.median, found.percentile_90) == pytest.approx((0.05, 0.09))
-    assert (found.percentile_95, found.percentile_99, found.worst) == pytest.approx(
-        (0.095, 0.099, 0.1)
-    )
-    assert latency_percentiles([]) is None

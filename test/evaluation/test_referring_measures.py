@@ -31,13 +31,13 @@ def test_iou_and_precision_are_those_of_the_surest_candidates() -> None:
     assert scores.precision == {0.5: two, 0.6: two, 0.7: two, 0.8: one, 0.9: one}
 
 
-def test_average_precision_of_one_answer_counts_the_thresholds_it_meets() -> None:
+def test_average_precision_of_one_candidate_counts_the_thresholds_it_meets() -> None:
     measures = ReferringMeasures()
     measures.add(stripe(100), [Candidate(0.5, stripe(72))])  # meets 0.50 to 0.70: five of ten
     assert measures.result().mean_average_precision == pytest.approx(0.5)
 
 
-def test_a_false_answer_costs_precision_only_where_it_was_surer() -> None:
+def test_a_false_candidate_costs_precision_only_where_it_was_surer() -> None:
     right, wrong = stripe(20), stripe(20, first=60)
     for sureness, expected in ((0.1, 1.0), (0.9, 0.5)):
         measures = ReferringMeasures()
@@ -45,7 +45,7 @@ def test_a_false_answer_costs_precision_only_where_it_was_surer() -> None:
         assert measures.result().mean_average_precision == pytest.approx(expected)
 
 
-def test_answers_rank_across_samples() -> None:
+def test_candidates_rank_across_samples() -> None:
     measures = ReferringMeasures()
     measures.add(stripe(20), [Candidate(0.9, stripe(20))])
     measures.add(stripe(20), [Candidate(0.5, stripe(20, first=60))])
@@ -53,7 +53,7 @@ def test_answers_rank_across_samples() -> None:
     assert measures.result().mean_average_precision == pytest.approx(51 / 101)
 
 
-def test_a_sample_without_an_answer_is_an_empty_answer() -> None:
+def test_a_sample_without_candidates_is_an_empty_prediction() -> None:
     measures = ReferringMeasures()
     measures.add(stripe(20), [])
     scores = measures.result()

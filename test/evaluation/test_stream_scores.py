@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from referdino_core.errors import ImageError
-from referdino_core.evaluation.ground_truth import FrameTruth
+from referdino_core.evaluation.ground_truth import FrameGroundTruth
 from referdino_core.evaluation.stream_scores import (
     CommandScores,
     FrameScore,
@@ -50,7 +50,9 @@ def answer(left: int, top: int, right: int, bottom: int, track_id: int = 1) -> A
 
 
 NOTHING = Answer(np.zeros(SIZE, bool), None)
-TRUTH = FrameTruth({1: block(0, 0, 10, 10), 2: block(30, 0, 40, 10), 3: block(0, 0, 0, 0)}, SIZE)
+TRUTH = FrameGroundTruth(
+    {1: block(0, 0, 10, 10), 2: block(30, 0, 40, 10), 3: block(0, 0, 0, 0)}, SIZE
+)
 
 
 def test_a_right_answer_is_scored_by_overlap_boundary_and_centre() -> None:
@@ -73,7 +75,7 @@ def test_background_is_no_other_object() -> None:
 
 
 def test_an_object_around_the_target_does_not_take_its_mask() -> None:
-    inside = FrameTruth({1: block(0, 0, 10, 10), 2: block(0, 0, 30, 30)}, SIZE)
+    inside = FrameGroundTruth({1: block(0, 0, 10, 10), 2: block(0, 0, 30, 30)}, SIZE)
     assert score_frame([answer(0, 0, 10, 10)], inside, [1]).overlap_with_other is None
 
 
@@ -91,27 +93,27 @@ def test_nothing_answered_has_no_centre_and_no_overlap() -> None:
 
 @pytest.mark.parametrize(("pixels", "present"), [(14, False), (15, True)])
 def test_a_target_of_fewer_than_fifteen_pixels_is_absent(pixels: int, present: bool) -> None:
-    truth = FrameTruth({1: block(0, 0, pixels, 1)}, SIZE)
+    truth = FrameGroundTruth({1: block(0, 0, pixels, 1)}, SIZE)
     assert score_frame([answer(0, 0, 9, 9)], truth, [1]).present is present
 
 
 def test_void_pixels_make_a_target_absent_and_are_not_judged() -> None:
-    hidden = FrameTruth(TRUTH.masks, SIZE, void=block(0, 0, 10, 9))
+    hidden = FrameGroundTruth(TRUTH.masks, SIZE, void=block(0, 0, 10, 9))
     score = score_frame([answer(0, 0, 10, 10)], hidden, [1])
     assert not score.present and score.region is None
     assert failure_of(score, seen=True) == "false alarm"
     assert failure_of(score, seen=False) is None
-    half = FrameTruth(TRUTH.masks, SIZE, void=block(0, 5, 60, 40))
+    half = FrameGroundTruth(TRUTH.masks, SIZE, void=block(0, 5, 60, 40))
     assert score_frame([answer(0, 0, 10, 30)], half, [1]).region == 1
 
 
 def test_a_mask_where_nothing_is_judged_is_no_alarm() -> None:
-    right_half = FrameTruth({1: block(0, 0, 0, 0)}, SIZE, void=block(0, 0, 30, 40))
+    right_half = FrameGroundTruth({1: block(0, 0, 0, 0)}, SIZE, void=block(0, 0, 30, 40))
     unjudged = score_frame([answer(0, 0, 10, 10)], right_half, [1])
     assert unjudged is not None and failure_of(unjudged, seen=True) is None
     alarm = score_frame([answer(40, 0, 50, 10)], right_half, [1])
     assert alarm is not None and failure_of(alarm, seen=True) == "false alarm"
-    nothing_judged = FrameTruth(TRUTH.masks, SIZE, void=np.ones(SIZE, bool))
+    nothing_judged = FrameGroundTruth(TRUTH.masks, SIZE, void=np.ones(SIZE, bool))
     assert score_frame([answer(0, 0, 10, 10)], nothing_judged, [1]) is None
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from repository import DATA
 
-from referdino_core.evaluation.ground_truth import FrameTruth
+from referdino_core.evaluation.ground_truth import FrameGroundTruth
 from referdino_core.evaluation.tracking_measures import (
     FirstObjects,
     FrameTracks,
@@ -82,8 +82,8 @@ def square(place: float, side: int = 10) -> np.ndarray:
     return mask
 
 
-def scene(present: Sequence[int] = OBJECTS) -> FrameTruth:
-    return FrameTruth({one: square(one if one in present else 0) for one in OBJECTS}, SIZE)
+def scene(present: Sequence[int] = OBJECTS) -> FrameGroundTruth:
+    return FrameGroundTruth({one: square(one if one in present else 0) for one in OBJECTS}, SIZE)
 
 
 Step = tuple[int, float]  # a track id and the object that its mask covers
@@ -212,15 +212,15 @@ def test_a_command_true_of_nothing_has_false_positives_and_no_accuracy() -> None
     assert (silent.mota, silent.idf1) == (None, None)
 
 
-def test_pixels_that_are_not_judged_belong_to_no_track_and_no_object() -> None:
+def test_pixels_that_are_ignored_belong_to_no_track_and_no_object() -> None:
     void = np.zeros(SIZE, bool)
     void[:, : LANE + 15] = True  # all of the first object
-    hidden = FrameTruth(scene().masks, SIZE, void)
+    hidden = FrameGroundTruth(scene().masks, SIZE, void)
     found = frame_tracks([Track(7, square(1)), Track(8, square(1.3))], hidden, [1, 2])
     assert (list(found.objects), list(found.tracks)) == ([2], [8])
     assert list(found.lies_on) == [None]
 
 
 def test_of_overlapping_objects_a_mask_lies_on_the_one_that_it_resembles() -> None:
-    inside = FrameTruth({1: square(1), 2: square(1, 20)}, SIZE)
+    inside = FrameGroundTruth({1: square(1), 2: square(1, 20)}, SIZE)
     assert list(frame_tracks([Track(7, square(1))], inside, [2]).lies_on) == [1]

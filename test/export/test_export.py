@@ -14,7 +14,7 @@ import golden
 import onnx
 import pytest
 import torch
-from onnx_exports import SIZE, TOKENS, golden_export, golden_model, in_form, nano, nano_export
+from onnx_exports import SIZE, TOKENS, golden_export, golden_model, in_variant, nano, nano_export
 from torch import nn
 
 from referdino_core.download.checksums import compute
@@ -25,7 +25,7 @@ from referdino_core.evaluation.export_agreement import (
     world_agreement,
 )
 from referdino_core.evaluation.export_parity import MASK_LIMIT, check_export, open_for_check
-from referdino_core.export.exported_set import FORMS, ExportedSet, read_exported_set
+from referdino_core.export.exported_set import VARIANTS, ExportedSet, read_exported_set
 from referdino_core.export.exporting import checkpoint_sum, export
 from referdino_core.export.lint import lint
 from referdino_core.progress import Progress, ProgressMonitor
@@ -41,11 +41,11 @@ def graphs(exported: ExportedSet) -> Iterator[onnx.ModelProto]:
         yield onnx.load(path)
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("name", GOLDENS)
-def test_an_export_computes_the_masks_of_the_goldens_inputs(name: str, form: str) -> None:
+def test_an_export_computes_the_masks_of_the_goldens_inputs(name: str, variant: str) -> None:
     recorded = golden.load(name)
-    exported = in_form(golden_export(name), form)
+    exported = in_variant(golden_export(name), variant)
     report = check_export(exported, golden_model(name), recorded.pixels, [recorded["input_ids"]])
     errors = {entry.output: entry.largest for entry in report.outputs}
     assert report.kept == 1.0
@@ -55,9 +55,9 @@ def test_an_export_computes_the_masks_of_the_goldens_inputs(name: str, form: str
     assert report.passed
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_an_export_of_the_bundled_model_computes_its_masks(form: str) -> None:
-    report = check_export(in_form(nano_export(form="plugin"), form), nano())
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_an_export_of_the_bundled_model_computes_its_masks(variant: str) -> None:
+    report = check_export(in_variant(nano_export(variant="plugin"), variant), nano())
     assert {entry.stage for entry in report.outputs} == {
         "image_encoder", "grounder", "readout", "all",
     }  # fmt: skip
@@ -69,26 +69,26 @@ def test_an_export_of_the_bundled_model_computes_its_masks(form: str) -> None:
 def test_answers_in_low_precision_are_those_of_the_network(precision: str) -> None:
     exported = nano_export(precision)
     assert check_export(exported, nano()).passed
-    with open_for_check(nano(), exported) as stages:
+    with open_for_check(nano(), exported) as backend:
         try:
-            agreement = world_agreement(nano(), stages, range(10))
+            agreement = world_agreement(nano(), backend, range(10))
         except WorldUnavailable as error:
             pytest.skip(str(error))
-    assert agreement.answers > 200
+    assert agreement.predictions > 200
     assert agreement.overlap >= MIN_OVERLAP
     assert agreement.box_error <= LARGEST_BOX_ERROR
     assert agreement.passed
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_a_form_is_what_the_plugins_node_stands_for(form: str) -> None:
-    direct = nano_export(form=form)
-    replaced = in_form(nano_export(form="plugin"), form)
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_variant_is_what_the_plugins_node_stands_for(variant: str) -> None:
+    direct = nano_export(variant=variant)
+    replaced = in_variant(nano_export(variant="plugin"), variant)
     assert direct.checksums == replaced.checksums
 
 
 def test_a_broken_export_fails_its_check() -> None:
-    exported = in_form(nano_export(form="plugin"), "gather")
+    exported = in_variant(nano_export(variant="plugin"), "gather")
     model = onnx.load(exported.files["readout"])
     weight = next(t for t in model.graph.initializer if len(t.dims) == 2)
     weight.raw_data = bytes(len(weight.raw_data))
@@ -100,10 +100,12 @@ def test_a_broken_export_fails_its_check() -> None:
 
 
 @pytest.mark.parametrize("precision", ("fp32", "fp16", "bf16"))
-@pytest.mark.parametrize("form", ("plugin", "gather"))
+@pytest.mark.parametrize("variant", ("plugin", "gather"))
 @pytest.mark.parametrize("release", (10, 11))
-def test_tensorrt_accepts_what_is_exported_for_it(precision: str, form: str, release: int) -> None:
-    exported = nano_export(precision, form)
+def test_tensorrt_accepts_what_is_exported_for_it(
+    precision: str, variant: str, release: int
+) -> None:
+    exported = nano_export(precision, variant)
     assert [finding for graph in graphs(exported) for finding in lint(graph, release)] == []
 
 
@@ -207,8 +209,8 @@ def test_an_earlier_export_is_replaced_and_other_files_never(tmp_path: Path) -> 
     (
         ({"size": (16, 64)}, "at least 32"),
         ({"tokens": 0}, "number of tokens is 0"),
-        ({"precision": "fp8"}, "no precision 'fp8'; choose fp32, fp16, bf16"),
-        ({"deformable_attention": "magic"}, "no form 'magic'"),
+        ({"precision": "fp8"}, "no precision 'fp8'; choose fp32, bf16, fp16"),
+        ({"deformable_attention": "magic"}, "no variant 'magic'"),
         ({"window": 0}, "window is 0"),
     ),
 )
@@ -241,7 +243,7 @@ def test_without_onnx_the_way_to_get_it_is_said(tmp_path: Path, monkeypatch) -> 
     ),
 )
 def test_a_description_that_is_wrong_is_one_clear_error(change, complaint: str) -> None:
-    exported = in_form(nano_export(form="plugin"), "gather")
+    exported = in_variant(nano_export(variant="plugin"), "gather")
     description = exported.folder / "export.json"
     content = json.loads(description.read_text())
     change(content)

@@ -14,7 +14,7 @@ import pytest
 from media_samples import HEIGHT, WIDTH, flat_image, noisy_image, target, write_video
 
 from referdino_core.errors import ImageError, SourceError
-from referdino_core.media import images
+from referdino_core.media import image_files
 from referdino_core.media.frame_records import FrameRecordWriter
 from referdino_core.media.sources import Frame, open_source
 from referdino_core.media.writers import write_image
@@ -77,7 +77,7 @@ class TestImages:
     def test_formats_are_read_as_rgb(self, suffix: str, tmp_path: Path) -> None:
         path = tmp_path / f"image{suffix}"
         write_image(path, flat_image(200))
-        difference = images.read_image(path).astype(int) - flat_image(200)
+        difference = image_files.read_image(path).astype(int) - flat_image(200)
         assert np.abs(difference).max() <= (0 if suffix in (".png", ".bmp") else 6)
 
     @pytest.mark.parametrize("suffix", [".png", ".bmp", ".webp", ".jpg"])
@@ -86,7 +86,7 @@ class TestImages:
         write_image(tmp_path / f"image{suffix}", noisy_image(0))
         data = (tmp_path / f"image{suffix}").read_bytes()
         with pytest.raises(ImageError):
-            images.decode(data[: int(share * len(data))])
+            image_files.decode(data[: int(share * len(data))])
 
     def test_a_cut_off_jpeg_with_a_whole_thumbnail_is_refused(self) -> None:
         # Decoders that report success on cut-off JPEGs make this check ours.
@@ -94,23 +94,23 @@ class TestImages:
         thumbnail = cv2.imencode(".jpg", noisy_image(1, 8, 8))[1].tobytes()
         segment = b"\xff\xe1" + (len(thumbnail) + 2).to_bytes(2, "big") + thumbnail
         with_thumbnail = picture[:2] + segment + picture[2:]
-        assert images.decode(with_thumbnail).shape == (HEIGHT, WIDTH, 3)
+        assert image_files.decode(with_thumbnail).shape == (HEIGHT, WIDTH, 3)
         with pytest.raises(ImageError, match="cut off"):
-            images.decode(with_thumbnail[: len(with_thumbnail) - 400])
+            image_files.decode(with_thumbnail[: len(with_thumbnail) - 400])
 
     @pytest.mark.parametrize(
         "data", [b"", b"no image at all", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\nIEND"]
     )
     def test_what_is_no_image_is_refused(self, data: bytes) -> None:
         with pytest.raises(ImageError):
-            images.decode(data)
+            image_files.decode(data)
 
     def test_grey_and_transparent_images_become_rgb(self) -> None:
         grey = cv2.imencode(".png", np.full((5, 6), 77, np.uint8))[1].tobytes()
-        assert (images.decode(grey) == 77).all()
-        assert images.decode(grey).shape == (5, 6, 3)
+        assert (image_files.decode(grey) == 77).all()
+        assert image_files.decode(grey).shape == (5, 6, 3)
         transparent = cv2.imencode(".png", np.full((5, 6, 4), 99, np.uint8))[1].tobytes()
-        assert images.decode(transparent).shape == (5, 6, 3)
+        assert image_files.decode(transparent).shape == (5, 6, 3)
 
 
 class TestVideoFiles:
@@ -197,7 +197,7 @@ class TestImageFolders:
         assert [int(frame.image[0, 0, 0]) for frame in frames] == [1, 2, 10, 33]
         assert [frame.stamp for frame in frames] == [0.0, 0.25, 0.5, 0.75]
 
-    def test_a_broken_image_is_named_and_passed_over_and_keeps_its_place_in_time(
+    def test_a_broken_image_is_reported_and_skipped_and_keeps_its_place_in_time(
         self, tmp_path: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
         for number in range(3):

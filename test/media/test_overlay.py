@@ -59,7 +59,7 @@ class TestVideoWriter:
         assert image[HEIGHT // 2].min() > 200
         assert image[2].max() < 50
 
-    def test_impossible_places_and_names_are_told(self, tmp_path: Path) -> None:
+    def test_impossible_places_and_names_are_reported(self, tmp_path: Path) -> None:
         (tmp_path / "file").touch()
         with pytest.raises(OutputError, match="cannot be written"):
             VideoWriter(tmp_path / "file" / "video.mp4", 10.0, (WIDTH, HEIGHT))

@@ -72,7 +72,7 @@ def test_streams_that_begin_late_or_have_no_times_begin_at_zero(
 
 
 @pytest.mark.parametrize(("degrees", "turns"), [(90, -1), (180, 2), (270, 1)])
-def test_pictures_are_turned_as_a_phone_says(degrees: int, turns: int, tmp_path: Path) -> None:
+def test_images_are_turned_as_a_phone_says(degrees: int, turns: int, tmp_path: Path) -> None:
     image = flat_image(50)
     image[:24, :32] = (250, 20, 20)
     plain = frames_of(write_frames(tmp_path / "a.mp4", [image], [0]))[0].image
@@ -120,7 +120,7 @@ def test_a_codec_that_nobody_knows_is_refused(tmp_path: Path) -> None:
 
 
 class TestDamage:
-    def test_pictures_of_a_damaged_file_are_the_same_every_time(
+    def test_images_of_a_damaged_file_are_the_same_every_time(
         self, tmp_path: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
         path = damaged(scene_video(tmp_path / "a.mp4"))
@@ -136,7 +136,7 @@ class TestDamage:
         assert source.problem == record.getMessage()
         assert "a.mp4 is damaged: " in source.problem
 
-    def test_a_film_that_ends_early_is_told_in_seconds(self, tmp_path: Path) -> None:
+    def test_a_film_that_ends_early_is_reported_in_seconds(self, tmp_path: Path) -> None:
         path = write_frames(
             tmp_path / "a.mkv",
             [noisy_image(n) for n in range(60)],

@@ -97,7 +97,7 @@ def test_any_name_is_written(name: bytes, tmp_path: Path, monkeypatch: pytest.Mo
     assert os.listdir(os.fsencode(tmp_path)) == [name]
 
 
-def test_the_same_pictures_give_the_same_bytes(tmp_path: Path) -> None:
+def test_the_same_images_give_the_same_bytes(tmp_path: Path) -> None:
     contents = set()
     for name in ("a.mp4", "b.mp4", "c.mp4"):
         with VideoWriter(tmp_path / name, 29.97, (320, 240)) as video:

@@ -20,6 +20,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from torch import Tensor
 
 import referdino_core as rd
+from referdino_core.backends.torch_backend import TorchBackend
 from referdino_core.building import load_model, tokenizer_of, warn_of_single_frames
 from referdino_core.checkpoint import (
     reference_name,
@@ -29,12 +30,11 @@ from referdino_core.checkpoint import (
 )
 from referdino_core.cli import main
 from referdino_core.download import ASSETS
-from referdino_core.evaluation.benchmarks.answers import ReadFrames, WholeClip
+from referdino_core.evaluation.benchmarks.segmenters import ReadFrames, WholeClip
 from referdino_core.evaluation.whole_clip import read_clip
 from referdino_core.network.mask_decoder import decode_masks
 from referdino_core.network.object_memory import stack_windows
 from referdino_core.network.pixels import mask_probabilities, to_pixels
-from referdino_core.runtime.torch_stages import TorchStages
 from referdino_core.session.model_choice import ModelChoice, load
 from referdino_core.world import WorldRenderer
 
@@ -147,18 +147,18 @@ class TestNetwork:
         self, single: rd.ReferDINO, frames: int
     ) -> None:
         queries = single.configuration.surviving_queries[-1]
-        stages = TorchStages(single, "fp32")
-        stages.prepare(SIZE)
+        backend = TorchBackend(single, "fp32")
+        backend.prepare(SIZE)
         ids = tokenizer_of(single.configuration).encode(SENTENCE)
         memory = single.object_memory(None)
         with torch.inference_mode():
-            text = stages.encode_text([ids])
+            text = backend.encode_text([ids])
             for number, image in enumerate(images(frames)):
-                encoded = stages.encode_image(to_pixels(image, min(SIZE)))
-                found = stages.ground(encoded, text)
+                encoded = backend.encode_image(to_pixels(image, min(SIZE)))
+                found = backend.ground(encoded, text)
                 memory.update(found.queries[0], found.references[0], found.text[0], 0.1 * number)
             window = stack_windows([memory.window])
-            readings = stages.read(window, found.mask_features)
+            readings = backend.read(window, found.mask_features)
             expected = single.readout.similarity(
                 window.queries, window.text, window.text_padding[:, None]
             )
@@ -366,11 +366,11 @@ class TestEvaluation:
     ) -> None:
         shown = images(3)
         frames = ReadFrames("clip", shown, [0.0, 0.1, 0.2], range(3), only_last_counts=True)
-        (answer,) = WholeClip(rd.Session(single)).segment(frames, [SENTENCE])
+        (result,) = WholeClip(rd.Session(single)).segment(frames, [SENTENCE])
         logits, _, masks = direct(single, shown[-1])
         order = logits.argsort(descending=True, stable=True).tolist()
         expected = mask_probabilities(masks[None], SIZE, SIZE)[0].numpy() > 0.5
-        candidates = answer.candidates()
+        candidates = result.candidates()
         assert_allclose([c.score for c in candidates], logits.sigmoid()[order], atol=1e-6)
         for candidate, slot in zip(candidates, order, strict=True):
             assert_array_equal(candidate.mask, expected[slot])
@@ -418,12 +418,12 @@ class TestExports:
     ) -> None:
         pytest.importorskip("onnx")
         pytest.importorskip("onnxruntime")
+        from referdino_core.backends.onnx_backend import OnnxRuntimeBackend
         from referdino_core.evaluation.export_parity import check_export
         from referdino_core.export.exporting import export
-        from referdino_core.runtime.onnx_stages import OnnxRuntimeStages
 
         exported = export(single, tmp_path / "export", SIZE, 16, "fp32", "grid_sample")
         assert check_export(exported, single).passed
-        OnnxRuntimeStages(single, "fp32", exported.folder)
+        OnnxRuntimeBackend(single, "fp32", exported.folder)
         with pytest.raises(rd.ReferDINOError, match="exported from other weights"):
-            OnnxRuntimeStages(video, "fp32", exported.folder)
+            OnnxRuntimeBackend(video, "fp32", exported.folder)

@@ -13,8 +13,14 @@ from pathlib import Path
 import pytest
 
 from referdino_core.errors import SourceError
-from referdino_core.replay.clocks import EveryFrame, RealTimeClock, Scheduled, read_clock
-from referdino_ros.frame_slots import FrameSlots
+from referdino_core.replay.clocks import (
+    EveryFrame,
+    RealTimeClock,
+    Scheduled,
+    latency_percentiles,
+    read_clock,
+)
+from referdino_ros.model_worker import FrameSlots
 
 
 @dataclass(frozen=True)
@@ -154,9 +160,9 @@ def test_a_table_of_measured_seconds_is_read(tmp_path: Path, name: str, content:
     [
         ("a.json", "[]", "holds no latency"),
         ("a.json", "[0.1, -1]", "latency 2 is -1"),
-        ("a.json", "{", "no table of latencies"),
-        ("a.csv", "slow\n", "no table of latencies"),
-        ("a.jsonl", '{"index": 1}\n', "no table of latencies"),
+        ("a.json", "{", "not a table of latencies"),
+        ("a.csv", "slow\n", "not a table of latencies"),
+        ("a.jsonl", '{"index": 1}\n', "not a table of latencies"),
     ],
 )
 def test_a_table_that_makes_no_sense_is_one_clear_line(
@@ -184,3 +190,13 @@ def test_a_table_that_may_hold_milliseconds_is_warned_of(
     read_clock(str(tmp_path / "a.json"))
 
     assert "2 of 3 latencies are above 5 s, up to 41.5 s; a table holds seconds" in caplog.text
+
+
+def test_latency_percentiles_are_those_of_the_values() -> None:
+    found = latency_percentiles([value / 1000 for value in range(101)])
+    assert found is not None and found.count == 101
+    assert (found.median, found.percentile_90) == pytest.approx((0.05, 0.09))
+    assert (found.percentile_95, found.percentile_99, found.worst) == pytest.approx(
+        (0.095, 0.099, 0.1)
+    )
+    assert latency_percentiles([]) is None

@@ -130,7 +130,7 @@ def test_a_recorded_command_replaces_the_one_before(session: rd.Session) -> None
     ]
 
 
-def test_a_command_that_is_refused_is_a_problem_and_what_ran_goes_on(session: rd.Session) -> None:
+def test_a_command_that_is_refused_is_a_problem_and_what_ran_continues(session: rd.Session) -> None:
     log = CommandLog((CommandChange("the red ball"), CommandChange("word " * 400, at=1.0)))
     log.begin(0)
     log.add(2 * SECOND, "caf\ufffd")
@@ -159,7 +159,7 @@ def test_a_sentence_that_means_other_objects_is_another_command(session: rd.Sess
     assert session.running["a"] is running  # what it remembers stays
 
 
-def test_what_was_never_given_is_told(session: rd.Session) -> None:
+def test_what_was_never_given_is_reported(session: rd.Session) -> None:
     log = CommandLog((CommandChange("the red ball", at=60.0), CommandChange("", at=70.0)))
     log.begin(0)
     log.apply(session, SECOND)

@@ -12,28 +12,22 @@ from typing import Any
 import numpy as np
 import pytest
 from bag_samples import PERIOD, START, TRUTH_TOPIC, image, scene, scene_labels, write_bag
-from replay_cases import BALL, COUNT, assert_equal_results
+from replay_cases import BALL, COUNT, assert_equal_results, cancelling_after
 
-from referdino_core.errors import ReferDINOError, SourceError
+from referdino_core.errors import Cancelled, ReferDINOError, SourceError
 from referdino_core.files import OutputError, temporary_path
 from referdino_core.replay import run as run_module
 from referdino_core.replay import unfinished_run
 from referdino_core.replay.directory_lock import DirectoryLock
 from referdino_core.replay.opening import ReplayJob
-from referdino_core.replay.progress import RunInterrupted, RunWatch
 from referdino_core.replay.run import replay
 from referdino_core.replay.run_folder import RunFolder
-from referdino_core.replay.topic_truth import TopicTruth
+from referdino_core.replay.topic_ground_truth import TopicGroundTruth
 from referdino_core.session.model_choice import LoadedModel
 
 pytestmark = pytest.mark.slow
 
 pytest_plugins = ("replay_fixtures",)
-
-
-def stop_after(count: int) -> RunWatch:
-    done: list[int] = []
-    return RunWatch(on_frame=done.append, stop_requested=lambda: done[-1] == count)
 
 
 def test_two_runs_do_not_share_a_folder(
@@ -79,10 +73,10 @@ def looped(lost: tuple[int, ...] = ()) -> list[Any]:
     return samples
 
 
-def test_truth_goes_on_after_stamps_jumped_back(tmp_path: Path) -> None:
+def test_ground_truth_continues_after_stamps_jumped_back(tmp_path: Path) -> None:
     stray = image(scene_labels(10)[9], 9 * PERIOD + 1000, "mono8", TRUTH_TOPIC)
     bag = write_bag(tmp_path / "bag", [*looped(), stray])
-    with TopicTruth(bag, TRUTH_TOPIC) as truth:
+    with TopicGroundTruth(bag, TRUTH_TOPIC) as truth:
         for place in range(15):
             found = truth.for_image(place, START + place % 10 * PERIOD, (240, 320))
             assert found is not None
@@ -92,7 +86,7 @@ def test_truth_goes_on_after_stamps_jumped_back(tmp_path: Path) -> None:
     assert problem.startswith("a label image has the stamp of no frame: 1700000000.900001")
 
 
-def test_frames_without_truth_and_resets_are_told(loaded: LoadedModel, tmp_path: Path) -> None:
+def test_frames_without_truth_and_resets_are_reported(loaded: LoadedModel, tmp_path: Path) -> None:
     bag = write_bag(tmp_path / "bag", looped(lost=(3, 4)))
     job = ReplayJob(
         bag, tmp_path / "run", (BALL,), topic="/camera/image_raw",
@@ -101,20 +95,20 @@ def test_frames_without_truth_and_resets_are_told(loaded: LoadedModel, tmp_path:
     whole = RunFolder(replay(job, loaded))
 
     problems = "\n".join(whole.summary["problems"])
-    assert "of 15 frames have no truth; the first: frame" in problems
+    assert "of 15 frames have no ground truth; the first: frame" in problems
     assert "Memories were reset 1 time; the first: stamps jumped back by 0.90 s." in problems
     assert "--means 'the bal' is the sentence of no command." in problems
     assert whole.summary["scores"]["commands"][0]["frames_with_truth"] == 13
     stopped = replace(job, out=tmp_path / "stopped")
-    with pytest.raises(RunInterrupted):
-        replay(stopped, loaded, stop_after(15))
+    with pytest.raises(Cancelled):
+        replay(stopped, loaded, cancelling_after(15))
     assert_equal_results(whole.path, replay(stopped, loaded))
 
 
-def test_truth_that_is_a_picture_is_called_one(tmp_path: Path) -> None:
+def test_truth_that_is_a_image_is_called_one(tmp_path: Path) -> None:
     bag = write_bag(tmp_path / "bag", scene(1))
     with pytest.raises(SourceError, match=r"holds no label images; .*encoding 'rgb8' is none of"):
-        TopicTruth(bag, "/camera/image_raw")
+        TopicGroundTruth(bag, "/camera/image_raw")
 
 
 def test_a_frame_that_fails_does_not_leave_the_scores(loaded: LoadedModel, tmp_path: Path) -> None:
@@ -134,12 +128,12 @@ def test_a_frame_that_fails_does_not_leave_the_scores(loaded: LoadedModel, tmp_p
     assert failed["mask"] == again["mask"] == latest["mask"]
     assert failed["truth"]["region"] > 0.4
     stopped = replace(job, out=tmp_path / "stopped")
-    with pytest.raises(RunInterrupted):
-        replay(stopped, loaded, stop_after(6))
+    with pytest.raises(Cancelled):
+        replay(stopped, loaded, cancelling_after(6))
     assert_equal_results(run.path, replay(stopped, loaded))
 
 
-def test_after_a_full_disk_the_same_command_goes_on(
+def test_after_a_full_disk_the_same_command_resumes(
     job: ReplayJob, loaded: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     full = replace(job, out=tmp_path / "full")
@@ -168,8 +162,8 @@ def test_a_damaged_journal_names_the_way_out(
     job: ReplayJob, loaded: LoadedModel, tmp_path: Path
 ) -> None:
     stopped = replace(job, out=tmp_path / "run")
-    with pytest.raises(RunInterrupted):
-        replay(stopped, loaded, stop_after(6))
+    with pytest.raises(Cancelled):
+        replay(stopped, loaded, cancelling_after(6))
     journal = temporary_path(stopped.out / "frames.jsonl")
     data = journal.read_bytes()
     for damaged in (
@@ -183,17 +177,17 @@ def test_a_damaged_journal_names_the_way_out(
     assert RunFolder(replay(replace(stopped, restart=True), loaded)).summary
 
 
-def test_a_damaged_snapshot_is_told(
+def test_a_damaged_snapshot_is_reported(
     job: ReplayJob, loaded: LoadedModel, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     stopped = replace(job, out=tmp_path / "run")
-    with pytest.raises(RunInterrupted):
-        replay(stopped, loaded, stop_after(6))
+    with pytest.raises(Cancelled):
+        replay(stopped, loaded, cancelling_after(6))
     (stopped.out / unfinished_run.SNAPSHOT_NAME).write_bytes(b"rubbish")
 
     replay(stopped, loaded)
 
-    assert "is damaged; the run begins anew" in caplog.text
+    assert "is damaged; the run restarts" in caplog.text
 
 
 def test_a_complete_run_knows_its_lines_and_its_successor(
@@ -201,8 +195,8 @@ def test_a_complete_run_knows_its_lines_and_its_successor(
 ) -> None:
     run = RunFolder(replay(replace(job, out=tmp_path / "run"), loaded))
     assert not run.is_being_replaced
-    with pytest.raises(RunInterrupted):
-        replay(replace(job, out=run.path), loaded, stop_after(2))
+    with pytest.raises(Cancelled):
+        replay(replace(job, out=run.path), loaded, cancelling_after(2))
     assert RunFolder(run.path).is_being_replaced
     lines = run.path / "frames.jsonl"
     lines.write_bytes(lines.read_bytes() * 2)

@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""MCAP files as their writers really leave them, and what is told of those that are damaged."""
+"""MCAP files as their writers really leave them, and reports of damaged ones."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_everything_is_read_whatever_the_writer_leaves_out(
     assert recording.problems == []
 
 
-def test_a_file_that_was_not_closed_is_read_and_told(tmp_path: Path) -> None:
+def test_a_file_that_was_not_closed_is_read_and_reported(tmp_path: Path) -> None:
     options = McapOptions(summary=False, data_end=False, footer=False)
     file = write_mcap(tmp_path / "drive.mcap", small_scene(), options)
 
@@ -112,7 +112,7 @@ def test_a_file_that_was_not_closed_is_read_and_told(tmp_path: Path) -> None:
     )
 
 
-def test_what_the_statistics_announce_and_is_not_there_is_told(tmp_path: Path) -> None:
+def test_what_the_statistics_announce_and_is_not_there_is_reported(tmp_path: Path) -> None:
     file = write_mcap(tmp_path / "drive.mcap", small_scene(), McapOptions(counts=4))
 
     recording = BagRecording(file)
@@ -135,7 +135,7 @@ def chunk_positions(data: bytes) -> list[int]:
 
 
 @pytest.mark.parametrize("compressed", ["", "lz4", "zstd"])
-def test_a_chunk_with_a_wrong_checksum_is_left_out_and_told(
+def test_a_chunk_with_a_wrong_checksum_is_left_out_and_reported(
     tmp_path: Path, compressed: str
 ) -> None:
     options = McapOptions(per_chunk=2, compression=compressed)
@@ -288,7 +288,7 @@ def test_counts_come_from_the_index_where_nothing_else_tells(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_no_damage_is_more_than_a_problem_that_is_told(tmp_path: Path, seed: int) -> None:
+def test_no_damage_is_more_than_a_problem_that_is_reported(tmp_path: Path, seed: int) -> None:
     generator = random.Random(seed)
     options = McapOptions(
         per_chunk=generator.choice([0, 2, 3]),

@@ -127,7 +127,7 @@ def test_result_messages_say_what_the_journal_says(first: RunFolder) -> None:
         assert mask.any() == (difference[mask].mean() > 20 if mask.any() else False)
 
 
-def test_the_overlay_has_one_picture_per_frame(first: RunFolder) -> None:
+def test_the_overlay_has_one_image_per_frame(first: RunFolder) -> None:
     video = cv2.VideoCapture(str(first.overlay))
     count = 0
     while video.read()[0]:
@@ -263,7 +263,8 @@ def test_streaming_scores_every_frame_with_the_latest_available_result(
             delay = frame["delay"]
             if delay is not None and frame["index"] * PERIOD + round(delay * 1e9) <= now:
                 (target,) = frame["targets"]
-                prediction = mask_of(target) if target["command"] == text else np.zeros_like(prediction)
+                right = target["command"] == text
+                prediction = mask_of(target) if right else np.zeros_like(prediction)
         truth = meant == number
         if truth.sum() >= 15:
             regions[text].append(region_similarity(prediction, truth))
@@ -281,7 +282,7 @@ def test_without_delays_there_is_no_streaming(first: RunFolder) -> None:
     assert first.summary["scores"]["streaming"] is None
 
 
-def test_a_command_that_is_given_while_images_are_dropped_is_judged_from_then_on(
+def test_a_command_that_is_given_while_images_are_dropped_is_evaluated_from_then_on(
     job: ReplayJob, loaded: LoadedModel, tmp_path: Path
 ) -> None:
     samples = [*scene(6, with_truth=True), text(BALL, -PERIOD), text(SPHERE, 5 * PERIOD // 2)]
@@ -300,11 +301,10 @@ def test_a_command_that_is_given_while_images_are_dropped_is_judged_from_then_on
 
 
 def test_the_definitions_that_come_along_are_the_packages_own() -> None:
-    originals = sorted((REPOSITORY / "msg").glob("*.msg"))
-    assert originals
-    for original in originals:
-        copy = DEFINITIONS / "referdino" / "msg" / original.name
-        assert copy.read_bytes() == original.read_bytes()
+    copies = sorted((DEFINITIONS / "referdino" / "msg").glob("*.msg"))
+    assert copies
+    for copy in copies:
+        assert copy.read_bytes() == (REPOSITORY / "msg" / copy.name).read_bytes()
 
 
 def test_ros_reads_the_results_as_its_own_messages(first: RunFolder) -> None:

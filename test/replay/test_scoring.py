@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from referdino_core.evaluation.ground_truth import FrameTruth
+from referdino_core.evaluation.ground_truth import FrameGroundTruth
 from referdino_core.replay.clocks import RealTimeClock
 from referdino_core.replay.commands import GivenCommand
 from referdino_core.replay.frame_results import LatestResult
@@ -48,7 +48,7 @@ def scores_of(scorer: CommandScorer) -> list[dict[str, Any]]:
 
 def test_a_command_may_have_any_number_of_targets_in_a_frame() -> None:
     scorer = scorer_of((CUPS, (1, 2)), (BALL, (3,)))
-    truth = FrameTruth({1: square(0), 2: square(20), 3: square(40)}, SIZE)
+    truth = FrameGroundTruth({1: square(0), 2: square(20), 3: square(40)}, SIZE)
     both = [target(CUPS, 1, 0), target(CUPS, 2, 20)]
 
     predictions: Iterable[list[Target]] = ([*both, target(BALL, 3, 40)], [both[0]], [])
@@ -72,7 +72,7 @@ def test_a_command_may_have_any_number_of_targets_in_a_frame() -> None:
 
 def test_only_running_commands_are_scored() -> None:
     scorer = scorer_of((CUPS, (1,)), (BALL, (3,)))
-    truth = FrameTruth({1: square(0), 3: square(40)}, SIZE)
+    truth = FrameGroundTruth({1: square(0), 3: square(40)}, SIZE)
     assert list(scorer.add(truth, 0.0, False, [], [BALL])) == [1]
     cups, ball = scores_of(scorer)
     assert (cups["frames"], ball["frames"]) == (0, 1)
@@ -80,7 +80,7 @@ def test_only_running_commands_are_scored() -> None:
 
 def test_an_id_is_lent_across_the_commands_of_a_run() -> None:
     scorer = scorer_of((CUPS, (1,)), (BALL, (3,)))
-    truth = FrameTruth({1: square(0), 3: square(40)}, SIZE)
+    truth = FrameGroundTruth({1: square(0), 3: square(40)}, SIZE)
     scorer.add(truth, 0.0, False, [target(CUPS, 1, 0), target(BALL, 1, 40)], [CUPS, BALL])
     cups, ball = scores_of(scorer)
     assert (cups["tracking"]["lent_id_frames"], ball["tracking"]["lent_id_frames"]) == (0, 1)
@@ -89,8 +89,8 @@ def test_an_id_is_lent_across_the_commands_of_a_run() -> None:
 
 def test_results_of_earlier_images_lend_no_id() -> None:
     scorer = scorer_of((BALL, (3,)))
-    truth = FrameTruth({1: square(0), 3: square(40)}, SIZE)
-    passing = FrameTruth({1: square(40), 3: square(20)}, SIZE)
+    truth = FrameGroundTruth({1: square(0), 3: square(40)}, SIZE)
+    passing = FrameGroundTruth({1: square(40), 3: square(20)}, SIZE)
     result = [target(BALL, 1, 40)]
     scorer.add(truth, 0.0, False, result, [BALL])
     scorer.add(passing, 0.1, True, result, [BALL], stale=True)
@@ -100,7 +100,7 @@ def test_results_of_earlier_images_lend_no_id() -> None:
 
 
 def test_a_late_result_costs_in_streaming_what_the_object_moved_meanwhile() -> None:
-    """An object moves by 5 of its 10 pixels per frame, and every result is right and one frame late."""
+    """An object moves by 5 of its 10 pixels per frame; every result is right and a frame late."""
     period = NANOSECONDS // 10
     frames = [
         RecordedFrame(place, place * period, None, place * period, None, lambda: np.zeros(0))
@@ -112,7 +112,7 @@ def test_a_late_result_costs_in_streaming_what_the_object_moved_meanwhile() -> N
         assert scheduled.finished == arrival + period
         latest.add(scheduled.finished, (target(BALL, 1, 5 * place),))
         targets = latest.at(arrival, [BALL], SIZE)
-        truth = FrameTruth({3: square(5 * place)}, SIZE)
+        truth = FrameGroundTruth({3: square(5 * place)}, SIZE)
         streaming.add(truth, arrival / NANOSECONDS, False, targets, [BALL])
     (ball,) = scores_of(streaming)
     # Nothing is there for the first frame; then 5 of 15 pixels of the union are right.

@@ -150,7 +150,7 @@ def test_reading_a_whole_database_leaves_nothing_beside_it(tmp_path: Path, mode:
     assert contents(file.parent) == before
 
 
-def test_a_database_whose_last_changes_are_not_whole_is_read_and_told(tmp_path: Path) -> None:
+def test_a_database_whose_last_changes_are_not_whole_is_read_and_reported(tmp_path: Path) -> None:
     file = storage_file(write_bag(tmp_path / "bag", scene(COUNT), SQLITE))
     file.with_name("bag.db3-journal").write_bytes(b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7" + bytes(500))
 
@@ -189,7 +189,7 @@ def test_messages_of_a_database_come_in_the_order_of_their_times(tmp_path: Path)
     assert_is_the_scene(frames_of(BagRecording(file)), COUNT)
 
 
-def test_a_compressed_message_that_is_cut_off_is_told(tmp_path: Path) -> None:
+def test_a_compressed_message_that_is_cut_off_is_reported(tmp_path: Path) -> None:
     bag = write_bag(tmp_path / "bag", scene(COUNT), SQLITE, CompressionMode.MESSAGE)
     with sqlite3.connect(storage_file(bag)) as database:
         database.execute("UPDATE messages SET data = substr(data, 1, 1000) WHERE id = 3")

@@ -55,11 +55,11 @@ def test_images_stamped_before_their_predecessor_cost_themselves_alone(
     late = frames[every - 1]
     assert late["judgement"] == "late" and "predecessor" in late["reason"]
     assert late["targets"][0]["mask"] == frames[every - 2]["targets"][0]["mask"]
-    told = [one for name, _, one in messages_of(run.results) if name.endswith("objects")]
-    judgements = [one.judgement for one in told]
+    messages = [one for name, _, one in messages_of(run.results) if name.endswith("objects")]
+    judgements = [one.judgement for one in messages]
     assert judgements == [LATE if n % every == every - 1 else JUDGED for n in range(20)]
-    assert told[every - 1].objects[0].track_id == 1
-    assert told[every - 1].objects[0].box.width == 0
+    assert messages[every - 1].objects[0].track_id == 1
+    assert messages[every - 1].objects[0].box.width == 0
 
 
 def test_results_far_apart_before_a_steady_camera_reset_nothing(
@@ -80,5 +80,5 @@ def test_results_far_apart_before_a_steady_camera_reset_nothing(
     processed = [frame for frame in run.frames() if not frame["dropped"]]
     assert len(processed) >= 4
     assert {target["track_id"] for frame in processed for target in frame["targets"]} == {1}
-    told = [one for name, _, one in messages_of(run.results) if name.endswith("objects")]
-    assert [one.dropped for one in told][1:3] == [54, 55]
+    messages = [one for name, _, one in messages_of(run.results) if name.endswith("objects")]
+    assert [one.dropped for one in messages][1:3] == [54, 55]

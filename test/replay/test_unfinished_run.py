@@ -21,15 +21,15 @@ from replay_cases import (
     COUNT,
     SPHERE,
     assert_equal_results,
+    cancelling_after,
 )
 
-from referdino_core.errors import SourceError
+from referdino_core.errors import Cancelled, SourceError
 from referdino_core.files import temporary_path
 from referdino_core.media.writers import write_image
 from referdino_core.replay import run_summary
 from referdino_core.replay.clocks import RealTimeClock
 from referdino_core.replay.opening import ReplayJob
-from referdino_core.replay.progress import RunInterrupted, RunWatch
 from referdino_core.replay.run import replay
 from referdino_core.replay.run_folder import RunFolder
 from referdino_core.replay.unfinished_run import SNAPSHOT_NAME
@@ -73,7 +73,7 @@ def count_steps(loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> list[in
     return stepped
 
 
-def test_a_run_that_was_killed_twice_goes_on_and_gives_equal_bytes(
+def test_a_run_that_was_killed_twice_resumes_and_gives_equal_bytes(
     job: ReplayJob, first: RunFolder, loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     killed = replace(job, out=first.path.with_name("killed"))
@@ -91,14 +91,13 @@ def test_a_run_that_was_killed_twice_goes_on_and_gives_equal_bytes(
     assert not [path for path in killed.out.iterdir() if path.name.startswith(".")]
 
 
-def test_a_run_that_was_stopped_goes_on_and_gives_equal_bytes(
+def test_a_run_that_was_stopped_resumes_and_gives_equal_bytes(
     job: ReplayJob, first: RunFolder, loaded: LoadedModel
 ) -> None:
     stopped = replace(job, out=first.path.with_name("stopped"))
-    done: list[int] = []
-    watch = RunWatch(on_frame=done.append, stop_requested=lambda: done[-1] == 9)
-    with pytest.raises(RunInterrupted, match="after 9 frames"):
-        replay(stopped, loaded, watch)
+    monitor = cancelling_after(9)
+    with pytest.raises(Cancelled, match="after 9 frames"):
+        replay(stopped, loaded, monitor)
     assert sorted(path.name for path in stopped.out.iterdir()) == [
         ".frames.partial.jsonl",
         SNAPSHOT_NAME,
@@ -114,7 +113,7 @@ def test_a_run_that_was_stopped_goes_on_and_gives_equal_bytes(
 
 
 @pytest.fixture
-def judged(loaded: LoadedModel, tmp_path: Path) -> ReplayJob:
+def scored(loaded: LoadedModel, tmp_path: Path) -> ReplayJob:
     """A job with label images in a folder, which was stopped after nine frames."""
     images, labels = tmp_path / "images", tmp_path / "labels"
     for place, (image, truth) in enumerate(zip(scene_images(12), scene_labels(12), strict=True)):
@@ -122,10 +121,9 @@ def judged(loaded: LoadedModel, tmp_path: Path) -> ReplayJob:
         write_image(images / f"{place:05}.png", image)
         write_labels(labels / f"{place:05}.png", truth)
     job = ReplayJob(images, tmp_path / "run", (BALL,), truth=str(labels), meanings=((BALL, (2,)),))
-    done: list[int] = []
-    watch = RunWatch(on_frame=done.append, stop_requested=lambda: done[-1] == 9)
-    with pytest.raises(RunInterrupted):
-        replay(job, loaded, watch)
+    monitor = cancelling_after(9)
+    with pytest.raises(Cancelled):
+        replay(job, loaded, monitor)
     return job
 
 
@@ -134,24 +132,24 @@ def region(folder: Path) -> float:
 
 
 def test_a_run_whose_truth_changed_meanwhile_begins_anew(
-    judged: ReplayJob, loaded: LoadedModel, caplog: pytest.LogCaptureFixture
+    scored: ReplayJob, loaded: LoadedModel, caplog: pytest.LogCaptureFixture
 ) -> None:
-    right = region(replay(replace(judged, out=judged.out.with_name("right")), loaded))
+    right = region(replay(replace(scored, out=scored.out.with_name("right")), loaded))
     for place, truth in enumerate(scene_labels(12)):
         moved = 2 * (np.roll(truth, 90, axis=1) == 2)
-        write_labels(judged.out.with_name("labels") / f"{place:05}.png", moved)
+        write_labels(scored.out.with_name("labels") / f"{place:05}.png", moved)
 
-    replay(judged, loaded)
+    replay(scored, loaded)
 
-    assert "begins anew, since this changed meanwhile: truth files." in caplog.text
-    fresh = replay(replace(judged, out=judged.out.with_name("fresh")), loaded)
-    assert region(judged.out) < 0.2 < right
-    assert_equal_results(fresh, judged.out)
+    assert "restarts, since this changed meanwhile: truth files." in caplog.text
+    fresh = replay(replace(scored, out=scored.out.with_name("fresh")), loaded)
+    assert region(scored.out) < 0.2 < right
+    assert_equal_results(fresh, scored.out)
 
 
 @pytest.mark.parametrize("part", ["commit", "_digest_of_code"])
 def test_a_run_whose_code_changed_meanwhile_begins_anew(
-    judged: ReplayJob,
+    scored: ReplayJob,
     loaded: LoadedModel,
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
@@ -160,25 +158,25 @@ def test_a_run_whose_code_changed_meanwhile_begins_anew(
     monkeypatch.setattr(run_summary, part, lambda: "another")
     stepped = count_steps(loaded, monkeypatch)
 
-    replay(judged, loaded)
+    replay(scored, loaded)
 
-    assert "begins anew, since this changed meanwhile: code." in caplog.text
+    assert "restarts, since this changed meanwhile: code." in caplog.text
     assert len(stepped) == 12
 
 
 def test_a_run_whose_images_changed_meanwhile_begins_anew(
-    judged: ReplayJob, loaded: LoadedModel, caplog: pytest.LogCaptureFixture
+    scored: ReplayJob, loaded: LoadedModel, caplog: pytest.LogCaptureFixture
 ) -> None:
-    write_image(judged.source / "00011.png", scene_images(1)[0])
-    replay(judged, loaded)
-    assert "begins anew, since this changed meanwhile: source files." in caplog.text
+    write_image(scored.source / "00011.png", scene_images(1)[0])
+    replay(scored, loaded)
+    assert "restarts, since this changed meanwhile: source files." in caplog.text
 
 
 def test_nothing_begins_anew_where_nothing_changed(
-    judged: ReplayJob, loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch
+    scored: ReplayJob, loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stepped = count_steps(loaded, monkeypatch)
-    replay(judged, loaded)
+    replay(scored, loaded)
     assert len(stepped) == 12 - 9
 
 
@@ -186,9 +184,8 @@ def test_restart_gives_an_unfinished_run_up(
     job: ReplayJob, first: RunFolder, loaded: LoadedModel
 ) -> None:
     stopped = replace(job, out=first.path.with_name("restarted"))
-    done: list[int] = []
-    with pytest.raises(RunInterrupted):
-        replay(stopped, loaded, RunWatch(on_frame=done.append, stop_requested=lambda: True))
+    with pytest.raises(Cancelled):
+        replay(stopped, loaded, cancelling_after(1))
 
     other = replace(stopped, sentences=(SPHERE,), restart=True)
     summary = RunFolder(replay(other, loaded)).summary
@@ -200,10 +197,9 @@ def test_a_snapshot_without_its_journal_is_ignored(
     job: ReplayJob, first: RunFolder, loaded: LoadedModel
 ) -> None:
     stopped = replace(job, out=first.path.with_name("journal"))
-    done: list[int] = []
-    watch = RunWatch(on_frame=done.append, stop_requested=lambda: done[-1] == 9)
-    with pytest.raises(RunInterrupted):
-        replay(stopped, loaded, watch)
+    monitor = cancelling_after(9)
+    with pytest.raises(Cancelled):
+        replay(stopped, loaded, monitor)
     journal = temporary_path(stopped.out / "frames.jsonl")
     journal.write_bytes(journal.read_bytes()[:-10])
 
@@ -212,7 +208,7 @@ def test_a_snapshot_without_its_journal_is_ignored(
     assert_equal_results(first.path, stopped.out)
 
 
-def test_a_run_as_live_that_was_stopped_goes_on_and_gives_equal_bytes(
+def test_a_run_as_live_that_was_stopped_resumes_and_gives_equal_bytes(
     job: ReplayJob, loaded: LoadedModel, tmp_path: Path
 ) -> None:
     live = replace(
@@ -220,10 +216,9 @@ def test_a_run_as_live_that_was_stopped_goes_on_and_gives_equal_bytes(
     )
     replay(live, loaded)
     stopped = replace(live, out=tmp_path / "stopped")
-    done: list[int] = []
-    watch = RunWatch(on_frame=done.append, stop_requested=lambda: done[-1] == 11)
-    with pytest.raises(RunInterrupted):
-        replay(stopped, loaded, watch)
+    monitor = cancelling_after(11)
+    with pytest.raises(Cancelled):
+        replay(stopped, loaded, monitor)
 
     replay(stopped, loaded)
 

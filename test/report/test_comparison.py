@@ -13,8 +13,8 @@ import run_folder_samples as samples
 
 from referdino_core.errors import SourceError
 from referdino_core.replay.run_folder import RunFolder
-from referdino_core.report.bootstrap import FEWEST_UNITS, paired_difference
-from referdino_core.report.comparison import head_to_heads, differences, pair_runs
+from referdino_core.report.bootstrap import MIN_UNITS, paired_difference
+from referdino_core.report.comparison import differences, head_to_heads, pair_runs
 from referdino_core.report.formatting import changed_settings
 
 BETTER = samples.Faults(wrong=range(0), dropped=())
@@ -63,7 +63,7 @@ def test_commands_of_one_clip_are_drawn_together() -> None:
 
 
 def test_too_few_units_have_a_difference_but_no_interval() -> None:
-    found = paired_difference([[(1.0, 2.0)]] * (FEWEST_UNITS - 1), "sum")
+    found = paired_difference([[(1.0, 2.0)]] * (MIN_UNITS - 1), "sum")
     assert found is not None
     assert (found.value, found.low, found.high, found.is_clear) == (7.0, None, None, False)
     assert paired_difference([[], []], "mean") is None

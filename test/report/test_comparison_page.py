@@ -37,7 +37,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     )
 
 
-def test_a_pair_shows_differences_moments_and_the_same_frame_of_both(
+def test_a_pair_shows_differences_highlights_and_the_same_frame_of_both(
     browser: Any, runs: tuple[Path, Path], tmp_path: Path
 ) -> None:
     with OpenPage(browser, write_comparison(*runs, tmp_path / "pair.html")) as opened:
@@ -45,7 +45,7 @@ def test_a_pair_shows_differences_moments_and_the_same_frame_of_both(
         headings = page.locator("h2").all_text_contents()
         assert headings[0] == "What changed"
         assert "onnxruntime fp32" in page.text_content("#changed")
-        assert "scored by what was believed" in page.text_content("#judging")
+        assert "scored with the latest result" in page.text_content("#scoring")
         assert "too few" in page.text_content("#measures")
         assert "missed → right" not in page.text_content("#lost")
         assert "right → missed" in page.text_content("#lost")
@@ -53,14 +53,14 @@ def test_a_pair_shows_differences_moments_and_the_same_frame_of_both(
         assert page.locator("#won .moment img").count() >= 2
         opened.click_timeline(0, 5.55)
         opened.wait_for_position(55)
-        shown = [samples.frame_in_picture(opened.video_picture(place)) for place in (0, 1)]
+        shown = [samples.frame_in_image(opened.video_image(place)) for place in (0, 1)]
         assert shown == [55, 55]
         readings = page.locator(".readings").all_text_contents()
         assert "missed" not in readings[0] and "missed" in readings[1]
         assert opened.complaints == [] and opened.requests == []
 
 
-def test_never_is_told_with_its_count_and_an_infinite_difference(
+def test_never_is_reported_with_its_count_and_an_infinite_difference(
     browser: Any, runs: tuple[Path, Path], tmp_path: Path
 ) -> None:
     scores = RunFolder(runs[0]).summary["scores"]
@@ -96,20 +96,20 @@ def test_many_clips_are_compared_by_clip(
         assert opened.complaints == []
 
 
-def test_different_commands_are_told_at_the_top(
+def test_different_commands_are_reported_at_the_top(
     browser: Any, runs: tuple[Path, Path], tmp_path: Path
 ) -> None:
     other = samples.write_run(tmp_path / "c", sentences=samples.SENTENCES | {"1": "the green ball"})
     with OpenPage(browser, write_comparison(runs[0], other, tmp_path / "p.html")) as opened:
-        told = opened.page.locator("#other-commands")
-        assert "only A: “the red ball”" in told.text_content()
-        assert "only B: “the green ball”" in told.text_content()
-        assert told.bounding_box()["y"] < opened.page.locator("h2").nth(1).bounding_box()["y"]
+        text = opened.page.locator("#other-commands")
+        assert "only A: “the red ball”" in text.text_content()
+        assert "only B: “the green ball”" in text.text_content()
+        assert text.bounding_box()["y"] < opened.page.locator("h2").nth(1).bounding_box()["y"]
     commands = RunFolder(runs[0]).summary["commands"]
     commands[0]["objects"] = [3]
     moved = samples.write_run(tmp_path / "d", changes={"commands": commands})
-    told = write_comparison(runs[0], moved, tmp_path / "q.html").read_text(encoding="utf-8")
-    assert "“the red ball” is scored against other objects: A 1, B 3" in told
+    text = write_comparison(runs[0], moved, tmp_path / "q.html").read_text(encoding="utf-8")
+    assert "“the red ball” is scored against different objects: A 1, B 3" in text
     same = write_comparison(*runs, tmp_path / "same.html").read_text(encoding="utf-8")
     assert "other-commands" not in same
 

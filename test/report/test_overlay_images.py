@@ -30,7 +30,7 @@ def _frames_of(webm: str, folder: Path) -> list[int]:
     capture = cv2.VideoCapture(str(path))
     frames = []
     while (read := capture.read())[0]:
-        frames.append(samples.frame_in_picture(read[1]))
+        frames.append(samples.frame_in_image(read[1]))
     capture.release()
     return frames
 
@@ -59,25 +59,23 @@ def test_a_video_over_the_limit_is_made_smaller_and_says_so(overlay: Path, tmp_p
     assert _frames_of(taken.video.data, tmp_path) == list(range(0, FRAMES, step))
 
 
-def test_a_run_too_long_for_a_video_keeps_pictures_and_says_so(overlay: Path) -> None:
+def test_a_run_too_long_for_a_video_keeps_still_images_and_says_so(overlay: Path) -> None:
     taken = take(overlay, FRAMES, (), 1000)
     assert taken.video is None
     assert "too long for a video" in taken.note
     assert list(taken.thumbnails) == list(range(FRAMES))
 
 
-def test_pictures_are_of_the_frames_that_were_asked_for(overlay: Path) -> None:
+def test_images_are_those_of_the_requested_frames(overlay: Path) -> None:
     taken = take(overlay, FRAMES, {0, 41, 119})
-    assert {
-        key: samples.frame_in_picture(_decoded(uri)) for key, uri in taken.images.items()
-    } == {
+    assert {key: samples.frame_in_image(_decoded(uri)) for key, uri in taken.images.items()} == {
         0: 0,
         41: 41,
         119: 119,
     }
     assert len(taken.thumbnails) <= 48
     assert taken.frames == FRAMES
-    assert samples.frame_in_picture(_decoded(images_at(overlay, {66})[66])) == 66
+    assert samples.frame_in_image(_decoded(images_at(overlay, {66})[66])) == 66
     assert images_at(overlay, {FRAMES + 5}) == {}
 
 

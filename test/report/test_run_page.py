@@ -35,7 +35,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_report_loads_without_complaint_and_without_network(browser: Any, report: Path) -> None:
     with OpenPage(browser, report) as opened:
-        opened.video_picture()
+        opened.video_image()
         assert opened.page.locator(".plot .main-svg").count() > 0
         assert opened.complaints == []
         assert opened.requests == []
@@ -46,7 +46,7 @@ def test_a_click_on_a_timeline_shows_that_frame(browser: Any, report: Path, fram
     with OpenPage(browser, report) as opened:
         opened.click_timeline(1, (frame + 0.5) / samples.RATE)
         opened.wait_for_position(frame)
-        assert samples.frame_in_picture(opened.video_picture()) == frame
+        assert samples.frame_in_image(opened.video_image()) == frame
         shown = opened.page.evaluate("document.querySelector('video').currentTime")
         assert frame / samples.RATE <= shown < (frame + 1) / samples.RATE
         assert f"frame {frame} " in opened.page.text_content(".where")
@@ -72,7 +72,7 @@ def test_keys_step_through_the_frames(browser: Any, report: Path) -> None:
         for key, frame in (("ArrowRight", 1), ("PageUp", 11), ("ArrowLeft", 10), ("End", 59)):
             opened.page.keyboard.press(key)
             opened.wait_for_position(frame)
-        assert samples.frame_in_picture(opened.video_picture()) == 59
+        assert samples.frame_in_image(opened.video_image()) == 59
 
 
 def test_a_playing_video_moves_the_cursors(browser: Any, report: Path) -> None:
@@ -86,14 +86,14 @@ def test_a_playing_video_moves_the_cursors(browser: Any, report: Path) -> None:
         assert opened.page.evaluate(left) > before
 
 
-def test_a_moment_and_a_thumbnail_are_ways_to_their_frame(browser: Any, report: Path) -> None:
+def test_a_highlight_and_a_thumbnail_are_ways_to_their_frame(browser: Any, report: Path) -> None:
     with OpenPage(browser, report) as opened:
         sample = opened.page.locator(".moment", has_text="wrong object").first
         frame = int(sample.get_attribute("data-seek"))
         assert frame in samples.Faults().wrong
         sample.click()
         opened.wait_for_position(frame)
-        assert samples.frame_in_picture(opened.video_picture()) == frame
+        assert samples.frame_in_image(opened.video_image()) == frame
         opened.page.locator(".film button").nth(30).click()
         opened.wait_for_position(
             int(opened.page.locator(".film button").nth(30).get_attribute("data-seek"))
@@ -158,7 +158,7 @@ def test_the_page_prints_with_its_plots(browser: Any, report: Path) -> None:
         )
 
 
-def test_without_a_video_the_nearest_picture_is_shown(
+def test_without_a_video_the_nearest_image_is_shown(
     browser: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As where FFmpeg has no VP8: an encoder that no build of it knows."""
@@ -190,15 +190,15 @@ def test_a_thinned_video_follows_the_timeline(
     monkeypatch.setattr("referdino_core.report.run_report.MAX_VIDEO_BYTES", 100_000)
     report = write_report(samples.write_run(tmp_path / "a"))
     with OpenPage(browser, report) as opened:
-        told = opened.page.text_content(".player figcaption")
-        step = int("".join(filter(str.isdigit, told)))
+        caption = opened.page.text_content(".player figcaption")
+        step = int("".join(filter(str.isdigit, caption)))
         assert step > 1
         opened.click_timeline(0, 4.75)
         opened.wait_for_position(47)
-        assert samples.frame_in_picture(opened.video_picture()) == 47 // step * step
+        assert samples.frame_in_image(opened.video_image()) == 47 // step * step
 
 
-def test_frames_that_could_not_be_answered_are_marked(browser: Any, tmp_path: Path) -> None:
+def test_frames_that_could_not_be_processed_are_marked(browser: Any, tmp_path: Path) -> None:
     faults = samples.Faults(failed=(15,))
     report = write_report(samples.write_run(tmp_path / "a", faults))
     with OpenPage(browser, report) as opened:
@@ -208,10 +208,10 @@ def test_frames_that_could_not_be_answered_are_marked(browser: Any, tmp_path: Pa
         assert "not read" in opened.page.locator(".readings .found").first.text_content()
 
 
-def test_how_frames_are_judged_as_live_stands_by_the_scores(report: Path, tmp_path: Path) -> None:
-    assert "A dropped frame is scored by what was believed" in report.read_text(encoding="utf-8")
+def test_how_frames_are_scored_as_live_stands_by_the_scores(report: Path, tmp_path: Path) -> None:
+    assert "A dropped frame is scored with the latest result" in report.read_text(encoding="utf-8")
     every = samples.write_run(tmp_path / "a", frames=3, changes={"clock": {"kind": "every frame"}})
-    assert "scored by what was" not in write_report(every).read_text(encoding="utf-8")
+    assert "A dropped frame is scored" not in write_report(every).read_text(encoding="utf-8")
 
 
 def tiles_of(opened: OpenPage) -> dict[str, str]:
@@ -221,7 +221,7 @@ def tiles_of(opened: OpenPage) -> dict[str, str]:
     return {name: f"{value} · {explanation}" for name, value, explanation in tiles}
 
 
-def test_never_is_told_as_never_and_counted(browser: Any, tmp_path: Path) -> None:
+def test_never_is_reported_as_never_and_counted(browser: Any, tmp_path: Path) -> None:
     run = samples.write_run(tmp_path / "a")
     summary = RunFolder(run).summary
     first, second = summary["scores"]["commands"]
@@ -262,7 +262,7 @@ def test_tracking_and_streaming_stand_beside_the_other_scores(browser: Any, repo
         assert tiles["J&F, streaming"].startswith(f"{0.9 * both:.3f} ")
         last = opened.page.locator("#streaming tr").last.locator("td").all_text_contents()
         assert last[:2] == ["all", f"{both:.3f} → {0.9 * both:.3f}"]
-        assert "newest command_frame that was there" in opened.page.text_content("main")
+        assert "latest result available" in opened.page.text_content("main")
 
 
 def test_a_run_of_an_older_version_is_shown_with_what_it_measured(
@@ -305,11 +305,11 @@ def test_a_command_may_have_several_targets_or_none(browser: Any, tmp_path: Path
             line["without_target"] = [entry]
     samples.write_lines(run / "frames.jsonl", lines)
     with OpenPage(browser, write_report(run)) as opened:
-        for frame, told in ((25, "tracking · 0.80"), (40, "searching · J 0.00 · missed")):
+        for frame, expected in ((25, "tracking · 0.80"), (40, "searching · J 0.00 · missed")):
             opened.click_timeline(0, (frame + 0.5) / samples.RATE)
             opened.wait_for_position(frame)
             reading = opened.page.locator(".readings .found").first.text_content()
-            assert reading.startswith(told)
+            assert reading.startswith(expected)
         assert opened.complaints == []
 
 

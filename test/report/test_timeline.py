@@ -42,14 +42,14 @@ def test_a_short_series_stays_as_it_is_and_frames_may_lack_values() -> None:
     assert [s.first for s in buckets if "score" not in s.lowest] == [3]
 
 
-@pytest.mark.parametrize("share", [0.5, 0.9, 0.99])
-def test_percentiles_are_right_to_a_hundredth(share: float) -> None:
+@pytest.mark.parametrize("fraction", [0.5, 0.9, 0.99])
+def test_percentiles_are_right_to_a_hundredth(fraction: float) -> None:
     seconds = np.random.default_rng(1).lognormal(-3.0, 0.7, 5000)
     durations = Durations()
     for value in seconds.tolist():
         durations.add(value)
-    found = durations.percentile(share)
-    assert found == pytest.approx(np.quantile(seconds, share), rel=0.012)
+    found = durations.percentile(fraction)
+    assert found == pytest.approx(np.quantile(seconds, fraction), rel=0.012)
     assert durations.worst == seconds.max()
 
 
@@ -57,7 +57,7 @@ def test_no_durations_have_no_percentile() -> None:
     assert Durations().percentile(0.5) is None
 
 
-def test_moments_are_a_second_apart_and_come_from_every_kind_of_failure() -> None:
+def test_highlights_are_a_second_apart_and_come_from_every_kind_of_failure() -> None:
     kinds = ["missed"] * 40 + ["wrong object"] * 20
     candidates = [
         Highlight("1", "the ball", Sample(place, place, place / 10, 0.0, kind))

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from answering_node import described, mask_of, values_of
 from diagnostic_msgs.msg import DiagnosticArray
 from node_in_process import holdings, node_in_process
+from node_stage import described, mask_of, values_of
 from rclpy.lifecycle import TransitionCallbackReturn
 from referdino.msg import Command, ReferredObjectArray
 from referdino.srv import SetCommands
@@ -72,7 +72,7 @@ def rig() -> Iterator[Rig]:
     parameters = {"cameras": entries, "accept": 0.0, "keep": 0.0, "image_qos": "reliable"}
     try:
         with running_node(name=NAME, parameters=parameters) as process:
-            process.wait_for_log("Active: answering images of", TOPICS["front"], TOPICS["rear"])
+            process.wait_for_log("Active: processing images of", TOPICS["front"], TOPICS["rear"])
             objects = {
                 name: client.collect(ReferredObjectArray, f"/{NAME}/{name}/objects")
                 for name in SIZES
@@ -92,18 +92,18 @@ def no_commands(request: pytest.FixtureRequest) -> None:
         assert request.getfixturevalue("rig").set_commands("", clear=True).success
 
 
-def test_each_camera_answers_its_own_images_in_its_own_namespace(rig: Rig) -> None:
+def test_each_camera_gets_results_of_its_own_images_in_its_own_namespace(rig: Rig) -> None:
     assert rig.set_commands("", set={"a": "the red ball"}).success
     for name, size in SIZES.items():
-        answer = rig.ask(name)
-        assert answer.header.frame_id == f"{name}_frame"
-        assert described(answer) == [("a", "the red ball")]
-        assert mask_of(answer.objects[0]).shape == size
+        result = rig.ask(name)
+        assert result.header.frame_id == f"{name}_frame"
+        assert described(result) == [("a", "the red ball")]
+        assert mask_of(result.objects[0]).shape == size
     mask = rig.client.collect(Image, f"/{NAME}/rear/mask")
     rig.ask("rear")
-    answered = mask.wait_for(lambda message: True)
-    assert answered is not None
-    assert (answered.height, answered.width) == SIZES["rear"]
+    processed = mask.wait_for(lambda message: True)
+    assert processed is not None
+    assert (processed.height, processed.width) == SIZES["rear"]
     rig.client.drop(mask)
 
 
@@ -210,7 +210,7 @@ def test_both_cameras_at_once_lose_nothing_but_what_is_replaced(rig: Rig) -> Non
         return len(fresh) + sum(one.dropped for one in fresh)
 
     for name in SIZES:
-        wait_until(lambda name=name: accounted(name) >= 38, f"the answers of {name}")
+        wait_until(lambda name=name: accounted(name) >= 38, f"the results of {name}")
 
 
 def test_cameras_share_one_model_and_leave_nothing_behind() -> None:
@@ -268,10 +268,10 @@ def test_names_and_topics_of_cameras() -> None:
 @pytest.mark.parametrize(
     ("entries", "complaint"),
     [
-        (["/front/image_raw"], "holds '/front/image_raw'; write NAME or NAME:=TOPIC"),
-        (["2nd"], "a letter first"),
+        (["/front/image_raw"], "contains '/front/image_raw'; write NAME or NAME:=TOPIC"),
+        (["2nd"], "starts with a letter"),
         (["a__b"], "single underscores"),
-        (["front:=/a b"], "whose topic is none"),
+        (["front:=/a b"], "an invalid topic"),
         (["front", "front:=/x"], "the name 'front' to 2 cameras"),
         (["front:=/x", "rear:=/x"], "the topic '/x' to 2 cameras"),
     ],

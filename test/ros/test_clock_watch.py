@@ -44,10 +44,10 @@ def test_a_silent_clock_is_one_line_and_health_is_watched_all_the_same(
 ) -> None:
     line = process.wait_for_log("[WARN]", "/clock is silent")
     assert "use_sim_time is true" in line
-    assert "nobody publishes it" in line
+    assert "it has no publisher" in line
     assert "stands still at 0.000 s" in line
     assert "ros2 bag play --clock" in line
-    process.wait_for_log("Active: answering images")  # the node started by itself
+    process.wait_for_log("Active: processing images")  # the node started by itself
 
     warned = diagnostics.wait_for(
         lambda one: "/clock is silent" in message_of(one), start=len(diagnostics.messages)
@@ -61,7 +61,7 @@ def test_a_silent_clock_is_one_line_and_health_is_watched_all_the_same(
     assert len(process.lines_with("/clock is silent")) == 1
 
 
-def test_a_clock_that_starts_and_stops_is_told_again(
+def test_a_clock_that_starts_and_stops_is_reported_again(
     process: NodeProcess, client: Client, diagnostics: Collector
 ) -> None:
     process.wait_for_log("/clock is silent")

@@ -10,7 +10,7 @@ from referdino.srv import SetCommands
 
 from referdino_core.errors import CommandError
 from referdino_core.session import CommandRequest
-from referdino_ros.command_input import commands_after, received_text, shown
+from referdino_ros.command_input import commands_after, quoted, received_text
 
 pytestmark = pytest.mark.ros
 
@@ -107,8 +107,8 @@ def test_text_of_any_language_is_text(text: str) -> None:
 
 
 def test_long_text_is_shortened_in_messages() -> None:
-    assert shown("the ball") == "'the ball'"
-    assert len(shown("x" * 100_000)) < 100
+    assert quoted("the ball") == "'the ball'"
+    assert len(quoted("x" * 100_000)) < 100
 
 
 def test_a_request_for_several_cameras_changes_each_by_its_own_commands() -> None:

@@ -8,9 +8,9 @@ import logging
 
 import pytest
 
+from referdino_ros.diagnostics import StreamStatistics
 from referdino_ros.error_log import DISTINCT_PER_PERIOD, ErrorLog
-from referdino_ros.logging_bridge import forward_core_log, stop_forwarding
-from referdino_ros.stream_statistics import StreamStatistics
+from referdino_ros.process import forward_core_log, stop_forwarding
 
 
 class Clock:
@@ -80,13 +80,13 @@ def test_figures_look_back_over_the_period(clock: Clock) -> None:
     assert report.latency_worst == pytest.approx(0.6)
     assert report.inference == pytest.approx(0.1)
     assert report.image_age == pytest.approx(0.4)
-    assert report.answered == 4
+    assert report.processed == 4
 
 
-def test_there_are_no_figures_before_the_first_answer(clock: Clock) -> None:
+def test_there_are_no_figures_before_the_first_result(clock: Clock) -> None:
     report = StreamStatistics(clock=clock).report()
 
-    assert (report.rate, report.answered) == (0.0, 0)
+    assert (report.rate, report.processed) == (0.0, 0)
     assert report.latency is None
     assert report.inference is None
 

@@ -8,27 +8,21 @@ import array
 import contextlib
 import pickle
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import cv2
 import pytest
 import torch
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from diagnostic_msgs.msg import DiagnosticStatus
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
-from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
-from rcl_interfaces.srv import SetParameters
-from referdino.msg import Command, ReferredObjectArray
+from node_stage import LifecycleStage, lifecycle_stage
 from referdino.srv import SetCommands
 from ros_harness import (
     BEST_EFFORT,
     RELIABLE,
-    Camera,
     Client,
-    Collector,
-    NodeProcess,
     image_message,
     picture,
     running_node,
@@ -42,86 +36,22 @@ NODE = "cycle_node"
 DEFAULTS = {"checkpoint": "", "image_qos": "sensor_data", "image_transport": "raw"}
 
 
-@dataclass
-class Stage:
-    """The node under test, and a client that moves it through its lifecycle."""
-
-    process: NodeProcess
-    client: Client
-    diagnostics: Collector
-
-    @property
-    def state(self) -> str:
-        return self.client.call(
-            GetState, f"/{NODE}/get_state", GetState.Request()
-        ).current_state.label
-
-    def change(self, transition: int) -> bool:
-        request = ChangeState.Request(transition=Transition(id=transition))
-        return self.client.call(ChangeState, f"/{NODE}/change_state", request).success
-
-    def set(self, name: str, value: Any) -> str:
-        """Why the parameter was refused, or an empty text."""
-        if isinstance(value, str):
-            content = ParameterValue(type=ParameterType.PARAMETER_STRING, string_value=value)
-        else:
-            content = ParameterValue(type=ParameterType.PARAMETER_DOUBLE, double_value=value)
-        request = SetParameters.Request(parameters=[Parameter(name=name, value=content)])
-        response = self.client.call(SetParameters, f"/{NODE}/set_parameters", request)
-        return response.results[0].reason
-
-    def reach(self, wanted: str, **parameters: str) -> None:
-        """Bring the node to that state from any, with these parameters and defaults for others."""
-        if self.state == "active":
-            assert self.change(Transition.TRANSITION_DEACTIVATE)
-        if self.state == "inactive":
-            assert self.change(Transition.TRANSITION_CLEANUP)
-        assert self.state == "unconfigured"
-        for name, value in {**DEFAULTS, **parameters}.items():
-            assert self.set(name, value) == ""
-        if wanted in ("inactive", "active"):
-            assert self.change(Transition.TRANSITION_CONFIGURE)
-        if wanted == "active":
-            assert self.change(Transition.TRANSITION_ACTIVATE)
-        assert self.state == wanted
-
-    def status(self) -> DiagnosticStatus:
-        message = self.diagnostics.wait_for(lambda _: True, start=len(self.diagnostics.messages))
-        assert message is not None
-        return message.status[0]
-
-    def set_commands(self, *texts: str) -> SetCommands.Response:
-        commands = [Command(id=str(number), text=text) for number, text in enumerate(texts)]
-        request = SetCommands.Request(clear=True, set=commands)
-        return self.client.call(SetCommands, f"/{NODE}/set_commands", request)
-
-    @contextlib.contextmanager
-    def camera(self, message_type: Any = Image, qos: Any = RELIABLE) -> Iterator[Camera]:
-        """A camera and a listener to the answers; only while the node is active."""
-        suffix = "/compressed" if message_type is CompressedImage else ""
-        publisher = self.client.publisher(message_type, f"/{NODE}/image_raw{suffix}", qos)
-        objects = self.client.collect(ReferredObjectArray, f"/{NODE}/objects")
-        try:
-            yield Camera(self.client, publisher, objects)
-        finally:
-            self.client.node.destroy_publisher(publisher)
-            self.client.drop(objects)
+def reach(stage: LifecycleStage, wanted: str, **parameters: str) -> None:
+    """Bring the node to that state, with these parameters and defaults for others."""
+    stage.reach(wanted, {**DEFAULTS, **parameters})
 
 
 @pytest.fixture(scope="module")
-def stage() -> Iterator[Stage]:
-    parameters = {"autostart": False, "error_log_period": 0.0}
-    with running_node(name=NODE, parameters=parameters) as process:
-        client = Client()
-        yield Stage(process, client, client.collect(DiagnosticArray, "/diagnostics"))
-        client.close()
+def stage() -> Iterator[LifecycleStage]:
+    with lifecycle_stage(NODE, autostart=False, error_log_period=0.0) as stage:
+        yield stage
 
 
 # ---- Transitions ----
 
 
-def test_without_autostart_the_node_waits_to_be_configured(stage: Stage) -> None:
-    stage.reach("unconfigured")
+def test_without_autostart_the_node_waits_to_be_configured(stage: LifecycleStage) -> None:
+    reach(stage, "unconfigured")
 
     status = stage.status()
 
@@ -132,9 +62,9 @@ def test_without_autostart_the_node_waits_to_be_configured(stage: Stage) -> None
 
 
 def test_a_transition_that_the_state_does_not_allow_is_refused_and_the_node_lives(
-    stage: Stage,
+    stage: LifecycleStage,
 ) -> None:
-    stage.reach("unconfigured")
+    reach(stage, "unconfigured")
     start = len(stage.process.log)
 
     assert not stage.change(Transition.TRANSITION_ACTIVATE)
@@ -145,8 +75,8 @@ def test_a_transition_that_the_state_does_not_allow_is_refused_and_the_node_live
     assert stage.state == "unconfigured"
 
 
-def test_images_are_answered_while_active_and_at_no_other_time(stage: Stage) -> None:
-    stage.reach("active")
+def test_images_are_processed_while_active_and_at_no_other_time(stage: LifecycleStage) -> None:
+    reach(stage, "active")
     assert stage.set_commands("the red ball").success
     with stage.camera() as camera:
         camera.ask(image_message(picture()))
@@ -158,13 +88,15 @@ def test_images_are_answered_while_active_and_at_no_other_time(stage: Stage) -> 
         assert "inactive" in stage.status().message
 
         assert stage.change(Transition.TRANSITION_ACTIVATE)
-        answer = camera.ask(image_message(picture()))
-        assert [one.command for one in answer.objects] == ["the red ball"]  # commands were kept
+        result = camera.ask(image_message(picture()))
+        assert [one.command for one in result.objects] == ["the red ball"]  # commands were kept
         stage.client.node.destroy_publisher(publisher)
 
 
-def test_commands_are_taken_while_inactive_and_forgotten_by_a_clean_up(stage: Stage) -> None:
-    stage.reach("inactive")
+def test_commands_are_taken_while_inactive_and_forgotten_by_a_clean_up(
+    stage: LifecycleStage,
+) -> None:
+    reach(stage, "inactive")
     assert [one.text for one in stage.set_commands("the red ball").commands] == ["the red ball"]
     assert stage.change(Transition.TRANSITION_CLEANUP)
     assert stage.change(Transition.TRANSITION_CONFIGURE)
@@ -175,8 +107,8 @@ def test_commands_are_taken_while_inactive_and_forgotten_by_a_clean_up(stage: St
     assert running == []
 
 
-def test_what_configuring_reads_cannot_change_until_a_clean_up(stage: Stage) -> None:
-    stage.reach("inactive")
+def test_what_configuring_reads_cannot_change_until_a_clean_up(stage: LifecycleStage) -> None:
+    reach(stage, "inactive")
 
     assert "image_qos is read-only while the node is configured" in stage.set(
         "image_qos", "reliable"
@@ -187,8 +119,8 @@ def test_what_configuring_reads_cannot_change_until_a_clean_up(stage: Stage) -> 
     assert stage.set("image_qos", "reliable") == ""
 
 
-def test_the_log_says_what_is_loaded_and_how_long_it_took(stage: Stage) -> None:
-    stage.reach("unconfigured")
+def test_the_log_says_what_is_loaded_and_how_long_it_took(stage: LifecycleStage) -> None:
+    reach(stage, "unconfigured")
     start = len(stage.process.log)
 
     assert stage.change(Transition.TRANSITION_CONFIGURE)
@@ -224,10 +156,10 @@ def write_checkpoint(kind: str, folder: Path) -> Path:
 
 @pytest.mark.parametrize("kind", ["missing", "truncated", "other", "code"])
 def test_a_checkpoint_that_fails_is_one_clear_line_and_the_node_waits_for_a_better_one(
-    stage: Stage, tmp_path: Path, kind: str
+    stage: LifecycleStage, tmp_path: Path, kind: str
 ) -> None:
     path = write_checkpoint(kind, tmp_path)
-    stage.reach("unconfigured", checkpoint=str(path))
+    reach(stage, "unconfigured", checkpoint=str(path))
     start = len(stage.process.log)
 
     assert not stage.change(Transition.TRANSITION_CONFIGURE)
@@ -250,8 +182,8 @@ def test_a_checkpoint_that_fails_is_one_clear_line_and_the_node_waits_for_a_bett
 # ---- Cameras ----
 
 
-def test_a_camera_whose_qos_does_not_fit_is_named_with_both_sides(stage: Stage) -> None:
-    stage.reach("active", image_qos="reliable")
+def test_a_camera_whose_qos_does_not_fit_is_named_with_both_sides(stage: LifecycleStage) -> None:
+    reach(stage, "active", image_qos="reliable")
     start = len(stage.process.log)
     unfit = stage.client.node.create_publisher(Image, f"/{NODE}/image_raw", BEST_EFFORT)
 
@@ -272,21 +204,21 @@ def test_a_camera_whose_qos_does_not_fit_is_named_with_both_sides(stage: Stage) 
 
 
 @pytest.mark.parametrize("image_qos", ["sensor_data", "reliable", "system_default"])
-def test_a_reliable_camera_fits_every_setting(stage: Stage, image_qos: str) -> None:
-    stage.reach("active", image_qos=image_qos)
+def test_a_reliable_camera_fits_every_setting(stage: LifecycleStage, image_qos: str) -> None:
+    reach(stage, "active", image_qos=image_qos)
     with stage.camera(qos=RELIABLE) as camera:
-        answer = camera.ask(image_message(picture()))
-    assert answer.header.stamp.sec or answer.header.stamp.nanosec
+        result = camera.ask(image_message(picture()))
+    assert result.header.stamp.sec or result.header.stamp.nanosec
 
 
-def test_silence_is_a_warning_that_says_what_there_is_instead(stage: Stage) -> None:
+def test_silence_is_a_warning_that_says_what_there_is_instead(stage: LifecycleStage) -> None:
     assert stage.set("no_image_warning", 0.5) == ""
     other = stage.client.node.create_publisher(Image, "/front/camera/image_raw", RELIABLE)
-    stage.reach("active")
+    reach(stage, "active")
     start = len(stage.process.log)
 
     line = stage.process.wait_for_log("[WARN]", f"No image on /{NODE}/image_raw", start=start)
-    assert "Nobody publishes on it" in line
+    assert "It has no publisher" in line
     assert "/front/camera/image_raw" in line
     status = stage.status()
     assert (status.level, "No image" in status.message) == (DiagnosticStatus.WARN, True)
@@ -310,16 +242,21 @@ def jpeg_message(data: bytes) -> CompressedImage:
     return message
 
 
-def test_compressed_images_are_answered_also_after_one_that_is_cut_off(stage: Stage) -> None:
-    stage.reach("active", image_transport="compressed")
+def test_compressed_images_are_processed_also_after_one_that_is_cut_off(
+    stage: LifecycleStage,
+) -> None:
+    reach(stage, "active", image_transport="compressed")
     stage.set_commands("the red ball")
     whole = cv2.imencode(".jpg", picture()[..., ::-1])[1].tobytes()
     with stage.camera(CompressedImage) as camera:
-        answer = camera.ask(jpeg_message(whole))
-        assert answer.header.frame_id == "camera_optical_frame"
-        assert answer.objects[0].mask.height == 120
+        result = camera.ask(jpeg_message(whole))
+        assert result.header.frame_id == "camera_optical_frame"
+        assert result.objects[0].mask.height == 120
 
-        for bad, said in ((whole[: len(whole) // 2], "truncated"), (b"noise", "no picture")):
+        for bad, said in (
+            (whole[: len(whole) // 2], "truncated"),
+            (b"noise", "OpenCV cannot decode"),
+        ):
             start = len(stage.process.log)
             for _ in range(30):
                 camera.send(jpeg_message(bad))

@@ -22,7 +22,7 @@ from rclpy.qos import DurabilityPolicy, ReliabilityPolicy
 from ros_harness import Client, NodeProcess, running_node, wait_until
 
 from referdino_core.errors import ReferDINOError
-from referdino_ros.parameters import BY_NAME, NodeParameters, TakesWhatPeopleWrite
+from referdino_ros.parameters import BY_NAME, LenientParameterNode, NodeParameters
 
 pytestmark = pytest.mark.ros
 
@@ -38,7 +38,7 @@ def context() -> Iterator[Context]:
 
 def node_with(context: Context, *arguments: str) -> tuple[Node, NodeParameters]:
     """A node that was started with these arguments, and its declared parameters."""
-    node = TakesWhatPeopleWrite(
+    node = LenientParameterNode(
         "typed", context=context, cli_args=["--ros-args", *arguments], use_global_arguments=False
     )
     return node, NodeParameters(node, lambda: True, lambda settings: None)
@@ -137,7 +137,7 @@ def test_a_node_takes_integers_at_the_start_and_by_both_services() -> None:
 
 
 @pytest.mark.parametrize(("old", "new"), [("hold_frames", "hold"), ("switch_frames", "switch")])
-def test_an_earlier_name_in_a_parameter_file_is_answered_with_the_new_one(
+def test_an_earlier_name_in_a_parameter_file_is_rejected_with_the_new_one(
     context: Context, tmp_path: Path, old: str, new: str
 ) -> None:
     with pytest.raises(ReferDINOError, match=rf"Parameter {old} is now called {new}"):

@@ -26,8 +26,7 @@ from ros_harness import domain_id
 from referdino_core.configuration import SessionSettings
 from referdino_core.errors import ReferDINOError
 from referdino_core.session.session import MAX_COMMANDS
-from referdino_ros.declaration import Change, Declaration
-from referdino_ros.parameter_declarations import DECLARATIONS
+from referdino_ros.parameter_declarations import DECLARATIONS, Change, Declaration
 from referdino_ros.parameter_file import parameter_file, parameter_table
 from referdino_ros.parameters import BY_NAME, NodeParameters
 

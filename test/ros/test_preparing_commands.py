@@ -10,14 +10,14 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from session_samples import small_model
 
 import referdino_core as rd
-from referdino_core.runtime.stages import Preparation
-from referdino_core.runtime.torch_stages import TorchStages
+from referdino_core.backends.backend import Preparation
+from referdino_core.backends.torch_backend import TorchBackend
 from referdino_ros.diagnostics import CameraHealth, NodeHealth, diagnostic_array, view_of
 
 IMAGE = np.zeros((96, 128, 3), dtype=np.uint8)
 
 
-class SlowStages(TorchStages):
+class SlowBackend(TorchBackend):
     """PyTorch's stages, which pretend that sentences of more than 8 tokens take long."""
 
     state: Preparation | None = Preparation(0.42)
@@ -34,8 +34,8 @@ def status_of(session: rd.Session) -> DiagnosticStatus:
 
 def test_a_command_that_a_pretended_runtime_gets_ready_for_is_reported_until_it_joins() -> None:
     session = rd.Session(small_model(), runtime="torch")
-    stages = SlowStages(session.model, "fp32")
-    session.stages = stages
+    backend = SlowBackend(session.model, "fp32")
+    session.backend = backend
     session.commands = {"a": "the red ball", "b": "the small blue box on the left of the ball"}
     first, second = session.step(IMAGE)
     assert first.score > 0 and len(session.running["a"].memory.window) == 1
@@ -46,10 +46,10 @@ def test_a_command_that_a_pretended_runtime_gets_ready_for_is_reported_until_it_
     values = {one.key: one.value for one in status.values}
     assert values["commands"].endswith("the ball' (preparing 42%)")
 
-    stages.state = Preparation(0.42, "ExportError: The disk is full.")
+    backend.state = Preparation(0.42, "ExportError: The disk is full.")
     assert "'b' cannot join: ExportError: The disk is full." in status_of(session).message
 
-    stages.state = None
+    backend.state = None
     assert session.step(IMAGE)[1].score > 0
     assert (status_of(session).level, status_of(session).message) == (
         DiagnosticStatus.OK,

@@ -31,9 +31,9 @@ from referdino_core.messages.results import (
 from referdino_core.target import Judgement, Target, TargetState
 from referdino_ros import result_publishers
 from referdino_ros.command_input import SELECTION_CODES
-from referdino_ros.message_types import make_message
+from referdino_ros.messages import make_message
+from referdino_ros.process import spin_until_shutdown
 from referdino_ros.result_publishers import ResultPublishers
-from referdino_ros.spinning import spin_until_shutdown
 
 pytestmark = pytest.mark.ros
 
@@ -149,7 +149,7 @@ def context() -> Iterator[Context]:
     context.try_shutdown()
 
 
-def test_pictures_are_made_only_while_somebody_listens(
+def test_images_are_made_only_while_somebody_listens(
     context: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[str] = []
@@ -179,13 +179,13 @@ def test_pictures_are_made_only_while_somebody_listens(
         subscription = listener.create_subscription(message_type, topic, lambda message: None, 1)
         wait_until(lambda: node.count_subscribers(topic), f"the subscription to {topic}")
         made.clear()
-        publishers.publish_pictures(HEADER, pixels, [SEEN], 80)
+        publishers.publish_images(HEADER, pixels, [SEEN], 80)
         listener.destroy_subscription(subscription)
         wait_until(lambda: not node.count_subscribers(topic), f"the end of {topic}")
         return sorted(made)
 
     publishers.publish_objects(HEADER, [SEEN], Verdict())
-    publishers.publish_pictures(HEADER, pixels, [SEEN], 80)
+    publishers.publish_images(HEADER, pixels, [SEEN], 80)
     assert made == []
     assert made_while_listening_to("/publishing/mask", Image) == ["image_message", "label_image"]
     assert made_while_listening_to("/publishing/overlay", Image) == ["draw", "image_message"]
@@ -195,7 +195,7 @@ def test_pictures_are_made_only_while_somebody_listens(
     ]
     made.clear()
     publishers.publish_objects(HEADER, [SEEN], Verdict())
-    publishers.publish_pictures(HEADER, pixels, [SEEN], 80)
+    publishers.publish_images(HEADER, pixels, [SEEN], 80)
     assert made == []
 
 

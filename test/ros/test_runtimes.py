@@ -4,124 +4,46 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import ros_harness
-import slow_runtime
-from answering_node import values_of
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+import slow_backend
+from diagnostic_msgs.msg import DiagnosticStatus
 from lifecycle_msgs.msg import Transition
-from lifecycle_msgs.srv import ChangeState, GetState
-from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
-from rcl_interfaces.srv import SetParameters
+from node_stage import lifecycle_stage, values_of
 from referdino.msg import ReferredObjectArray
 from ros_harness import (
-    Camera,
-    Client,
-    Collector,
-    NodeProcess,
     image_message,
     picture,
-    running_node,
     wait_until,
 )
-from sensor_msgs.msg import Image
 
 pytestmark = [pytest.mark.slow, pytest.mark.ros]
 
 GETTING_READY = "Getting ready: building the engine, 42%."
 
 
-@dataclass
-class Stage:
-    """The node under test, and a client that moves and watches it."""
-
-    process: NodeProcess
-    client: Client
-    diagnostics: Collector
-
-    @property
-    def state(self) -> str:
-        name = f"/{self.process.name}/get_state"
-        return self.client.call(GetState, name, GetState.Request()).current_state.label
-
-    def change(self, transition: int) -> bool:
-        request = ChangeState.Request(transition=Transition(id=transition))
-        name = f"/{self.process.name}/change_state"
-        return self.client.call(ChangeState, name, request).success
-
-    def set(self, name: str, text: str) -> str:
-        """Why the parameter was refused, or an empty text."""
-        value = ParameterValue(type=ParameterType.PARAMETER_STRING, string_value=text)
-        request = SetParameters.Request(parameters=[Parameter(name=name, value=value)])
-        service = f"/{self.process.name}/set_parameters"
-        return self.client.call(SetParameters, service, request).results[0].reason
-
-    def status(self, part: str = "") -> DiagnosticStatus:
-        """The next diagnostic status whose message holds that part."""
-        start = len(self.diagnostics.messages)
-        found = self.diagnostics.wait_for(lambda one: part in one.status[0].message, start=start)
-        assert found is not None, f"{part!r} is not in the diagnostics"
-        return found.status[0]
-
-    def status_after(self, send: Callable[[], object], part: str) -> DiagnosticStatus:
-        """The same, once sending brings it about; best effort may lose a message."""
-        for _ in range(30):
-            start = len(self.diagnostics.messages)
-            send()
-            found = self.diagnostics.wait_for(
-                lambda one: part in one.status[0].message, timeout=3.0, start=start
-            )
-            if found is not None:
-                return found.status[0]
-        raise AssertionError(f"{part!r} is not in the diagnostics")
-
-    @contextlib.contextmanager
-    def camera(self) -> Iterator[Camera]:
-        """A camera and a listener to the answers; only while the node is active."""
-        publisher = self.client.publisher(Image, f"/{self.process.name}/image_raw")
-        objects = self.client.collect(ReferredObjectArray, f"/{self.process.name}/objects")
-        try:
-            yield Camera(self.client, publisher, objects)
-        finally:
-            self.client.node.destroy_publisher(publisher)
-            self.client.drop(objects)
-
-
-@contextlib.contextmanager
-def on_stage(name: str, **parameters: str) -> Iterator[Stage]:
-    with running_node(name=name, parameters=parameters) as process:
-        client = Client()
-        try:
-            yield Stage(process, client, client.collect(DiagnosticArray, "/diagnostics"))
-        finally:
-            client.close()
-
-
 @pytest.fixture
 def door(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Nodes are those of `slow_runtime`; the folder of the files that it looks for."""
+    """Nodes are those of `slow_backend`; the folder of the files that it looks for."""
     program = tmp_path / "slow_node"
     program.write_text(
-        f'#!/bin/sh\nexec "{sys.executable}" "{slow_runtime.__file__}" "$@"\n', encoding="utf-8"
+        f'#!/bin/sh\nexec "{sys.executable}" "{slow_backend.__file__}" "$@"\n', encoding="utf-8"
     )
     program.chmod(0o755)
     folder = tmp_path / "door"
     folder.mkdir()
     monkeypatch.setattr(ros_harness, "node_executable", lambda: program)
-    monkeypatch.setenv(slow_runtime.DOOR, str(folder))
+    monkeypatch.setenv(slow_backend.DOOR, str(folder))
     return folder
 
 
-def test_a_precision_that_cannot_be_is_told_and_the_node_answers_once_it_is_set_right() -> None:
+def test_a_precision_that_cannot_be_is_reported_and_the_node_runs_once_it_is_set_right() -> None:
     parameters = {"runtime": "torch", "precision": "fp16", "image_size": "160x120"}
-    with on_stage("low_node", initial_command="the red ball", **parameters) as stage:
+    with lifecycle_stage("low_node", initial_command="the red ball", **parameters) as stage:
         status = stage.status("Cannot configure")
         assert status.level == DiagnosticStatus.ERROR
         assert "fp16 on GPUs only; on a CPU choose the precision bf16 or fp32" in status.message
@@ -138,8 +60,8 @@ def test_a_precision_that_cannot_be_is_told_and_the_node_answers_once_it_is_set_
         assert "read-only while the node is configured" in stage.set("precision", "fp32")
         stage.process.wait_for_log("Runtime: torch, bf16, on cpu (as asked).")
         with stage.camera() as camera:
-            answer = camera.ask(image_message(picture()))
-        (one,) = answer.objects
+            result = camera.ask(image_message(picture()))
+        (one,) = result.objects
         assert one.command == "the red ball"
         assert (one.mask.height, one.mask.width) == (120, 160)
         status = stage.status("Running")
@@ -148,14 +70,14 @@ def test_a_precision_that_cannot_be_is_told_and_the_node_answers_once_it_is_set_
         assert (values["runtime"], values["getting ready"]) == ("torch bf16", "no")
 
 
-def test_a_node_on_onnx_runtime_exports_its_model_while_it_configures_and_answers(
+def test_a_node_on_onnx_runtime_exports_its_model_while_it_configures_and_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("REFERDINO_CACHE", str(tmp_path))
     parameters = {"runtime": "onnxruntime", "image_size": "160x120"}
-    with on_stage("onnx_node", initial_command="the red ball", **parameters) as stage:
+    with lifecycle_stage("onnx_node", initial_command="the red ball", **parameters) as stage:
         stage.process.wait_for_log("Exporting nano to ONNX for images of 160x120")
-        stage.process.wait_for_log("Active: answering images")
+        stage.process.wait_for_log("Active: processing images")
         assert list(tmp_path.glob("onnx/*/export.json"))
         with stage.camera() as camera:
             (one,) = camera.ask(image_message(picture())).objects
@@ -166,7 +88,7 @@ def test_a_node_on_onnx_runtime_exports_its_model_while_it_configures_and_answer
 def test_with_the_image_size_a_simulated_slow_runtime_gets_ready_while_configuring(
     door: Path,
 ) -> None:
-    with on_stage("ready_node", runtime="tensorrt", image_size="160x120") as stage:
+    with lifecycle_stage("ready_node", runtime="tensorrt", image_size="160x120") as stage:
         status = stage.status("Getting ready")
         assert (status.level, status.message) == (DiagnosticStatus.WARN, GETTING_READY)
         values = values_of(status)
@@ -177,7 +99,7 @@ def test_with_the_image_size_a_simulated_slow_runtime_gets_ready_while_configuri
         assert not stage.process.lines_with("Active")
 
         (door / "open").touch()
-        stage.process.wait_for_log("Active: answering images")
+        stage.process.wait_for_log("Active: processing images")
         status = stage.status("Running")
         assert values_of(status)["getting ready"] == "no"
         with stage.camera() as camera:
@@ -186,7 +108,7 @@ def test_with_the_image_size_a_simulated_slow_runtime_gets_ready_while_configuri
 
 
 def test_an_interrupt_ends_a_node_whose_simulated_slow_runtime_gets_ready(door: Path) -> None:
-    with on_stage("ended_node", runtime="tensorrt", image_size="160x120") as stage:
+    with lifecycle_stage("ended_node", runtime="tensorrt", image_size="160x120") as stage:
         stage.status("Getting ready")
 
         assert stage.process.interrupt() == 0
@@ -198,8 +120,8 @@ def test_a_simulated_slow_runtime_that_gets_ready_at_the_first_image_leaves_the_
     door: Path,
 ) -> None:
     message = image_message(picture())
-    with on_stage("free_node", runtime="tensorrt", initial_command="the red ball") as stage:
-        stage.process.wait_for_log("Active: answering images")
+    with lifecycle_stage("free_node", runtime="tensorrt", initial_command="the red ball") as stage:
+        stage.process.wait_for_log("Active: processing images")
         with stage.camera() as camera:
             status = stage.status_after(lambda: camera.send(message), "Getting ready")
             assert (status.level, status.message) == (DiagnosticStatus.WARN, GETTING_READY)
@@ -224,8 +146,8 @@ def test_a_simulated_slow_runtime_that_gets_ready_at_the_first_image_leaves_the_
             assert values_of(status)["getting ready"] == "no"
 
             (door / "open").touch()
-            answer = camera.ask(message)
-            assert [one.command for one in answer.objects] == ["the red ball"]
+            result = camera.ask(message)
+            assert [one.command for one in result.objects] == ["the red ball"]
         assert stage.change(Transition.TRANSITION_DEACTIVATE)
         assert stage.change(Transition.TRANSITION_CLEANUP)
         wait_until(lambda: stage.state == "unconfigured", "the clean-up")
@@ -234,16 +156,16 @@ def test_a_simulated_slow_runtime_that_gets_ready_at_the_first_image_leaves_the_
 def test_images_that_a_simulated_slow_runtime_is_too_late_for_are_no_gap(door: Path) -> None:
     message = image_message(picture())
     settings = {"initial_command": "the red ball", "max_gap": 0.5}
-    with on_stage("late_node", runtime="tensorrt", **settings) as stage:
-        stage.process.wait_for_log("Active: answering images")
+    with lifecycle_stage("late_node", runtime="tensorrt", **settings) as stage:
+        stage.process.wait_for_log("Active: processing images")
         with stage.camera() as camera:
             stage.status_after(lambda: camera.send(message), "Getting ready")
             for _ in range(30):
                 camera.send(message)
                 time.sleep(0.05)
             (door / "open").touch()
-            answer = camera.ask(message)
-            assert answer.judgement == ReferredObjectArray.JUDGED
+            result = camera.ask(message)
+            assert result.judgement == ReferredObjectArray.JUDGED
             values = values_of(stage.status("Running"))
             assert (values["memory resets"], values["last memory reset"]) == ("0", "none")
             assert int(values["dropped frames"]) >= 10

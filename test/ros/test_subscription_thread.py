@@ -17,7 +17,7 @@ from rclpy.node import Node
 from std_msgs.msg import String
 
 from referdino_ros import subscription_thread
-from referdino_ros.subscription_thread import LeftToItsThread, SubscriptionThread
+from referdino_ros.subscription_thread import ExternallyHandledGroup, SubscriptionThread
 
 pytestmark = pytest.mark.ros
 
@@ -44,7 +44,7 @@ def test_messages_come_in_the_thread_and_not_through_the_executor(node: Node) ->
     from_executor: list[String] = []
     taken: list[tuple[str, str]] = []
     subscription = node.create_subscription(
-        String, "text", from_executor.append, 10, callback_group=LeftToItsThread()
+        String, "text", from_executor.append, 10, callback_group=ExternallyHandledGroup()
     )
     publisher = node.create_publisher(String, "text", 10)
     executor = SingleThreadedExecutor(context=node.context)
@@ -74,7 +74,7 @@ def test_messages_come_in_the_thread_and_not_through_the_executor(node: Node) ->
 def test_after_it_is_closed_nothing_is_delivered_and_the_thread_is_gone(node: Node) -> None:
     taken: list[String] = []
     subscription = node.create_subscription(
-        String, "text", taken.append, 10, callback_group=LeftToItsThread()
+        String, "text", taken.append, 10, callback_group=ExternallyHandledGroup()
     )
     publisher = node.create_publisher(String, "text", 10)
     thread = SubscriptionThread(
@@ -93,7 +93,7 @@ def test_after_it_is_closed_nothing_is_delivered_and_the_thread_is_gone(node: No
 
 def test_a_shutdown_of_ros_ends_the_thread(node: Node) -> None:
     subscription = node.create_subscription(
-        String, "text", print, 10, callback_group=LeftToItsThread()
+        String, "text", print, 10, callback_group=ExternallyHandledGroup()
     )
     thread = SubscriptionThread({subscription: print}, node.context, THREAD_NAME)
 
@@ -109,7 +109,7 @@ def test_after_a_shutdown_of_ros_closing_does_not_wait_for_a_message(
 ) -> None:
     monkeypatch.setattr(subscription_thread, "LONGEST_WAIT", 3_600_000_000_000)
     subscription = node.create_subscription(
-        String, "text", print, 10, callback_group=LeftToItsThread()
+        String, "text", print, 10, callback_group=ExternallyHandledGroup()
     )
     thread = SubscriptionThread({subscription: print}, node.context, THREAD_NAME)
     time.sleep(0.2)  # until it waits

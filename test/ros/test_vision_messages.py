@@ -110,7 +110,7 @@ def test_detections_of_a_node_in_a_namespace_where_vision_msgs_is_installed(
     with running_node(
         name="eyes", namespace="front", parameters=parameters, prefix=vision_prefix
     ) as process:
-        process.wait_for_log("Active: answering images of /front/image_raw")
+        process.wait_for_log("Active: processing images of /front/image_raw")
         listener = subprocess.Popen(
             [sys.executable, "-c", LISTENER, "/front/eyes/detections"],
             env=ros_environment(vision_prefix),
@@ -127,13 +127,13 @@ def test_detections_of_a_node_in_a_namespace_where_vision_msgs_is_installed(
             camera.ask(image_message(picture()))
         assert listener.stdout is not None
         seen = json.loads(listener.stdout.read())
-        answer = objects.wait_for(lambda sent: stamp_of(sent) == seen["stamp"])
+        result = objects.wait_for(lambda sent: stamp_of(sent) == seen["stamp"])
         client.close()
 
-    assert answer is not None
-    assert seen["frame"] == answer.header.frame_id == "camera_optical_frame"
+    assert result is not None
+    assert seen["frame"] == result.header.frame_id == "camera_optical_frame"
     assert [one["class"] for one in seen["detections"]] == [["the red ball"], ["the green box"]]
-    for detection, sent in zip(seen["detections"], answer.objects, strict=True):
+    for detection, sent in zip(seen["detections"], result.objects, strict=True):
         assert detection["header"] == [seen["stamp"][0], "camera_optical_frame"]
         assert detection["id"] == str(sent.track_id)
         assert sent.track_id > 0

@@ -14,13 +14,13 @@ from simulated_graphs import RecordableStage, simulate_graphs
 from torch import Tensor
 
 import referdino_core as rd
+from referdino_core.backends.backend import EncodedImage, FrameGrounding
+from referdino_core.backends.cuda_graph import GraphedFunction
+from referdino_core.backends.exported_backend import ExportedBackend
+from referdino_core.backends.torch_backend import TorchBackend
 from referdino_core.network.object_memory import Window
 from referdino_core.network.readout import SlotReadings
 from referdino_core.network.text_encoder import TextFeatures
-from referdino_core.runtime.exported_stages import ExportedStages
-from referdino_core.runtime.graphed_stage import GraphedStage
-from referdino_core.runtime.stages import EncodedImage, FrameGrounding
-from referdino_core.runtime.torch_stages import TorchStages
 
 HEIGHT, WIDTH = 96, 128
 FRAMES = 12
@@ -59,8 +59,8 @@ def scenes() -> list[list[np.ndarray]]:
     ]
 
 
-class CountingStages(TorchStages):
-    """PyTorch's stages, which note how large every batch is."""
+class CountingBackend(TorchBackend):
+    """PyTorch's backend, which notes the size of every batch."""
 
     def __init__(self, model: rd.ReferDINO) -> None:
         super().__init__(model, "fp32")
@@ -81,7 +81,7 @@ class CountingStages(TorchStages):
         return super().read(window, mask_features)
 
 
-class OneImageStages(CountingStages):
+class OneImageBackend(CountingBackend):
     """As the exported runtimes, which know no batches of images."""
 
     takes_batches = False
@@ -91,28 +91,28 @@ class OneImageStages(CountingStages):
         return super().encode_image(pixels)
 
 
-def graphed_stages(model: rd.ReferDINO, monkeypatch: pytest.MonkeyPatch) -> TorchStages:
-    """The stages as on a GPU, over simulated CUDA graphs."""
+def graphed_backend(model: rd.ReferDINO, monkeypatch: pytest.MonkeyPatch) -> TorchBackend:
+    """The backend as on a GPU, over simulated CUDA graphs."""
     simulation = simulate_graphs(monkeypatch)
-    stages = TorchStages(model, "fp32")
-    stages.device = torch.device("cuda")
-    stages.prepare((HEIGHT, WIDTH))
-    for graphed in (stages.image, stages.grounding, stages.grounding_by_rows, stages.readout):
-        assert isinstance(graphed, GraphedStage)
-        graphed.stage = RecordableStage(graphed.stage, simulation)
-    return stages
+    backend = TorchBackend(model, "fp32")
+    backend.device = torch.device("cuda")
+    backend.prepare((HEIGHT, WIDTH))
+    for graphed in (backend.image, backend.grounding, backend.grounding_by_rows, backend.readout):
+        assert isinstance(graphed, GraphedFunction)
+        graphed.function = RecordableStage(graphed.function, simulation)
+    return backend
 
 
-def session_of(model: rd.ReferDINO, stages: TorchStages | None = None) -> rd.Session:
+def session_of(model: rd.ReferDINO, backend: TorchBackend | None = None) -> rd.Session:
     session = rd.Session(model, settings=EVERYTHING, runtime="torch")
-    session.stages = stages or session.stages
+    session.backend = backend or session.backend
     return session
 
 
 def group_of(
-    model: rd.ReferDINO, cameras: int = CAMERAS, stages: TorchStages | None = None
+    model: rd.ReferDINO, cameras: int = CAMERAS, backend: TorchBackend | None = None
 ) -> rd.CameraGroup:
-    return rd.CameraGroup(session_of(model, stages), cameras)
+    return rd.CameraGroup(session_of(model, backend), cameras)
 
 
 def change_commands(sessions: Sequence[rd.Session], frame: int) -> None:
@@ -144,10 +144,10 @@ def assert_answers_as_separate_sessions(
     group: rd.CameraGroup,
     model: rd.ReferDINO,
     scenes: list[list[np.ndarray]],
-    stages: TorchStages | None = None,
+    backend: TorchBackend | None = None,
 ) -> None:
     """Step a group and separate sessions; in the third camera's stream stamps jump back."""
-    alone = [session_of(model, stages) for _ in range(CAMERAS)]
+    alone = [session_of(model, backend) for _ in range(CAMERAS)]
     answered = 0
     for frame in range(FRAMES):
         change_commands(group.sessions, frame)
@@ -171,20 +171,20 @@ def assert_answers_as_separate_sessions(
 def test_cameras_in_one_batch_answer_as_sessions_of_their_own(
     model: rd.ReferDINO, scenes: list[list[np.ndarray]]
 ) -> None:
-    stages = CountingStages(model)
-    assert_answers_as_separate_sessions(group_of(model, stages=stages), model, scenes)
-    assert stages.images == 4 * [3] + 5 * [4] + 3 * [3]
-    assert stages.grounded == 4 * [(3, 5)] + 5 * [(4, 7)] + 3 * [(3, 7)]
+    backend = CountingBackend(model)
+    assert_answers_as_separate_sessions(group_of(model, backend=backend), model, scenes)
+    assert backend.images == 4 * [3] + 5 * [4] + 3 * [3]
+    assert backend.grounded == 4 * [(3, 5)] + 5 * [(4, 7)] + 3 * [(3, 7)]
 
 
 def test_stages_of_one_image_go_from_camera_to_camera_with_the_same_answers(
     model: rd.ReferDINO, scenes: list[list[np.ndarray]]
 ) -> None:
-    assert not ExportedStages.takes_batches
-    stages = OneImageStages(model)
-    assert_answers_as_separate_sessions(group_of(model, stages=stages), model, scenes)
-    assert len(stages.images) == 4 * 3 + 5 * 4 + 3 * 3
-    assert stages.grounded[:3] == [(1, 3), (1, 1), (1, 1)]
+    assert not ExportedBackend.takes_batches
+    backend = OneImageBackend(model)
+    assert_answers_as_separate_sessions(group_of(model, backend=backend), model, scenes)
+    assert len(backend.images) == 4 * 3 + 5 * 4 + 3 * 3
+    assert backend.grounded[:3] == [(1, 3), (1, 1), (1, 1)]
 
 
 @pytest.mark.parametrize("route", ROUTES[1:])
@@ -194,30 +194,30 @@ def test_cameras_in_one_batch_without_the_cpu_kernels(
     monkeypatch: pytest.MonkeyPatch,
     route: str,
 ) -> None:
-    stages = TorchStages(model, "fp32")
-    stages.use(prepare_by(route, model, (HEIGHT, WIDTH), torch.float32, monkeypatch))
-    stages.size = (HEIGHT, WIDTH)
-    assert_answers_as_separate_sessions(group_of(model, stages=stages), model, scenes, stages)
+    backend = TorchBackend(model, "fp32")
+    backend.use(prepare_by(route, model, (HEIGHT, WIDTH), torch.float32, monkeypatch))
+    backend.size = (HEIGHT, WIDTH)
+    assert_answers_as_separate_sessions(group_of(model, backend=backend), model, scenes, backend)
 
 
 def test_cameras_keep_what_graphs_overwrite(
     model: rd.ReferDINO, scenes: list[list[np.ndarray]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stages = graphed_stages(model, monkeypatch)
-    assert_answers_as_separate_sessions(group_of(model, stages=stages), model, scenes)
+    backend = graphed_backend(model, monkeypatch)
+    assert_answers_as_separate_sessions(group_of(model, backend=backend), model, scenes)
 
 
 def test_steady_cameras_replay_what_was_recorded_once(
     model: rd.ReferDINO, scenes: list[list[np.ndarray]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stages = graphed_stages(model, monkeypatch)
-    group = group_of(model, stages=stages)
+    backend = graphed_backend(model, monkeypatch)
+    group = group_of(model, backend=backend)
     change_commands(group.sessions, 0)
-    parts = (stages.image, stages.grounding_by_rows, stages.readout)
+    parts = (backend.image, backend.grounding_by_rows, backend.readout)
     calls = []
     for frame in range(FRAMES):
         group.step([scene[frame] for scene in scenes])
-        calls.append([part.stage.calls for part in parts])  # type: ignore[attr-defined]
+        calls.append([part.function.calls for part in parts])  # type: ignore[attr-defined]
     assert calls[-1] == calls[5]
     assert calls[-1][:2] == [2, 2]
 
@@ -225,37 +225,37 @@ def test_steady_cameras_replay_what_was_recorded_once(
 def test_one_command_per_camera_is_one_call_of_every_stage_without_copies_of_images(
     model: rd.ReferDINO, scenes: list[list[np.ndarray]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stages = CountingStages(model)
-    group = group_of(model, stages=stages)
+    backend = CountingBackend(model)
+    group = group_of(model, backend=backend)
     for session in group.sessions:
         session.command(SENTENCES["short"])
-    stages.prepare((HEIGHT, WIDTH))
-    monkeypatch.setattr(stages, "grounding_by_rows", None)
+    backend.prepare((HEIGHT, WIDTH))
+    monkeypatch.setattr(backend, "grounding_by_rows", None)
     for frame in range(3):
         answers = group.step([scene[frame] for scene in scenes])
         assert [len(targets) for targets in answers] == CAMERAS * [1]
-    assert stages.images == stages.windows == 3 * [CAMERAS]
-    assert stages.grounded == 3 * [(CAMERAS, CAMERAS)]
+    assert backend.images == backend.windows == 3 * [CAMERAS]
+    assert backend.grounded == 3 * [(CAMERAS, CAMERAS)]
 
 
 def test_a_lone_camera_s_commands_share_its_image(
     model: rd.ReferDINO, scenes: list[list[np.ndarray]]
 ) -> None:
-    stages = CountingStages(model)
-    group = group_of(model, stages=stages)
+    backend = CountingBackend(model)
+    group = group_of(model, backend=backend)
     group.sessions[2].commands = SENTENCES
     answers = group.step([scene[0] for scene in scenes])
     assert [len(targets) for targets in answers] == [0, 0, 3, 0]
-    assert (stages.images, stages.grounded, stages.windows) == ([1], [(1, 3)], [3])
+    assert (backend.images, backend.grounded, backend.windows) == ([1], [(1, 3)], [3])
 
 
 def test_without_commands_no_image_is_encoded_and_streams_go_on(
     model: rd.ReferDINO, scenes: list[list[np.ndarray]]
 ) -> None:
-    stages = CountingStages(model)
-    group = group_of(model, stages=stages)
+    backend = CountingBackend(model)
+    group = group_of(model, backend=backend)
     assert group.step([scene[0] for scene in scenes], [4.0] * CAMERAS) == CAMERAS * ((),)
-    assert not stages.images
+    assert not backend.images
     assert [session.stamp for session in group.sessions] == [4.0] * CAMERAS
 
 
@@ -268,7 +268,7 @@ def test_cameras_share_the_model_and_nothing_that_is_remembered(
     group = rd.CameraGroup(first, 2)
     other = group.sessions[1]
     assert group.sessions[0] is first
-    assert (other.model, other.stages, other.settings) == (model, first.stages, EVERYTHING)
+    assert (other.model, other.backend, other.settings) == (model, first.backend, EVERYTHING)
     assert (other.commands, other.stamp, other.track_count) == ({}, None, 0)
     other.command(SENTENCES["long"])
     ((kept,), (begun,)) = group.step([scenes[0][1], scenes[1][1]], [1.1, 50.0])
@@ -341,8 +341,8 @@ def test_all_cameras_may_change_their_size_together(
 def test_images_of_several_sizes_are_a_batch_for_each_size(
     model: rd.ReferDINO, scenes: list[list[np.ndarray]]
 ) -> None:
-    stages = CountingStages(model)
-    group, alone = group_of(model, stages=stages), session_of(model)
+    backend = CountingBackend(model)
+    group, alone = group_of(model, backend=backend), session_of(model)
     for session in (*group.sessions, alone):
         session.command(SENTENCES["short"])
     for frame in range(3):
@@ -356,12 +356,12 @@ def test_images_of_several_sizes_are_a_batch_for_each_size(
             (HEIGHT, WIDTH),
         ]
         assert_same_answers(answers[1:2], [alone.step(images[1])])
-    assert stages.images[: 2 * 3] == 3 * [3, 1]
+    assert backend.images[: 2 * 3] == 3 * [3, 1]
     assert [session.reset_count for session in group.sessions] == CAMERAS * [0]
 
 
-class FailsForOneImage(TorchStages):
-    """Stages that fail whenever a black image is in the batch, as a GPU out of memory does."""
+class FailsForOneImage(TorchBackend):
+    """A backend that fails whenever a black image is in the batch, as a GPU out of memory does."""
 
     def encode_image(self, pixels: Tensor) -> EncodedImage:
         if bool((pixels.flatten(2).std(dim=2) == 0).all(dim=1).any()):
@@ -372,7 +372,7 @@ class FailsForOneImage(TorchStages):
 def test_what_fails_stays_with_its_camera(
     model: rd.ReferDINO, scenes: list[list[np.ndarray]]
 ) -> None:
-    group, alone = group_of(model, stages=FailsForOneImage(model, "fp32")), session_of(model)
+    group, alone = group_of(model, backend=FailsForOneImage(model, "fp32")), session_of(model)
     for session in (*group.sessions, alone):
         session.command(SENTENCES["short"])
     images: list[np.ndarray | None] = [scene[0] for scene in scenes]

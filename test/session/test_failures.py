@@ -12,7 +12,7 @@ import torch
 from session_samples import session_that_tracks, small_model, steady_images
 
 import referdino_core as rd
-from referdino_core.runtime.torch_stages import TorchStages
+from referdino_core.backends.torch_backend import TorchBackend
 
 IMAGES = steady_images(6)
 NAN = float("nan")
@@ -23,7 +23,7 @@ def model() -> rd.ReferDINO:
     return small_model()
 
 
-class SpoiltStages(TorchStages):
+class SpoiltBackend(TorchBackend):
     """Stages whose next call of one kind gives a value that is no number."""
 
     def __init__(self, model: rd.ReferDINO) -> None:
@@ -49,11 +49,11 @@ class SpoiltStages(TorchStages):
         return readings
 
 
-def session_of(model: rd.ReferDINO) -> tuple[rd.Session, SpoiltStages]:
+def session_of(model: rd.ReferDINO) -> tuple[rd.Session, SpoiltBackend]:
     session = session_that_tracks(model)
-    stages = SpoiltStages(model)
-    session.stages = stages
-    return session, stages
+    backend = SpoiltBackend(model)
+    session.backend = backend
+    return session, backend
 
 
 @pytest.mark.parametrize(
@@ -65,17 +65,17 @@ def session_of(model: rd.ReferDINO) -> tuple[rd.Session, SpoiltStages]:
 def test_a_prediction_that_is_not_finite_costs_one_image(
     model: rd.ReferDINO, what: str, images_before: int, value: float
 ) -> None:
-    session, stages = session_of(model)
+    session, backend = session_of(model)
     undisturbed, _ = session_of(model)
     for one in (session, undisturbed):
         one.command("the red ball")
         for image in IMAGES[:images_before]:
             one.step(image)
-    stages.spoil, stages.value = what, value
+    backend.spoil, backend.value = what, value
     with pytest.raises(rd.InferenceError, match="'the red ball' is not finite"):
         session.step(IMAGES[5], 0.1 * images_before)
     assert (session.judgement, session.failure_count) == (rd.Judgement.FAILED, 1)
-    stages.spoil = ""
+    backend.spoil = ""
     for number in range(images_before, images_before + 2):
         (target,) = session.step(IMAGES[number], 0.1 * number)
         (expected,) = undisturbed.step(IMAGES[number], 0.1 * number)
@@ -86,11 +86,11 @@ def test_a_prediction_that_is_not_finite_costs_one_image(
 def test_the_error_names_the_command_that_failed_and_the_others_keep_their_memories(
     model: rd.ReferDINO,
 ) -> None:
-    session, stages = session_of(model)
+    session, backend = session_of(model)
     session.commands = {"a": "the red ball", "b": "the box"}
     session.step(IMAGES[0])
     memories = [command.memory.memory for command in session.running.values()]
-    stages.spoil, stages.row = "queries", 1
+    backend.spoil, backend.row = "queries", 1
     with pytest.raises(rd.InferenceError, match="'the box' is not finite"):
         session.step(IMAGES[1])
     for command, memory in zip(session.running.values(), memories, strict=True):
@@ -134,34 +134,34 @@ def test_the_failure_of_one_camera_keeps_no_other_from_its_image(
 
 
 def test_a_failed_image_makes_no_later_one_late(model: rd.ReferDINO) -> None:
-    session, stages = session_of(model)
+    session, backend = session_of(model)
     session.command("the red ball")
     session.step(IMAGES[0], 3.9)
-    stages.spoil = "scores"
+    backend.spoil = "scores"
     with pytest.raises(rd.InferenceError):
         session.step(IMAGES[1], 4.4)
-    stages.spoil = ""
+    backend.spoil = ""
     (target,) = session.step(IMAGES[2], 4.2)
     assert target.judgement is rd.Judgement.JUDGED
 
 
 def test_a_reset_is_told_by_the_first_image_that_is_judged(model: rd.ReferDINO) -> None:
-    session, stages = session_of(model)
+    session, backend = session_of(model)
     session.command("the red ball")
     session.step(IMAGES[0], 1.0)
-    stages.spoil = "scores"
+    backend.spoil = "scores"
     with pytest.raises(rd.InferenceError):
         session.step(IMAGES[1], 9.0)
-    stages.spoil = ""
+    backend.spoil = ""
     judgements = [session.step(IMAGES[2], 9.1 + 0.1 * n)[0].judgement for n in range(2)]
     assert judgements == [rd.Judgement.RESET, rd.Judgement.JUDGED]
 
 
 def test_targets_of_an_unjudged_image_say_so(model: rd.ReferDINO) -> None:
-    session, stages = session_of(model)
+    session, backend = session_of(model)
     session.commands = {"a": "the red ball", "b": "the box"}
     session.step(IMAGES[0])
-    stages.spoil = "scores"
+    backend.spoil = "scores"
     with pytest.raises(rd.InferenceError):
         session.step(IMAGES[1])
     targets = session.unjudged((4, 6), rd.Judgement.FAILED)

@@ -78,7 +78,7 @@ def test_without_commands_nothing_is_computed(
     model: rd.ReferDINO, images: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session = session_of(model)
-    calls = count_calls(monkeypatch, session.stages, "encode_image")
+    calls = count_calls(monkeypatch, session.backend, "encode_image")
     assert session.step(images[0]) == ()
     assert not calls
 
@@ -87,8 +87,8 @@ def test_image_encoder_runs_once_per_frame_and_text_encoder_once_per_command(
     model: rd.ReferDINO, images: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session = session_of(model)
-    image_calls = count_calls(monkeypatch, session.stages, "encode_image")
-    text_calls = count_calls(monkeypatch, session.stages, "encode_text")
+    image_calls = count_calls(monkeypatch, session.backend, "encode_image")
+    text_calls = count_calls(monkeypatch, session.backend, "encode_text")
     session.commands = {str(n): f"the {word} ball" for n, word in enumerate(("red", "blue", "a"))}
     for image in images:
         assert len(session.step(image)) == 3

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from referdino_core.messages.image_encodings import PACKED
+from referdino_core.messages.image_encodings import PACKED, SEMI_PLANAR
 
 
 def mosaic(pixels: np.ndarray, pattern: str) -> np.ndarray:
@@ -36,7 +36,7 @@ def rows_of(pixels: np.ndarray, encoding: str, big_endian: bool = False) -> np.n
     Grey is the red channel. R is H but for encodings of two planes.
     """
     height, width = pixels.shape[:2]
-    encoding = (PACKED[encoding].meant or encoding) if encoding in PACKED else encoding
+    encoding = (PACKED[encoding].assumed or encoding) if encoding in PACKED else encoding
     if encoding.endswith("16"):
         wide = rows_of(pixels, encoding.replace("16", "8")).astype(np.uint16) * 257
         return wide.astype(">u2" if big_endian else "<u2").view(np.uint8)
@@ -71,3 +71,29 @@ def rows_of(pixels: np.ndarray, encoding: str, big_endian: bool = False) -> np.n
 def padded(rows: np.ndarray, padding: int) -> np.ndarray:
     """Rows, each followed by so many bytes of 255."""
     return np.pad(rows, ((0, 0), (0, padding)), constant_values=255)
+
+
+HEIGHT, WIDTH = 24, 32
+RED, GREEN, BLUE = (200, 30, 40), (20, 180, 60), (50, 60, 210)
+
+
+def blocks() -> np.ndarray:
+    """(H, W, 3) RGB of four areas, large enough for encodings that share colour between pixels."""
+    pixels = np.empty((HEIGHT, WIDTH, 3), np.uint8)
+    pixels[:12, :16], pixels[:12, 16:] = RED, GREEN
+    pixels[12:, :16], pixels[12:, 16:] = BLUE, (128, 128, 128)
+    return pixels
+
+
+def assert_shows_the_blocks(converted: np.ndarray, encoding: str) -> None:
+    """Compare colours inside the four areas, since demosaicing mixes them along edges."""
+    wanted = blocks()
+    is_grey = encoding in ("mono8", "mono16", "8UC", "8UC1")
+    wanted = np.repeat(wanted[..., :1], 3, axis=-1) if is_grey else wanted
+    tolerance = 3 if encoding in (*SEMI_PLANAR, "yuv422", "uyvy", "yuv422_yuy2", "yuyv") else 0
+    assert converted.shape == (HEIGHT, WIDTH, 3)
+    assert converted.dtype == np.uint8
+    for rows in (slice(3, 9), slice(15, 21)):
+        for columns in (slice(3, 13), slice(19, 29)):
+            difference = np.abs(converted[rows, columns].astype(int) - wanted[rows, columns])
+            assert difference.max() <= tolerance

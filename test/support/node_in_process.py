@@ -16,8 +16,8 @@ from rclpy.context import Context
 from rclpy.parameter import Parameter
 from ros_harness import PATIENCE, domain_id
 
+from referdino_ros.process import spin_until_shutdown
 from referdino_ros.referdino_node import ReferDINONode
-from referdino_ros.spinning import spin_until_shutdown
 
 
 @contextlib.contextmanager

@@ -39,10 +39,10 @@ def nano() -> rd.ReferDINO:
 
 @cache
 def nano_export(
-    precision: str = "fp32", form: str = "grid_sample", tokens: int = TOKENS
+    precision: str = "fp32", variant: str = "grid_sample", tokens: int = TOKENS
 ) -> ExportedSet:
     """The bundled model as `referdino export` writes it."""
-    return export(nano(), fresh_folder(), SIZE, tokens, precision, form)
+    return export(nano(), fresh_folder(), SIZE, tokens, precision, variant)
 
 
 @lru_cache(maxsize=1)
@@ -64,6 +64,6 @@ def golden_export(name: str) -> ExportedSet:
     return export(golden_model(name), fresh_folder(), size, TOKENS, "fp32", "plugin")
 
 
-def in_form(exported: ExportedSet, form: str) -> ExportedSet:
-    """The same export in another form of deformable attention."""
-    return exported if form == "plugin" else without_plugin(exported, form, fresh_folder())
+def in_variant(exported: ExportedSet, variant: str) -> ExportedSet:
+    """The same export in another variant of deformable attention."""
+    return exported if variant == "plugin" else without_plugin(exported, variant, fresh_folder())

@@ -23,11 +23,14 @@ from cuda_kernel_cases import DECLARED, PLUGINS, compile_library
 from onnx_exports import fresh_folder, nano_export
 from repository import REPOSITORY
 
+from referdino_core.backends.tensorrt import plugin
+from referdino_core.backends.tensorrt import provider as provider_module
+from referdino_core.backends.tensorrt.library import (
+    TENSORRT_RTX,
+    installed_libraries,
+    load_tensorrt,
+)
 from referdino_core.export.exported_set import ExportedSet
-from referdino_core.runtime.tensorrt import plugin
-from referdino_core.runtime.tensorrt import provider as provider_module
-from referdino_core.runtime.tensorrt.libraries import TENSORRT_RTX, installed_libraries
-from referdino_core.runtime.tensorrt.library import load_tensorrt
 
 ARCHITECTURE, CAPABILITY = "sm_89", "8.9"
 MAX_COMMANDS = 2

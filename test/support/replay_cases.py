@@ -9,6 +9,8 @@ from typing import Any
 
 from rosbags.highlevel import AnyReader
 
+from referdino_core.progress import Progress, ProgressMonitor
+
 COUNT = 24
 BALL, SPHERE = "the small purple ball", "the purple sphere left of the orange cylinder"
 MEANINGS = ((BALL, (2,)), (SPHERE, (5,)))
@@ -27,3 +29,14 @@ def messages_of(path: Path) -> list[tuple[str, int, Any]]:
             (connection.topic, time, reader.deserialize(data, connection.msgtype))
             for connection, time, data in reader.messages()
         ]
+
+
+def cancelling_after(count: int) -> ProgressMonitor:
+    """A monitor that cancels a task once `count` of its parts are done."""
+
+    def cancel(progress: Progress) -> None:
+        if progress.done == count:
+            monitor.cancelled.set()
+
+    monitor = ProgressMonitor(cancel)
+    return monitor

@@ -75,7 +75,7 @@ class OpenPage:
         )
         self.page.mouse.click(x, y)
 
-    def video_picture(self, place: int = 0) -> np.ndarray:
+    def video_image(self, place: int = 0) -> np.ndarray:
         """What a video shows once it has settled, (H, W, 3) uint8."""
         self.page.wait_for_function(
             "place => { const v = document.querySelectorAll('video')[place];"

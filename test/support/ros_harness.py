@@ -240,10 +240,10 @@ class Client:
             assert client.wait_for_service(PATIENCE), f"no service {name}"
             # The service must have found this client too, or rmw_fastrtps drops its response.
             time.sleep(SETTLING)
-        answered = threading.Event()
+        responded = threading.Event()
         future = client.call_async(request)
-        future.add_done_callback(lambda _: answered.set())
-        assert answered.wait(PATIENCE), f"no response from {name}"
+        future.add_done_callback(lambda _: responded.set())
+        assert responded.wait(PATIENCE), f"no response from {name}"
         return future.result()
 
     def next_stamp(self, step: float = 0.1) -> Time:
@@ -257,7 +257,7 @@ class Client:
 
 
 class Camera:
-    """Publishes images of which the node may drop some, and finds the answers."""
+    """Publishes images of which the node may drop some, and finds the results."""
 
     def __init__(self, client: Client, publisher: Any, objects: Collector) -> None:
         self._client = client
@@ -271,19 +271,19 @@ class Camera:
         return message.header
 
     def ask(self, message: Any, attempts: int = 30) -> Any:
-        """The answer to the image; sends it again, with a later stamp, while there is none."""
+        """The result of the image; sends it again, with a later stamp, while there is none."""
         start = len(self._objects.messages)
         stamps = []
         for _ in range(attempts):
             stamps.append(_nanoseconds(self.send(message).stamp))
-            answer = self._objects.wait_for(
+            result = self._objects.wait_for(
                 lambda result: _nanoseconds(result.header.stamp) in stamps,
                 timeout=PATIENCE / attempts,
                 start=start,
             )
-            if answer is not None:
-                return answer
-        raise AssertionError(f"no answer to {attempts} images")
+            if result is not None:
+                return result
+        raise AssertionError(f"no result for {attempts} images")
 
 
 def _nanoseconds(stamp: Time) -> int:

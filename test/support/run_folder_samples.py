@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Run folders for the tests of reports: two moving discs, answers with known faults, real files."""
+"""Run folders for the tests of reports: two moving discs, predictions with known faults."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SECOND_COMMAND_FROM = 20  # frame
 
 @dataclass(frozen=True)
 class Faults:
-    """Frames in which the first command's answer goes wrong, and others that go wrong entirely."""
+    """Frames in which the first command's prediction is wrong, and frames that fail entirely."""
 
     wrong: range = range(20, 28)
     missed: range = range(30, 34)
@@ -62,7 +62,7 @@ def write_run(
         for index in range(frames):
             discs = _discs(index, faults)
             targets = _targets(index, discs, faults, sentences)
-            image = _picture(index, discs)
+            image = _image(index, discs)
             video.write(draw(*enlarge(image, targets)))
             lines.append(_line(index, targets, discs, faults, truth))
     write_lines(folder / "frames.jsonl", lines)
@@ -105,7 +105,7 @@ def _discs(index: int, faults: Faults) -> tuple[np.ndarray, np.ndarray]:
     return red, _disc(108 - 1.2 * index, 34, 13)
 
 
-def _picture(index: int, discs: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+def _image(index: int, discs: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
     image = np.empty((HEIGHT, WIDTH, 3), np.uint8)
     image[...] = (150, 140, 120)
     image[HEIGHT // 2 :] = (110, 100, 90)
@@ -118,8 +118,8 @@ def _picture(index: int, discs: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
     return image
 
 
-def frame_in_picture(image: np.ndarray) -> int:
-    """The frame that a picture of an overlay, (H, W, 3) at any scale, says it is."""
+def frame_in_image(image: np.ndarray) -> int:
+    """The frame that an image of an overlay, (H, W, 3) at any scale, says it is."""
     height, width = image.shape[:2]
     row = image[round(height * 2 / HEIGHT)].mean(axis=-1)
     bits = [row[round(width * (bit + 0.5) / 8)] > 127 for bit in range(8)]
@@ -301,7 +301,7 @@ def _command_scores(
 
 
 def _tracking(regions: Sequence[float]) -> dict[str, Any]:
-    """Two switches and as many lent frames where an answer is elsewhere."""
+    """Two switches and as many lent frames where a prediction is elsewhere."""
     matches = sum(region >= 0.5 for region in regions)
     masks = sum(region > 0 for region in regions)
     switches = 2 if any(region < 0.1 for region in regions) else 0

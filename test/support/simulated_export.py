@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from simulated_tensorrt import SIZES, WINDOW
 
-from referdino_core.export.exported_set import PRECISIONS
-from referdino_core.runtime.tensorrt.stage_tensors import LOW, STAGES
+from referdino_core.export.stage_io import LOW_PRECISION, STAGES
+from referdino_core.precision import PRECISIONS
 
 
 def write_exported_set(folder: Path, precision: str = "fp16") -> Path:
@@ -44,13 +44,9 @@ def write_exported_set(folder: Path, precision: str = "fp16") -> Path:
 
 def stage_inputs(stage: str, commands: int = 1, frames: int = 1) -> dict[str, torch.Tensor]:
     """Inputs of a stage in the shapes that those networks have."""
-    types = {"low": torch.float16}
     sizes = SIZES | {"N": commands, "T": frames}
     return {
-        tensor.name: torch.zeros(
-            [sizes.get(axis, axis) for axis in tensor.axes],
-            dtype=types.get(tensor.type) or getattr(torch, tensor.type),
-        )
+        tensor.name: torch.zeros(tensor.shape(sizes), dtype=tensor.dtype(torch.float16))
         for tensor in STAGES[stage].inputs
     }
 
@@ -62,7 +58,9 @@ def network_content(stage: str, precision: str = "fp16") -> dict[str, Any]:
         return {
             tensor.name: [
                 [SIZES.get(axis, -1) if isinstance(axis, str) else axis for axis in tensor.axes],
-                PRECISIONS[precision] if tensor.type == LOW else tensor.type,
+                PRECISIONS[precision].element_type
+                if tensor.element_type == LOW_PRECISION
+                else tensor.element_type,
             ]
             for tensor in tensors
         }

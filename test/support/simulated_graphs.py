@@ -67,7 +67,7 @@ def simulate_graphs(monkeypatch: pytest.MonkeyPatch) -> Simulation:
     simulation = Simulation()
 
     @contextlib.contextmanager
-    def record(graph: SimulatedGraph, capture_error_mode: str) -> Iterator[None]:
+    def record(graph: SimulatedGraph, stream: Any, capture_error_mode: str) -> Iterator[None]:
         simulation.modes.append(capture_error_mode)
         simulation.capturing = graph
         try:

@@ -3,7 +3,7 @@
 """A stand-in for the module `tensorrt` for what no library does without a GPU: loading and running
 engines. Its networks are JSON, its engines compute nothing.
 
-It has only what our code calls, under TensorRT's own names; runtime/tensorrt/test_api.py compares
+It has only what our code calls, under TensorRT's own names; backends/tensorrt/test_api.py compares
 those with the real bindings.
 """
 
@@ -22,9 +22,9 @@ from typing import Any
 import pytest
 import torch
 
-from referdino_core.runtime.tensorrt import engine as engine_module
-from referdino_core.runtime.tensorrt import provider as provider_module
-from referdino_core.runtime.tensorrt.stage_tensors import STAGES
+from referdino_core.backends.tensorrt import engine as engine_module
+from referdino_core.backends.tensorrt import provider as provider_module
+from referdino_core.export.stage_io import STAGES
 
 SIZES = {"H": 36, "W": 64, "L": 4, "S": 30, "d": 8, "Q": 5, "C": 6, "h": 9, "w": 16}
 WINDOW = 3
@@ -303,18 +303,19 @@ def gpu_properties(name: str = "Simulated GPU") -> SimpleNamespace:
     return SimpleNamespace(name=name, major=8, minor=7)
 
 
-class SimulatedStream:
-    """In place of a CUDA stream: launches at once, and notes under which key."""
+class SimulatedGraph:
+    """In place of a CUDA graph: launches at once, and notes under which key."""
 
-    def __init__(self, device: torch.device, can_record: bool = True) -> None:
+    def __init__(self, function: Callable[[], object], *arguments: Any, **settings: Any) -> None:
+        self.function = function
         self.keys: list[object] = []
 
-    def settle(self) -> None:
+    def synchronize(self) -> None:
         pass
 
-    def run(self, key: object, launch: Callable[[int], None]) -> None:
+    def __call__(self, key: object) -> None:
         self.keys.append(key)
-        launch(7)
+        self.function()
 
 
 def simulate(monkeypatch: pytest.MonkeyPatch) -> Simulation:
@@ -323,7 +324,10 @@ def simulate(monkeypatch: pytest.MonkeyPatch) -> Simulation:
     monkeypatch.setitem(sys.modules, "tensorrt", simulation.module())
     monkeypatch.setattr(torch.cuda, "device", lambda device: nullcontext())
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: gpu_properties())
-    monkeypatch.setattr(engine_module, "GraphedStream", SimulatedStream)
+    monkeypatch.setattr(engine_module, "GraphedFunction", SimulatedGraph)
+    stream = SimpleNamespace(cuda_stream=7)
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device: stream)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: stream)
     monkeypatch.setattr(provider_module, "_gpu", lambda device: torch.device("cpu"))
     return simulation
 

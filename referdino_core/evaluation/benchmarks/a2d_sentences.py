@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""A2D-Sentences (Gavrilyuk et al., CVPR 2018): actors and actions, three to five frames judged."""
+"""A2D-Sentences (Gavrilyuk et al., CVPR 2018): actors and actions, 3 to 5 annotated frames."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from referdino_core.evaluation.benchmarks.clips import (
     require,
     window_up_to,
 )
-from referdino_core.evaluation.ground_truth import FrameTruth
+from referdino_core.evaluation.ground_truth import FrameGroundTruth
 from referdino_core.media.sources import open_source
 from referdino_core.user_files import read_text, visible
 
@@ -32,22 +32,22 @@ _INSTANCE, _QUERY = 1, 2
 
 
 class A2DSentences(Benchmark):
-    """Reads Release/videoset.csv, Release/clips320H and text_annotations.
+    """Reader of Release/videoset.csv, Release/clips320H and text_annotations.
 
     Release/clips320H holds VIDEO.mp4, or a folder VIDEO of its frames as images.
     In text_annotations, a2d_annotation.txt lists "video_id,instance_id,query",
-    a2d_missed_videos.txt (where it is there) the videos that do not take part, and
+    a2d_missed_videos.txt (if it exists) the excluded videos, and
     a2d_annotation_with_instances/VIDEO/FRAME.h5 holds the masks of a frame, counted from 1:
     "instance" lists ids, "reMask" is (N, W, H), or (W, H) where N is 1.
 
-    A clip is an annotated frame, which alone counts, and up to 7 frames before it. Expressions
-    whose instance a frame does not show are not asked there.
+    A clip is an annotated frame, which alone is evaluated, and up to 7 frames before it.
+    Expressions whose instance is not in a frame are left out there.
     """
 
     title = "A2D-Sentences"
 
     def __init__(self, folder: Path, split: str = "test") -> None:
-        """Read what is annotated.
+        """Read the annotations.
 
         Raises:
             SourceError: the lists are missing or damaged.
@@ -87,7 +87,7 @@ class A2DSentences(Benchmark):
             try:
                 yield self._clip(video, annotation, place, count, frame_rate)
             except SourceError as error:
-                self.clips_passed_over.append(str(error))
+                self.clips_skipped.append(str(error))
 
     def _clip(
         self, video: str, annotation: Path, place: Path, count: int, frame_rate: float
@@ -117,14 +117,14 @@ class A2DSentences(Benchmark):
         expressions: dict[str, dict[int, str]] = {}
         for row in _read_rows(path, "the sentences")[1:]:
             if len(row) <= _QUERY or not row[_INSTANCE].strip().isdecimal():
-                self.expressions_passed_over.append(
-                    f"{path.name}: {','.join(row)!r} is passed over: no instance."
+                self.expressions_skipped.append(
+                    f"{path.name}: {','.join(row)!r} is skipped: no instance."
                 )
                 continue
             instance, sentence = int(row[_INSTANCE]), ",".join(row[_QUERY:])
             known = expressions.setdefault(row[0], {})
             if instance in known:
-                self.expressions_passed_over.append(
+                self.expressions_skipped.append(
                     f"{path.name} describes {row[0]}, {instance} twice; {sentence!r} is left out."
                 )
                 continue
@@ -133,7 +133,7 @@ class A2DSentences(Benchmark):
 
 
 def _place_of(folder: Path, video: str) -> Path:
-    """The file or the folder of images that holds a video's frames.
+    """The file, or the folder of images, of a video.
 
     Raises:
         SourceError: there is neither.
@@ -146,7 +146,7 @@ def _place_of(folder: Path, video: str) -> Path:
 
 
 def _read_window(place: Path, window: range) -> Iterator[np.ndarray | ImageError]:
-    """Some frames of a video, which is decoded from its start."""
+    """A range of frames of a video, which is decoded from its start."""
     found = {}
     with open_source(str(place)) as source:
         for frame in source:
@@ -177,7 +177,7 @@ def _import_h5py() -> ModuleType:
 
 
 def _instances(h5py: Any, path: Path) -> list[int]:
-    """Ids of the instances that a frame shows.
+    """Ids of the instances in a frame.
 
     Raises:
         SourceError: the file is damaged.
@@ -189,8 +189,8 @@ def _instances(h5py: Any, path: Path) -> list[int]:
         raise SourceError(f"{path} is damaged: {error}.") from error
 
 
-def _read_masks(h5py: Any, path: Path) -> FrameTruth:
-    """Masks of a frame's instances, which the file holds transposed.
+def _read_masks(h5py: Any, path: Path) -> FrameGroundTruth:
+    """Masks of a frame's instances, which are stored transposed.
 
     Raises:
         SourceError: the file is damaged.
@@ -206,4 +206,4 @@ def _read_masks(h5py: Any, path: Path) -> FrameTruth:
     if stored.ndim != 3 or len(stored) != len(instances):
         raise SourceError(f"{path} holds {len(instances)} instances, but masks {stored.shape}.")
     masks = stored.transpose(0, 2, 1)
-    return FrameTruth(dict(zip(instances, masks, strict=True)), masks.shape[1:])
+    return FrameGroundTruth(dict(zip(instances, masks, strict=True)), masks.shape[1:])

@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""The benchmarks by name, each with its reader, its rules and what is written for a server."""
+"""Catalogue of benchmarks: reader, protocol and submission format by name."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from referdino_core.evaluation.benchmarks.ref_youtube_vos import RefYouTubeVOS
 from referdino_core.evaluation.whole_clip import NO_MERGING
 
 MEVIS_THRESHOLD = 0.2
-"""Mean score above which a slot belongs to what a sentence of MeViS means."""
+"""Mean score above which slots are merged for MeViS, whose sentences may mean several objects."""
 
 
 @dataclass(frozen=True)
@@ -32,11 +32,10 @@ class Entry:
     """A benchmark.
 
     Attributes:
-        open: its reader, given the folder and, as "split", the part to read.
-        protocol: its rules.
-        merge_above: slots whose mean score exceeds this are merged, in a stream objects whose
-            score does.
-        submission: folder within the zip file for its server; None where it has no server.
+        open: its reader, called with the folder and, as "split", the split to read.
+        protocol: predictions and scores.
+        merge_above: slots whose mean score exceeds this are merged; in a stream, objects.
+        submission: folder within the zip file for its server; None if there is no server.
     """
 
     open: Callable[..., Benchmark]
@@ -55,7 +54,7 @@ BENCHMARKS = {
 
 
 def open_benchmark(name: str, folder: Path, split: str | None = None) -> Benchmark:
-    """Open a benchmark's reader, by default for the split that its figures are published for.
+    """Open a benchmark's reader, by default for the split of its published results.
 
     Raises:
         SourceError: the folder is not laid out as the benchmark's is.

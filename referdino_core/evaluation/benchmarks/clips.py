@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a benchmark consists of: clips, the questions about them, ground truth and windows."""
+"""Data model of benchmarks: clips, questions, expressions and ground truth."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from referdino_core.errors import ImageError, SourceError
-from referdino_core.evaluation.ground_truth import FrameTruth
-from referdino_core.media.images import read_image
+from referdino_core.evaluation.ground_truth import FrameGroundTruth
+from referdino_core.media.image_files import read_image
 
 
 @dataclass(frozen=True)
@@ -21,9 +21,8 @@ class Expression:
     """A sentence of a benchmark.
 
     Attributes:
-        sentence: what it says.
-        objects: ids of the objects that it means, in the clip's ground truth; () where nobody
-            knows.
+        sentence: its text.
+        objects: ids of the objects that it means, in the clip's ground truth; () if unknown.
     """
 
     sentence: str
@@ -32,13 +31,13 @@ class Expression:
 
 @dataclass(frozen=True)
 class Question:
-    """What is answered and judged as one.
+    """Expressions that are predicted and scored together.
 
     One expression in most benchmarks; in Ref-DAVIS17 the expressions that one annotator gave for
     all objects of the clip, whose masks compete.
 
     Attributes:
-        name: as the benchmark's files call it; unique within its clip.
+        name: its name in the benchmark's files; unique within its clip.
     """
 
     name: str
@@ -47,18 +46,18 @@ class Question:
 
 @dataclass(frozen=True, eq=False)
 class Clip:
-    """Frames of a video and what is asked about them.
+    """Frames of a video and the questions about them.
 
     Attributes:
         name: unique within its benchmark; usable as the name of a folder.
-        frame_names: T names, as the benchmark's files call the frames.
+        frame_names: T names of the frames in the benchmark's files.
         questions: in the benchmark's order.
         frame_rate: frames per second.
-        open_images: reads the T frames in order: (H, W, 3) uint8 RGB, or the error of a frame that
-            cannot be read.
-        truth_at: ground truth of the frame at an index from 0; None where it is not annotated.
-            Raises ImageError or SourceError where its annotation is damaged.
-        only_last_counts: whether the last frame alone is judged, and the others lead up to it.
+        open_images: reads the T frames in order: (H, W, 3) uint8 RGB, or the error of an unreadable
+            frame.
+        truth_at: ground truth of the frame at an index from 0; None if it is not annotated.
+            Raises ImageError or SourceError if its annotation is damaged.
+        only_last_counts: whether only the last frame is evaluated, and the others are context.
     """
 
     name: str
@@ -66,21 +65,21 @@ class Clip:
     questions: tuple[Question, ...]
     frame_rate: float
     open_images: Callable[[], Iterator[np.ndarray | ImageError]]
-    truth_at: Callable[[int], FrameTruth | None]
+    truth_at: Callable[[int], FrameGroundTruth | None]
     only_last_counts: bool = False
 
 
 class Benchmark(ABC):
-    """A benchmark in its original folder layout; reads it and knows neither answers nor scores.
+    """Reader of a benchmark in its original folder layout.
 
     Attributes:
-        title: as the literature calls it.
-        split: the part that is read.
-        folder: where it lies.
-        videos: names of the videos, in the order in which they are read.
-        problems: what was found wrong with the files, a line each.
-        expressions_passed_over, clips_passed_over: likewise, a line for each that cannot be asked.
-            All three grow while clips are read.
+        title: name in the literature.
+        split: the split that is read.
+        folder: location of the data.
+        videos: names of the videos, in reading order.
+        problems: problems of the files, a line each.
+        expressions_skipped, clips_skipped: a line for each that had to be skipped. All
+            three grow while clips are read.
     """
 
     title: str
@@ -90,25 +89,25 @@ class Benchmark(ABC):
 
     def __init__(self) -> None:
         self.problems: list[str] = []
-        self.expressions_passed_over: list[str] = []
-        self.clips_passed_over: list[str] = []
+        self.expressions_skipped: list[str] = []
+        self.clips_skipped: list[str] = []
 
     @abstractmethod
     def clips(self, video: str) -> Iterator[Clip]:
-        """The clips of a video; most benchmarks have one.
+        """The clips of a video; one in most benchmarks.
 
         Raises:
-            SourceError: the video or its annotation is missing or damaged; the others are not.
+            SourceError: the video or its annotation is missing or damaged.
         """
 
 
 def no_truth(index: int) -> None:
-    """The ground truth of clips whose ground truth only the benchmark's server has."""
+    """`truth_at` of clips whose ground truth only the benchmark's server has."""
     return None
 
 
 def read_images(paths: Sequence[Path]) -> Iterator[np.ndarray | ImageError]:
-    """Read image files one after another; an error takes the place of one that cannot be read."""
+    """Read image files one by one; unreadable ones are replaced by their error."""
     for path in paths:
         try:
             yield read_image(path)
@@ -117,10 +116,10 @@ def read_images(paths: Sequence[Path]) -> Iterator[np.ndarray | ImageError]:
 
 
 def require(path: Path, meaning: str) -> Path:
-    """The path, if there is something.
+    """The path, if it exists.
 
     Raises:
-        SourceError: there is nothing; the message tells what was looked for.
+        SourceError: it does not; the message says what it should contain.
     """
     if not path.exists():
         raise SourceError(f"{path} does not exist; it should hold {meaning}.")
@@ -128,9 +127,9 @@ def require(path: Path, meaning: str) -> Path:
 
 
 WINDOW = 8
-"""Frames of a clip, at most; a stream looks back over as many by default."""
+"""Maximum number of frames of a clip, as in a stream's default window."""
 
 
 def window_up_to(place: int) -> range:
-    """Indices of a video's frames that end with the judged one at `place`."""
+    """Indices of the frames of a clip that ends with the evaluated frame at `place`."""
     return range(max(place - WINDOW + 1, 0), place + 1)

@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""JHMDB-Sentences (Gavrilyuk et al., CVPR 2018): one person per video, three frames judged."""
+"""JHMDB-Sentences (Gavrilyuk et al., CVPR 2018): one person per video, 3 evaluated frames."""
 
 from __future__ import annotations
 
@@ -22,30 +22,30 @@ from referdino_core.evaluation.benchmarks.clips import (
     require,
     window_up_to,
 )
-from referdino_core.evaluation.ground_truth import FrameTruth
+from referdino_core.evaluation.ground_truth import FrameGroundTruth
 from referdino_core.user_files import read_text, visible
 
 FRAME_RATE = 30.0
-FRAMES_JUDGED = 3
+FRAMES_EVALUATED = 3
 SAMPLES_NAME = "jhmdb_sentences_samples_metadata.json"
 _PERSON = 1
 
 
 class JHMDBSentences(Benchmark):
-    """Reads jhmdb_annotation.txt, Rename_Images/ACTION/VIDEO/FRAME.png and
+    """Reader of jhmdb_annotation.txt, Rename_Images/ACTION/VIDEO/FRAME.png and
     puppet_mask/ACTION/VIDEO/puppet_mask.mat.
 
     Frames count from 1; "part_mask" of the .mat is (H, W, T), and frames beyond T are not used.
-    Three frames of a video are judged: those that jhmdb_sentences_samples_metadata.json chose at
-    random for the published figures, where it is there, or else three spread evenly. A clip is one
-    of them, which alone counts, and up to 7 frames before it.
+    Three frames of a video are evaluated: those chosen at random for the published results in
+    jhmdb_sentences_samples_metadata.json, if it exists, or else three evenly spaced ones. A clip is
+    one of them, which alone is evaluated, and up to 7 frames before it.
     """
 
     title = "JHMDB-Sentences"
     split = "test"
 
     def __init__(self, folder: Path, split: str = "test") -> None:
-        """Read what is annotated.
+        """Read the annotations.
 
         Raises:
             SourceError: the sentences are missing or damaged.
@@ -62,12 +62,12 @@ class JHMDBSentences(Benchmark):
         self._chosen = _read_samples(samples) if samples.exists() else None
         if self._chosen is None:
             self.problems.append(
-                f"{samples} does not exist: three frames per video are spread evenly, not those of "
-                "the published figures."
+                f"{samples} does not exist: three evenly spaced frames per video are evaluated, "
+                "not those of the published results."
             )
 
     def clips(self, video: str) -> Iterator[Clip]:
-        """A clip per judged frame of a video."""
+        """A clip per evaluated frame of a video."""
         for found, folder in ((self._images, "Rename_Images"), (self._masks, "puppet_mask")):
             if video not in found:
                 raise SourceError(f"Video {video} is annotated, but {folder} does not have it.")
@@ -91,7 +91,7 @@ class JHMDBSentences(Benchmark):
     def _places(self, video: str, count: int) -> list[int]:
         if self._chosen is None:
             return sorted(
-                {count * (2 * k + 1) // (2 * FRAMES_JUDGED) for k in range(FRAMES_JUDGED)}
+                {count * (2 * k + 1) // (2 * FRAMES_EVALUATED) for k in range(FRAMES_EVALUATED)}
             )
         places = []
         for number in self._chosen.get(video, []):
@@ -99,13 +99,13 @@ class JHMDBSentences(Benchmark):
                 places.append(number - 1)
             else:
                 self.problems.append(
-                    f"Video {video}: frame {number} is to be judged, but there are {count}."
+                    f"Video {video}: frame {number} is to be evaluated, but there are {count}."
                 )
         return places
 
 
-def _truth_at(mask: np.ndarray, judged: int, index: int) -> FrameTruth | None:
-    return FrameTruth({_PERSON: mask}, mask.shape) if index == judged else None
+def _truth_at(mask: np.ndarray, evaluated: int, index: int) -> FrameGroundTruth | None:
+    return FrameGroundTruth({_PERSON: mask}, mask.shape) if index == evaluated else None
 
 
 def _read_sentences(path: Path) -> dict[str, str]:
@@ -118,14 +118,14 @@ def _read_sentences(path: Path) -> dict[str, str]:
 
 
 def _by_video(folder: Path, pattern: str) -> dict[str, Path]:
-    """Folders or files by the video that they belong to, below a folder per action."""
+    """Folders or files by video, below a folder per action."""
     require(folder, "a folder per action")
     places = sorted(visible(folder.glob(pattern)))
     return {(place.parent if place.suffix == ".mat" else place).name: place for place in places}
 
 
 def _read_samples(path: Path) -> dict[str, list[int]]:
-    """Numbers of the judged frames by video; an entry is [video, frame's path, …]."""
+    """Numbers of the evaluated frames by video; an entry is [video, frame's path, …]."""
     chosen: dict[str, list[int]] = {}
     try:
         for video, frame, *_ in json.loads(read_text(path)):
@@ -136,7 +136,7 @@ def _read_samples(path: Path) -> dict[str, list[int]]:
 
 
 def _read_masks(path: Path) -> np.ndarray:
-    """The person in every frame, (H, W, T) bool.
+    """The masks of the person, (H, W, T) bool.
 
     Raises:
         SourceError: the file is damaged.

@@ -12,6 +12,12 @@ from typing import Any
 import numpy as np
 
 from referdino_core.errors import SourceError
+from referdino_core.evaluation.benchmarks.annotations import (
+    DescribedVideo,
+    described_video,
+    frame_paths,
+    read_meta_expressions,
+)
 from referdino_core.evaluation.benchmarks.clips import (
     Benchmark,
     Clip,
@@ -20,13 +26,7 @@ from referdino_core.evaluation.benchmarks.clips import (
     no_truth,
     read_images,
 )
-from referdino_core.evaluation.benchmarks.meta_expressions import (
-    DescribedVideo,
-    described_video,
-    frame_paths,
-    read_meta_expressions,
-)
-from referdino_core.evaluation.ground_truth import FrameTruth
+from referdino_core.evaluation.ground_truth import FrameGroundTruth
 from referdino_core.evaluation.ground_truth.mevis import (
     decode_entry,
     most_frequent_size,
@@ -34,33 +34,33 @@ from referdino_core.evaluation.ground_truth.mevis import (
 )
 
 FRAME_RATE = 6.0
-JUDGED_SPLIT, SERVED_SPLIT = "valid_u", "valid"
+OPEN_SPLIT, SERVER_SPLIT = "valid_u", "valid"
 
 
 class MeViS(Benchmark):
-    """Reads SPLIT/meta_expressions.json, SPLIT/JPEGImages and, where it is there, mask_dict.json.
+    """Reader of SPLIT/meta_expressions.json, SPLIT/JPEGImages and, if it exists, mask_dict.json.
 
-    The split `valid_u` comes with its ground truth; `valid` is judged by the benchmark's server.
+    The split `valid_u` has public ground truth; `valid` is evaluated by the benchmark's server.
     """
 
     title = "MeViS"
 
     def __init__(self, folder: Path, split: str | None = None) -> None:
-        """Read what is annotated; by default the split `valid_u`, or else `valid`.
+        """Read the annotations, by default of the split `valid_u`, or else `valid`.
 
         Raises:
             SourceError: the expressions or the masks are missing or damaged.
         """
         super().__init__()
         if split is None:
-            split = JUDGED_SPLIT if (folder / JUDGED_SPLIT).is_dir() else SERVED_SPLIT
+            split = OPEN_SPLIT if (folder / OPEN_SPLIT).is_dir() else SERVER_SPLIT
         self.folder, self.split = folder, split
         self._entries = read_meta_expressions(folder / split / "meta_expressions.json")
         masks = folder / split / "mask_dict.json"
         self._masks: Mapping[str, Any] | None = None
         if masks.exists():
             self._masks = read_json(masks)
-        elif split != SERVED_SPLIT:
+        elif split != SERVER_SPLIT:
             self.problems.append(f"{masks} does not exist, so nothing of {split} can be scored.")
         self.videos = tuple(self._entries)
 
@@ -83,26 +83,24 @@ class MeViS(Benchmark):
             try:
                 objects = tuple(int(number) for number in given.get("anno_id", ()))
             except (TypeError, ValueError):
-                self._pass_over(video, key, f'its "anno_id" is {given["anno_id"]!r}')
+                self._skip(video, key, f'its "anno_id" is {given["anno_id"]!r}')
                 continue
             if self._masks is not None:
                 if not objects:
-                    self._pass_over(video, key, 'it has no "anno_id"')
+                    self._skip(video, key, 'it has no "anno_id"')
                     continue
                 unknown = [number for number in objects if str(number) not in self._masks]
                 if unknown:
-                    self._pass_over(video, key, f"mask_dict.json has no object {unknown[0]}")
+                    self._skip(video, key, f"mask_dict.json has no object {unknown[0]}")
                     continue
             yield Question(key, (Expression(given["exp"], objects),))
 
-    def _pass_over(self, video: str, key: str, reason: str) -> None:
-        self.expressions_passed_over.append(
-            f"Video {video}, expression {key} is passed over: {reason}."
-        )
+    def _skip(self, video: str, key: str, reason: str) -> None:
+        self.expressions_skipped.append(f"Video {video}, expression {key} is skipped: {reason}.")
 
 
 class _VideoMasks:
-    """The masks of one video's objects, a COCO run-length code or null per frame."""
+    """The masks of one video's objects, a COCO run-length entry or null per frame."""
 
     def __init__(self, video: str, questions: Sequence[Question], masks: Mapping[str, Any]) -> None:
         self._video = video
@@ -110,8 +108,8 @@ class _VideoMasks:
         self._codes: dict[int, Any] = {number: masks[str(number)] for number in sorted(meant)}
         self._size = most_frequent_size(self._codes.values())
 
-    def at(self, index: int) -> FrameTruth | None:
-        """Masks of all objects that the video's expressions mean; None where there are none.
+    def at(self, index: int) -> FrameGroundTruth | None:
+        """Masks of all objects that the video's expressions mean; None if there are none.
 
         Raises:
             SourceError, ImageError: a mask is missing or damaged.
@@ -133,4 +131,4 @@ class _VideoMasks:
                     f"video are {width}x{height}."
                 )
             truth[number] = mask
-        return FrameTruth(truth, (height, width))
+        return FrameGroundTruth(truth, (height, width))

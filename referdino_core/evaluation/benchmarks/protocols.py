@@ -1,9 +1,9 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""How a benchmark turns answers into predictions, and predictions into scores of one question.
+"""Benchmark protocols: from segmentation results to predictions, and from these to scores.
 
-Predictions and scores are what the records on disk keep, so they are JSON: masks are COCO run
-lengths, a mask or value of a frame that was not read or is not judged is null.
+Predictions and scores are stored in records on disk, so they are JSON: masks are COCO run lengths,
+and a mask or value of a frame that was not read or is not evaluated is null.
 """
 
 from __future__ import annotations
@@ -16,52 +16,58 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from referdino_core.errors import ImageError, SourceError
-from referdino_core.evaluation.benchmarks.answers import Answer, ReadFrames
 from referdino_core.evaluation.benchmarks.clips import Clip, Question
 from referdino_core.evaluation.benchmarks.records import Json, Record
-from referdino_core.evaluation.benchmarks.totals import mean_total, total_of_tracks
-from referdino_core.evaluation.davis import boundary_accuracy, region_similarity
-from referdino_core.evaluation.ground_truth import FrameTruth
+from referdino_core.evaluation.benchmarks.segmenters import ReadFrames, SentenceResult
+from referdino_core.evaluation.davis import (
+    boundary_accuracy,
+    mean_total,
+    region_similarity,
+    total_of_tracks,
+)
+from referdino_core.evaluation.ground_truth import FrameGroundTruth
 from referdino_core.evaluation.referring_measures import Candidate, ReferringMeasures
 from referdino_core.messages import run_lengths
 
 BACKGROUND = 0.1
-"""Probability that Ref-DAVIS17 gives the background where objects compete for a pixel."""
+"""Background probability when objects compete for a pixel in Ref-DAVIS17."""
 MEMBER = 0.5
-"""Probability from which a pixel may belong to an object."""
+"""Minimum probability of a pixel that may belong to an object."""
 
 
 @dataclass(frozen=True, eq=False)
-class JudgedFrame:
-    """A frame that has ground truth: its place in the clip, and the ground truth.
+class EvaluatedFrame:
+    """A frame with ground truth: its index in the clip, and the ground truth.
 
-    Where the image could not be read, the answer is empty.
+    If the image could not be read, the prediction is empty.
     """
 
     index: int
-    truth: FrameTruth
+    truth: FrameGroundTruth
 
 
 class Protocol(ABC):
-    """The rules of a benchmark."""
+    """Predictions and scores of a benchmark."""
 
     @abstractmethod
     def predict(
-        self, clip: Clip, question: Question, frames: ReadFrames, answers: list[Answer]
+        self, clip: Clip, question: Question, frames: ReadFrames, results: list[SentenceResult]
     ) -> Json:
-        """The prediction for a question, given an answer for each of its expressions."""
+        """The prediction for a question, given the result for each of its expressions."""
 
     @abstractmethod
     def predict_nothing(self, clip: Clip, question: Question) -> Json:
-        """The empty prediction, for a clip of which no frame that counts can be read."""
+        """The empty prediction, for a clip without readable frames that count."""
 
     @abstractmethod
-    def score(self, question: Question, prediction: Json, judged: Sequence[JudgedFrame]) -> Json:
-        """Scores of a prediction; {} where no frame is judged."""
+    def score(
+        self, question: Question, prediction: Json, evaluated: Sequence[EvaluatedFrame]
+    ) -> Json:
+        """Scores of a prediction; {} if no frame is evaluated."""
 
     @abstractmethod
     def total(self, records: Iterable[Record]) -> Json | None:
-        """The benchmark's figures, from all records; None where nothing is scored."""
+        """The overall scores, from all records; None if nothing is scored."""
 
 
 class ExpressionProtocol(Protocol):
@@ -71,20 +77,22 @@ class ExpressionProtocol(Protocol):
     """
 
     def predict(
-        self, clip: Clip, question: Question, frames: ReadFrames, answers: list[Answer]
+        self, clip: Clip, question: Question, frames: ReadFrames, results: list[SentenceResult]
     ) -> Json:
-        return {"masks": encode_track(len(clip.frame_names), frames, answers[0].masks())}
+        return {"masks": encode_track(len(clip.frame_names), frames, results[0].masks())}
 
     def predict_nothing(self, clip: Clip, question: Question) -> Json:
         return {"masks": [None] * len(clip.frame_names)}
 
-    def score(self, question: Question, prediction: Json, judged: Sequence[JudgedFrame]) -> Json:
+    def score(
+        self, question: Question, prediction: Json, evaluated: Sequence[EvaluatedFrame]
+    ) -> Json:
         objects = question.expressions[0].objects
-        if not judged or not objects:
+        if not evaluated or not objects:
             return {}
         pairs = [
             (decode(prediction["masks"], frame), frame.truth.of(objects), frame.truth.void)
-            for frame in judged
+            for frame in evaluated
         ]
         return {"tracks": [_track(pairs)]}
 
@@ -97,23 +105,23 @@ class ExpressionProtocol(Protocol):
 class CompetingObjectsProtocol(Protocol):
     """Ref-DAVIS17: an annotator's objects compete for every pixel, J and F of every object.
 
-    Of the objects that a pixel may belong to (probability of at least 0.5), it goes to the most
-    probable one, as in the referring literature. J and F are computed as DAVIS does for
-    unsupervised segmentation, which is what published figures report: predicted objects are first
-    assigned to true ones so that the sum of J&F is highest. "tracks" are after that assignment,
-    "named_tracks" before it: a sentence whose answer is another sentence's object is wrong there.
+    A pixel is assigned to the most probable of the objects with a probability of at least 0.5, as
+    in the referring literature. J and F are computed as DAVIS does for unsupervised segmentation,
+    as in published results: predicted objects are first matched to ground-truth objects so that
+    the sum of J&F is highest. "tracks" are after that matching, "named_tracks" before it: there, a
+    prediction of another sentence's object is wrong.
 
     The prediction is {"objects": {id: [T run lengths]}}.
     """
 
     def predict(
-        self, clip: Clip, question: Question, frames: ReadFrames, answers: list[Answer]
+        self, clip: Clip, question: Question, frames: ReadFrames, results: list[SentenceResult]
     ) -> Json:
         numbers = [expression.objects[0] for expression in question.expressions]
         tracks: dict[int, list[str | None]] = {
             number: [None] * len(clip.frame_names) for number in numbers
         }
-        rivals = zip(*(answer.probabilities() for answer in answers), strict=True)
+        rivals = zip(*(result.probabilities() for result in results), strict=True)
         for index, probabilities in zip(frames.indices, rivals, strict=True):
             winners = compete(np.stack(probabilities))
             for place, number in enumerate(numbers):
@@ -124,13 +132,17 @@ class CompetingObjectsProtocol(Protocol):
         numbers = [expression.objects[0] for expression in question.expressions]
         return {"objects": {str(number): [None] * len(clip.frame_names) for number in numbers}}
 
-    def score(self, question: Question, prediction: Json, judged: Sequence[JudgedFrame]) -> Json:
-        if not judged:
+    def score(
+        self, question: Question, prediction: Json, evaluated: Sequence[EvaluatedFrame]
+    ) -> Json:
+        if not evaluated:
             return {}
         predicted = {int(number): track for number, track in prediction["objects"].items()}
-        true = sorted({number for frame in judged for number in frame.truth.masks} | set(predicted))
+        true = sorted(
+            {number for frame in evaluated for number in frame.truth.masks} | set(predicted)
+        )
         tracks = [
-            [_object_track(track, (number,), judged) for number in true]
+            [_object_track(track, (number,), evaluated) for number in true]
             for track in [predicted.get(number, []) for number in true]
         ]
         quality = np.array([[_mean(track) for track in row] for row in tracks])
@@ -170,27 +182,29 @@ class FrameProtocol(Protocol):
     The prediction is {"candidates": [{"score", "counts"}]}, best first; the scores are
     {"truth": run lengths}, since the measures need all frames of the benchmark at once.
 
-    Published mAP counts every slot of the network as a candidate. A stream answers with one object,
-    so mAP of the best candidates alone is given as well, to compare the two.
+    Published mAP counts every slot of the network as a candidate. A stream has one object, so mAP
+    of the best candidates alone is given as well, to compare the two.
     """
 
     def predict(
-        self, clip: Clip, question: Question, frames: ReadFrames, answers: list[Answer]
+        self, clip: Clip, question: Question, frames: ReadFrames, results: list[SentenceResult]
     ) -> Json:
         return {
             "candidates": [
                 {"score": one.score, "counts": run_lengths.encode(one.mask)}
-                for one in answers[0].candidates()
+                for one in results[0].candidates()
             ]
         }
 
     def predict_nothing(self, clip: Clip, question: Question) -> Json:
         return {"candidates": []}
 
-    def score(self, question: Question, prediction: Json, judged: Sequence[JudgedFrame]) -> Json:
-        if not judged:
+    def score(
+        self, question: Question, prediction: Json, evaluated: Sequence[EvaluatedFrame]
+    ) -> Json:
+        if not evaluated:
             return {}
-        truth = judged[0].truth.of(question.expressions[0].objects)
+        truth = evaluated[0].truth.of(question.expressions[0].objects)
         return {"truth": run_lengths.encode(truth)}
 
     def total(self, records: Iterable[Record]) -> Json | None:
@@ -213,37 +227,40 @@ class FrameProtocol(Protocol):
         published = all_together.result().mean_average_precision if most > 1 else None
         return {
             **scores,
-            "precision": {str(share): value for share, value in scores["precision"].items()},
+            "precision": {
+                str(threshold): value for threshold, value in scores["precision"].items()
+            },
             "mean_average_precision_of_all": published,
         }
 
 
 def compete(probabilities: np.ndarray) -> np.ndarray:
-    """Give every pixel to the most probable object, or to the background.
+    """Assign every pixel to the most probable object, or to the background.
 
     Args:
         probabilities: (K, H, W) of K objects.
 
     Returns:
-        (H, W) int: 0 background, k the object at k - 1. Of equals, the first wins.
+        (H, W) int: 0 background, k for object k - 1. Ties go to the first object.
     """
     members = np.where(probabilities < MEMBER, 0, probabilities)
     background = np.full((1, *members.shape[1:]), BACKGROUND, members.dtype)
     return np.concatenate([background, members]).argmax(axis=0)
 
 
-def judge(
+def evaluated_frames(
     clip: Clip, read: Collection[int], size: tuple[int, int], note: Callable[[str], None]
-) -> list[JudgedFrame]:
-    """The frames of a clip that have ground truth; what is wrong with the ground truth is noted.
+) -> list[EvaluatedFrame]:
+    """The frames of a clip with ground truth; problems of the ground truth are reported.
 
-    A frame that could not be read is among them: its answer is empty, not left out, so that no
-    score rises where images are lost.
+    Unreadable frames are included, with an empty prediction, so that lost images never improve a
+    score.
 
     Args:
-        read: places of the frames that were read. size: their height and width.
+        read: indices of the readable frames. size: their height and width.
+        note: called with every problem.
     """
-    judged = []
+    evaluated = []
     for index in range(len(clip.frame_names)):
         try:
             truth = clip.truth_at(index)
@@ -254,24 +271,24 @@ def judge(
             continue
         if index in read and tuple(truth.size) != size:
             note(
-                f"{clip.name}, frame {clip.frame_names[index]} is not scored: its truth is "
+                f"{clip.name}, frame {clip.frame_names[index]} is not scored: its ground truth is "
                 f"{truth.size[1]}x{truth.size[0]}, the image {size[1]}x{size[0]}."
             )
             continue
-        judged.append(JudgedFrame(index, truth))
-    return judged
+        evaluated.append(EvaluatedFrame(index, truth))
+    return evaluated
 
 
 def encode_track(count: int, frames: ReadFrames, masks: Iterator[np.ndarray]) -> list[str | None]:
-    """Run lengths of `count` frames; null where a frame was not read."""
+    """Run lengths of `count` frames; None for frames that were not read."""
     track: list[str | None] = [None] * count
     for index, mask in zip(frames.indices, masks, strict=True):
         track[index] = run_lengths.encode(mask)
     return track
 
 
-def decode(track: Sequence[str | None], frame: JudgedFrame) -> np.ndarray:
-    """The mask of a track at a judged frame; empty where the track has none."""
+def decode(track: Sequence[str | None], frame: EvaluatedFrame) -> np.ndarray:
+    """The mask of a track at an evaluated frame; empty if the track has none."""
     code = track[frame.index] if track else None
     if code is None:
         return np.zeros(frame.truth.size, dtype=bool)
@@ -279,15 +296,15 @@ def decode(track: Sequence[str | None], frame: JudgedFrame) -> np.ndarray:
 
 
 def _object_track(
-    track: Sequence[str | None], objects: Collection[int], judged: Sequence[JudgedFrame]
+    track: Sequence[str | None], objects: Collection[int], evaluated: Sequence[EvaluatedFrame]
 ) -> Json:
     return _track(
-        [(decode(track, frame), frame.truth.of(objects), frame.truth.void) for frame in judged]
+        [(decode(track, frame), frame.truth.of(objects), frame.truth.void) for frame in evaluated]
     )
 
 
 def _track(pairs: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray | None]]) -> Json:
-    """J and F of predictions and truths, frame by frame."""
+    """J and F of pairs of prediction and ground truth, frame by frame."""
     return {
         "region": [region_similarity(*pair) for pair in pairs],
         "boundary": [boundary_accuracy(*pair) for pair in pairs],

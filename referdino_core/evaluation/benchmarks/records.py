@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""What is kept of every question: records that a run resumes from, files of a submission."""
+"""Records of evaluated questions, from which a run resumes, and submission files."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from referdino_core.messages import run_lengths
 
 Json = dict[str, Any]
 
-_FORMAT = 3  # from 3 on, frames that could not be read are scored as empty answers
+_FORMAT = 3  # since 3, unreadable frames are scored as empty predictions
 _HARMLESS = " !#$&'()+,;=@[]^{}~"
 
 
 @dataclass(frozen=True)
 class Record:
-    """One question, answered and scored.
+    """Prediction and scores of one question.
 
     Attributes:
         video, clip, question: their names.
         frames: names of the clip's frames.
-        unread: places of those that could not be read.
-        judged: places of those that were scored, unread ones as empty answers.
-        size: height and width of the frames, or of the ground truth where none could be read.
-        expressions: how many sentences the question has.
-        problems: what was found wrong, a line each.
-        prediction, scores: as the benchmark's protocol writes them.
+        unread: indices of unreadable frames.
+        judged: indices of evaluated frames, unreadable ones as empty predictions.
+        size: height and width of the frames, or of the ground truth if no frame is readable.
+        expressions: number of expressions of the question.
+        problems: one line per problem.
+        prediction, scores: in the format of the benchmark's protocol.
     """
 
     video: str
@@ -53,19 +53,19 @@ class Record:
 
 
 class RecordStore:
-    """A folder of records, each a file of its own that appears when it is complete."""
+    """A folder of records, each in its own atomically written file."""
 
     def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
-        """Keep records in a folder.
+        """Open the store.
 
         Args:
-            settings: all that the records depend on; those of other settings are not taken up.
+            settings: everything that records depend on; records of other settings are ignored.
         """
         self.folder = folder
         self._settings = json.loads(json.dumps(settings))
 
     def read(self, clip: str, question: str) -> Record | None:
-        """The record of a question; None where there is none of these settings."""
+        """The record of a question; None if there is none with these settings."""
         try:
             content = json.loads(self._path(clip, question).read_text(encoding="utf-8"))
             if content["format"] != _FORMAT or content["settings"] != self._settings:
@@ -75,7 +75,7 @@ class RecordStore:
             return None
 
     def write(self, record: Record) -> None:
-        """Keep a record.
+        """Write a record.
 
         Raises:
             OutputError: the disk does not take it.
@@ -89,13 +89,13 @@ class RecordStore:
 
 
 def file_name(name: str) -> str:
-    """The name in a form that no file system and no path takes for something else."""
+    """The name, quoted so that it is valid and unambiguous on every file system."""
     quoted = quote(name, safe=_HARMLESS)
     return f"%2E{quoted[1:]}" if quoted.startswith(".") else quoted
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file, whole or not at all.
+    """Write a text file atomically.
 
     Raises:
         OutputError: the place cannot be written.
@@ -115,11 +115,11 @@ ANNOTATIONS = "Annotations"
 def write_submission(records: Iterable[Record], folder: Path, inside: str) -> Path:
     """Write Annotations/VIDEO/EXPRESSION/FRAME.png and a zip file of the same.
 
-    Masks are grey images, 255 inside and 0 outside. A frame that could not be read gets an empty
-    one, since the server expects a file for every frame.
+    Masks are grey images, 255 inside and 0 outside. An unreadable frame gets an empty mask, since
+    the server expects a file for every frame.
 
     Args:
-        folder: where both go.
+        folder: output folder of both.
         inside: folder within the zip file, or "" for none.
 
     Returns:

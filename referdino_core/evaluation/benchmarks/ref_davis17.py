@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Ref-DAVIS17 (Khoreva et al., ACCV 2018), as the referring literature lays it out."""
+"""Ref-DAVIS17 (Khoreva et al., ACCV 2018), in the layout of the referring literature."""
 
 from __future__ import annotations
 
@@ -9,6 +9,13 @@ from functools import partial
 from pathlib import Path
 
 from referdino_core.errors import SourceError
+from referdino_core.evaluation.benchmarks.annotations import (
+    described_video,
+    frame_paths,
+    object_ids,
+    read_every_label_frame,
+    read_meta_expressions,
+)
 from referdino_core.evaluation.benchmarks.clips import (
     Benchmark,
     Clip,
@@ -17,29 +24,24 @@ from referdino_core.evaluation.benchmarks.clips import (
     read_images,
     require,
 )
-from referdino_core.evaluation.benchmarks.label_folder import object_ids, read_every_label_frame
-from referdino_core.evaluation.benchmarks.meta_expressions import (
-    described_video,
-    frame_paths,
-    read_meta_expressions,
-)
 
 ANNOTATORS = 4
 FRAME_RATE = 24.0
 
 
 class RefDAVIS17(Benchmark):
-    """Reads meta_expressions/SPLIT/meta_expressions.json, SPLIT/JPEGImages and SPLIT/Annotations.
+    """Reader of meta_expressions/SPLIT/meta_expressions.json, SPLIT/JPEGImages, SPLIT/Annotations.
 
-    Every object has four expressions in a row: two people described it, each after seeing its
-    first frame and again after the whole video. Expression 4 * object + annotator is so what an
-    annotator calls an object. What one annotator says of all objects is one question.
+    Every object has four consecutive expressions: two people described it, each after seeing its
+    first frame and again after the whole video. So expression 4 * object + annotator is an
+    annotator's description of an object. One annotator's descriptions of all objects are one
+    question.
     """
 
     title = "Ref-DAVIS17"
 
     def __init__(self, folder: Path, split: str = "valid") -> None:
-        """Read what is annotated.
+        """Read the annotations.
 
         Raises:
             SourceError: the expressions or the annotations are missing or damaged.

@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Ref-YouTube-VOS (Seo et al., ECCV 2020): validation set, judged by the benchmark's server."""
+"""Ref-YouTube-VOS (Seo et al., ECCV 2020): validation set, evaluated by the benchmark's server."""
 
 from __future__ import annotations
 
@@ -8,6 +8,13 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+from referdino_core.evaluation.benchmarks.annotations import (
+    described_video,
+    frame_paths,
+    object_ids,
+    read_label_frame,
+    read_meta_expressions,
+)
 from referdino_core.evaluation.benchmarks.clips import (
     Benchmark,
     Clip,
@@ -15,29 +22,23 @@ from referdino_core.evaluation.benchmarks.clips import (
     Question,
     read_images,
 )
-from referdino_core.evaluation.benchmarks.label_folder import object_ids, read_label_frame
-from referdino_core.evaluation.benchmarks.meta_expressions import (
-    described_video,
-    frame_paths,
-    read_meta_expressions,
-)
 
 FRAME_RATE = 6.0  # every fifth frame of videos at 30 frames per second
 
 
 class RefYouTubeVOS(Benchmark):
-    """Reads meta_expressions/SPLIT/meta_expressions.json and SPLIT/JPEGImages/VIDEO/FRAME.jpg.
+    """Reader of meta_expressions/SPLIT/meta_expressions.json and SPLIT/JPEGImages/VIDEO/FRAME.jpg.
 
-    The expressions of `valid` cover the videos of the test set as well; the server's validation
-    set is `valid` without the videos that `test` names. Only the server has the ground truth. Where
-    SPLIT/Annotations/VIDEO/FRAME.png (palette, an id per object) are there and the expressions
-    name their obj_id, as in the training set, they are used.
+    The expressions of `valid` include the videos of the test set; the server's validation set is
+    `valid` without the videos of `test`. Only the server has the ground truth. If
+    SPLIT/Annotations/VIDEO/FRAME.png (palette, an id per object) exist and the expressions name
+    their obj_id, as in the training set, they are used.
     """
 
     title = "Ref-YouTube-VOS"
 
     def __init__(self, folder: Path, split: str = "valid") -> None:
-        """Read what is annotated.
+        """Read the annotations.
 
         Raises:
             SourceError: the expressions are missing or damaged.
@@ -51,7 +52,7 @@ class RefYouTubeVOS(Benchmark):
         self.videos = tuple(sorted(set(self._entries) - tested))
         if split == "valid" and not tested:
             self.problems.append(
-                f"{test} does not exist: videos of the test set cannot be told apart and stay in."
+                f"{test} does not exist: videos of the test set cannot be recognised and are kept."
             )
 
     def clips(self, video: str) -> Iterator[Clip]:

@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""A run of one benchmark with one way of inference: every question answered, scored and kept."""
+"""A run of one benchmark in one inference mode: prediction, scores and a record per question."""
 
 from __future__ import annotations
 
@@ -12,58 +12,62 @@ from itertools import islice
 import numpy as np
 
 from referdino_core.errors import CommandError, ImageError, ReferDINOError, SourceError
-from referdino_core.evaluation.benchmarks.answers import Answer, ReadFrames, Segmenter
 from referdino_core.evaluation.benchmarks.clips import Benchmark, Clip, Question
-from referdino_core.evaluation.benchmarks.protocols import JudgedFrame, Protocol, judge
+from referdino_core.evaluation.benchmarks.protocols import (
+    EvaluatedFrame,
+    Protocol,
+    evaluated_frames,
+)
 from referdino_core.evaluation.benchmarks.records import Json, Record, RecordStore
+from referdino_core.evaluation.benchmarks.segmenters import ReadFrames, Segmenter, SentenceResult
 
 _logger = logging.getLogger("referdino.evaluate")
 
 
 @dataclass
 class Outcome:
-    """What a run came to.
+    """Outcome of a run.
 
     Attributes:
         keys: clip and question of every record, in the benchmark's order.
-        problems: what was found wrong, a line each, without repetitions.
-        complete: whether no question was left for another run.
-        clips_passed_over: how many clips, or whole videos, could not be answered.
-        expressions_passed_over: how many expressions of other clips could not.
+        problems: one line per problem, without repetitions.
+        complete: whether all questions were processed.
+        clips_skipped: number of skipped clips, or whole videos.
+        expressions_skipped: number of skipped expressions of other clips.
     """
 
     keys: list[tuple[str, str]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     complete: bool = True
-    clips_passed_over: int = 0
-    expressions_passed_over: int = 0
+    clips_skipped: int = 0
+    expressions_skipped: int = 0
 
     def note(self, problem: str) -> None:
-        """Take down a problem and tell the user, once."""
+        """Add a problem and log it, once."""
         if problem not in self.problems:
             self.problems.append(problem)
             _logger.warning("%s", problem)
 
-    def pass_clip_over(self, problem: str) -> None:
-        """Take down a clip, or a whole video, that is not answered, once."""
-        self.clips_passed_over += problem not in self.problems
+    def skip_clip(self, problem: str) -> None:
+        """Count a clip, or a whole video, that is skipped, once."""
+        self.clips_skipped += problem not in self.problems
         self.note(problem)
 
-    def pass_expressions_over(self, problem: str, count: int = 1) -> None:
-        """Take down expressions that are not answered, once."""
-        self.expressions_passed_over += 0 if problem in self.problems else count
+    def skip_expressions(self, problem: str, count: int = 1) -> None:
+        """Count expressions that are skipped, once."""
+        self.expressions_skipped += 0 if problem in self.problems else count
         self.note(problem)
 
 
 @dataclass(frozen=True)
 class _SeenClip:
-    """A clip of a video, as far as its images could be read.
+    """A clip of a video with its readable images.
 
     Attributes:
-        frames: those that were read; None where not one of them counts, so that answers are empty.
-        size: height and width of the frames, or of the ground truth where there are none.
-        unread: places of the others. judged: the frames that have ground truth.
-        problems: what was found wrong, a line each.
+        frames: the readable frames; None if none of them counts, so that predictions are empty.
+        size: height and width of the frames, or of the ground truth if there are none.
+        unread: indices of unreadable frames. evaluated: the frames with ground truth.
+        problems: one line per problem.
     """
 
     video: str
@@ -71,12 +75,12 @@ class _SeenClip:
     frames: ReadFrames | None
     size: tuple[int, int]
     unread: list[int]
-    judged: list[JudgedFrame]
+    evaluated: list[EvaluatedFrame]
     problems: list[str]
 
 
 class BenchmarkRun:
-    """Answers and scores the questions of a benchmark; those of an earlier run are taken up."""
+    """A run over the questions of a benchmark, which resumes from the records of earlier runs."""
 
     def __init__(
         self,
@@ -93,10 +97,10 @@ class BenchmarkRun:
         self._stopped = stopped
         self.outcome = Outcome()
 
-    def answer(self, videos: Iterable[str]) -> Outcome:
-        """Go through videos until all are done or the user stops.
+    def process(self, videos: Iterable[str]) -> Outcome:
+        """Process videos until all are done or the user stops.
 
-        What is wrong with the files is noted in the outcome, and the run goes on.
+        Problems of the files are added to the outcome, and the run continues.
 
         Raises:
             OutputError: a record cannot be written.
@@ -108,11 +112,11 @@ class BenchmarkRun:
                 break
             try:
                 for clip in self._benchmark.clips(video):
-                    self._answer_clip(video, clip)
+                    self._process_clip(video, clip)
                     if not self.outcome.complete:
                         break
             except SourceError as error:
-                self.outcome.pass_clip_over(str(error))
+                self.outcome.skip_clip(str(error))
             self._note_files()
         return self.outcome
 
@@ -124,26 +128,26 @@ class BenchmarkRun:
                 yield record
 
     def _note_files(self) -> None:
-        """Take down what the benchmark found wrong with its files so far."""
+        """Add the problems that the reader has found so far."""
         for problem in self._benchmark.problems:
             self.outcome.note(problem)
-        for problem in self._benchmark.clips_passed_over:
-            self.outcome.pass_clip_over(problem)
-        for problem in self._benchmark.expressions_passed_over:
-            self.outcome.pass_expressions_over(problem)
+        for problem in self._benchmark.clips_skipped:
+            self.outcome.skip_clip(problem)
+        for problem in self._benchmark.expressions_skipped:
+            self.outcome.skip_expressions(problem)
 
-    def _answer_clip(self, video: str, clip: Clip) -> None:
+    def _process_clip(self, video: str, clip: Clip) -> None:
         known = {q.name: self._store.read(clip.name, q.name) for q in clip.questions}
         for record in known.values():
             for problem in record.problems if record else ():
                 self.outcome.note(problem)
         pending = [question for question in clip.questions if known[question.name] is None]
-        for record in self._answer_questions(video, clip, self._answerable(clip, pending)):
+        for record in self._process_questions(video, clip, self._valid_questions(clip, pending)):
             self._store.write(record)
             known[record.question] = record
         self.outcome.keys += [(clip.name, name) for name, record in known.items() if record]
 
-    def _answer_questions(
+    def _process_questions(
         self, video: str, clip: Clip, questions: Sequence[Question]
     ) -> Iterator[Record]:
         if not questions:
@@ -152,56 +156,56 @@ class BenchmarkRun:
         images, indices = _read(clip, problems.append)
         frames = _frames_that_count(clip, images, indices)
         size = images[0].shape[:2] if images else (0, 0)
-        judged = judge(clip, indices, size, problems.append)
+        evaluated = evaluated_frames(clip, indices, size, problems.append)
         if frames is None:
             missing = f"{clip.name} {{}}: no frame that counts can be read."
-            if not judged:
-                self.outcome.pass_clip_over(missing.format("is passed over"))
+            if not evaluated:
+                self.outcome.skip_clip(missing.format("is skipped"))
                 return
-            problems.append(missing.format("has an empty answer"))
-            size = judged[0].truth.size
+            problems.append(missing.format("has an empty prediction"))
+            size = evaluated[0].truth.size
         for problem in problems:
             self.outcome.note(problem)
         unread = sorted(set(range(len(clip.frame_names))) - set(indices))
-        seen = _SeenClip(video, clip, frames, size, unread, judged, problems)
+        seen = _SeenClip(video, clip, frames, size, unread, evaluated, problems)
         for group in self._groups(questions):
             if self._stopped():
                 self.outcome.complete = False
                 return
             yield from self._records(seen, group)
 
-    def _answerable(self, clip: Clip, questions: Sequence[Question]) -> list[Question]:
-        answerable = []
+    def _valid_questions(self, clip: Clip, questions: Sequence[Question]) -> list[Question]:
+        valid = []
         for question in questions:
             try:
                 for expression in question.expressions:
                     self._segmenter.check(expression.sentence)
             except CommandError as error:
-                self.outcome.pass_expressions_over(
-                    f"{clip.name}, expression {question.name} is passed over: {error}",
+                self.outcome.skip_expressions(
+                    f"{clip.name}, expression {question.name} is skipped: {error}",
                     len(question.expressions),
                 )
                 continue
-            answerable.append(question)
-        return answerable
+            valid.append(question)
+        return valid
 
     def _groups(self, questions: Sequence[Question]) -> Iterator[list[Question]]:
-        """Questions that are answered together, as many as fit and at least one."""
+        """Questions to process together, as many as fit and at least one."""
         waiting = iter(questions)
         for first in waiting:
             room = self._segmenter.sentences_at_once // len(first.expressions)
             yield [first, *islice(waiting, max(room - 1, 0))]
 
     def _records(self, seen: _SeenClip, group: Sequence[Question]) -> Iterator[Record]:
-        """Answer questions and score the answers; none where the network fails on the clip."""
+        """Predict and score questions; none if the network fails on the clip."""
         clip = seen.clip
         try:
             predictions = self._predict(clip, group, seen.frames)
         except (ReferDINOError, RuntimeError, MemoryError) as error:  # such as too long a clip
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             names = ", ".join(question.name for question in group)
-            self.outcome.pass_expressions_over(
-                f"{clip.name}, expression {names} is passed over: {reason}",
+            self.outcome.skip_expressions(
+                f"{clip.name}, expression {names} is skipped: {reason}",
                 sum(len(question.expressions) for question in group),
             )
             return
@@ -212,12 +216,12 @@ class BenchmarkRun:
                 question=question.name,
                 frames=list(clip.frame_names),
                 unread=seen.unread,
-                judged=[frame.index for frame in seen.judged],
+                judged=[frame.index for frame in seen.evaluated],
                 size=list(seen.size),
                 expressions=len(question.expressions),
                 problems=list(seen.problems),
                 prediction=prediction,
-                scores=self._protocol.score(question, prediction, seen.judged),
+                scores=self._protocol.score(question, prediction, seen.evaluated),
             )
 
     def _predict(
@@ -227,10 +231,10 @@ class BenchmarkRun:
             return [self._protocol.predict_nothing(clip, question) for question in group]
         sentences = [one.sentence for question in group for one in question.expressions]
         step = self._segmenter.sentences_at_once
-        answers: list[Answer] = []
+        results: list[SentenceResult] = []
         for first in range(0, len(sentences), step):
-            answers += self._segmenter.segment(frames, sentences[first : first + step])
-        waiting = iter(answers)
+            results += self._segmenter.segment(frames, sentences[first : first + step])
+        waiting = iter(results)
         return [
             self._protocol.predict(
                 clip, question, frames, list(islice(waiting, len(question.expressions)))
@@ -240,16 +244,16 @@ class BenchmarkRun:
 
 
 def _read(clip: Clip, note: Callable[[str], None]) -> tuple[list[np.ndarray], list[int]]:
-    """The frames that can be read and have the size of the first one, and their places."""
+    """The readable frames with the size of the first one, and their indices."""
     images: list[np.ndarray] = []
     indices: list[int] = []
     for index, image in enumerate(clip.open_images()):
         name = f"{clip.name}, frame {clip.frame_names[index]}"
         if isinstance(image, ImageError):
-            note(f"{name} is not answered: {image}")
+            note(f"{name} is skipped: {image}")
         elif images and image.shape != images[0].shape:
             note(
-                f"{name} is not answered: it is {image.shape[1]}x{image.shape[0]}, not "
+                f"{name} is skipped: it is {image.shape[1]}x{image.shape[0]}, not "
                 f"{images[0].shape[1]}x{images[0].shape[0]} like the first one."
             )
         else:
@@ -261,7 +265,7 @@ def _read(clip: Clip, note: Callable[[str], None]) -> tuple[list[np.ndarray], li
 def _frames_that_count(
     clip: Clip, images: Sequence[np.ndarray], indices: Sequence[int]
 ) -> ReadFrames | None:
-    """What was read of a clip; None where that is nothing, or not the one frame that counts."""
+    """The readable frames of a clip; None if there are none, or not the one that counts."""
     if not images or (clip.only_last_counts and indices[-1] != len(clip.frame_names) - 1):
         return None
     stamps = [index / clip.frame_rate for index in indices]

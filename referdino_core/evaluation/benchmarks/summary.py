@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""A run's figures: as JSON, and as a table that puts both ways of inference side by side."""
+"""Summary of benchmark runs: as JSON, and as a table with both inference modes side by side."""
 
 from __future__ import annotations
 
@@ -23,49 +23,49 @@ _ROWS = (
     ("F decay", ("boundary", "decay")),
     ("J&F, objects as named", ("named", "region_and_boundary")),
     ("mAP 0.5:0.95, all candidates", ("mean_average_precision_of_all",)),
-    ("mAP 0.5:0.95, best answer", ("mean_average_precision",)),
+    ("mAP 0.5:0.95, best candidate", ("mean_average_precision",)),
     ("overall IoU", ("overall_iou",)),
     ("mean IoU", ("mean_iou",)),
     *(
-        (f"precision at {share}", ("precision", share))
-        for share in ("0.5", "0.6", "0.7", "0.8", "0.9")
+        (f"precision at {threshold}", ("precision", threshold))
+        for threshold in ("0.5", "0.6", "0.7", "0.8", "0.9")
     ),
 )
 
 COUNTS = (
-    ("clips answered", "clips"),
+    ("clips processed", "clips"),
     ("clips scored", "clips_scored"),
-    ("clips passed over", "clips_passed_over"),
-    ("expressions answered", "expressions"),
+    ("clips skipped", "clips_passed_over"),
+    ("expressions processed", "expressions"),
     ("expressions scored", "expressions_scored"),
-    ("expressions passed over", "expressions_passed_over"),
+    ("expressions skipped", "expressions_passed_over"),
     ("frames of the clips", "frames"),
-    ("frames that could not be read", "frames_unread"),
+    ("unreadable frames", "frames_unread"),
     ("frames scored", "frames_scored"),
-    ("frames scored as empty, since they could not be read", "frames_scored_unread"),
+    ("unreadable frames scored as empty", "frames_scored_unread"),
 )
 
 
 def summarise_run(run: BenchmarkRun, protocol: Protocol) -> dict[str, Any]:
-    """What a run came to, JSON-able.
+    """The summary of a run, JSON-serializable.
 
     Returns:
-        "complete": whether all was answered; numbers: "clips" and "expressions" that were
-        answered, "frames" of those clips, of each of these three how many were "…_scored",
-        "frames_unread" and "frames_scored_unread" (as empty answers), "clips_passed_over" (also
-        whole videos) and "expressions_passed_over" (of other clips); "problems", a line each;
-        "scores": the protocol's total, or None.
+        "complete": whether all questions were processed; numbers: of processed "clips" and
+        "expressions", and of "frames" of those clips, each also as "…_scored"; "frames_unread" and
+        "frames_scored_unread" (as empty predictions); skipped "clips_passed_over" (or whole videos)
+        and "expressions_passed_over" (of other clips); "problems", a line each; "scores": the
+        protocol's total, or None.
     """
     clips: dict[str, dict[str, int]] = {}
     expressions = expressions_scored = 0
     for record in run.records():
-        judged = set(record.judged if record.scores else ())
+        evaluated = set(record.judged if record.scores else ())
         counts = clips.setdefault(record.clip, dict.fromkeys(("scored", "empty"), 0))
         counts |= {"frames": len(record.frames), "unread": len(record.unread)}
-        counts["scored"] = max(counts["scored"], len(judged))
-        counts["empty"] = max(counts["empty"], len(judged & set(record.unread)))
+        counts["scored"] = max(counts["scored"], len(evaluated))
+        counts["empty"] = max(counts["empty"], len(evaluated & set(record.unread)))
         expressions += record.expressions
-        expressions_scored += record.expressions if judged else 0
+        expressions_scored += record.expressions if evaluated else 0
 
     def total(name: str) -> int:
         return sum(counts[name] for counts in clips.values())
@@ -80,17 +80,17 @@ def summarise_run(run: BenchmarkRun, protocol: Protocol) -> dict[str, Any]:
         "frames_unread": total("unread"),
         "frames_scored": total("scored"),
         "frames_scored_unread": total("empty"),
-        "clips_passed_over": run.outcome.clips_passed_over,
-        "expressions_passed_over": run.outcome.expressions_passed_over,
+        "clips_passed_over": run.outcome.clips_skipped,
+        "expressions_passed_over": run.outcome.expressions_skipped,
         "problems": run.outcome.problems,
         "scores": protocol.total(run.records()),
     }
 
 
 def table(title: str, runs: Mapping[str, Mapping[str, Any]]) -> str:
-    """The figures as a Markdown table in per cent, a column for each way of inference.
+    """The scores as a Markdown table in per cent, with a column per inference mode.
 
-    Where both ways were run, a last column tells what causality costs: whole clip less stream.
+    If both modes were run, a last column gives the price of causality: whole clip minus stream.
     """
     both = {WHOLE_CLIP, STREAM} <= set(runs)
     head = [title, *runs, *(["price of causality"] if both else [])]

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 from referdino_core.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from referdino_core.evaluation.ground_truth.base import FrameTruth, Truth
-    from referdino_core.evaluation.ground_truth.opening import open_truth
+    from referdino_core.evaluation.ground_truth.base import FrameGroundTruth, GroundTruth
+    from referdino_core.evaluation.ground_truth.opening import open_ground_truth
 
-__all__ = ["FrameTruth", "Truth", "open_truth"]
+__all__ = ["FrameGroundTruth", "GroundTruth", "open_ground_truth"]
 
 if not TYPE_CHECKING:  # or a misspelt name would pass
     __getattr__ = lazy_names(
-        __name__, {"FrameTruth": "base", "Truth": "base", "open_truth": "opening"}
+        __name__,
+        {"FrameGroundTruth": "base", "GroundTruth": "base", "open_ground_truth": "opening"},
     )

@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Ground ground truth as PNG files, one per annotated frame, as YouTube-VOS and DAVIS keep it."""
+"""Ground truth as label images: a PNG file per annotated frame, as in YouTube-VOS and DAVIS."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ import cv2
 import numpy as np
 
 from referdino_core.errors import ImageError, SourceError
-from referdino_core.evaluation.ground_truth.base import FrameTruth, Truth
-from referdino_core.evaluation.ground_truth.frame_names import FrameNames
+from referdino_core.evaluation.ground_truth.base import FrameGroundTruth, FrameNames, GroundTruth
 from referdino_core.user_files import visible_entries
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -23,14 +22,14 @@ _DROPPED = (b"PLTE", b"tRNS")
 
 
 def read_labels(path: Path) -> np.ndarray:
-    """Read a label image: (H, W) uint8 or uint16, the number of every pixel.
+    """Read a label image: (H, W) uint8 or uint16, the object id of every pixel.
 
     In a file with a palette (YouTube-VOS, DAVIS) that is the index into it, in a grey file the
     value.
 
     Raises:
-        ImageError: the file cannot be read, is cut off or no PNG, or holds colours rather than
-            numbers; the message names it.
+        ImageError: the file cannot be read, is truncated or no PNG, or holds colours rather than
+            ids; the message names it.
     """
     try:
         data = path.read_bytes()
@@ -43,7 +42,7 @@ def read_labels(path: Path) -> np.ndarray:
 
 
 def decode_labels(data: bytes) -> np.ndarray:
-    """The label image in the bytes of a PNG file; see `read_labels`."""
+    """Decode a label image from the bytes of a PNG file; see `read_labels`."""
     depth, kind, as_grey = _as_grey(data)
     if kind not in (_GREY, _PALETTE):
         raise ImageError("It holds colours, not object ids; save it with a palette or in grey.")
@@ -59,10 +58,10 @@ def decode_labels(data: bytes) -> np.ndarray:
 
 
 def _as_grey(data: bytes) -> tuple[int, int, bytes]:
-    """Bits per sample, colour type, and the same file with a palette's indices as grey values.
+    """Bits per sample, colour type, and the same file with palette indices as grey values.
 
-    OpenCV knows only the colours of a palette, not the indices. The picture data of both forms is
-    the same, so it is enough to change the header.
+    OpenCV returns the colours of a palette, not the indices. The image data of both forms is the
+    same, so it is enough to change the header.
     """
     if not data.startswith(_SIGNATURE):
         raise ImageError("It is no PNG image.")
@@ -99,22 +98,22 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 VOID = 255
-"""Value of pixels that are not judged, in files of eight bits."""
+"""Value of ignored pixels in 8-bit files."""
 
 
-class LabelImages(Truth):
-    """A folder of PNG files with a palette or in grey: 0 background, each object its number.
+class LabelImages(GroundTruth):
+    """A folder of PNG files with a palette or in grey: 0 background, otherwise an object id.
 
-    A frame's file is the one with the name of the source's image where the source is a folder of
-    images, else the one whose number is the frame's place from 0 (gaps are frames without
-    annotation) or its stamp in nanoseconds.
+    If the source is a folder of images, a frame's file has the name of its image. Otherwise its
+    name is the frame's index from 0 (gaps are frames without annotation) or its stamp in
+    nanoseconds.
     """
 
     def __init__(self, folder: Path, recording: Path | None = None) -> None:
-        """Open a folder. Every file is read once, to know which objects there are.
+        """Open a folder. Every file is read once to collect the objects.
 
         Args:
-            recording: the source that the files belong to, if it is known.
+            recording: the source of the files, if it is known.
 
         Raises:
             SourceError: the folder holds no label image that belongs to a frame.
@@ -130,11 +129,11 @@ class LabelImages(Truth):
         self._unused = set(self._names.understood)
         if not self._unused:
             raise SourceError(
-                f"No file of {folder} belongs to a frame; name them by the place of the frame "
+                f"No file of {folder} belongs to a frame; name them by the index of the frame "
                 "(00000.png), by its stamp in nanoseconds, or like the source's images."
             )
         for stranger in sorted(set(self._files) - self._unused):
-            self.note("a label image's name fits no frame", f"{stranger}.png")
+            self.note("a label image's name matches no frame", f"{stranger}.png")
         self._closed = False
         self._objects = self._find_objects()
 
@@ -143,8 +142,8 @@ class LabelImages(Truth):
         """Ids of all objects in any file."""
         return self._objects
 
-    def at(self, index: int, stamp: int) -> FrameTruth | None:
-        """Ground truth of one frame; None where there is no file or it cannot be read."""
+    def at(self, index: int, stamp: int) -> FrameGroundTruth | None:
+        """Ground truth of one frame; None if there is no file or it cannot be read."""
         name = self._names.at(index, stamp)
         if name is None:
             return None
@@ -155,14 +154,14 @@ class LabelImages(Truth):
             return None  # noted when the folder was opened
         height, width = labels.shape
         void = labels == VOID if labels.dtype == np.uint8 else None
-        return FrameTruth(
+        return FrameGroundTruth(
             masks={number: labels == number for number in self._objects},
             size=(height, width),
             void=void if void is not None and void.any() else None,
         )
 
     def close(self) -> None:
-        """Note the files that no frame asked for."""
+        """Report the files without a frame."""
         if not self._closed:
             for name in sorted(self._unused):
                 self.note("a label image belongs to no frame that was read", f"{name}.png")
@@ -179,14 +178,14 @@ class LabelImages(Truth):
             values = set(np.unique(labels).tolist())
             if labels.dtype == np.uint8 and values <= {0, VOID} and VOID in values:
                 self.note(
-                    "a label image holds only 0 and 255, which means 'not judged'", f"{name}.png"
+                    "a label image holds only 0 and 255, which means 'ignored'", f"{name}.png"
                 )
             found |= values - ({VOID} if labels.dtype == np.uint8 else set())
         return tuple(sorted(found - {0}))
 
 
 def pngs_in(folder: Path) -> list[Path]:
-    """The PNG files of a folder by their names, without hidden ones such as ._x.png.
+    """The PNG files of a folder by name, without hidden ones such as ._x.png.
 
     Raises:
         OSError: the folder cannot be read.

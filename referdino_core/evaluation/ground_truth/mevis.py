@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Ground truth as MeViS has it: one JSON file of sentences, one of COCO run lengths."""
+"""Ground truth in MeViS's format: a JSON file of sentences and one of COCO run lengths."""
 
 from __future__ import annotations
 
@@ -13,8 +13,11 @@ from typing import Any, cast
 import numpy as np
 
 from referdino_core.errors import ImageError, SourceError
-from referdino_core.evaluation.ground_truth.base import FrameTruth, Truth
-from referdino_core.evaluation.ground_truth.frame_names import recorded_names
+from referdino_core.evaluation.ground_truth.base import (
+    FrameGroundTruth,
+    GroundTruth,
+    recorded_names,
+)
 from referdino_core.messages import run_lengths
 from referdino_core.sentences import plain
 from referdino_core.user_files import read_text
@@ -25,25 +28,25 @@ MASKS_KEY = "mask_dict"
 RunLengths = Mapping[str, Any]
 
 
-class MevisTruth(Truth):
+class MevisGroundTruth(GroundTruth):
     """One video of a MeViS-style data set.
 
-    The sentences' file holds `videos/<id>/expressions/<n>/{exp, obj_id, anno_id}` and
+    The file of sentences holds `videos/<id>/expressions/<n>/{exp, obj_id, anno_id}` and
     `videos/<id>/frames`; `mask_dict.json` beside it, or the key `mask_dict` in the same file,
-    holds per annotation id one entry per frame: run lengths, or null where the object is not in
-    view. A sentence may mean several objects. An object's id is its `obj_id` where every one of the
-    video belongs to one annotation and the other way round, otherwise its `anno_id`; the
-    description says which. Frames are matched by name with a folder of images, else by position.
+    holds one entry per annotation id and frame: run lengths, or null if the object is not in view.
+    A sentence may mean several objects. An object's id is its `obj_id` if these correspond one to
+    one to annotations in the video, otherwise its `anno_id`; the description says which. Frames are
+    matched by name with a folder of images, else by position.
     """
 
     def __init__(self, path: Path, video: str | None = None, recording: Path | None = None) -> None:
         """Read the annotations of one video.
 
         Args:
-            video: its id; by default the one that is named like the recording, or the only one.
+            video: its id; by default the one named like the recording, or the only one.
 
         Raises:
-            SourceError: the files cannot be read, are no such annotations, or lack the video.
+            SourceError: the files cannot be read, have another format, or lack the video.
         """
         document = read_json(path)
         videos = document.get("videos")
@@ -57,7 +60,7 @@ class MevisTruth(Truth):
         if tracks is None:
             tracks = read_json(path.with_name(MASKS_FILE))
         if not isinstance(tracks, dict):
-            raise SourceError(f"{path} has a {MASKS_KEY!r} that is no object.")
+            raise SourceError(f"{path} has a {MASKS_KEY!r} that is not an object.")
         self._tracks = self._choose_tracks(tracks)
         self._numbers, kind = object_ids(entry.get("expressions"), list(self._tracks))
         self.description += f" (objects by their {kind})"
@@ -70,14 +73,14 @@ class MevisTruth(Truth):
         return tuple(sorted(self._numbers.values()))
 
     def objects_of(self, sentence: str) -> tuple[int, ...] | None:
-        """Objects of a sentence of the file; None for others, and where a target has no masks."""
+        """Objects of a sentence of the file; None for others, and if an object has no masks."""
         meant = self._meant.get(_plain(sentence))
         if meant is None or any(annotation not in self._numbers for annotation in meant):
             return None
         return tuple(sorted(self._numbers[annotation] for annotation in meant))
 
-    def at(self, index: int, stamp: int) -> FrameTruth | None:
-        """Ground truth of one frame; None without an annotation that can be read."""
+    def at(self, index: int, stamp: int) -> FrameGroundTruth | None:
+        """Ground truth of one frame; None without a readable annotation."""
         place = index if self._places is None else self._places.get(index)
         if place is None or self._size is None:
             return None
@@ -96,7 +99,7 @@ class MevisTruth(Truth):
                     f"annotation {annotation} in frame {index}, {error}",
                 )
                 return None
-        return FrameTruth(masks, self._size)
+        return FrameGroundTruth(masks, self._size)
 
     def _mask(self, entry: RunLengths | None) -> np.ndarray:
         assert self._size is not None
@@ -108,7 +111,7 @@ class MevisTruth(Truth):
         return mask
 
     def _read_expressions(self, expressions: object) -> dict[str, tuple[str, ...]]:
-        """Annotation ids of every sentence, by its plain form."""
+        """Annotation ids by normalised sentence."""
         meant: dict[str, tuple[str, ...]] = {}
         for key, entry in (expressions if isinstance(expressions, dict) else {}).items():
             text = entry.get("exp") if isinstance(entry, dict) else None
@@ -123,7 +126,7 @@ class MevisTruth(Truth):
         return meant
 
     def _choose_tracks(self, tracks: Mapping[str, Any]) -> dict[str, list[RunLengths | None]]:
-        """Masks of the annotations that this video's sentences speak of, in the order of ids."""
+        """Masks of the annotations that this video's sentences refer to, in order of ids."""
         chosen: dict[str, list[RunLengths | None]] = {}
         named = {annotation for annotations in self._meant.values() for annotation in annotations}
         for annotation in sorted(named, key=lambda name: (len(name), name)):
@@ -135,7 +138,7 @@ class MevisTruth(Truth):
         return chosen
 
     def _match_frames(self, frames: object, recording: Path | None) -> dict[int, int] | None:
-        """Place in the annotation of every image of the recording; None: the same."""
+        """Annotation index of every image of the recording; None if they are the same."""
         names = recorded_names(recording)
         if not isinstance(frames, list) or not set(names) & {str(name) for name in frames}:
             return None
@@ -154,10 +157,10 @@ class MevisTruth(Truth):
 
 
 def decode_entry(entry: RunLengths) -> np.ndarray:
-    """(H, W) bool of one run-length entry: `size`, and `counts` as text or as a list.
+    """Decode a run-length entry to (H, W) bool: `size`, and `counts` as text or as a list.
 
     Raises:
-        ImageError: this is no such entry.
+        ImageError: the entry is invalid.
     """
     try:
         height, width = (int(side) for side in entry["size"])
@@ -174,9 +177,9 @@ def decode_entry(entry: RunLengths) -> np.ndarray:
 
 
 def object_ids(expressions: object, annotations: Sequence[str]) -> tuple[dict[str, int], str]:
-    """Ids of the objects that annotations show, and what they are: "obj_id" or "anno_id".
+    """Object ids by annotation, and their kind: "obj_id" or "anno_id".
 
-    Where neither are whole numbers of one object each, it is the "place among the anno_id", from 1.
+    If neither are unique integers, it is the "place among the anno_id", from 1.
     """
     pairs = {
         (str(annotation), number)
@@ -198,7 +201,7 @@ def object_ids(expressions: object, annotations: Sequence[str]) -> tuple[dict[st
 
 
 def _numbers_of(entry: Mapping[str, Any], count: int) -> list[Any]:
-    """The `obj_id` of an expression, as many as it has annotations; None where it lacks them."""
+    """The `obj_id` of an expression, one per annotation; None for missing ones."""
     numbers = entry.get("obj_id")
     if not isinstance(numbers, list) or len(numbers) != count:
         return [None] * count
@@ -206,7 +209,7 @@ def _numbers_of(entry: Mapping[str, Any], count: int) -> list[Any]:
 
 
 def most_frequent_size(tracks: Iterable[object]) -> tuple[int, int] | None:
-    """Height and width that most run-length entries of some tracks have; None where none tells."""
+    """The most frequent size (height, width) of run-length entries; None without entries."""
     sizes = Counter(
         (entry["size"][0], entry["size"][1])
         for track in tracks
@@ -228,7 +231,7 @@ def _is_sized(entry: object) -> bool:
 def choose_video(
     path: Path, videos: Mapping[str, Any], video: str | None, recording: Path | None
 ) -> str:
-    """Id of the video that is meant; see `MevisTruth`."""
+    """Id of the selected video; see `MevisGroundTruth`."""
     if video is not None:
         if video not in videos:
             raise SourceError(f"{path} has no video {video!r}; it has {len(videos)} others.")
@@ -263,5 +266,5 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def _plain(sentence: str) -> str:
-    """The sentence as it is compared, without a full stop."""
+    """The normalised sentence, for comparisons, without a full stop."""
     return plain(sentence).rstrip(".").rstrip()

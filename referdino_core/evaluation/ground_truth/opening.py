@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""From what a user writes to a ground truth."""
+"""Opening of ground truth from a user's specification."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from collections.abc import Callable
 from pathlib import Path
 
 from referdino_core.errors import SourceError
-from referdino_core.evaluation.ground_truth.base import Truth
+from referdino_core.evaluation.ground_truth.base import GroundTruth
 from referdino_core.user_files import user_path
 
 TOPIC, WORLD = "topic:", "world:"
 MEVIS_FILE = "meta_expressions.json"
 
 
-def open_truth(
+def open_ground_truth(
     specification: str,
     recording: Path | None = None,
-    open_topic: Callable[[str], Truth] | None = None,
-) -> Truth:
-    """Open a ground truth.
+    open_topic: Callable[[str], GroundTruth] | None = None,
+) -> GroundTruth:
+    """Open ground truth.
 
     Args:
         specification: "topic:/truth/labels" in the recording; a folder of PNG files, or one with
             such a folder named like the recording; a MeViS-style JSON file or the folder of one,
-            with "#VIDEO" behind it where it has several videos and none is named like the
-            recording; "world:test:12".
-        recording: the source that it is about; names and positions are matched with its own.
-        open_topic: opens a topic of the recording, where the recording has topics.
+            followed by "#VIDEO" if it has several videos and none is named like the recording;
+            "world:test:12".
+        recording: its source, with whose frames names and positions are matched.
+        open_topic: opens a topic of the recording, if it has topics.
 
     Raises:
         SourceError: there is no such ground truth; the message says what to give.
@@ -37,7 +37,7 @@ def open_truth(
         if open_topic is None:
             raise SourceError(
                 f"{recording or 'The source'} has no topics, so {specification} cannot be its "
-                "truth; give a folder of label images or a JSON file."
+                "ground truth; give a folder of label images or a JSON file."
             )
         return open_topic(specification.removeprefix(TOPIC))
     if specification.startswith(WORLD):
@@ -50,18 +50,18 @@ def open_truth(
 
         return LabelImages(path, recording)
     if path.is_file() and path.suffix == ".json":
-        from referdino_core.evaluation.ground_truth.mevis import MevisTruth
+        from referdino_core.evaluation.ground_truth.mevis import MevisGroundTruth
 
-        return MevisTruth(path, video, recording)
+        return MevisGroundTruth(path, video, recording)
     reason = "is neither a folder nor a JSON file" if path.exists() else "does not exist"
     raise SourceError(
-        f"{specification} {reason}; give truth as topic:NAME, a folder of PNG files, a "
+        f"{specification} {reason}; give ground truth as topic:NAME, a folder of PNG files, a "
         "MeViS-style JSON file, or world:SPLIT:INDEX."
     )
 
 
-def files_of_truth(specification: str, recording: Path | None = None) -> list[Path]:
-    """The files that `open_truth` reads, but for the recording itself; none of a generated world.
+def ground_truth_files(specification: str, recording: Path | None = None) -> list[Path]:
+    """The files that `open_ground_truth` reads, other than the recording; none for rendered clips.
 
     Raises:
         OSError: a folder cannot be read.
@@ -78,7 +78,7 @@ def files_of_truth(specification: str, recording: Path | None = None) -> list[Pa
 
 
 def _place(specification: str, recording: Path | None) -> tuple[Path, str | None]:
-    """The folder of label images or the JSON file that is meant, and the video named with it."""
+    """The specified folder of label images or JSON file, and the named video."""
     from referdino_core.evaluation.ground_truth.label_images import pngs_in
 
     named, _, video = specification.partition("#")

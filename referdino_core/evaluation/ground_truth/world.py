@@ -1,20 +1,20 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Ground truth of the world's own clips."""
+"""Ground truth of clips rendered from the world."""
 
 from __future__ import annotations
 
 from referdino_core.errors import SourceError
-from referdino_core.evaluation.ground_truth.base import FrameTruth, Truth
+from referdino_core.evaluation.ground_truth.base import FrameGroundTruth, GroundTruth
 from referdino_core.world import SPLITS, Clip, WorldRenderer
 
 _FORM = "world:SPLIT:INDEX, such as world:test:12"
 
 
-class WorldTruth(Truth):
-    """What the renderer knows: the visible part of every object, and what each sentence means.
+class WorldGroundTruth(GroundTruth):
+    """The renderer's ground truth: visible pixels of every object, and objects of sentences.
 
-    Frames are matched by their place in the clip.
+    Frames are matched by their index in the clip.
     """
 
     def __init__(self, clip: Clip) -> None:
@@ -27,24 +27,26 @@ class WorldTruth(Truth):
         return tuple(range(1, len(self._clip.objects) + 1))
 
     def objects_of(self, sentence: str) -> tuple[int, ...] | None:
-        """The referent of one of the clip's own sentences."""
+        """The referent of one of the clip's sentences; None for other sentences."""
         words = sentence.lower().strip().rstrip(".").split()
         for expression in self._clip.expressions:
             if expression.text.split() == words:
                 return () if expression.target is None else (expression.target,)
         return None
 
-    def at(self, index: int, stamp: int) -> FrameTruth | None:
+    def at(self, index: int, stamp: int) -> FrameGroundTruth | None:
         """Ground truth of one frame; None beyond the clip."""
         if not 0 <= index < len(self._clip.segmentation):
             self.note("a frame lies beyond the clip of the world", f"frame {index}")
             return None
         labels = self._clip.segmentation[index]
         height, width = labels.shape
-        return FrameTruth({number: labels == number for number in self.objects}, (height, width))
+        return FrameGroundTruth(
+            {number: labels == number for number in self.objects}, (height, width)
+        )
 
 
-def open_world(specification: str) -> WorldTruth:
+def open_world(specification: str) -> WorldGroundTruth:
     """Render the clip of "world:SPLIT:INDEX" at the world's own size and length.
 
     Raises:
@@ -56,5 +58,5 @@ def open_world(specification: str) -> WorldTruth:
     for split in SPLITS:
         if split == parts[1]:
             with WorldRenderer() as renderer:
-                return WorldTruth(renderer.clip(split, int(parts[2])))
+                return WorldGroundTruth(renderer.clip(split, int(parts[2])))
     raise SourceError(f"The world has no split {parts[1]!r}; choose one of {', '.join(SPLITS)}.")

@@ -119,7 +119,7 @@ function showStill(player, frame) {
     standIn.src = nearest.querySelector("img").src;
     standIn.dataset.position = nearest.dataset.seek;
     player.element.querySelector(".stand-in").textContent =
-      `Nearest picture: frame ${indexOf(Number(nearest.dataset.seek))}.`;
+      `Nearest image: frame ${indexOf(Number(nearest.dataset.seek))}.`;
   }
 }
 

@@ -106,7 +106,7 @@ class TestRefDAVIS17:
             for number in (1, 2):
                 assert_array_equal(truth.of((number,)), scenes[0].labels[index] == number)
 
-    def test_a_void_label_is_not_judged_and_a_missing_one_is_an_error(
+    def test_a_void_label_is_ignored_and_a_missing_one_is_an_error(
         self, tmp_path: Path, scenes: list[Scene]
     ) -> None:
         scene = scenes[0]
@@ -176,7 +176,7 @@ class TestMeViS:
         benchmark = open_benchmark("mevis", root)
         clip = only_clip(benchmark, "scene0")
         assert [question.name for question in clip.questions] == ["0"]
-        lines = benchmark.expressions_passed_over
+        lines = benchmark.expressions_skipped
         assert len(lines) == 2
         assert all("mask_dict.json has no object 1" in line for line in lines)
         assert clip.truth_at(1) is not None
@@ -198,7 +198,7 @@ class TestMeViS:
         benchmark = open_benchmark("mevis", root)
         clip = only_clip(benchmark, "scene0")
         assert [question.name for question in clip.questions] == ["2"]
-        lines = benchmark.expressions_passed_over
+        lines = benchmark.expressions_skipped
         assert ["expression 0" in line for line in lines] == [True, False]
         with pytest.raises(ImageError):
             clip.truth_at(0)
@@ -230,7 +230,7 @@ class TestA2DSentences:
         assert early.truth_at(0) is None
         assert np.abs(shown(early).astype(int) - scenes[1].frames[:2]).mean() < 12
 
-    def test_an_instance_that_a_frame_does_not_show_is_not_asked(
+    def test_an_instance_that_a_frame_does_not_show_is_left_out(
         self, root: Path, scenes: list[Scene]
     ) -> None:
         early, late = open_benchmark("a2d-sentences", root).clips("scene0")
@@ -260,15 +260,15 @@ class TestA2DSentences:
         assert list(benchmark.clips("scene0")) == []
         with pytest.raises(SourceError, match=r"scene1 is annotated, but .* does not exist"):
             list(benchmark.clips("scene1"))
-        (copy,) = benchmark.expressions_passed_over
-        damaged, beyond = benchmark.clips_passed_over
+        (copy,) = benchmark.expressions_skipped
+        damaged, beyond = benchmark.clips_skipped
         assert "scene0,1 (copy),a dog" in copy
         assert "00002.h5 is damaged" in damaged
         assert "00009.h5 is annotated, but there are 5 frames" in beyond
 
 
 class TestJHMDBSentences:
-    def test_the_published_samples_are_judged(self, tmp_path: Path, scenes: list[Scene]) -> None:
+    def test_the_published_samples_are_evaluated(self, tmp_path: Path, scenes: list[Scene]) -> None:
         benchmark = open_benchmark("jhmdb-sentences", make_jhmdb_sentences(tmp_path, scenes))
         assert benchmark.problems == []
         first, third = benchmark.clips("scene1")
@@ -286,7 +286,7 @@ class TestJHMDBSentences:
     ) -> None:
         root = make_jhmdb_sentences(tmp_path, scenes, samples=False)
         benchmark = open_benchmark("jhmdb-sentences", root)
-        assert "not those of the published figures" in benchmark.problems[0]
+        assert "not those of the published results" in benchmark.problems[0]
         judged = [clip.name for clip in benchmark.clips("scene0")]
         assert judged == ["scene0_00001", "scene0_00003", "scene0_00004"]
 

@@ -15,8 +15,8 @@ from media_samples import flat_image
 from pycocotools import mask as coco_mask
 
 from referdino_core.errors import ReferDINOError, SourceError
-from referdino_core.evaluation.ground_truth import FrameTruth, Truth, open_truth
-from referdino_core.evaluation.ground_truth.opening import files_of_truth
+from referdino_core.evaluation.ground_truth import FrameGroundTruth, GroundTruth, open_ground_truth
+from referdino_core.evaluation.ground_truth.opening import ground_truth_files
 from referdino_core.world import WorldRenderer
 
 SIZE = (24, 32)
@@ -67,14 +67,14 @@ def write(folder: Path, sentences: dict[str, Any], masks: dict[str, Any] | None)
     return path
 
 
-def frame_of(truth: Truth, index: int) -> FrameTruth:
+def frame_of(truth: GroundTruth, index: int) -> FrameGroundTruth:
     frame = truth.at(index, 0)
     assert frame is not None
     return frame
 
 
 def test_targets_of_a_sentence_are_merged(tmp_path: Path) -> None:
-    truth = open_truth(f"{write(tmp_path, *annotations())}#bear")
+    truth = open_ground_truth(f"{write(tmp_path, *annotations())}#bear")
     assert truth.objects == (9, 10)
     assert truth.resolve("the two bears") == (9, 10)
     assert truth.resolve("THE LEFT BEAR.") == (9,)
@@ -93,14 +93,14 @@ def test_targets_of_a_sentence_are_merged(tmp_path: Path) -> None:
 def test_one_file_may_hold_sentences_and_masks(tmp_path: Path) -> None:
     sentences, masks = annotations()
     path = write(tmp_path, sentences | {"mask_dict": masks}, None)
-    truth = open_truth(str(path), Path("/bags/goat"))
+    truth = open_ground_truth(str(path), Path("/bags/goat"))
     assert (frame_of(truth, 0).of(truth.resolve("the goat")) == block(8).astype(bool)).all()
 
 
 def test_one_mask_of_another_size_costs_its_own_frame_only(tmp_path: Path) -> None:
     sentences, masks = annotations()
     masks["9"] = [code(block(0, (12, 16))), code(block(2)), code(block(4))]
-    truth = open_truth(f"{write(tmp_path, sentences, masks)}#bear")
+    truth = open_ground_truth(f"{write(tmp_path, sentences, masks)}#bear")
     assert [truth.at(index, 0) is not None for index in range(3)] == [False, True, True]
     assert "annotation 9 in frame 0" in truth.problems[0]
 
@@ -108,14 +108,14 @@ def test_one_mask_of_another_size_costs_its_own_frame_only(tmp_path: Path) -> No
 def test_run_lengths_may_be_lists(tmp_path: Path) -> None:
     sentences, masks = annotations()
     masks["11"] = [{"size": [2, 3], "counts": [1, 2, 3]}]
-    truth = open_truth(f"{write(tmp_path, sentences, masks)}#goat")
+    truth = open_ground_truth(f"{write(tmp_path, sentences, masks)}#goat")
     expected = np.array([[0, 1, 0], [1, 0, 0]], bool)  # down the columns
     assert (frame_of(truth, 0).masks[0] == expected).all()
 
 
 def test_a_folder_of_annotations_and_the_recordings_name_are_enough(tmp_path: Path) -> None:
     write(tmp_path, *annotations())
-    assert open_truth(str(tmp_path), Path("/videos/goat.mp4")).objects == (0,)
+    assert open_ground_truth(str(tmp_path), Path("/videos/goat.mp4")).objects == (0,)
 
 
 def test_an_object_is_called_as_in_the_file(tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_an_object_is_called_as_in_the_file(tmp_path: Path) -> None:
     bear = sentences["videos"]["bear"]["expressions"]
     bear["0"] |= {"obj_id": [5, 3], "anno_id": [10, 9]}
     bear["1"]["obj_id"] = [3]
-    truth = open_truth(f"{write(tmp_path, sentences, masks)}#bear")
+    truth = open_ground_truth(f"{write(tmp_path, sentences, masks)}#bear")
     assert truth.objects == (3, 5) and truth.resolve("the left bear") == (3,)
     assert (frame_of(truth, 0).of([5]) == block(20).astype(bool)).all()
     with pytest.raises(SourceError, match=r"by their obj_id\).*there are: 3, 5"):
@@ -135,7 +135,7 @@ def test_frames_are_matched_by_name_with_a_folder_of_images(tmp_path: Path) -> N
     images.mkdir()
     for name in ("00000", "00003", "00005"):
         cv2.imwrite(str(images / f"{name}.jpg"), flat_image(9, *SIZE))
-    truth = open_truth(str(write(tmp_path / "truth", *annotations())), images)
+    truth = open_ground_truth(str(write(tmp_path / "truth", *annotations())), images)
     assert truth.at(1, 0) is None
     assert (frame_of(truth, 2).masks[9] == block(2).astype(bool)).all()
     assert truth.problems == ["an annotated frame is not in the recording: frame 00010"]
@@ -148,7 +148,7 @@ def test_damaged_annotations_are_named_and_only_their_frames_are_lost(tmp_path: 
     expressions["4"] = {"exp": "a hidden answer"}
     masks["9"] = [code(block(0)), {"size": [24, 32], "counts": "5"}]
     masks["10"] = [code(block(20)), None, code(block(1, (12, 16)))]
-    truth = open_truth(f"{write(tmp_path, sentences, masks)}#bear")
+    truth = open_ground_truth(f"{write(tmp_path, sentences, masks)}#bear")
     assert [truth.at(index, 0) is not None for index in range(3)] == [True, False, False]
     assert truth.objects_of("the third bear") is None
     assert truth.objects_of("the left bear") == (9,)
@@ -172,11 +172,11 @@ def test_files_of_another_form_are_refused(
     tmp_path: Path, sentences: dict[str, Any], masks: dict[str, Any] | None, message: str
 ) -> None:
     with pytest.raises(SourceError, match=message):
-        open_truth(str(write(tmp_path, sentences, masks)))
+        open_ground_truth(str(write(tmp_path, sentences, masks)))
 
 
 def test_a_video_without_annotations_scores_nothing_and_says_so(tmp_path: Path) -> None:
-    truth = open_truth(str(write(tmp_path, {"videos": {"a": None}}, {})))
+    truth = open_ground_truth(str(write(tmp_path, {"videos": {"a": None}}, {})))
     assert truth.at(0, 0) is None and truth.objects == ()
     assert any("no sentences" in line for line in truth.problems)
 
@@ -185,17 +185,17 @@ def test_broken_json_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path, *annotations())
     path.write_text('{"videos": ')
     with pytest.raises(SourceError, match="no JSON file"):
-        open_truth(str(path))
+        open_ground_truth(str(path))
     path.write_text("[]")
     with pytest.raises(SourceError, match="no JSON object"):
-        open_truth(str(path))
+        open_ground_truth(str(path))
     with pytest.raises(SourceError, match="no video 'wolf'"):
-        open_truth(f"{write(tmp_path, *annotations())}#wolf")
+        open_ground_truth(f"{write(tmp_path, *annotations())}#wolf")
 
 
 def test_a_clip_of_the_world_knows_its_objects_and_sentences(renderer: WorldRenderer) -> None:
     clip = renderer.clip("test", 0)
-    truth = open_truth("world:test:0")
+    truth = open_ground_truth("world:test:0")
     assert truth.objects == tuple(range(1, len(clip.objects) + 1))
     for expression in clip.expressions:
         meant = () if expression.target is None else (expression.target,)
@@ -213,24 +213,24 @@ def test_a_clip_of_the_world_knows_its_objects_and_sentences(renderer: WorldRend
 @pytest.mark.parametrize("wrong", ["world:test", "world:test:x", "world:exam:1", "world::"])
 def test_a_clip_that_there_is_not_is_refused(wrong: str) -> None:
     with pytest.raises(ReferDINOError):
-        open_truth(wrong)
+        open_ground_truth(wrong)
 
 
 def test_topics_are_opened_by_whoever_has_them() -> None:
-    class OfTopic(Truth):
-        def at(self, index: int, stamp: int) -> FrameTruth | None:
+    class OfTopic(GroundTruth):
+        def at(self, index: int, stamp: int) -> FrameGroundTruth | None:
             return None
 
-    assert open_truth("topic:/truth/labels", None, OfTopic).description == "/truth/labels"
+    assert open_ground_truth("topic:/truth/labels", None, OfTopic).description == "/truth/labels"
     with pytest.raises(SourceError, match="has no topics"):
-        open_truth("topic:/truth/labels", Path("clip.mp4"))
+        open_ground_truth("topic:/truth/labels", Path("clip.mp4"))
 
 
 def test_what_is_no_truth_is_refused(tmp_path: Path) -> None:
     (tmp_path / "truth.txt").write_text("1")
     for wrong, message in ((tmp_path / "truth.txt", "neither"), (tmp_path / "x", "not exist")):
         with pytest.raises(SourceError, match=message):
-            open_truth(str(wrong))
+            open_ground_truth(str(wrong))
 
 
 def test_the_files_of_a_truth_are_those_that_it_reads(tmp_path: Path) -> None:
@@ -242,6 +242,6 @@ def test_the_files_of_a_truth_are_those_that_it_reads(tmp_path: Path) -> None:
         (folder / name).touch()
     both = [tmp_path / "meta_expressions.json", tmp_path / "mask_dict.json"]
 
-    assert files_of_truth(str(tmp_path)) == files_of_truth(f"{both[0]}#bear") == both
-    assert files_of_truth(str(folder), Path("/videos/bear.mp4")) == [folder / "bear/00000.png"]
-    assert files_of_truth("topic:/labels") == files_of_truth("world:test:1") == []
+    assert ground_truth_files(str(tmp_path)) == ground_truth_files(f"{both[0]}#bear") == both
+    assert ground_truth_files(str(folder), Path("/videos/bear.mp4")) == [folder / "bear/00000.png"]
+    assert ground_truth_files("topic:/labels") == ground_truth_files("world:test:1") == []

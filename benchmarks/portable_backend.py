@@ -1,0 +1,71 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""A backend without any optimization, for comparison: the network as in the paper."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from torch import Tensor
+
+from referdino_core.backends.backend import Backend, EncodedImage, FrameGrounding
+from referdino_core.network import deformable_attention
+from referdino_core.network.image_encoder import ImageFeatures
+from referdino_core.network.image_geometry import Shape
+from referdino_core.network.mask_decoder import MaskFeatures
+from referdino_core.network.object_memory import Window
+from referdino_core.network.readout import SlotReadings
+from referdino_core.network.referdino import ReferDINO
+from referdino_core.network.text_encoder import TextFeatures
+
+
+@contextlib.contextmanager
+def grid_sample_only() -> Iterator[None]:
+    """Context in which deformable attention uses `grid_sample`."""
+    original = deformable_attention.fused_kernel
+    deformable_attention.fused_kernel = lambda: None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        deformable_attention.fused_kernel = original
+
+
+class PortableBackend(Backend):
+    """PyTorch's own operators in float32, as in training."""
+
+    name = "portable"
+
+    def __init__(self, model: ReferDINO) -> None:
+        super().__init__(model, "fp32")
+        self.features: ImageFeatures
+        self.masks: MaskFeatures
+
+    def prepare(self, size: Shape) -> None:
+        """Nothing to prepare."""
+
+    def encode_image(self, pixels: Tensor) -> EncodedImage:
+        """Encode pixels of any size."""
+        self.features = self.model.image_encoder(pixels)
+        return EncodedImage(self.features.tokens, self.features.finest)
+
+    def ground(self, image: EncodedImage, text: TextFeatures) -> FrameGrounding:
+        """Ground N sentences in the images that were encoded last."""
+        features = self.features
+        if image.rows is None:
+            features = features.repeat_interleave(len(text.tokens) // len(image.tokens))
+        else:
+            tokens, finest = image.tokens[image.rows], image.finest[image.rows]
+            features = ImageFeatures(tokens, finest, features.geometry)
+        with grid_sample_only():
+            grounding = self.model.grounder(features, text)
+        self.masks = grounding.masks
+        return FrameGrounding(
+            grounding.queries, grounding.references, grounding.text, grounding.masks.features
+        )
+
+    def read(self, window: Window, mask_features: Tensor) -> SlotReadings:
+        """Read N windows."""
+        masks = MaskFeatures(mask_features, None, self.masks.valid_ratio)
+        with grid_sample_only():
+            return self.model.readout(window, masks)

@@ -1,0 +1,164 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""Process-wide set-up of a node: memory arenas, DDS transport and domain, log, executor."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import socket
+import traceback
+from pathlib import Path
+from typing import Any
+
+from ament_index_python.packages import get_package_share_directory
+from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
+from rclpy.node import Node
+
+from referdino_ros.error_log import one_line
+
+THREADS = 3
+"""One each for transitions and commands, which may block, and one for everything else."""
+
+
+def spin_until_shutdown(node: Node) -> None:
+    """Run the node's callbacks until SIGINT, SIGTERM or a shutdown of its context.
+
+    An exception of a callback is logged and does not end the node. (In Humble rclpy raises even if
+    a client is gone before its response is sent.)
+    """
+    executor = MultiThreadedExecutor(num_threads=THREADS, context=node.context)
+    executor.add_node(node)
+    try:
+        while node.context.ok():
+            try:
+                executor.spin()
+            except ExternalShutdownException:
+                break
+            except Exception as error:
+                node.get_logger().error(f"A callback failed: {one_line(error)}")
+                node.get_logger().debug(traceback.format_exc())
+    except KeyboardInterrupt:
+        pass
+    finally:
+        executor.shutdown()
+
+
+ARENAS = 2
+_M_ARENA_MAX = -8  # of malloc.h
+
+
+def use_few_arenas() -> None:
+    """Limit the number of glibc's memory arenas; call it before threads are started.
+
+    By default glibc gives each thread its own arena. Memory freed in one is not available to the
+    others: a node with three cameras grew by 130 MB in an hour (benchmarks/soak.py). With another C
+    library this does nothing.
+    """
+    adjust = getattr(ctypes.CDLL(None), "mallopt", None)
+    if adjust is not None:
+        adjust(ctypes.c_int(_M_ARENA_MAX), ctypes.c_int(ARENAS))
+
+
+_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
+
+
+def use_roomy_shared_memory() -> None:
+    """Configure Fast DDS in this process and its children for images in shared memory.
+
+    A profile that the user has set is kept. Call it before `rclpy.init`.
+    """
+    if any(os.environ.get(variable) for variable in _VARIABLES):
+        return
+    profile = Path(get_package_share_directory("referdino"), "config", "fastdds.xml")
+    for variable in _VARIABLES:
+        os.environ[variable] = str(profile)
+
+
+CORE_LOGGER = "referdino"
+"""Name of the parent of the core's loggers."""
+
+
+class RosLogHandler(logging.Handler):
+    """Handler that forwards records of Python's logging to a logger of rclpy.
+
+    Every severity has its own call below: rclpy remembers the severity of each calling line and
+    refuses another one from the same line.
+    """
+
+    def __init__(self, ros_logger: Any) -> None:
+        super().__init__()
+        self._ros_logger = ros_logger
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Log one record; a broken record is reported by `handleError` and does not raise."""
+        try:
+            message = self.format(record)
+            if record.levelno >= logging.CRITICAL:
+                self._ros_logger.fatal(message)
+            elif record.levelno >= logging.ERROR:
+                self._ros_logger.error(message)
+            elif record.levelno >= logging.WARNING:
+                self._ros_logger.warning(message)
+            elif record.levelno >= logging.INFO:
+                self._ros_logger.info(message)
+            else:
+                self._ros_logger.debug(message)
+        except Exception:
+            self.handleError(record)
+
+
+def forward_core_log(ros_logger: Any) -> RosLogHandler:
+    """Forward the core's log records to `ros_logger` until `stop_forwarding` is called."""
+    handler = RosLogHandler(ros_logger)
+    core = logging.getLogger(CORE_LOGGER)
+    core.addHandler(handler)
+    if core.level == logging.NOTSET:
+        core.setLevel(logging.DEBUG)  # ROS filters by its own level
+    return handler
+
+
+def stop_forwarding(handler: RosLogHandler) -> None:
+    """Undo `forward_core_log`."""
+    logging.getLogger(CORE_LOGGER).removeHandler(handler)
+
+
+# Each of these could connect this process with another ROS graph.
+_FOREIGN = ("ROS_DISCOVERY_SERVER", "ROS_LOCALHOST_ONLY", "ROS_STATIC_PEERS", "ROS_NAMESPACE")
+_DOMAINS = range(60, 102)
+"""Rarely used; from 102 on, a domain's ports are in Linux's ephemeral range."""
+_FIRST_PORT, _PORTS_OF_A_DOMAIN, _UNICAST = 7400, 250, 10
+"""RTPS: the first participant of domain d on a machine listens on port 7400 + 250 d + 10."""
+
+
+def join_private_graph() -> int:
+    """Use a separate ROS domain, on this machine only, for this process and its children.
+
+    Returns:
+        The domain.
+    """
+    domain = _free_domain(os.getpid())
+    for variable in _FOREIGN:
+        os.environ.pop(variable, None)
+    os.environ["ROS_DOMAIN_ID"] = str(domain)
+    os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+    if os.environ.get("ROS_DISTRO") == "humble":  # knows only the older variable
+        os.environ["ROS_LOCALHOST_ONLY"] = "1"
+    use_roomy_shared_memory()
+    return domain
+
+
+def _free_domain(seed: int) -> int:
+    """The first unused domain, starting from a number derived from `seed`."""
+    first = seed % len(_DOMAINS)
+    candidates = [*_DOMAINS[first:], *_DOMAINS[:first]]
+    for domain in candidates:
+        port = _FIRST_PORT + _PORTS_OF_A_DOMAIN * domain + _UNICAST
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            try:
+                probe.bind(("", port))
+            except OSError:
+                continue
+        return domain
+    return candidates[0]
