@@ -80,6 +80,18 @@ def test_a_target_cut_off_by_the_border_keeps_its_radius() -> None:
     assert cut.covariance[0, 0] > 2 * whole.covariance[0, 0]
 
 
+def test_half_of_a_target_behind_a_screen_keeps_its_radius_and_is_less_certain() -> None:
+    mask, depth = ball((0.0, 0.0, 2.0), 0.3)
+    whole = measure(mask, depth, CAMERA, expected_radius=0.3)
+    mask[:, :90] = False
+    half = measure(mask, depth, CAMERA, expected_radius=0.3)
+    assert not whole.truncated and half.truncated
+    assert half.radius == pytest.approx(0.3)
+    assert half.centre is not None and half.covariance is not None
+    sideways = half.centre[0] / np.sqrt(half.covariance[0, 0])
+    assert half.centre[0] > 0.1 and sideways < 2.0
+
+
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
