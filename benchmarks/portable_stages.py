@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""The network as it reads in the paper, for comparison: nothing prepared, no kernel of our own."""
+"""The network as it reads in the paper, for comparison: nothing optimized, no kernel of our own."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from collections.abc import Iterator
 
 from torch import Tensor
 
-from referdino_core.network import deformable_attention
 from referdino_core.network.image_encoder import ImageFeatures
 from referdino_core.network.image_geometry import Shape
 from referdino_core.network.mask_decoder import MaskFeatures
@@ -17,18 +16,19 @@ from referdino_core.network.object_memory import Window
 from referdino_core.network.readout import SlotReadings
 from referdino_core.network.referdino import ReferDINO
 from referdino_core.network.text_encoder import TextFeatures
+from referdino_core.ops import library
 from referdino_core.runtime.stages import EncodedImage, FrameGrounding, Stages
 
 
 @contextlib.contextmanager
-def grid_sample_only() -> Iterator[None]:
-    """Deformable attention goes through `grid_sample` meanwhile."""
-    original = deformable_attention.fused_kernel
-    deformable_attention.fused_kernel = lambda: None  # type: ignore[assignment]
+def without_kernels() -> Iterator[None]:
+    """Operators compute their formulas meanwhile."""
+    original = library.kernel_library
+    library.kernel_library = lambda: None  # type: ignore[assignment]
     try:
         yield
     finally:
-        deformable_attention.fused_kernel = original
+        library.kernel_library = original
 
 
 class PortableStages(Stages):
@@ -57,7 +57,7 @@ class PortableStages(Stages):
         else:
             tokens, finest = image.tokens[image.rows], image.finest[image.rows]
             features = ImageFeatures(tokens, finest, features.geometry)
-        with grid_sample_only():
+        with without_kernels():
             grounding = self.model.grounder(features, text)
         self.masks = grounding.masks
         return FrameGrounding(
@@ -67,5 +67,5 @@ class PortableStages(Stages):
     def read(self, window: Window, mask_features: Tensor) -> SlotReadings:
         """Read N windows."""
         masks = MaskFeatures(mask_features, None, self.masks.valid_ratio)
-        with grid_sample_only():
+        with without_kernels():
             return self.model.readout(window, masks)

@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from referdino_core.configuration import CONFIGURATIONS
-from referdino_core.kernels import kernel_status
 from referdino_core.models import weights_file
+from referdino_core.ops.library import kernel_status
 from referdino_core.runtime.choice import runtimes_here
 
 SHARED_FROM = 20_000_000

@@ -17,21 +17,19 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from referdino_core.export.attention import ExportedAttention, ExportedFusionAttention
-from referdino_core.export.deformable_attention import DOMAIN, ExportedDeformableAttention
 from referdino_core.export.simplification import OPSET, simplify
-from referdino_core.inference.preparation import (
-    PreparedStages,
-    copy_stages,
-    exchange,
-    exchange_swin_stages,
-)
-from referdino_core.inference.swin_stage import CachedSwinStage
-from referdino_core.network.attention import MultiHeadAttention
-from referdino_core.network.deformable_attention import DeformableAttention
 from referdino_core.network.fusion_encoder import BidirectionalAttention
 from referdino_core.network.image_geometry import Shape, level_shapes
 from referdino_core.network.referdino import ReferDINO
+from referdino_core.ops.deformable_attention import ONNX_DOMAIN
+from referdino_core.optimize.folded_fusion import FoldedBidirectionalAttention
+from referdino_core.optimize.optimization import (
+    OptimizedStages,
+    copy_stages,
+    replace_modules,
+    replace_swin_stages,
+)
+from referdino_core.optimize.swin_stage import CachedSwinStage
 
 STAGES = {
     "image_encoder": (("pixels",), ("tokens", "finest")),
@@ -57,26 +55,19 @@ class Sizes:
     frames: int
 
 
-def exportable_stages(model: ReferDINO, size: Shape, precision: torch.dtype) -> PreparedStages:
+def exportable_stages(model: ReferDINO, size: Shape, precision: torch.dtype) -> OptimizedStages:
     """The stages in operators that every runtime knows, on the CPU; the model stays as it is."""
     with torch.inference_mode(False), torch.no_grad():
         # The text encoder is not exported, and large.
         twin = copy.deepcopy(model, {id(model.text_encoder): None}).requires_grad_(False).cpu()
         stages = copy_stages(twin, size, precision)
-        exchange_swin_stages(stages.image.encoder.backbone, size, CachedSwinStage)
+        replace_swin_stages(stages.image.encoder.backbone, size, CachedSwinStage)
         for stage in (stages.image, stages.grounding, stages.readout):
-            exchange(
-                stage,
-                {
-                    BidirectionalAttention: ExportedFusionAttention,
-                    DeformableAttention: ExportedDeformableAttention,
-                    MultiHeadAttention: ExportedAttention,
-                },
-            )
+            replace_modules(stage, {BidirectionalAttention: FoldedBidirectionalAttention})
     return stages
 
 
-def stage_of(stages: PreparedStages, name: str) -> nn.Module:
+def stage_of(stages: OptimizedStages, name: str) -> nn.Module:
     """A stage by its name in `STAGES`."""
     return {
         "image_encoder": stages.image,
@@ -133,7 +124,7 @@ def record(stage: nn.Module, name: str, inputs: tuple[Tensor, ...]) -> onnx.Mode
             opset_version=OPSET,
             input_names=list(names),
             output_names=list(outputs),
-            custom_opsets={} if name == "image_encoder" else {DOMAIN: 1},
+            custom_opsets={} if name == "image_encoder" else {ONNX_DOMAIN: 1},
             **options,  # type: ignore[arg-type]
         )
     model = onnx.load_model_from_string(file.getvalue())

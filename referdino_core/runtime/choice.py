@@ -14,12 +14,12 @@ from torch import Tensor
 from referdino_core.configuration import PRECISIONS, RUNTIMES
 from referdino_core.errors import ExportedSetError, RuntimeUnavailable
 from referdino_core.export.requirements import obstacle, one_line
-from referdino_core.kernels import fused_kernel
 from referdino_core.network.image_geometry import Shape
 from referdino_core.network.object_memory import Window
 from referdino_core.network.readout import SlotReadings
 from referdino_core.network.referdino import ReferDINO
 from referdino_core.network.text_encoder import TextFeatures
+from referdino_core.ops.library import kernel_library
 from referdino_core.runtime.stages import (
     EncodedImage,
     FrameGrounding,
@@ -83,7 +83,7 @@ def fastest(device: torch.device, precision: str) -> tuple[str, str]:
         return "torch", "TensorRT is used for fp32 and fp16"
     if device.type == "cuda":
         return "tensorrt", "the fastest on an NVIDIA GPU"
-    if fused_kernel() is not None:
+    if kernel_library() is not None:
         return "torch", "with the fused CPU kernels it is the fastest on a CPU"
     if precision != "fp32":
         return "torch", "ONNX Runtime is used for fp32 on a CPU"

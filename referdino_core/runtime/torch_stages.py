@@ -8,12 +8,12 @@ from collections import OrderedDict
 
 from torch import Tensor
 
-from referdino_core.inference.preparation import PreparedStages, prepare
 from referdino_core.network.image_geometry import Shape
 from referdino_core.network.object_memory import Window
 from referdino_core.network.readout import SlotReadings
 from referdino_core.network.referdino import ReferDINO
 from referdino_core.network.text_encoder import TextFeatures
+from referdino_core.optimize.optimization import OptimizedStages, optimize
 from referdino_core.runtime.graphed_stage import GraphedStage, Stage
 from referdino_core.runtime.stages import (
     DTYPES,
@@ -58,7 +58,7 @@ class TorchStages(Stages):
         if size == self.size:
             return
         if size not in self.prepared:
-            self.use(prepare(self.model, size, DTYPES[self.precision]))
+            self.use(optimize(self.model, size, DTYPES[self.precision]))
             self.prepared[size] = (
                 self.image,
                 self.grounding,
@@ -71,7 +71,7 @@ class TorchStages(Stages):
         self.image, self.grounding, self.grounding_by_rows, self.readout = self.prepared[size]
         self.size = size
 
-    def use(self, stages: PreparedStages) -> None:
+    def use(self, stages: OptimizedStages) -> None:
         """Compute with these, on a GPU as CUDA graphs."""
         self.image, self.grounding, self.readout = stages.image, stages.grounding, stages.readout
         self.grounding_by_rows = GroundingByRows(stages.grounding)

@@ -5,9 +5,9 @@
 from __future__ import annotations
 
 import pytest
+from referdino_core.progress import Progress, ProgressMonitor
 
 from referdino_core.errors import Cancelled
-from referdino_core.progress import Progress, ProgressMonitor
 
 
 @pytest.mark.parametrize(

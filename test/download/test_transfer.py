@@ -17,12 +17,12 @@ from types import SimpleNamespace
 import pytest
 from file_hub import CHECKPOINT, CONTENT, PATH, STORAGE, Hub, get, path_of, serving
 from full_disk import files_of_at_most
+from referdino_core.progress import ProgressMonitor
 
 from referdino_core.cli import main
 from referdino_core.download import ASSETS, DownloadError, cache_directory, locate
 from referdino_core.download.fetching import Outcome, fetch
 from referdino_core.errors import Cancelled
-from referdino_core.progress import ProgressMonitor
 
 
 @pytest.fixture

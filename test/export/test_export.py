@@ -15,6 +15,7 @@ import onnx
 import pytest
 import torch
 from onnx_exports import SIZE, TOKENS, golden_export, golden_model, in_form, nano, nano_export
+from referdino_core.progress import Progress, ProgressMonitor
 from torch import nn
 
 from referdino_core.download.checksums import compute
@@ -28,7 +29,6 @@ from referdino_core.evaluation.export_parity import MASK_LIMIT, check_export, op
 from referdino_core.export.exported_set import FORMS, ExportedSet, read_exported_set
 from referdino_core.export.exporting import checkpoint_sum, export
 from referdino_core.export.lint import lint
-from referdino_core.progress import Progress, ProgressMonitor
 from referdino_core.world import WorldUnavailable
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
-
-from referdino_core.errors import ImageError
 from referdino_core.following.depth_buffer import DepthBuffer, DepthBufferSettings, Join
 from referdino_core.following.depth_image import depth_from_message, metres
+
+from referdino_core.errors import ImageError
 
 
 @dataclass

@@ -9,14 +9,14 @@ import math
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
-
-from referdino_core.errors import ReferDINOError
 from referdino_core.following.clearance import CorridorSettings, free_distance
 from referdino_core.following.geometry import Intrinsics, Mounting, Pose, wrap_angle
 from referdino_core.following.measurement import MeasurementSettings, measure
 from referdino_core.following.observation import observe
 from referdino_core.following.odometry import Odometry, PoseHistory
 from referdino_core.following.ranges import quantities
+
+from referdino_core.errors import ReferDINOError
 from referdino_core.target import TargetState
 
 CAMERA = Intrinsics(160, 120, 140.0, 140.0, 80.0, 60.0)

@@ -6,8 +6,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
-from referdino_core.errors import ReferDINOError
 from referdino_core.following.instructions import (
     VERBS,
     Instruction,
@@ -17,6 +15,8 @@ from referdino_core.following.instructions import (
     jsgf,
     parse,
 )
+
+from referdino_core.errors import ReferDINOError
 from referdino_core.world import VOCABULARY
 from referdino_core.world.grammar import (
     DIRECTION_SIDES,

@@ -7,7 +7,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
-
 from referdino_core.following.kalman import (
     GATE,
     FilterSettings,

@@ -8,7 +8,6 @@ import math
 from dataclasses import replace
 
 import pytest
-
 from referdino_core.following.motion import (
     ControlSettings,
     MotionLimits,

@@ -31,10 +31,10 @@ from cuda_kernel_cases import (
     make_call,
 )
 
-from referdino_core.kernels import build as kernel_build
-from referdino_core.kernels import cuda
-from referdino_core.kernels.build import KernelBuildError, build_cuda
-from referdino_core.kernels.cuda import CudaKernel, CudaKernelError, cuda_deformable_attention
+from referdino_core.ops import build as kernel_build
+from referdino_core.ops import cuda
+from referdino_core.ops.build import KernelBuildError, build_cuda
+from referdino_core.ops.cuda import CudaKernel, CudaKernelError, cuda_deformable_attention
 
 pytestmark = pytest.mark.gpu
 

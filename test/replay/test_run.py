@@ -263,7 +263,9 @@ def test_streaming_scores_every_frame_with_the_latest_available_result(
             delay = frame["delay"]
             if delay is not None and frame["index"] * PERIOD + round(delay * 1e9) <= now:
                 (target,) = frame["targets"]
-                prediction = mask_of(target) if target["command"] == text else np.zeros_like(prediction)
+                prediction = (
+                    mask_of(target) if target["command"] == text else np.zeros_like(prediction)
+                )
         truth = meant == number
         if truth.sum() >= 15:
             regions[text].append(region_similarity(prediction, truth))

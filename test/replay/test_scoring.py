@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from referdino_core.replay.frame_results import LatestResult
 
 from referdino_core.evaluation.ground_truth import FrameTruth
 from referdino_core.replay.clocks import RealTimeClock
 from referdino_core.replay.commands import GivenCommand
-from referdino_core.replay.frame_results import LatestResult
 from referdino_core.replay.recording import NANOSECONDS, RecordedFrame
 from referdino_core.replay.scoring import CommandScorer
 from referdino_core.target import Target, TargetState

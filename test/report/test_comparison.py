@@ -14,7 +14,7 @@ import run_folder_samples as samples
 from referdino_core.errors import SourceError
 from referdino_core.replay.run_folder import RunFolder
 from referdino_core.report.bootstrap import FEWEST_UNITS, paired_difference
-from referdino_core.report.comparison import head_to_heads, differences, pair_runs
+from referdino_core.report.comparison import differences, head_to_heads, pair_runs
 from referdino_core.report.formatting import changed_settings
 
 BETTER = samples.Faults(wrong=range(0), dropped=())

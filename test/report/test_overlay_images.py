@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 import pytest
 import run_folder_samples as samples
+from referdino_core.report.overlay_images import images_at, take
 
 from referdino_core.errors import SourceError
-from referdino_core.report.overlay_images import images_at, take
 
 FRAMES = 120
 
@@ -68,9 +68,7 @@ def test_a_run_too_long_for_a_video_keeps_pictures_and_says_so(overlay: Path) ->
 
 def test_pictures_are_of_the_frames_that_were_asked_for(overlay: Path) -> None:
     taken = take(overlay, FRAMES, {0, 41, 119})
-    assert {
-        key: samples.frame_in_picture(_decoded(uri)) for key, uri in taken.images.items()
-    } == {
+    assert {key: samples.frame_in_picture(_decoded(uri)) for key, uri in taken.images.items()} == {
         0: 0,
         41: 41,
         119: 119,

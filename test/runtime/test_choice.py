@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from referdino_core.progress import ProgressMonitor
 
 import referdino_core as rd
 from referdino_core.configuration import PRECISIONS, RUNTIMES
 from referdino_core.errors import ReferDINOError, RuntimeUnavailable
 from referdino_core.evaluation.davis import region_similarity
-from referdino_core.progress import ProgressMonitor
 from referdino_core.runtime import choice, torch_stages
 from referdino_core.runtime.choice import fastest, open_stages
 from referdino_core.runtime.stages import Stages
@@ -37,7 +37,7 @@ def model() -> rd.ReferDINO:
 
 @pytest.fixture
 def without_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(choice, "fused_kernel", lambda: None)
+    monkeypatch.setattr(choice, "kernel_library", lambda: None)
 
 
 def image(height: int, width: int, seed: int = 0) -> np.ndarray:

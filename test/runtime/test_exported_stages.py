@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from onnx_exports import nano, nano_export
+from referdino_core.progress import ProgressMonitor
 from torch import Tensor
 
 import referdino_core as rd
@@ -24,7 +25,6 @@ from referdino_core.evaluation.recorded_scene import BUNDLED, load
 from referdino_core.export.cache import ExportCache
 from referdino_core.export.exported_set import ExportedSet, read_exported_set
 from referdino_core.media.sources import open_source
-from referdino_core.progress import ProgressMonitor
 from referdino_core.runtime import tensorrt_stages, torch_stages
 from referdino_core.runtime.onnx_stages import OnnxRunner, OnnxRuntimeStages
 from referdino_core.runtime.stages import MAX_SIZES

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 import torch
 from onnx_exports import nano, nano_export
+from referdino_core.progress import ProgressMonitor
 
 import referdino_core as rd
 from referdino_core.configuration import RUNTIMES
 from referdino_core.errors import BuildError, RuntimeUnavailable
 from referdino_core.export.requirements import obstacle
-from referdino_core.progress import ProgressMonitor
 from referdino_core.runtime import choice
 from referdino_core.runtime.choice import open_stages, runtimes_here
 from referdino_core.runtime.torch_stages import TorchStages
@@ -69,7 +69,7 @@ def break_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[
 
 @pytest.fixture
 def without_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(choice, "fused_kernel", lambda: None)
+    monkeypatch.setattr(choice, "kernel_library", lambda: None)
 
 
 def image(height: int, width: int, seed: int = 0) -> np.ndarray:

@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from referdino_core.progress import ProgressMonitor
+
 from referdino_core.download import ASSETS, Fetched, fetch
 from referdino_core.download.catalogue import RemoteFile
-from referdino_core.progress import ProgressMonitor
 
 CHECKPOINT = ASSETS["ryt_swinb"].files[0]
 CONTENT = bytes(range(256)) * 4096  # 1 MiB

@@ -15,9 +15,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from referdino_core.progress import ProgressMonitor
+
 from referdino_core.errors import RuntimeUnavailable
 from referdino_core.network.referdino import ReferDINO
-from referdino_core.progress import ProgressMonitor
 from referdino_core.runtime import choice
 from referdino_core.runtime.torch_stages import TorchStages
 from referdino_ros.referdino_node import main

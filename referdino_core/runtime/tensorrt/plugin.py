@@ -38,7 +38,7 @@ def find_library() -> Path | None:
                 f"{path} is missing, where {PATH_VARIABLE} says that the TensorRT plugin is."
             )
         return path
-    path = PACKAGE / "kernels" / LIBRARY_NAME
+    path = PACKAGE / "ops" / LIBRARY_NAME
     return path if path.is_file() else None
 
 

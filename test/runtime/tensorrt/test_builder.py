@@ -21,11 +21,11 @@ from real_tensorrt import (
     PRECISION,
     load_library_with_plugin,
 )
+from referdino_core.progress import Progress, ProgressMonitor
 
 import referdino_core as rd
 from referdino_core.errors import BuildError, Cancelled
 from referdino_core.export.exporting import export
-from referdino_core.progress import Progress, ProgressMonitor
 from referdino_core.runtime.tensorrt import builder as builder_module
 from referdino_core.runtime.tensorrt.builder import (
     BuilderOptions,

@@ -23,9 +23,9 @@ from real_tensorrt import (
     nano_engines,
     pretend_gpu,
 )
+from referdino_core.progress import ProgressMonitor
 
 from referdino_core.errors import Cancelled
-from referdino_core.progress import ProgressMonitor
 from referdino_core.runtime.tensorrt.engine_cache import MAGIC
 from referdino_core.runtime.tensorrt.provider import open_provider
 from referdino_core.runtime.tensorrt.stage_tensors import STAGES

@@ -16,10 +16,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from referdino_core.progress import ProgressMonitor
 from repository import REPOSITORY
 
 from referdino_core.errors import Cancelled
-from referdino_core.progress import ProgressMonitor
 from referdino_core.runtime.tensorrt.engine_cache import (
     MAGIC,
     CachedEngine,

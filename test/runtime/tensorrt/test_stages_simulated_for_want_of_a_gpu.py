@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from referdino_core.progress import Progress, ProgressMonitor
 from simulated_export import stage_inputs, write_exported_set
 from simulated_tensorrt import (
     SIZES,
@@ -20,7 +21,6 @@ from referdino_core.errors import (
     Cancelled,
     EngineError,
 )
-from referdino_core.progress import Progress, ProgressMonitor
 from referdino_core.runtime.tensorrt.stage_tensors import STAGES
 from referdino_core.runtime.tensorrt.stages import TensorRTRunner
 
