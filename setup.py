@@ -12,10 +12,10 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 REPOSITORY = Path(__file__).resolve().parent
-KERNELS = REPOSITORY / "referdino_core" / "kernels"
+OPERATORS = REPOSITORY / "referdino_core" / "ops"
 
 sys.path.insert(0, str(REPOSITORY))
-from referdino_core.kernels.build import KernelBuildError, build  # noqa: E402
+from referdino_core.ops.build import KernelBuildError, build  # noqa: E402
 
 
 class BuildKernels(build_ext):
@@ -38,14 +38,14 @@ class BuildKernels(build_ext):
     def copy_extensions_to_source(self) -> None:
         """Put the libraries where an editable installation finds them."""
         for library in self.built:
-            shutil.copy(library, KERNELS)
+            shutil.copy(library, OPERATORS)
 
 
 setup(
     ext_modules=[
         Extension(
-            "referdino_core.kernels.libreferdino_kernels",
-            sorted(str(path.relative_to(REPOSITORY)) for path in KERNELS.glob("*.cpp")),
+            "referdino_core.ops.libreferdino_kernels",
+            sorted(str(path.relative_to(REPOSITORY)) for path in OPERATORS.glob("csrc/*.cpp")),
             optional=True,
         )
     ],

@@ -19,12 +19,12 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from referdino_core.kernels import fused_kernel, kernel_status
-from referdino_core.network.deformable_attention import (
+from referdino_core.ops.deformable_attention import (
     SpatialShapes,
     fused_deformable_attention,
     portable_deformable_attention,
 )
+from referdino_core.ops.library import kernel_library, kernel_status
 
 Operator = Callable[[Tensor, SpatialShapes, Tensor, Tensor], Tensor]
 VERSIONS: dict[str, Operator] = {
@@ -85,7 +85,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    if fused_kernel() is None:
+    if kernel_library() is None:
         raise SystemExit(kernel_status())
     print(f"{arguments.threads} threads, best of {arguments.rounds} rounds, milliseconds")
     print(f"{'layer':28}{'pass':20}{'portable':>10}{'fused':>10}{'ratio':>8}")

@@ -29,7 +29,7 @@ from pathlib import Path
 
 from gpu_parts import PARTS, Row, Workload
 
-from referdino_core.kernels.build import has_gpu
+from referdino_core.ops.build import has_gpu
 
 NO_GPU = 77
 """Exit status of a test or benchmark that is skipped, as Automake and Meson have it."""

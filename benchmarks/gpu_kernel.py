@@ -3,7 +3,7 @@
 """Checks and times deformable attention on an NVIDIA GPU, portable against the fused CUDA kernel.
 
 Run it with ``python benchmarks/gpu_kernel.py``. It needs PyTorch with CUDA, and the kernel, which
-``python -m referdino_core.kernels.build --cuda`` builds; it takes about a minute.
+``python -m referdino_core.ops.build --cuda`` builds; it takes about a minute.
 
 Each time is the median of the rounds, a round being many replays of one CUDA graph, so that what
 Python and PyTorch do between launches does not count. Both versions include the softmax.
@@ -19,8 +19,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from referdino_core.kernels.cuda import cuda_deformable_attention, cuda_kernel, cuda_kernel_status
-from referdino_core.network.deformable_attention import SpatialShapes, portable_deformable_attention
+from referdino_core.ops.cuda import cuda_deformable_attention, cuda_kernel, cuda_kernel_status
+from referdino_core.ops.deformable_attention import SpatialShapes, portable_deformable_attention
 
 PYRAMID: SpatialShapes = ((45, 80), (23, 40), (12, 20), (6, 10))
 SMALL_PYRAMID: SpatialShapes = ((15, 20), (8, 10), (4, 5), (2, 3))

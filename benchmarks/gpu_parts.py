@@ -22,7 +22,7 @@ from performance import SENTENCE, fill_windows, images_of, model_of, without_voc
 
 import referdino_core as rd
 from referdino_core.errors import ReferDINOError
-from referdino_core.kernels.build import build_cuda
+from referdino_core.ops.build import build_cuda
 
 FOLDER = Path(__file__).resolve().parent
 REPOSITORY = FOLDER.parent

@@ -16,8 +16,9 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from referdino_core.inference.linear import KernelLinear
-from referdino_core.kernels import BUILD_COMMAND, FusedKernel, fused_kernel
+from referdino_core.ops import BUILD_COMMAND
+from referdino_core.ops.library import KernelLibrary, kernel_library
+from referdino_core.ops.linear import KernelLinear
 
 SHAPES = (
     (15, 128, 256),
@@ -46,7 +47,7 @@ def best_seconds(calls: dict[str, Callable[[], object]], rounds: int) -> dict[st
     return best
 
 
-def rates(rows: int, inputs: int, outputs: int, kernel: FusedKernel) -> tuple[float, float]:
+def rates(rows: int, inputs: int, outputs: int, kernel: KernelLibrary) -> tuple[float, float]:
     """GFLOP/s of PyTorch's layer and of the kernel's."""
     features = torch.randn(rows, inputs)
     plain = nn.Linear(inputs, outputs)
@@ -68,7 +69,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    kernel = fused_kernel()
+    kernel = kernel_library()
     if kernel is None:
         raise SystemExit(f"The fused CPU kernel is not built; build it with: {BUILD_COMMAND}")
     print(f"{arguments.threads} threads, PyTorch {torch.__version__}; GFLOP/s", end="\n\n")

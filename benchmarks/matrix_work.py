@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Counts the arithmetic of matrix products and convolutions that a piece of code does."""
+"""Counts the arithmetic of matrix multiplications and convolutions that a piece of code does."""
 
 from __future__ import annotations
 
@@ -15,7 +15,11 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from referdino_core.kernels import FusedKernel
+from referdino_core.ops import convolution as ops_convolution
+from referdino_core.ops import linear as ops_linear
+from referdino_core.ops import token_similarity as ops_token_similarity
+from referdino_core.ops.linear import FeedForwardBlock
+from referdino_core.optimize import folded_fusion, swin_stage, transformer_layers
 
 
 class MatrixWork:
@@ -31,9 +35,9 @@ class MatrixWork:
 
     def __enter__(self) -> MatrixWork:
         """Begin to count."""
-        for name, products in KERNEL_PRODUCTS.items():
-            method = self.counted(getattr(FusedKernel, name), products)
-            self.contexts.enter_context(patch.object(FusedKernel, name, method))
+        for owner, name, multiplications in KERNELS:
+            counted = self.counted(getattr(owner, name), multiplications)
+            self.contexts.enter_context(patch.object(owner, name, counted))
         self.contexts.enter_context(OperatorWork(self))
         return self
 
@@ -41,16 +45,16 @@ class MatrixWork:
         """Leave everything as it was."""
         self.contexts.close()
 
-    def counted(self, method: Callable[..., Any], products: Callable[..., int]) -> Any:
-        """A kernel's method that counts what it is called for: a product and its sum are two."""
-        signature = inspect.signature(method)
+    def counted(self, function: Callable[..., Any], multiplications: Callable[..., int]) -> Any:
+        """A kernel that counts its operations: a multiplication and its addition are two."""
+        signature = inspect.signature(function)
 
-        @wraps(method)
+        @wraps(function)
         def count(*inputs: Any, **named: Any) -> Any:
             call = signature.bind(*inputs, **named)
             call.apply_defaults()
-            output = method(*inputs, **named)
-            self.operations += 2 * products(output=output, **call.arguments)
+            output = function(*inputs, **named)
+            self.operations += 2 * multiplications(output=output, **call.arguments)
             return output
 
         return count
@@ -80,7 +84,7 @@ class OperatorWork(TorchDispatchMode):
         return output
 
 
-# ---- Products of the CPU kernels ----
+# ---- Multiplications of the CPU kernels ----
 
 
 def layer(rows: Tensor, weights: Any) -> int:
@@ -109,13 +113,13 @@ def token_similarity(output: Tensor, text: Tensor, **_: Any) -> int:
     return output.numel() * text.shape[-2] * text.shape[-1]
 
 
-def window_attention(output: Tensor, window_cells: Tensor, **_: Any) -> int:
-    windows, size = window_cells.shape
+def window_attention(output: Tensor, window_tokens: Tensor, **_: Any) -> int:
+    windows, size = window_tokens.shape
     return 2 * len(output) * windows * size * size * output.shape[-1]
 
 
-def feed_forward(features: Tensor, weights: Any, **_: Any) -> int:
-    return layer(features, weights.first) + layer(features, weights.second)
+def feed_forward(self: FeedForwardBlock, tokens: Tensor, **_: Any) -> int:
+    return layer(tokens, self.weights.first) + layer(tokens, self.weights.second)
 
 
 def attention_block(
@@ -136,19 +140,16 @@ def window_block(tokens: Tensor, weights: Any, **_: Any) -> int:
     return layer(tokens, weights.projection) + attended + layer(tokens, weights.output)
 
 
-KERNEL_PRODUCTS: dict[str, Callable[..., int]] = {
-    product.__name__: product
-    for product in (
-        linear,
-        convolution,
-        attention,
-        fusion_attention,
-        token_similarity,
-        window_attention,
-        feed_forward,
-        attention_block,
-        deformable_block,
-        window_block,
-    )
-}
-"""Products of each method of `FusedKernel`; sampling and norms are none."""
+KERNELS: tuple[tuple[Any, str, Callable[..., int]], ...] = (
+    (ops_linear, "linear", linear),
+    (ops_convolution, "convolution", convolution),
+    (folded_fusion, "fusion_attention", fusion_attention),
+    (ops_token_similarity, "fused_token_similarity", token_similarity),
+    (swin_stage, "window_attention", window_attention),
+    (swin_stage, "window_block", window_block),
+    (FeedForwardBlock, "forward", feed_forward),
+    (transformer_layers, "attention_block", attention_block),
+    (transformer_layers, "deformable_block", deformable_block),
+)
+"""Where each kernel is called from, its name there, and its multiplications; sampling, norms and
+embeddings have none."""

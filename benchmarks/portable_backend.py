@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from torch import Tensor
 
 from referdino_core.backends.backend import Backend, EncodedImage, FrameGrounding
-from referdino_core.network import deformable_attention
 from referdino_core.network.image_encoder import ImageFeatures
 from referdino_core.network.image_geometry import Shape
 from referdino_core.network.mask_decoder import MaskFeatures
@@ -18,17 +17,18 @@ from referdino_core.network.object_memory import Window
 from referdino_core.network.readout import SlotReadings
 from referdino_core.network.referdino import ReferDINO
 from referdino_core.network.text_encoder import TextFeatures
+from referdino_core.ops import library
 
 
 @contextlib.contextmanager
-def grid_sample_only() -> Iterator[None]:
-    """Context in which deformable attention uses `grid_sample`."""
-    original = deformable_attention.fused_kernel
-    deformable_attention.fused_kernel = lambda: None  # type: ignore[assignment]
+def without_kernels() -> Iterator[None]:
+    """Context in which operators compute their formulas."""
+    original = library.kernel_library
+    library.kernel_library = lambda: None  # type: ignore[assignment]
     try:
         yield
     finally:
-        deformable_attention.fused_kernel = original
+        library.kernel_library = original
 
 
 class PortableBackend(Backend):
@@ -57,7 +57,7 @@ class PortableBackend(Backend):
         else:
             tokens, finest = image.tokens[image.rows], image.finest[image.rows]
             features = ImageFeatures(tokens, finest, features.geometry)
-        with grid_sample_only():
+        with without_kernels():
             grounding = self.model.grounder(features, text)
         self.masks = grounding.masks
         return FrameGrounding(
@@ -67,5 +67,5 @@ class PortableBackend(Backend):
     def read(self, window: Window, mask_features: Tensor) -> SlotReadings:
         """Read N windows."""
         masks = MaskFeatures(mask_features, None, self.masks.valid_ratio)
-        with grid_sample_only():
+        with without_kernels():
             return self.model.readout(window, masks)

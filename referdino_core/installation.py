@@ -12,8 +12,8 @@ from torch import nn
 
 from referdino_core.backends.selection import runtimes_here
 from referdino_core.configuration import CONFIGURATIONS
-from referdino_core.kernels import kernel_status
 from referdino_core.models import weights_file
+from referdino_core.ops.library import kernel_status
 
 SHARED_FROM = 20_000_000
 """Parameters from which a network's operators are large enough to share among CPU threads."""

@@ -18,7 +18,7 @@ from running import REPOSITORY, SCRIPTS, SetUpError, output_of, run, say
 
 FOLDER = REPOSITORY / "build" / "oldest"
 PYTHON = FOLDER / "bin" / "python"
-KERNELS = REPOSITORY / "referdino_core" / "kernels"
+OPERATORS = REPOSITORY / "referdino_core" / "ops"
 # What Ubuntu 22.04 installs for ROS 2 Humble, and the oldest PyTorch that pyproject.toml takes.
 RELEASE = "3.10"
 RELEASES = {
@@ -40,7 +40,7 @@ LEFT_OUT = {
     "the world and training": (
         "evaluation/benchmarks/* evaluation/ground_truth/test_annotations.py "
         "evaluation/test_hidden_targets.py evaluation/test_whole_clip.py "
-        "inference/test_precision.py network/test_single_frame.py session/test_frame_rates.py "
+        "optimize/test_precision.py network/test_single_frame.py session/test_frame_rates.py "
         "training/test_training.py world/*"
     ),
     "the report and many recordings at once": (
@@ -122,12 +122,12 @@ def install(python: str) -> None:
 
 
 def build_kernels() -> None:
-    """Build the fused kernels beside their sources, unless they are there: tests need them."""
-    if any(KERNELS.glob("libreferdino_kernels*.so")):
+    """Build the fused kernels unless they are there: tests need them."""
+    if any(OPERATORS.glob("libreferdino_kernels*.so")):
         return
     say("building the fused kernels ...")
     run(
-        [PYTHON, "-m", "referdino_core.kernels.build"],
+        [PYTHON, "-m", "referdino_core.ops.build"],
         "the kernels could not be built: see the compiler's message above",
     )
 

@@ -260,9 +260,7 @@ def pinned_pytorch() -> str:
 def warn_of_large_download() -> None:
     """Say how to avoid PyTorch's CUDA build where it is of no use."""
     has_torch = installed(PYTHON, "torch") is not None
-    question = (
-        "import sys; from referdino_core.kernels.build import has_gpu; sys.exit(not has_gpu())"
-    )
+    question = "import sys; from referdino_core.ops.build import has_gpu; sys.exit(not has_gpu())"
     asking = [sys.executable, "-c", question]
     has_gpu = subprocess.run(asking, cwd=REPOSITORY, capture_output=True).returncode == 0
     if has_torch or has_gpu or os.environ.get("TORCH_INDEX"):

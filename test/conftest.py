@@ -10,8 +10,9 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from referdino_core.kernels import BUILD_COMMAND, FusedKernel
-from referdino_core.kernels.loading import OtherProcessorError, libraries
+from referdino_core.ops import BUILD_COMMAND
+from referdino_core.ops.library import KernelLibrary
+from referdino_core.ops.loading import OtherProcessorError, libraries
 from referdino_core.world import WorldRenderer, WorldUnavailable
 
 
@@ -56,11 +57,11 @@ def without_gradients() -> Iterator[None]:
 
 
 @pytest.fixture(params=libraries() or [None], ids=lambda path: path.stem if path else "none")
-def kernel(request: pytest.FixtureRequest) -> FusedKernel:
+def kernel(request: pytest.FixtureRequest) -> KernelLibrary:
     """The fused CPU kernels, once for every library that this processor can run."""
     assert request.param is not None, f"build it with: {BUILD_COMMAND}"
     try:
-        return FusedKernel(request.param)
+        return KernelLibrary(request.param)
     except OtherProcessorError as error:
         pytest.skip(str(error))
 

@@ -6,7 +6,7 @@
 // Inputs: value (N, S, M, D), locations (N, Q, M, K, 2), logits (N, Q, M, K). Output: (N, Q, M * D).
 // Value and output are of one type, float, half or bfloat16; locations are float; logits are of the
 // value's type or float. The attribute `spatial_shapes` holds height, width for each level, finest
-// first. referdino_core/kernels/deformable_attention_cuda.h has the arithmetic's conventions.
+// first. referdino_core/ops/csrc/deformable_attention_cuda.h has the arithmetic's conventions.
 
 #ifndef REFERDINO_DEFORMABLE_ATTENTION_PLUGIN_H_
 #define REFERDINO_DEFORMABLE_ATTENTION_PLUGIN_H_

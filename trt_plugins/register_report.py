@@ -21,10 +21,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from referdino_core.errors import ReferDINOError
-from referdino_core.kernels import build
+from referdino_core.ops import build
 
 ARCHITECTURES = ("sm_87", "sm_89", "sm_90", "sm_120")
-SOURCE = Path(build.__file__).parent / "deformable_attention.cu"
+SOURCE = Path(build.__file__).parent / "csrc" / "deformable_attention.cu"
 REGISTERS_PER_MULTIPROCESSOR = 1 << 16
 THREADS_PER_MULTIPROCESSOR = {"sm_80": 2048, "sm_90": 2048, "sm_100": 2048}
 USUAL_THREADS_PER_MULTIPROCESSOR = 1536

@@ -15,12 +15,12 @@ from referdino_core.backends.backend import Backend, EncodedImage, FrameGroundin
 from referdino_core.configuration import RUNTIMES
 from referdino_core.errors import ExportedSetError, RuntimeUnavailable, one_line
 from referdino_core.export.exporting import obstacle
-from referdino_core.kernels import fused_kernel
 from referdino_core.network.image_geometry import Shape
 from referdino_core.network.object_memory import Window
 from referdino_core.network.readout import SlotReadings
 from referdino_core.network.referdino import ReferDINO
 from referdino_core.network.text_encoder import TextFeatures
+from referdino_core.ops.library import kernel_library
 from referdino_core.precision import PRECISIONS, precisions_of
 from referdino_core.progress import ProgressMonitor
 from referdino_core.user_files import user_path
@@ -79,7 +79,7 @@ def fastest(device: torch.device, precision: str) -> tuple[str, str]:
         if PRECISIONS[precision].runs("tensorrt", device.type):
             return "tensorrt", "the fastest on an NVIDIA GPU"
         return "torch", f"TensorRT is used for {_listed('tensorrt', device)}"
-    if fused_kernel() is not None:
+    if kernel_library() is not None:
         return "torch", "with the fused CPU kernels it is the fastest on a CPU"
     if not PRECISIONS[precision].runs("onnxruntime", device.type):
         return "torch", f"ONNX Runtime is used for {_listed('onnxruntime', device)} on a CPU"

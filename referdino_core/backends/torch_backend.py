@@ -15,12 +15,12 @@ from referdino_core.backends.backend import (
     FrameGrounding,
 )
 from referdino_core.backends.cuda_graph import GraphedFunction, TensorFunction
-from referdino_core.inference.preparation import PreparedStages, prepare
 from referdino_core.network.image_geometry import Shape
 from referdino_core.network.object_memory import Window
 from referdino_core.network.readout import SlotReadings
 from referdino_core.network.referdino import ReferDINO
 from referdino_core.network.text_encoder import TextFeatures
+from referdino_core.optimize.optimization import OptimizedStages, optimize
 from referdino_core.precision import PRECISIONS
 
 
@@ -58,7 +58,7 @@ class TorchBackend(Backend):
         if size == self.size:
             return
         if size not in self.prepared:
-            self.use(prepare(self.model, size, PRECISIONS[self.precision].dtype))
+            self.use(optimize(self.model, size, PRECISIONS[self.precision].dtype))
             self.prepared[size] = (
                 self.image,
                 self.grounding,
@@ -71,7 +71,7 @@ class TorchBackend(Backend):
         self.image, self.grounding, self.grounding_by_rows, self.readout = self.prepared[size]
         self.size = size
 
-    def use(self, stages: PreparedStages) -> None:
+    def use(self, stages: OptimizedStages) -> None:
         """Run these stages, on a GPU as CUDA graphs."""
         self.image, self.grounding, self.readout = stages.image, stages.grounding, stages.readout
         self.grounding_by_rows = GroundingByRows(stages.grounding)

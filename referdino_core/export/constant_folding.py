@@ -18,10 +18,10 @@ from onnx.defs import OpSchema, get_schema
 from onnx.reference import ReferenceEvaluator
 
 from referdino_core.errors import ExportError
-from referdino_core.export.deformable_attention import DOMAIN
+from referdino_core.ops.deformable_attention import ONNX_DOMAIN
 
 OPSET = 17
-OPSETS = [helper.make_opsetid("", OPSET), helper.make_opsetid(DOMAIN, 1)]
+OPSETS = [helper.make_opsetid("", OPSET), helper.make_opsetid(ONNX_DOMAIN, 1)]
 IR_VERSION = 8
 """What goes with opset 17."""
 
@@ -197,7 +197,7 @@ class _Folder:
 
     def output_types(self, node: NodeProto) -> dict[str, TypeProto]:
         """Types of a node's outputs."""
-        if node.domain == DOMAIN:
+        if node.domain == ONNX_DOMAIN:
             return {node.output[0]: self.deformable_attention_type(node)}
         data = {
             name: numpy_helper.from_array(self.constants[name])

@@ -17,8 +17,8 @@ import numpy as np
 import onnx
 from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 
-from referdino_core.export.deformable_attention import DOMAIN, OPERATOR
 from referdino_core.export.stage_io import COMMANDS, FRAMES
+from referdino_core.ops.deformable_attention import ONNX_DOMAIN, ONNX_OPERATOR
 
 RELEASES = (10, 11)
 """Major releases of TensorRT that are known here."""
@@ -142,7 +142,7 @@ class _Linter:
         place = node.name or node.op_type
         if node.op_type in _REFUSED:
             yield Finding(place, "operator", f"{node.op_type}: {_REFUSED[node.op_type]}")
-        elif node.domain == DOMAIN:
+        elif node.domain == ONNX_DOMAIN:
             yield from self.check_plugin(node, place)
         elif node.domain or node.op_type not in _OPERATORS:
             name = f"{node.domain}::{node.op_type}" if node.domain else node.op_type
@@ -156,8 +156,10 @@ class _Linter:
         """Findings on a node of referdino's plugin."""
         attributes = {attribute.name for attribute in node.attribute}
         needed = {"spatial_shapes", "plugin_version", "plugin_namespace"}
-        if node.op_type != OPERATOR or not needed <= attributes:
-            yield Finding(place, "plugin", f"{DOMAIN} has {OPERATOR} with {', '.join(needed)}")
+        if node.op_type != ONNX_OPERATOR or not needed <= attributes:
+            yield Finding(
+                place, "plugin", f"{ONNX_DOMAIN} has {ONNX_OPERATOR} with {', '.join(needed)}"
+            )
         elif self.types.get(node.input[1]) != TensorProto.FLOAT:
             yield Finding(place, "precision", "locations are float32")
 

@@ -17,14 +17,14 @@ from typing import Any
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from referdino_core.export.deformable_attention import DOMAIN, OPERATOR
+from referdino_core.ops.deformable_attention import ONNX_DOMAIN, ONNX_OPERATOR
 
 
 def lower(model: ModelProto, variant: str) -> ModelProto:
     """The graph with deformable attention in a lowering variant; "plugin" keeps the node."""
     lowered = ModelProto()
     lowered.CopyFrom(model)
-    has_node = any(node.domain == DOMAIN for node in model.graph.node)
+    has_node = any(node.domain == ONNX_DOMAIN for node in model.graph.node)
     if not has_node or variant != "plugin":
         del lowered.opset_import[1:]
     if not has_node or variant == "plugin":
@@ -36,7 +36,7 @@ def lower(model: ModelProto, variant: str) -> ModelProto:
         for info in (*model.graph.value_info, *model.graph.input)
     }
     for node in model.graph.node:
-        if node.domain == DOMAIN and node.op_type == OPERATOR:
+        if node.domain == ONNX_DOMAIN and node.op_type == ONNX_OPERATOR:
             builder.begin(node)
             value, locations, logits = node.input
             result = write(builder, value, locations, logits, _Sizes.of(node, dims))

@@ -17,47 +17,38 @@ import torch
 from torch import Tensor, nn
 
 from referdino_core.configuration import NetworkConfiguration
-from referdino_core.export.attention import ExportedAttention, ExportedFusionAttention
 from referdino_core.export.constant_folding import OPSET, fold_constants
-from referdino_core.export.deformable_attention import DOMAIN, ExportedDeformableAttention
 from referdino_core.export.stage_io import GROUNDER, IMAGE_ENCODER, READOUT, StageSpec
-from referdino_core.inference.preparation import (
-    PreparedStages,
-    copy_stages,
-    exchange,
-    exchange_swin_stages,
-)
-from referdino_core.inference.swin_stage import CachedSwinStage
-from referdino_core.network.attention import MultiHeadAttention
-from referdino_core.network.deformable_attention import DeformableAttention
 from referdino_core.network.fusion_encoder import BidirectionalAttention
 from referdino_core.network.image_geometry import Shape, level_shapes
 from referdino_core.network.referdino import ReferDINO
+from referdino_core.ops.deformable_attention import ONNX_DOMAIN
+from referdino_core.optimize.folded_fusion import FoldedBidirectionalAttention
+from referdino_core.optimize.optimization import (
+    OptimizedStages,
+    copy_stages,
+    replace_modules,
+    replace_swin_stages,
+)
+from referdino_core.optimize.swin_stage import CachedSwinStage
 
 _FILL = {"references": 0.5, "text_attention": 1}
 """Values of example inputs that are not zeros."""
 
 
-def exportable_stages(model: ReferDINO, size: Shape, precision: torch.dtype) -> PreparedStages:
+def exportable_stages(model: ReferDINO, size: Shape, precision: torch.dtype) -> OptimizedStages:
     """The stages in operators that every runtime knows, on the CPU; the model is not changed."""
     with torch.inference_mode(False), torch.no_grad():
         # The text encoder is not exported, and large.
         twin = copy.deepcopy(model, {id(model.text_encoder): None}).requires_grad_(False).cpu()
         stages = copy_stages(twin, size, precision)
-        exchange_swin_stages(stages.image.encoder.backbone, size, CachedSwinStage)
+        replace_swin_stages(stages.image.encoder.backbone, size, CachedSwinStage)
         for stage in (stages.image, stages.grounding, stages.readout):
-            exchange(
-                stage,
-                {
-                    BidirectionalAttention: ExportedFusionAttention,
-                    DeformableAttention: ExportedDeformableAttention,
-                    MultiHeadAttention: ExportedAttention,
-                },
-            )
+            replace_modules(stage, {BidirectionalAttention: FoldedBidirectionalAttention})
     return stages
 
 
-def module_of(stages: PreparedStages, stage: StageSpec) -> nn.Module:
+def module_of(stages: OptimizedStages, stage: StageSpec) -> nn.Module:
     """The module of a stage."""
     modules = {
         IMAGE_ENCODER.name: stages.image,
@@ -117,7 +108,7 @@ def record(module: nn.Module, stage: StageSpec, inputs: tuple[Tensor, ...]) -> o
             opset_version=OPSET,
             input_names=list(stage.input_names),
             output_names=list(stage.output_names),
-            custom_opsets={} if stage is IMAGE_ENCODER else {DOMAIN: 1},
+            custom_opsets={} if stage is IMAGE_ENCODER else {ONNX_DOMAIN: 1},
             **options,  # type: ignore[arg-type]
         )
     model = onnx.load_model_from_string(file.getvalue())

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from referdino_core.network.deformable_attention import DeformableAttention
 from referdino_core.network.layers import FeedForward, ResidualNorm
+from referdino_core.ops.attention import attention, attention_with_weights
 
 
 class MultiHeadAttention(nn.Module):
@@ -34,33 +35,26 @@ class MultiHeadAttention(nn.Module):
         return query, key, value
 
     def forward(
-        self, query: Tensor, key: Tensor, value: Tensor, visible: Tensor | None = None
+        self, query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None
     ) -> Tensor:
         """Attend.
 
         Args:
             query: (N, Q, d); key, value: (N, K, d).
-            visible: bool, True where a query sees a key; broadcasts to (N, heads, Q, K).
+            attn_mask: bool, True where a query sees a key; broadcasts to (N, heads, Q, K).
 
         Returns:
             (N, Q, d).
         """
-        attended = F.scaled_dot_product_attention(
-            *self.project(query, key, value), attn_mask=visible
-        )
+        attended = attention(*self.project(query, key, value), attn_mask)
         return self.out_proj(attended.transpose(1, 2).flatten(-2))
 
     def with_weights(
-        self, query: Tensor, key: Tensor, value: Tensor, visible: Tensor | None = None
+        self, query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """The same, and the attention weights (N, heads, Q, K)."""
-        query, key, value = self.project(query, key, value)
-        logits = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
-        if visible is not None:
-            logits = logits.masked_fill(~visible, -torch.inf)
-        weights = logits.softmax(-1)
-        attended = (weights @ value).transpose(1, 2).flatten(-2)
-        return self.out_proj(attended), weights
+        attended, weights = attention_with_weights(*self.project(query, key, value), attn_mask)
+        return self.out_proj(attended.transpose(1, 2).flatten(-2)), weights
 
 
 class DecoderLayer(nn.Module):
@@ -105,7 +99,7 @@ class DecoderLayer(nn.Module):
         attended, query_weights = self.self_attn.with_weights(located, located, queries)
         queries = self.norm2(queries, attended)
         attended, text_weights = self.ca_text.with_weights(
-            queries + positions, text, text, visible=~text_padding[:, None, None, :]
+            queries + positions, text, text, attn_mask=~text_padding[:, None, None, :]
         )
         queries = self.catext_norm(queries, attended)
         attended = self.cross_attn(

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from referdino_core.configuration import NetworkConfiguration
@@ -49,9 +50,7 @@ class Decoder(nn.Module):
         self.box_embedding = BoxEmbedding(c.width)
         self.reference_point_head = MultilayerPerceptron((2 * c.width, c.width, c.width))
         self.box_head = MultilayerPerceptron((c.width, c.width, c.width, 4))
-        self.box_refinement = BoxRefinement()
         self.similarity = TokenSimilarity(c.width, c.calibrated_scores)
-        self.released_score = ReleasedPruningScore()
 
     def forward(
         self,
@@ -91,7 +90,7 @@ class Decoder(nn.Module):
 
     def refine(self, queries: Tensor, references: Tensor) -> Tensor:
         """Boxes (..., 4) in [0, 1] that the queries make of their references."""
-        return self.box_refinement(self.box_head(queries.float()), references)
+        return refine_boxes(self.box_head(queries.float()), references)
 
     def confidence(
         self,
@@ -110,27 +109,17 @@ class Decoder(nn.Module):
             received = received_attention(query_weights)
             return received / max(queries.shape[1] - 1, 1) + text_weights.mean(1).amax(-1)
         fit = self.similarity(queries.float(), text.float(), text_padding)
-        return self.released_score(fit, query_weights)
-
-
-class ReleasedPruningScore(nn.Module):
-    """The mean of two distributions over the queries, as in the released code."""
-
-    def forward(self, fit: Tensor, query_weights: Tensor) -> Tensor:
-        """(N, Q) of (N, Q) logits and self-attention weights (N, heads, Q, Q)."""
         received = received_attention(query_weights)
-        return 0.5 * fit.softmax(-1) + 0.5 * received.softmax(-1)
+        return 0.5 * (fit.softmax(-1) + received.softmax(-1))
 
 
-class BoxRefinement(nn.Module):
-    """Moves boxes by their logits."""
-
-    def forward(self, moves: Tensor, references: Tensor) -> Tensor:
-        """Boxes (..., 4) in [0, 1] of moves (..., 4) and references (..., 4) in [0, 1]."""
-        return (moves + inverse_sigmoid(references)).sigmoid()
+def refine_boxes(deltas: Tensor, references: Tensor) -> Tensor:
+    """Boxes (..., 4) in [0, 1] of logit deltas (..., 4) and references (..., 4) in [0, 1]."""
+    return (deltas + inverse_sigmoid(references)).sigmoid()
 
 
 def received_attention(query_weights: Tensor) -> Tensor:
     """(N, Q) attention that each query receives from the others, of weights (N, heads, Q, Q)."""
-    own = query_weights.flatten(2)[..., :: query_weights.shape[-1] + 1]
-    return (query_weights.float().sum(2) - own).mean(1)
+    precision = torch.promote_types(query_weights.dtype, torch.float32)
+    weights = query_weights.mean(1, dtype=precision)
+    return weights.sum(1) - weights.diagonal(dim1=1, dim2=2)

@@ -84,10 +84,10 @@ class TextLayer(nn.Module):
         self.feed_forward = FeedForward(width, feed_forward)
         self.norm2 = ResidualNorm(width)
 
-    def forward(self, text: Tensor, positions: Tensor, visible: Tensor) -> Tensor:
-        """(N, L, d) to the same shape; `visible` is (N, L, L) bool."""
+    def forward(self, text: Tensor, positions: Tensor, attn_mask: Tensor) -> Tensor:
+        """(N, L, d) to the same shape; `attn_mask` is (N, L, L) bool, True where visible."""
         located = text + positions
-        text = self.norm1(text, self.self_attn(located, located, text, visible[:, None]))
+        text = self.norm1(text, self.self_attn(located, located, text, attn_mask[:, None]))
         return self.norm2(text, self.feed_forward(text))
 
 

@@ -20,7 +20,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from referdino_core.network.host_copies import download, upload
-from referdino_core.network.token_similarity import token_similarity
+from referdino_core.ops.token_similarity import token_similarity
 
 
 @dataclass(frozen=True)

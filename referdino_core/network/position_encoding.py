@@ -9,6 +9,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from referdino_core.ops.sine_embedding import box_embedding, sine_embedding
+
 LOGIT_EPSILON = 1e-3
 """How far from 0 and 1 `inverse_sigmoid` keeps probabilities."""
 
@@ -31,8 +33,7 @@ class SineEmbedding(nn.Module):
 
     def forward(self, angles: Tensor) -> Tensor:
         """(...) in radians, i.e. already times 2 pi where normalised, to (..., features)."""
-        angles = angles.float()[..., None] / self.wavelengths
-        return torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(-2)
+        return sine_embedding(angles.float(), self.wavelengths)
 
 
 class BoxEmbedding(nn.Module):
@@ -44,8 +45,7 @@ class BoxEmbedding(nn.Module):
 
     def forward(self, boxes: Tensor) -> Tensor:
         """Boxes (..., 4), centre x, y, width and height in [0, 1], to (..., 2 width) float32."""
-        x, y, size = boxes.split([1, 1, 2], dim=-1)
-        return self.coordinates(torch.cat((y, x, size), dim=-1) * (2 * math.pi)).flatten(-2)
+        return box_embedding(boxes.float(), self.coordinates.wavelengths)
 
 
 def image_position_embedding(padding: Tensor, width: int, temperature: float = 20.0) -> Tensor:
@@ -68,5 +68,5 @@ def image_position_embedding(padding: Tensor, width: int, temperature: float = 2
 
 def inverse_sigmoid(probabilities: Tensor, epsilon: float = LOGIT_EPSILON) -> Tensor:
     """Logits of probabilities that are clamped `epsilon` away from 0 and 1."""
-    probabilities = probabilities.clamp(0, 1)
-    return torch.log(probabilities.clamp(min=epsilon) / (1 - probabilities).clamp(min=epsilon))
+    odds = probabilities.clamp(epsilon, 1) / (1 - probabilities).clamp(epsilon, 1)
+    return odds.log()

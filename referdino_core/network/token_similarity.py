@@ -7,18 +7,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-
-def token_similarity(queries: Tensor, text: Tensor, text_padding: Tensor) -> Tensor:
-    """Highest dot product of each query with a token that is no padding.
-
-    Args:
-        queries: (..., Q, d); text: (..., L, d); text_padding: (..., L) bool.
-
-    Returns:
-        (..., Q) float.
-    """
-    products = queries @ text.transpose(-1, -2)
-    return products.masked_fill(text_padding[..., None, :], -torch.inf).amax(-1)
+from referdino_core.ops.token_similarity import token_similarity
 
 
 class TokenSimilarity(nn.Module):
@@ -35,7 +24,4 @@ class TokenSimilarity(nn.Module):
 
     def forward(self, queries: Tensor, text: Tensor, text_padding: Tensor) -> Tensor:
         """Logits (..., Q) that the queries fit the sentence."""
-        similarity = token_similarity(queries, text, text_padding)
-        if self.log_scale is None or self.offset is None:
-            return similarity
-        return similarity * self.log_scale.exp() + self.offset
+        return token_similarity(queries, text, text_padding, self.log_scale, self.offset)

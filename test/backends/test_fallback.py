@@ -69,7 +69,7 @@ def break_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[
 
 @pytest.fixture
 def without_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(selection, "fused_kernel", lambda: None)
+    monkeypatch.setattr(selection, "kernel_library", lambda: None)
 
 
 def image(height: int, width: int, seed: int = 0) -> np.ndarray:

@@ -25,6 +25,7 @@ from referdino_core.following import (
     Odometry,
     OnSwitch,
     Outcome,
+    PlaceEvidence,
     Pose,
 )
 from referdino_core.following.motion import ControlSettings
@@ -234,7 +235,7 @@ def test_another_identity_stops_the_robot_and_ends_the_goal() -> None:
     loop.run(1.0)
     assert loop.decision.state is FollowState.SWITCHED and loop.decision.stands_still
     assert "from object 1 to object 2" in loop.decision.reason
-    loop.run(5.0)
+    loop.run(8.0)
     assert loop.decision.outcome is Outcome.SWITCHED
     assert loop.way - before <= BLIND
 
@@ -253,6 +254,58 @@ def test_the_same_object_under_a_new_name_stops_the_robot_until_that_is_sure() -
     assert loop.decision.state is FollowState.SWITCHED and loop.decision.stands_still
     loop.run(14.0)
     assert loop.decision.track_id == 2 and loop.decision.state is FollowState.HOLDING
+
+
+def test_another_identity_that_is_not_seen_ends_nothing() -> None:
+    loop = Loop(lambda time: (4.0, 0.0))
+    loop.change = lambda time, observation: (
+        Observation(observation.stamp, 2, TargetState.OCCLUDED)
+        if 3.0 < time < 13.0
+        else observation
+    )
+    loop.run(12.0)
+    assert loop.decision.outcome is None and "which is not seen" in loop.decision.reason
+    loop.run(20.0)
+    assert loop.decision.state is FollowState.HOLDING
+
+
+def test_what_is_recognised_elsewhere_while_the_place_is_taken_is_a_twin() -> None:
+    def stolen(time: float, observation: Observation) -> Observation:
+        if not 3.0 < time < 9.0:
+            return observation
+        twin = np.array([4.0, 0.2 * (time - 3.0) + 0.5])
+        return replace(observation, position=twin, place=PlaceEvidence.PRESENT)
+
+    loop = Loop(lambda time: (4.0, 0.0), change=stolen)
+    loop.run(9.0)
+    assert "something is at its place" in loop.decision.reason
+    assert loop.decision.position == pytest.approx([4.0, 0.0], abs=0.05)
+    loop.run(14.0)
+    assert loop.decision.state is FollowState.HOLDING
+
+
+@pytest.mark.parametrize(
+    ("place", "state"),
+    [
+        (PlaceEvidence.PRESENT, FollowState.WAITING),
+        (PlaceEvidence.HIDDEN, FollowState.WAITING),
+        (PlaceEvidence.UNKNOWN, FollowState.SEARCHING),
+        (PlaceEvidence.EMPTY, FollowState.SEARCHING),
+    ],
+)
+def test_a_search_begins_later_while_something_is_at_the_place(
+    place: PlaceEvidence, state: FollowState
+) -> None:
+    loop = Loop(lambda time: (3.0, 0.0), sees=lambda time: time < 2.0)
+    loop.change = lambda time, observation: (
+        observation if observation.position is not None else replace(observation, place=place)
+    )
+    loop.run(3.0)
+    searches = loop.decision.state is FollowState.SEARCHING
+    assert searches == (place is PlaceEvidence.EMPTY)
+    loop.run(6.5)
+    assert loop.decision.state is state
+    assert place is PlaceEvidence.UNKNOWN or "place" in loop.decision.reason
 
 
 def test_a_switch_is_accepted_where_that_was_asked_for() -> None:
@@ -375,10 +428,10 @@ def test_the_dead_man_switch_and_waiting_stop_at_once_and_keep_the_identity() ->
 
 def test_after_a_goal_zero_is_sent_for_a_while_and_then_nothing() -> None:
     loop = Loop(lambda time: (4.0, 0.0))
-    assert not loop.run(TICK * 20).stands_still
+    assert not loop.run(TICK * 40).stands_still
     loop.goal = None
     loop.run(2.0)
-    after = loop.since(1.0)
+    after = loop.since(2.0)
     assert all(one.stands_still and one.state is FollowState.IDLE for one in after)
     sent = [one.publish for one in after]
     assert sent[: sent.count(True)] == [True] * sent.count(True)

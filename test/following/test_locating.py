@@ -7,7 +7,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from referdino_core.following import Intrinsics, Measured, Mounting, Pose
+from referdino_core.following import Intrinsics, Measured, Mounting, PlaceEvidence, Pose
 from referdino_core.following.locating import TargetLocator
 from referdino_core.target import Target, TargetState, box_around
 
@@ -63,3 +63,44 @@ def test_without_depth_there_is_a_bearing_and_the_reason_that_was_given() -> Non
     assert observation.kind is Measured.BEARING and measurement.centre is None
     assert observation.bearing is not None and observation.bearing < -0.1
     assert observation.reason == "Depth is 0.5 s late."
+
+
+@pytest.mark.parametrize(
+    ("metres", "place"),
+    [
+        (2.0, PlaceEvidence.PRESENT),
+        (1.0, PlaceEvidence.HIDDEN),
+        (4.0, PlaceEvidence.EMPTY),
+        (float("nan"), PlaceEvidence.UNKNOWN),
+    ],
+)
+def test_depth_tells_what_is_at_the_place_of_a_target_that_is_not_seen(
+    metres: float, place: PlaceEvidence
+) -> None:
+    locator = TargetLocator(Mounting(z=0.5))
+    mask, depth = square(60, 100)
+    seen, _ = locator.locate(1.0, target(mask), depth, CAMERA, Pose())
+    assert seen.place is PlaceEvidence.UNKNOWN
+    later = np.full_like(depth, metres)
+    # The base has turned a little meanwhile: the place is elsewhere in the image.
+    unseen = target(np.zeros_like(mask))
+    found, _ = locator.locate(9.0, unseen, later, CAMERA, Pose(yaw=0.2))
+    assert found.place is place
+    behind, _ = locator.locate(10.0, unseen, later, CAMERA, Pose(yaw=3.0))
+    assert behind.place is PlaceEvidence.UNKNOWN
+
+
+def test_a_twin_beside_the_target_does_not_take_its_place() -> None:
+    locator = TargetLocator(Mounting(z=0.5))
+    mask, depth = square(40, 70)
+    locator.locate(1.0, target(mask), depth, CAMERA, Pose())
+    other = np.roll(mask, 50, axis=1)
+    both = np.where(mask | other, 2.0, 5.0).astype(np.float32)
+    for tick in range(1, 30):
+        stolen, _ = locator.locate(1.0 + tick / 10, target(other), both, CAMERA, Pose())
+        assert stolen.place is PlaceEvidence.PRESENT
+    moved = np.where(other, 2.0, 5.0).astype(np.float32)
+    gone, _ = locator.locate(5.0, target(other), moved, CAMERA, Pose())
+    assert gone.place is PlaceEvidence.EMPTY
+    settled, _ = locator.locate(5.1, target(other), moved, CAMERA, Pose())
+    assert settled.place is PlaceEvidence.UNKNOWN

@@ -31,10 +31,10 @@ from cuda_kernel_cases import (
     make_call,
 )
 
-from referdino_core.kernels import build as kernel_build
-from referdino_core.kernels import cuda
-from referdino_core.kernels.build import KernelBuildError, build_cuda
-from referdino_core.kernels.cuda import CudaKernel, CudaKernelError, cuda_deformable_attention
+from referdino_core.ops import build as kernel_build
+from referdino_core.ops import cuda
+from referdino_core.ops.build import KernelBuildError, build_cuda
+from referdino_core.ops.cuda import CudaKernel, CudaKernelError, cuda_deformable_attention
 
 pytestmark = pytest.mark.gpu
 
@@ -172,7 +172,7 @@ def test_kernel_reports_what_the_gpu_says(host_kernel):
     """The CPU stands in for a GPU that refuses."""
     value, shapes, locations, logits = make_call("one cell", torch.float32, torch.float32)
     shifted = torch.empty(locations.numel() + 1)[1:].view_as(locations).copy_(locations)
-    with pytest.raises(CudaKernelError, match=r"invalid argument .*kernels\.build --cuda"):
+    with pytest.raises(CudaKernelError, match=r"invalid argument .*ops\.build --cuda"):
         host_kernel.deformable_attention(value, shapes, shifted, logits, stream=0)
 
 

@@ -17,12 +17,12 @@ from deformable_attention_cases import (
 )
 from kernel_packages import cpp_compiler, package_without_libraries, run_python
 
-from referdino_core.kernels import FusedKernel
-from referdino_core.kernels import build as kernel_build
-from referdino_core.kernels.build import KernelBuildError, build, build_cuda, has_gpu
-from referdino_core.kernels.build import main as build_command
-from referdino_core.kernels.loading import ANY_PROCESSORS_LIBRARY, FOLDER, libraries
-from referdino_core.network.deformable_attention import portable_deformable_attention
+from referdino_core.ops import build as kernel_build
+from referdino_core.ops.build import KernelBuildError, build, build_cuda, has_gpu
+from referdino_core.ops.build import main as build_command
+from referdino_core.ops.deformable_attention import portable_deformable_attention
+from referdino_core.ops.library import KernelLibrary
+from referdino_core.ops.loading import ANY_PROCESSORS_LIBRARY, FOLDER, libraries
 
 pytestmark = pytest.mark.slow
 
@@ -37,20 +37,18 @@ def package(tmp_path: Path) -> Path:
 
 def test_build_command_puts_a_library_that_loads(package, tmp_path, monkeypatch):
     monkeypatch.setenv("CXX", compiler_that_refuses(tmp_path, *NEWER))
-    outcome = run_python(["-m", "referdino_core.kernels.build"], package)
+    outcome = run_python(["-m", "referdino_core.ops.build"], package)
     assert outcome.returncode == 0, outcome.stderr
     assert outcome.stderr == ""
     [line] = outcome.stdout.splitlines()[1:]
-    assert line.startswith(f"built {package / 'kernels' / ANY_PROCESSORS_LIBRARY.name} (-fopenmp")
-    status = "from referdino_core.kernels import kernel_status; print(kernel_status())"
+    assert line.startswith(f"built {package / 'ops' / ANY_PROCESSORS_LIBRARY.name} (-fopenmp")
+    status = "from referdino_core.ops.library import kernel_status; print(kernel_status())"
     told = run_python(["-c", status], package).stdout.strip()
     assert told == f"fused ({ANY_PROCESSORS_LIBRARY.name})"
 
 
 def test_what_builds_needs_no_pytorch(package):
-    program = (
-        "import sys; sys.modules['torch'] = None; from referdino_core.kernels.build import build"
-    )
+    program = "import sys; sys.modules['torch'] = None; from referdino_core.ops.build import build"
     outcome = run_python(["-c", program], package)
     assert outcome.returncode == 0, outcome.stderr
 
@@ -82,7 +80,7 @@ def test_plainer_builds_compute_the_same(refused, tuning, tmp_path, monkeypatch)
         (folder / path.name).touch()  # of an earlier build
     [(library, used)] = build(folder).items()
     assert used == tuning and [path.name for path in folder.iterdir()] == [library.name]
-    kernel = FusedKernel(library)
+    kernel = KernelLibrary(library)
     for case in ("nano-like", "odd sizes", "any channels"):
         inputs = make_inputs(*CASES[case])
         gradient = gradient_for(inputs)

@@ -26,15 +26,16 @@ from kernel_packages import (
     package_without_libraries,
 )
 
-from referdino_core.kernels import FusedKernel, fused_kernel, kernel_status, loading
-from referdino_core.kernels.loading import (
+from referdino_core.ops import loading
+from referdino_core.ops.deformable_attention import portable_deformable_attention
+from referdino_core.ops.library import KernelLibrary, kernel_library, kernel_status
+from referdino_core.ops.loading import (
     ANY_PROCESSORS_LIBRARY,
     FOLDER,
     OtherProcessorError,
     libraries,
     requirements,
 )
-from referdino_core.network.deformable_attention import portable_deformable_attention
 
 pytestmark = pytest.mark.slow
 
@@ -51,7 +52,7 @@ def package(tmp_path: Path) -> Path:
 
 def known_features() -> list[str]:
     """The features that the library can be asked for, on processors of any kind."""
-    return re.findall(r'\{"(\w+)", REFERDINO_USES', (FOLDER / "processor.cpp").read_text())
+    return re.findall(r'\{"(\w+)", REFERDINO_USES', (FOLDER / "csrc" / "processor.cpp").read_text())
 
 
 # ---- Which libraries there are ----
@@ -134,14 +135,14 @@ def test_on_a_simulated_processor_that_lacks_something_the_next_library_is_chose
     if not all(map(here, requirements(best))):
         pytest.skip(f"this processor cannot run {best.name}")
     monkeypatch.setattr(loading, "_processor_has", lambda name: name not in lacking and here(name))
-    kernel = fused_kernel.__wrapped__()
+    kernel = kernel_library.__wrapped__()
     assert kernel is not None
     assert kernel.path == best
     assert caplog.records == []
 
 
 def test_the_status_names_the_library() -> None:
-    kernel = fused_kernel()
+    kernel = kernel_library()
     assert kernel is not None
     assert kernel_status() == f"fused ({kernel.path.name})"
 
@@ -160,7 +161,7 @@ def test_broken_library_falls_back_with_one_line(package: Path) -> None:
 
 def test_beside_a_broken_library_another_serves_and_one_line_says_so(package: Path) -> None:
     shutil.copy(ANY_PROCESSORS_LIBRARY, library_of(package))
-    broken = package / "kernels" / "libreferdino_kernels_broken.so"
+    broken = package / "ops" / "libreferdino_kernels_broken.so"
     broken.write_bytes(b"\x7fELF" + bytes(500))
     is_portable, status, [line] = call_twice(package)
     assert (is_portable, status) == (False, f"fused ({ANY_PROCESSORS_LIBRARY.name})")
@@ -187,8 +188,8 @@ def build_for(package: Path, feature: str) -> Path:
     """A library that uses a feature in the very moment in which it is loaded."""
     flag, instruction = FEATURES_THAT_FEW_HAVE[feature]
     source = ENDS_WHERE_IT_IS_LOADED.format(instruction=instruction)
-    library = package / "kernels" / f"libreferdino_kernels_{feature}.so"
-    if not compile_library(library, source, flag, "-I", FOLDER, FOLDER / "processor.cpp"):
+    library = package / "ops" / f"libreferdino_kernels_{feature}.so"
+    if not compile_library(library, source, flag, "-I", FOLDER / "csrc", FOLDER / "csrc" / "processor.cpp"):
         pytest.skip(f"the compiler does not know {flag}")
     assert feature in requirements(library)
     return library
@@ -218,9 +219,9 @@ def test_a_library_for_a_feature_that_the_processor_lacks_is_refused_with_one_li
 def test_beside_a_library_for_another_processor_the_best_other_one_serves(package: Path) -> None:
     library = build_for(package, a_feature_that_is_not_here())
     for path in libraries():
-        shutil.copy(path, package / "kernels")
+        shutil.copy(path, package / "ops")
     with pytest.raises(OtherProcessorError, match=f"^{library.name} is built for a processor with"):
-        FusedKernel(library)
+        KernelLibrary(library)
     assert call_twice(package) == (False, kernel_status(), [])
 
 
@@ -228,7 +229,7 @@ def test_beside_a_library_for_another_processor_the_best_other_one_serves(packag
     "text, complaint",
     [
         ("referdino kernels, version 77, need:;", "was built from version 77"),
-        ("referdino kernels, version 6, need:;", "is no library of referdino's kernels"),
+        ("referdino kernels, version 7, need:;", "is no library of referdino's kernels"),
         ("something else", "is no library of referdino's kernels"),
     ],
     ids=["another version", "no functions", "another library"],
@@ -237,7 +238,7 @@ def test_library_of_other_sources_is_refused(text: str, complaint: str, tmp_path
     library = tmp_path / "other.so"
     assert compile_library(library, f'extern const char text[];\nconst char text[] = "{text}";\n')
     with pytest.raises(OSError, match=complaint):
-        FusedKernel(library)
+        KernelLibrary(library)
 
 
 # ---- On an older processor, which an emulator stands in for ----
@@ -252,19 +253,19 @@ import ctypes, sys
 has = ctypes.CDLL(sys.argv[1]).referdino_processor_has
 print(*[name for name in sys.argv[2:] if has(name.encode())])
 """
-NORMALISE = """
+EMBED = """
 import ctypes, sys
 numbers = (ctypes.c_float * 64)(*range(64))
-ctypes.CDLL(sys.argv[1]).referdino_layer_norm(
-    numbers, None, numbers, numbers, ctypes.c_int64(1), ctypes.c_int64(64), ctypes.c_float(1e-5),
-    numbers, 1)
+angles, wavelengths, output = numbers, (ctypes.c_float * 8)(*[1.0] * 8), (ctypes.c_float * 1024)()
+ctypes.CDLL(sys.argv[1]).referdino_sine_embedding(
+    angles, wavelengths, ctypes.c_int64(64), ctypes.c_int64(8), output)
 """
 # PyTorch's grid_sample is no judge here: under some emulators it is wrong.
 ATTEND = """
 import logging, sys, torch
 logging.basicConfig(level=logging.INFO, format="%(name)s %(message)s")
-from referdino_core.kernels import kernel_status
-from referdino_core.network.deformable_attention import multi_scale_deformable_attention
+from referdino_core.ops.library import kernel_status
+from referdino_core.ops.deformable_attention import multi_scale_deformable_attention
 *inputs, expected = torch.load(sys.argv[1])
 torch.testing.assert_close(multi_scale_deformable_attention(*inputs), expected)
 print(kernel_status())
@@ -303,7 +304,7 @@ def test_an_emulated_processor_has_what_the_chosen_library_needs_and_no_other_on
     outcome = emulate(processor, HAS, ANY_PROCESSORS_LIBRARY, *known_features())
     here = set(outcome.stdout.split())
     for library in libraries():
-        runs = emulate(processor, NORMALISE, library).returncode == 0
+        runs = emulate(processor, EMBED, library).returncode == 0
         assert runs == (set(requirements(library)) <= here)
     fitting = [library for library in libraries() if set(requirements(library)) <= here]
     assert fitting[0] == PROCESSORS[processor]

@@ -15,24 +15,25 @@ from repository import SUPPORT
 
 import referdino_core
 from referdino_core.errors import ReferDINOError
-from referdino_core.kernels.library import _ANSWERS, _SIGNATURES, KernelMemoryError
-from referdino_core.kernels.loading import FOLDER
+from referdino_core.ops.library import _RETURN_TYPES, _SIGNATURES, KernelMemoryError
+from referdino_core.ops.loading import FOLDER
 
 pytestmark = pytest.mark.slow
 
+SOURCES = FOLDER / "csrc"
 WALKS = sorted(SUPPORT.glob("inference_*_walk.cpp"))
 
 
 def test_no_exception_leaves_an_exported_function() -> None:
     """Those that give no status must not throw; all others turn what is thrown into one."""
     heads = {}
-    for source in FOLDER.glob("*.cpp"):
+    for source in SOURCES.glob("*.cpp"):
         pattern = r"^REFERDINO_EXPORT \w+ (referdino_\w+)\(([^)]*)\)(.*?) \{$"
         for name, _, guard in re.findall(pattern, source.read_text(), re.MULTILINE | re.DOTALL):
             heads[name] = guard.strip()
         text = source.read_text()
         assert text.count(") try {\n") == text.count("\n}\nREFERDINO_CATCH\n")
-    questions = {*_ANSWERS, "referdino_processor_has"}
+    questions = {*_RETURN_TYPES, "referdino_processor_has"}
     assert heads == {
         name: "noexcept" if name in questions else "try" for name in {*_SIGNATURES, *questions}
     }
@@ -42,11 +43,11 @@ def test_every_kernel_that_is_refused_any_of_its_allocations_says_so(tmp_path: P
     compiler = shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
     assert compiler is not None, "this test needs a C++ compiler"
     called = set(re.findall(r"referdino_\w+", "".join(walk.read_text() for walk in WALKS)))
-    assert {*_SIGNATURES} - {*_ANSWERS} <= called
+    assert {*_SIGNATURES} - {*_RETURN_TYPES} <= called
     program = tmp_path / "walk"
     flags = ["-std=c++17", "-O1", "-fopenmp", "-DREFERDINO_FAILING_ALLOCATIONS", "-Wno-psabi"]
-    sources = [*sorted(FOLDER.glob("*.cpp")), *WALKS]
-    command = [compiler, *flags, "-I", FOLDER, *sources, "-o", program]
+    sources = [*sorted(SOURCES.glob("*.cpp")), *WALKS]
+    command = [compiler, *flags, "-I", SOURCES, *sources, "-o", program]
     subprocess.run(command, check=True, timeout=200)
     outcome = subprocess.run([program], capture_output=True, text=True, check=False, timeout=100)
     assert outcome.returncode == 0, outcome.stdout + outcome.stderr
@@ -56,29 +57,30 @@ def test_every_kernel_that_is_refused_any_of_its_allocations_says_so(tmp_path: P
 
 FUSE_WITH_LITTLE_MEMORY = """
 import resource, torch
-from referdino_core.kernels import fused_kernel
-from referdino_core.kernels.library import KernelMemoryError
+from referdino_core.ops.fusion_attention import fusion_attention
+from referdino_core.ops.library import kernel_library
+from referdino_core.ops.library import KernelMemoryError
 
-kernel = fused_kernel()
+kernel = kernel_library()
 torch.manual_seed(0)
 cells, width, tokens, heads = 20_000, 8, 500, 8  # logits of 320 MB
 image, folded = torch.randn(1, cells, width), torch.randn(1, tokens, heads * (2 * width + 1))
 padding, bias = torch.zeros(1, tokens, dtype=torch.bool), torch.zeros(width)
 few = folded[:, :5].contiguous()
-before = kernel.fusion_attention(image, few, padding[:, :5], bias, heads)
+before = fusion_attention(kernel, image, few, padding[:, :5], bias, heads)
 
 _, most = resource.getrlimit(resource.RLIMIT_AS)
 used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + 200_000_000, most))
 for _ in range(2):
     try:
-        kernel.fusion_attention(image, folded, padding, bias, heads)
+        fusion_attention(kernel, image, folded, padding, bias, heads)
     except KernelMemoryError as error:
         print(error)
-after = kernel.fusion_attention(image, few, padding[:, :5], bias, heads)
+after = fusion_attention(kernel, image, few, padding[:, :5], bias, heads)
 print(all(torch.equal(one, other) for one, other in zip(before, after)))
 resource.setrlimit(resource.RLIMIT_AS, (most, most))
-fused, seen = kernel.fusion_attention(image, folded, padding, bias, heads)
+fused, seen = fusion_attention(kernel, image, folded, padding, bias, heads)
 print(bool(fused.isfinite().all() and seen.isfinite().all()))
 """
 

@@ -15,11 +15,13 @@ import torch
 from repository import SUPPORT
 from torch import Tensor, nn
 
-import referdino_core.kernels
-from referdino_core.inference.swin_stage import WindowTable
-from referdino_core.kernels import FusedKernel
-from referdino_core.network.deformable_attention import DeformableAttention, SpatialShapes
+import referdino_core.ops
+from referdino_core.network.deformable_attention import DeformableAttention
 from referdino_core.network.swin_transformer import SwinBlock, shifted_window_mask
+from referdino_core.ops.deformable_attention import SpatialShapes, projected_deformable_attention
+from referdino_core.ops.library import KernelLibrary
+from referdino_core.ops.window_attention import window_attention
+from referdino_core.optimize.swin_stage import WindowTable
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("without_gradients", "two_threads")]
 
@@ -64,18 +66,18 @@ def judged_windows(block: SwinBlock, grid: Tensor) -> Tensor:
 
 
 def attend_windows(
-    kernel: FusedKernel, block: SwinBlock, projections: Tensor, height: int, width: int
+    kernel: KernelLibrary, block: SwinBlock, projections: Tensor, height: int, width: int
 ) -> Tensor:
     """The kernel with the table of the prepared block, before the output's projection."""
     table = WindowTable(block, height, width)
     # What a cell beyond the border, a zero, is projected to.
     padding = block.attn.qkv.bias.to(projections.dtype)
-    return kernel.window_attention(
-        projections.flatten(1, 2), padding, table.cells, table.regions, table.bias
+    return window_attention(
+        kernel, projections.flatten(1, 2), padding, table.cells, table.regions, table.bias
     )
 
 
-def assert_windows_agree(kernel: FusedKernel, block: SwinBlock, grid: Tensor) -> None:
+def assert_windows_agree(kernel: KernelLibrary, block: SwinBlock, grid: Tensor) -> None:
     _, height, width, _ = grid.shape
     attended = attend_windows(kernel, block, block.attn.qkv(grid), height, width)
     found = block.attn.proj(attended).view(grid.shape)
@@ -88,7 +90,7 @@ def assert_windows_agree(kernel: FusedKernel, block: SwinBlock, grid: Tensor) ->
     [(5, 10, 15), (5, 8, 11), (7, 14, 21), (7, 15, 16), (12, 12, 24), (12, 13, 30), (7, 3, 4)],
 )
 def test_windows_are_those_of_the_network(
-    kernel: FusedKernel, window: int, shift: bool, height: int, width: int
+    kernel: KernelLibrary, window: int, shift: bool, height: int, width: int
 ) -> None:
     block = swin_block(window, shift)
     assert_windows_agree(kernel, block, grid_of(block, height, width, images=1))
@@ -98,13 +100,13 @@ def test_windows_are_those_of_the_network(
 @pytest.mark.parametrize("heads", [1, 4])
 @pytest.mark.parametrize("channels", [8, 16, 32, 40])
 def test_windows_of_any_heads_channels_and_images(
-    kernel: FusedKernel, channels: int, heads: int, images: int
+    kernel: KernelLibrary, channels: int, heads: int, images: int
 ) -> None:
     block = swin_block(7, shift=True, heads=heads, channels=channels)
     assert_windows_agree(kernel, block, grid_of(block, 9, 17, images))
 
 
-def test_windows_with_extreme_logits_pick_one_cell(kernel: FusedKernel) -> None:
+def test_windows_with_extreme_logits_pick_one_cell(kernel: KernelLibrary) -> None:
     block = swin_block(5, shift=True)
     block.attn.qkv.weight.mul_(30.0)
     grid = grid_of(block, 9, 12, images=2)
@@ -120,7 +122,7 @@ def test_windows_with_extreme_logits_pick_one_cell(kernel: FusedKernel) -> None:
 @pytest.mark.parametrize("channels", [8, 32, 40])
 @pytest.mark.parametrize("window", [5, 7, 12])
 def test_windows_in_bfloat16_differ_by_the_rounding_of_the_result(
-    kernel: FusedKernel, window: int, channels: int
+    kernel: KernelLibrary, window: int, channels: int
 ) -> None:
     block = swin_block(window, shift=True, channels=channels)
     block.attn.qkv.bias.copy_(block.attn.qkv.bias.bfloat16())
@@ -133,7 +135,7 @@ def test_windows_in_bfloat16_differ_by_the_rounding_of_the_result(
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
 def test_the_number_of_threads_changes_no_window(
-    kernel: FusedKernel, precision: torch.dtype
+    kernel: KernelLibrary, precision: torch.dtype
 ) -> None:
     block = swin_block(7, shift=True)
     projections = block.attn.qkv(grid_of(block, 16, 23, images=3)).to(precision)
@@ -177,14 +179,16 @@ def project(attention: DeformableAttention, query: Tensor, value: Tensor) -> tup
 
 
 def assert_samples_agree(
-    kernel: FusedKernel,
+    kernel: KernelLibrary,
     attention: DeformableAttention,
     shapes: SpatialShapes,
     inputs: tuple[Tensor, Tensor, Tensor],
 ) -> None:
     query, references, value = inputs
     values, rows = project(attention, query, value)
-    sampled = kernel.deformable_inference(values, shapes, references, rows, attention.points)
+    sampled = projected_deformable_attention(
+        kernel, values, shapes, references, rows, attention.points
+    )
     found = attention.output_proj(sampled)
     judge = copy.deepcopy(attention).double()
     all_references = references.expand(len(query), -1, -1, -1)
@@ -196,7 +200,7 @@ def assert_samples_agree(
 @pytest.mark.parametrize("points", [4, 8, 16])
 @pytest.mark.parametrize("levels", [1, 4])
 def test_samples_are_those_of_the_network(
-    kernel: FusedKernel, levels: int, points: int, size: int
+    kernel: KernelLibrary, levels: int, points: int, size: int
 ) -> None:
     attention = attention_of(16, levels, points)
     inputs = sampling_inputs(attention, LEVELS[:levels], size)
@@ -205,20 +209,20 @@ def test_samples_are_those_of_the_network(
 
 @pytest.mark.parametrize("size", [2, 4], ids=["points", "boxes"])
 @pytest.mark.parametrize("channels", [1, 8, 16, 20, 24, 32, 72])
-def test_samples_of_any_number_of_channels(kernel: FusedKernel, channels: int, size: int) -> None:
+def test_samples_of_any_number_of_channels(kernel: KernelLibrary, channels: int, size: int) -> None:
     attention = attention_of(channels, levels=3, points=4)
     inputs = sampling_inputs(attention, LEVELS[1:], size, images=3)
     assert_samples_agree(kernel, attention, LEVELS[1:], inputs)
 
 
 @pytest.mark.parametrize("shapes", [((1, 1),), ((1, 9), (5, 1)), ((2, 3), (1, 2), (1, 1))])
-def test_samples_of_levels_of_few_cells(kernel: FusedKernel, shapes: SpatialShapes) -> None:
+def test_samples_of_levels_of_few_cells(kernel: KernelLibrary, shapes: SpatialShapes) -> None:
     attention = attention_of(16, len(shapes), points=5)
     assert_samples_agree(kernel, attention, shapes, sampling_inputs(attention, shapes, size=2))
 
 
 @pytest.mark.parametrize("size", [2, 4], ids=["points", "boxes"])
-def test_one_batch_of_references_serves_several_images(kernel: FusedKernel, size: int) -> None:
+def test_one_batch_of_references_serves_several_images(kernel: KernelLibrary, size: int) -> None:
     attention = attention_of(16, levels=4, points=4)
     inputs = sampling_inputs(attention, LEVELS, size, images=3, shared_references=True)
     assert len(inputs[1]) == 1
@@ -227,13 +231,13 @@ def test_one_batch_of_references_serves_several_images(kernel: FusedKernel, size
 
 @pytest.mark.parametrize("channels", [16, 20, 32])
 def test_samples_in_bfloat16_differ_by_the_rounding_of_the_result(
-    kernel: FusedKernel, channels: int
+    kernel: KernelLibrary, channels: int
 ) -> None:
     attention = attention_of(channels, levels=4, points=4)
     query, references, value = sampling_inputs(attention, LEVELS, size=4)
     low = [tensor.bfloat16() for tensor in project(attention, query, value)]
     found, expected = (
-        kernel.deformable_inference(values, LEVELS, references, rows, attention.points)
+        projected_deformable_attention(kernel, values, LEVELS, references, rows, attention.points)
         for values, rows in (low, [tensor.float() for tensor in low])
     )
     assert found.dtype == torch.bfloat16
@@ -242,22 +246,22 @@ def test_samples_in_bfloat16_differ_by_the_rounding_of_the_result(
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
 def test_the_number_of_threads_changes_no_sample(
-    kernel: FusedKernel, precision: torch.dtype
+    kernel: KernelLibrary, precision: torch.dtype
 ) -> None:
     attention = attention_of(32, levels=4, points=4)
     query, references, value = sampling_inputs(attention, LEVELS, size=2, images=3)
     values, rows = (tensor.to(precision) for tensor in project(attention, query, value))
     arguments = (values, LEVELS, references, rows, attention.points)
-    together = kernel.deformable_inference(*arguments)
+    together = projected_deformable_attention(kernel, *arguments)
     torch.set_num_threads(1)
-    assert torch.equal(kernel.deformable_inference(*arguments), together)
+    assert torch.equal(projected_deformable_attention(kernel, *arguments), together)
 
 
 @pytest.mark.parametrize("size", [2, 4], ids=["points", "boxes"])
 @pytest.mark.parametrize("bad", [1e9, -1e9, 3e38, math.inf, -math.inf, math.nan])
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
 def test_places_far_outside_and_no_places_reach_no_cell(
-    kernel: FusedKernel, precision: torch.dtype, bad: float, size: int
+    kernel: KernelLibrary, precision: torch.dtype, bad: float, size: int
 ) -> None:
     attention = attention_of(16, levels=4, points=4)
     query, references, value = sampling_inputs(attention, LEVELS, size, queries=5)
@@ -268,24 +272,28 @@ def test_places_far_outside_and_no_places_reach_no_cell(
     offsets[:, 2, :, :, 1] = bad  # every sample of another
     references[:, 3] = bad
 
-    found = kernel.deformable_inference(values, LEVELS, references, rows, attention.points)
+    found = projected_deformable_attention(
+        kernel, values, LEVELS, references, rows, attention.points
+    )
 
     assert found.isfinite().all()
     assert not found[:, 2:4].any()
     assert found[:, [0, 1, 4]].abs().amax(-1).gt(0.01).all()
     offsets[:, 1, :, ::2, 0] = 1e6
-    again = kernel.deformable_inference(values, LEVELS, references, rows, attention.points)
+    again = projected_deformable_attention(
+        kernel, values, LEVELS, references, rows, attention.points
+    )
     assert torch.equal(again[:, 1], found[:, 1])
 
 
-def test_more_samples_than_there_is_room_for_are_refused(kernel: FusedKernel) -> None:
+def test_more_samples_than_there_is_room_for_are_refused(kernel: KernelLibrary) -> None:
     attention = attention_of(8, levels=4, points=16)
     assert_samples_agree(kernel, attention, LEVELS, sampling_inputs(attention, LEVELS, size=2))
     attention = attention_of(8, levels=4, points=17)
     query, references, value = sampling_inputs(attention, LEVELS, size=2)
     values, rows = project(attention, query, value)
     with pytest.raises(ValueError, match="4 levels of 17 points are too many samples"):
-        kernel.deformable_inference(values, LEVELS, references, rows, attention.points)
+        projected_deformable_attention(kernel, values, LEVELS, references, rows, attention.points)
 
 
 # ---- Memory ----
@@ -305,7 +313,7 @@ def test_the_sanitizers_find_no_access_outside_and_nothing_undefined(
     trial = subprocess.run([compiler, *flags, empty], capture_output=True, check=False)
     if trial.returncode or subprocess.run([program], capture_output=True, check=False).returncode:
         pytest.skip("the compiler has no sanitizers here")
-    folder = Path(referdino_core.kernels.__file__).parent
+    folder = Path(referdino_core.ops.__file__).parent / "csrc"
     sources = [*sorted(folder.glob("*.cpp")), *WALKS]
     command = [compiler, *flags, *code_path, "-I", str(folder), *map(str, sources)]
     subprocess.run(command, check=True, timeout=200)

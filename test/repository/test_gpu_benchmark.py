@@ -13,7 +13,7 @@ from types import ModuleType
 import pytest
 from repository import REPOSITORY
 
-from referdino_core.kernels.build import has_gpu
+from referdino_core.ops.build import has_gpu
 
 pytestmark = pytest.mark.slow
 

@@ -28,7 +28,7 @@ from sensor_msgs.msg import Image
 
 import referdino_core
 import referdino_ros
-from referdino_core.kernels.loading import libraries, requirements
+from referdino_core.ops.loading import libraries, requirements
 
 SET_UP = REPOSITORY / "setup" / "prepare.py"
 SITE_PACKAGES = Path("lib", f"python{sys.version_info[0]}.{sys.version_info[1]}", "site-packages")
@@ -107,7 +107,7 @@ def test_colcon_installs_every_source_and_data_file(workspace: Path) -> None:
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="libraries are for x86-64")
 def test_kernels_that_colcon_builds_run_on_other_machines(workspace: Path) -> None:
-    kernels = workspace / "install" / "referdino" / SITE_PACKAGES / "referdino_core" / "kernels"
+    kernels = workspace / "install" / "referdino" / SITE_PACKAGES / "referdino_core" / "ops"
     needs = {path.name: requirements(path) for path in kernels.glob("libreferdino_kernels*.so")}
     assert needs == {path.name: requirements(path) for path in libraries()}
     assert needs["libreferdino_kernels.so"] == ()
@@ -120,10 +120,10 @@ def test_sourced_workspace_is_found_by_standard_tools(
     program = "\n".join(
         [
             "from ament_index_python import get_package_prefix, get_resource",
-            "import referdino.msg, referdino_core.kernels, referdino_ros",
+            "import referdino.msg, referdino_core.ops.library, referdino_ros",
             "print(get_package_prefix('referdino'))",
             "print(referdino.msg.__file__, referdino_core.__file__, referdino_ros.__file__)",
-            "print(referdino_core.kernels.kernel_status())",
+            "print(referdino_core.ops.library.kernel_status())",
             "print(get_resource('rosidl_interfaces', 'referdino')[0])",
         ]
     )
@@ -241,8 +241,8 @@ def test_wheel_without_ros_holds_core_data_and_kernel_if_it_can(
     [wheel] = (tmp_path / "wheels").iterdir()
     contents = set(zipfile.ZipFile(wheel).namelist())
     assert sources <= contents
-    declared = json.loads((REPOSITORY / "referdino_core/kernels/variants.json").read_text())
-    names = {f"referdino_core/kernels/lib{one['library']}.so" for one in declared["variants"]}
+    declared = json.loads((REPOSITORY / "referdino_core/ops/variants.json").read_text())
+    names = {f"referdino_core/ops/lib{one['library']}.so" for one in declared["variants"]}
     built = {name for name in contents if name.endswith(".so")}
     assert built == (names if compiler == "c++" else set())
     assert ("the fused CPU kernel cannot be built" in outcome.stderr) == (compiler == "false")

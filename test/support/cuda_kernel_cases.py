@@ -16,11 +16,11 @@ from deformable_attention_cases import CASES, make_inputs
 from repository import INTERFACES, REPOSITORY
 from torch import Tensor
 
-from referdino_core.kernels import cuda
-from referdino_core.kernels.cuda import CudaKernel
-from referdino_core.network.deformable_attention import portable_deformable_attention
+from referdino_core.ops import cuda
+from referdino_core.ops.cuda import CudaKernel
+from referdino_core.ops.deformable_attention import portable_deformable_attention
 
-KERNELS = Path(cuda.__file__).parent
+KERNELS = Path(cuda.__file__).parent / "csrc"
 PLUGINS = REPOSITORY / "trt_plugins"
 DECLARED = INTERFACES / "tensorrt"
 

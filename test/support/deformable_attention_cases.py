@@ -7,7 +7,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from referdino_core.network.deformable_attention import SpatialShapes
+from referdino_core.ops.deformable_attention import SpatialShapes
 
 TOLERANCE = {"rtol": 1e-5, "atol": 1e-5}
 Inputs = tuple[Tensor, SpatialShapes, Tensor, Tensor]

@@ -15,19 +15,17 @@ from torch import Tensor
 
 import referdino_core as rd
 from referdino_core.building import load_model, tokenizer_of
-from referdino_core.inference import deformable_attention as prepared_attention
-from referdino_core.inference import linear as prepared_linear
-from referdino_core.inference import preparation
-from referdino_core.inference.preparation import PreparedStages, prepare
-from referdino_core.kernels import BUILD_COMMAND, fused_kernel
-from referdino_core.kernels.cuda import check_attention_inputs
-from referdino_core.network import deformable_attention as network_attention
 from referdino_core.network.grounder import Grounding
 from referdino_core.network.image_encoder import ImageFeatures
 from referdino_core.network.mask_decoder import MaskFeatures
 from referdino_core.network.object_memory import Window, stack_windows
 from referdino_core.network.readout import SlotReadings
 from referdino_core.network.text_encoder import TextFeatures
+from referdino_core.ops import BUILD_COMMAND, deformable_attention, library
+from referdino_core.ops.cuda import check_attention_inputs
+from referdino_core.ops.library import kernel_library
+from referdino_core.optimize import optimization
+from referdino_core.optimize.optimization import OptimizedStages, optimize
 
 GOLDENS = ("swint_q32_128x160_f3", "swinb_q32_128x160_f1", "swint_q300_192x256_f1")
 SENTENCES = (
@@ -103,15 +101,15 @@ def simulated_cuda_attention(
     """What the CUDA kernel computes, for tensors of the CPU, with its checks of the inputs."""
     check_attention_inputs(value, spatial_shapes, locations, logits)
     split = (len(spatial_shapes), -1)
-    return network_attention.portable_deformable_attention(
+    return deformable_attention.portable_deformable_attention(
         value, spatial_shapes, locations.unflatten(3, split), logits.softmax(-1).unflatten(3, split)
     )
 
 
 def forget_the_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     """As where the CPU's library is not built."""
-    for module in (preparation, prepared_linear, network_attention):
-        monkeypatch.setattr(module, "fused_kernel", lambda: None)
+    for module in (library, optimization, deformable_attention):
+        monkeypatch.setattr(module, "kernel_library", lambda: None)
 
 
 def prepare_by(
@@ -120,33 +118,33 @@ def prepare_by(
     size: tuple[int, int],
     precision: torch.dtype,
     monkeypatch: pytest.MonkeyPatch,
-) -> PreparedStages:
+) -> OptimizedStages:
     """The stages as they are prepared on one of `ROUTES`."""
     if route == "CPU kernels":
-        assert fused_kernel() is not None, f"build it with: {BUILD_COMMAND}"
-        return prepare(model, size, precision)
+        assert kernel_library() is not None, f"build it with: {BUILD_COMMAND}"
+        return optimize(model, size, precision)
     if route == ANY_PROCESSOR:
-        monkeypatch.setattr(fused_kernel(), "has_fast_matmul", False)
-        return prepare(model, size, precision)
+        monkeypatch.setattr(kernel_library(), "has_fast_matmul", False)
+        return optimize(model, size, precision)
     forget_the_kernels(monkeypatch)
     if route == "no kernels":
-        return prepare(model, size, precision)
-    monkeypatch.setattr(preparation, "cuda_kernel", object)
-    monkeypatch.setattr(prepared_attention, "cuda_deformable_attention", simulated_cuda_attention)
+        return optimize(model, size, precision)
+    monkeypatch.setattr(deformable_attention, "_fits_cuda_kernel", lambda value: True)
+    monkeypatch.setattr(deformable_attention, "cuda_deformable_attention", simulated_cuda_attention)
     gpu = torch.device("cuda")
     with torch.no_grad():
-        stages = preparation.copy_stages(model, size, precision)
-        preparation.prepare_backbone(stages.image.encoder.backbone, size, gpu)
+        stages = optimization.copy_stages(model, size, precision)
+        optimization.optimize_backbone(stages.image.encoder.backbone, size, gpu)
         for stage in (stages.image, stages.grounding, stages.readout):
-            preparation.prepare_blocks(stage, precision, gpu)
+            optimization.optimize_blocks(stage, precision, gpu)
     return stages
 
 
-def ground(stages: PreparedStages, encoded: tuple[Tensor, Tensor], text: TextFeatures):
+def ground(stages: OptimizedStages, encoded: tuple[Tensor, Tensor], text: TextFeatures):
     return stages.grounding(*encoded, text.tokens, text.padding, text.attention, text.positions)
 
 
-def read(stages: PreparedStages, window: Window, masks: Tensor):
+def read(stages: OptimizedStages, window: Window, masks: Tensor):
     return stages.readout(
         window.queries,
         window.references[:, -1],
@@ -157,7 +155,7 @@ def read(stages: PreparedStages, window: Window, masks: Tensor):
     )
 
 
-def run_all(stages: PreparedStages, case: Case) -> Callable[[], list[Tensor]]:
+def run_all(stages: OptimizedStages, case: Case) -> Callable[[], list[Tensor]]:
     """A call of all three stages on the case's last frame, first sentence and windows."""
 
     def run() -> list[Tensor]:

@@ -18,11 +18,7 @@ Index referdino_packed_size(Index, Index);
 int referdino_pack_linear(const float*, Index, Index, float*);
 int referdino_linear(const float*, Index, Index, const float*, const float*, Index, const float*,
                      int, float*, int);
-int referdino_layer_norm(const float*, const float*, const float*, const float*, Index, Index,
-                         float, float*, int);
 int referdino_feed_forward(const FeedForwardWeights*, const float*, Index, float*, int);
-int referdino_attention(const float*, const float*, const float*, const std::uint8_t*, float*,
-                        float*, Index, Index, Index, Index, Index, Index, Index, Index, Index, int);
 int referdino_attention_block(const AttentionWeights*, const float*, const float*, const float*,
                               const std::uint8_t*, Index, float*, float*, Index, Index, Index, int);
 int referdino_deformable_block(const DeformableAttentionWeights*, const float*, const float*, Index,
@@ -31,16 +27,14 @@ int referdino_deformable_block(const DeformableAttentionWeights*, const float*, 
 int referdino_window_block(const WindowAttentionWeights*, const float*, float*, Index, Index, int);
 int referdino_convolution(const float*, const float*, const float*, float*, Index, Index, Index,
                           Index, Index, Index, int);
+int referdino_token_similarity(const float*, const float*, const std::uint8_t*, const float*,
+                               const float*, float*, Index, Index, Index, Index, Index, int);
+int referdino_sine_embedding(const float*, const float*, Index, Index, float*);
+int referdino_box_embedding(const float*, const float*, Index, Index, float*);
 int referdino_group_norm(const float*, const float*, const float*, float*, Index, Index, Index,
                          Index, float, int, int);
 int referdino_fusion_attention(const float*, const float*, const std::uint8_t*, const float*,
                                float*, float*, Index, Index, Index, Index, Index, Index, int);
-int referdino_token_similarity(const float*, const float*, const std::uint8_t*, float, float,
-                               float*, Index, Index, Index, Index, Index, int);
-int referdino_sine_embedding(const float*, const float*, Index, Index, float*);
-int referdino_box_embedding(const float*, const float*, Index, Index, float*);
-int referdino_pruning_scores(const float*, const float*, float*, Index, Index, Index, int);
-int referdino_refine_boxes(const float*, const float*, float*, Index, float);
 }
 
 namespace {
@@ -102,18 +96,6 @@ void apply_linear(Index rows, Index inputs, Index outputs, bool wild) {
   }
 }
 
-void normalise(Index rows, Index width, bool wild) {
-  const Norm norm(width);
-  const auto input = numbers<float>(rows * width, 10.0f, wild);
-  std::vector<float> output(rows * width);
-  for (const float* added : {static_cast<const float*>(nullptr), input.data()}) {
-    call([&] {
-      return referdino_layer_norm(input.data(), added, norm.weight.data(), norm.bias.data(), rows,
-                                  width, kEpsilon, output.data(), kThreads);
-    });
-  }
-}
-
 void feed_forward(Index rows, Index width, Index inside, bool wild) {
   const Norm norm(width);
   const Layer first(width, inside), second(inside, width);
@@ -130,25 +112,6 @@ void feed_forward(Index rows, Index width, Index inside, bool wild) {
     call([&] {
       return referdino_feed_forward(&after, input.data(), rows, output.data(), kThreads);
     });
-  }
-}
-
-void attend(Index queries, Index keys, Index channels, bool wild) {
-  const Index batch = 2, heads = 3, width = heads * channels;
-  const auto query = numbers<float>(batch * queries * width, 10.0f, wild);
-  // Keys and values as they lie in a joint projection, whose last row ends with the last value.
-  const auto joint = numbers<float>(batch * keys * 2 * width, 10.0f, wild);
-  for (const Index rows : {Index{0}, Index{1}, queries}) {
-    const auto visible = flags(batch * rows * keys);
-    std::vector<float> weights(batch * heads * queries * keys), output(batch * queries * width);
-    for (float* given : {static_cast<float*>(nullptr), weights.data()}) {
-      call([&] {
-        return referdino_attention(query.data(), joint.data(), joint.data() + width,
-                                   rows == 0 ? nullptr : visible.data(), given, output.data(),
-                                   width, 2 * width, 2 * width, rows, batch, queries, keys, heads,
-                                   channels, kThreads);
-      });
-    }
   }
 }
 
@@ -278,13 +241,14 @@ void fuse(Index cells, Index tokens, Index width, bool wild) {
 
 void compare(Index queries, Index tokens, Index width, bool wild) {
   const Index batch = 6;
+  const float scale = 0.5f, offset = -6.0f;
   const auto query = numbers<float>(batch * queries * width, 3.0f, wild);
   const auto text = numbers<float>(batch * tokens * width, 3.0f, wild);
   for (const Index masks : {Index{1}, Index{2}, batch}) {
     const auto hidden = flags(masks * tokens);
     std::vector<float> similarity(batch * queries);
     call([&] {
-      return referdino_token_similarity(query.data(), text.data(), hidden.data(), 0.5f, -6.0f,
+      return referdino_token_similarity(query.data(), text.data(), hidden.data(), &scale, &offset,
                                         similarity.data(), batch, masks, queries, tokens, width,
                                         kThreads);
     });
@@ -305,20 +269,6 @@ void embed(Index count, Index pairs, bool wild) {
   });
 }
 
-void prune_and_refine(Index queries, bool wild) {
-  const Index batch = 2, heads = 3;
-  const auto fit = numbers<float>(batch * queries, 3.0f, wild);
-  const auto attention = numbers<float>(batch * heads * queries * queries, 1.0f, wild);
-  std::vector<float> scores(batch * queries);
-  call([&] {
-    return referdino_pruning_scores(fit.data(), attention.data(), scores.data(), batch, heads,
-                                    queries, kThreads);
-  });
-  call([&] {
-    return referdino_refine_boxes(fit.data(), scores.data(), scores.data(), batch * queries, 1e-3f);
-  });
-}
-
 }  // namespace
 
 void walk_layers() {
@@ -327,16 +277,13 @@ void walk_layers() {
       for (const Index outputs : {1, 15, 16, 17, 32, 33, 65})
         for (const Index inputs : {1, 7, 257}) apply_linear(rows, inputs, outputs, wild);
     for (const Index width : {1, 7, 8, 9, 16, 33}) {
-      normalise(3, width, wild);
       feed_forward(130, width, 70, wild);
       compare(5, 3, width, wild);
       embed(3, width, wild);
-      prune_and_refine(width, wild);
     }
     for (const Index queries : {1, 7, 8, 9})
       for (const Index keys : {1, 6, 7, 8, 15})
         for (const Index channels : {1, 8, 12, 24, 32, 56}) {
-          attend(queries, keys, channels, wild);
           attend_in_blocks(queries, keys, channels, wild);
         }
     for (const Index queries : {1, 9})

@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 
 import referdino_core
-from referdino_core.kernels import BUILD_COMMAND
-from referdino_core.kernels.loading import ANY_PROCESSORS_LIBRARY, FOLDER
+from referdino_core.ops import BUILD_COMMAND
+from referdino_core.ops.loading import ANY_PROCESSORS_LIBRARY, FOLDER
 
 PACKAGE = Path(referdino_core.__file__).parent
 
@@ -21,8 +21,8 @@ CALL_TWICE = """
 import logging
 logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s")
 import torch
-from referdino_core.kernels import fused_kernel, kernel_status, __file__ as home
-from referdino_core.network import deformable_attention as attention
+from referdino_core.ops.library import kernel_library, kernel_status
+from referdino_core.ops import deformable_attention as attention
 torch.manual_seed(0)
 value, locations = torch.randn(1, 20, 2, 16), torch.rand(1, 3, 2, 1, 4, 2)
 inputs = (value, ((4, 5),), locations, torch.rand(1, 3, 2, 1, 4))
@@ -30,8 +30,8 @@ first = attention.multi_scale_deformable_attention(*inputs)
 second = attention.multi_scale_deformable_attention(*inputs)
 torch.testing.assert_close(first, attention.portable_deformable_attention(*inputs))
 assert torch.equal(first, second)
-print(home)
-print(fused_kernel() is None)
+print(attention.__file__)
+print(kernel_library() is None)
 print(kernel_status())
 """
 
@@ -39,18 +39,15 @@ print(kernel_status())
 def package_without_libraries(folder: Path) -> Path:
     """The parts of the package that deformable attention needs, copied into a folder."""
     copy = folder / PACKAGE.name
-    shutil.copytree(FOLDER, copy / "kernels", ignore=shutil.ignore_patterns("*.so", "__pycache__"))
-    (copy / "network").mkdir()
-    for part in ("errors.py", "lazy.py", "network/deformable_attention.py"):
-        shutil.copy(PACKAGE / part, copy / part)
-    for package in (copy, copy / "network"):
-        (package / "__init__.py").touch()
+    shutil.copytree(FOLDER, copy / "ops", ignore=shutil.ignore_patterns("*.so", "__pycache__"))
+    shutil.copy(PACKAGE / "errors.py", copy / "errors.py")
+    (copy / "__init__.py").touch()
     return copy
 
 
 def library_of(package: Path) -> Path:
     """Where a package has its library for any processor."""
-    return package / "kernels" / ANY_PROCESSORS_LIBRARY.name
+    return package / "ops" / ANY_PROCESSORS_LIBRARY.name
 
 
 def run_python(arguments: list[str], package: Path) -> subprocess.CompletedProcess[str]:
@@ -75,7 +72,7 @@ def call_twice(package: Path) -> tuple[bool, str, list[str]]:
     outcome = run_python(["-c", CALL_TWICE], package)
     assert outcome.returncode == 0, f"{outcome.returncode}: {outcome.stderr}"
     home, is_portable, status = outcome.stdout.splitlines()
-    assert Path(home).parent == package / "kernels"
+    assert Path(home).parent == package / "ops"
     lines = [line for line in outcome.stderr.splitlines() if "referdino" in line]
     return is_portable == "True", status, lines
 

@@ -30,8 +30,8 @@ from referdino_core.backends.tensorrt.library import (
 )
 from referdino_core.backends.tensorrt.networks import AxisRange, check_network, make_profile
 from referdino_core.errors import BuildError
-from referdino_core.export.deformable_attention import OPERATOR
 from referdino_core.export.stage_io import StageSpec
+from referdino_core.ops.deformable_attention import ONNX_OPERATOR
 from referdino_core.progress import ProgressMonitor
 
 _BYTES_PER_GIB = 1 << 30
@@ -158,7 +158,7 @@ def _parse(onnx: Path, network: trt.INetworkDefinition, logger: trt.ILogger) -> 
 
 def _parser_errors(parser: trt.OnnxParser, logger: trt.ILogger) -> str:
     """Errors of the parser, and those of our plugin in the log, which the parser leaves out."""
-    lines = [line for line in getattr(logger, "errors", ()) if line.startswith(OPERATOR)]
+    lines = [line for line in getattr(logger, "errors", ()) if line.startswith(ONNX_OPERATOR)]
     for index in range(parser.num_errors):
         error: trt.ParserError = parser.get_error(index)
         where = f"node {error.node()}"

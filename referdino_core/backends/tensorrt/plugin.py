@@ -10,11 +10,11 @@ from pathlib import Path
 
 from referdino_core.backends.tensorrt.library import loaded_library, trt
 from referdino_core.errors import TensorRTUnavailable
-from referdino_core.export.deformable_attention import DOMAIN, OPERATOR, PLUGIN_VERSION
 from referdino_core.files import PACKAGE
+from referdino_core.ops.deformable_attention import ONNX_DOMAIN, ONNX_OPERATOR, PLUGIN_VERSION
 from referdino_core.user_files import user_path
 
-PLUGIN_TITLE = f"{OPERATOR} {PLUGIN_VERSION}"
+PLUGIN_TITLE = f"{ONNX_OPERATOR} {PLUGIN_VERSION}"
 """Part of an engine's key: it changes with the plugin's inputs, outputs and serialized fields."""
 LIBRARY_NAME = "libreferdino_trt_plugins.so"
 PATH_VARIABLE = "REFERDINO_TRT_PLUGINS"
@@ -38,7 +38,7 @@ def find_library() -> Path | None:
                 f"{path} is missing, where {PATH_VARIABLE} says that the TensorRT plugin is."
             )
         return path
-    path = PACKAGE / "kernels" / LIBRARY_NAME
+    path = PACKAGE / "ops" / LIBRARY_NAME
     return path if path.is_file() else None
 
 
@@ -51,8 +51,8 @@ def required_library() -> Path:
     path = find_library()
     if path is None:
         raise TensorRTUnavailable(
-            f"the exported network contains {OPERATOR}, but {LIBRARY_NAME} is missing: build it "
-            f"with CMake in trt_plugins/ and point {PATH_VARIABLE} at it, or export the network "
+            f"the exported network contains {ONNX_OPERATOR}, but {LIBRARY_NAME} is missing: build "
+            f"it with CMake in trt_plugins/ and point {PATH_VARIABLE} at it, or export the network "
             "again with the gather-based deformable attention."
         )
     return path
@@ -63,7 +63,7 @@ def contains_plugin(onnx: Path) -> bool:
     if onnx.stat().st_size == 0:
         return False
     with onnx.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        return content.find(OPERATOR.encode()) >= 0
+        return content.find(ONNX_OPERATOR.encode()) >= 0
 
 
 def load_library(path: Path) -> None:
@@ -79,13 +79,13 @@ def load_library(path: Path) -> None:
     if not _is_registered(registry):
         state = "cannot be loaded" if handle is None else "was loaded without effect"
         raise TensorRTUnavailable(
-            f"{path} {state}: it does not bring {OPERATOR} {PLUGIN_VERSION} to "
+            f"{path} {state}: it does not bring {ONNX_OPERATOR} {PLUGIN_VERSION} to "
             f"{loaded_library().name} {trt.__version__}; build it again against this release."
         )
 
 
 def _is_registered(registry: trt.IPluginRegistry) -> bool:
-    wanted = (OPERATOR, PLUGIN_VERSION, DOMAIN)
+    wanted = (ONNX_OPERATOR, PLUGIN_VERSION, ONNX_DOMAIN)
     return any(
         isinstance(creator, trt.IPluginCreatorV3One)
         and (creator.name, creator.plugin_version, creator.plugin_namespace) == wanted

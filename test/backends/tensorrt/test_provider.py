@@ -27,7 +27,7 @@ from referdino_core.backends.tensorrt import plugin
 from referdino_core.backends.tensorrt import provider as provider_module
 from referdino_core.backends.tensorrt.provider import open_provider
 from referdino_core.errors import ExportedSetError, TensorRTUnavailable
-from referdino_core.export.deformable_attention import OPERATOR
+from referdino_core.ops.deformable_attention import ONNX_OPERATOR
 
 pytestmark = pytest.mark.slow
 
@@ -72,7 +72,7 @@ def test_plugin_is_registered_once_however_often_it_is_needed(exported: Path) ->
     plugin.load_library(plugin_library())
     registry = provider_module.trt.get_plugin_registry()
     names = [getattr(creator, "name", "") for creator in registry.all_creators]
-    assert names.count(OPERATOR) == 1
+    assert names.count(ONNX_OPERATOR) == 1
 
 
 def test_missing_plugin_is_one_clear_error(

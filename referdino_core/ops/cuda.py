@@ -1,0 +1,257 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""The fused CUDA kernel of deformable attention, for PyTorch tensors on NVIDIA GPUs.
+
+Like the CPU's library this one is optional: where it is not built, or cannot be loaded, the
+portable PyTorch version does its work, and one line in the log says so. The TensorRT plugin of
+``trt_plugins`` holds the same kernel.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import logging
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from referdino_core.errors import ReferDINOError
+
+__all__ = [
+    "BUILD_COMMAND",
+    "LIBRARY_PATH",
+    "MAXIMUM_LEVELS",
+    "CudaKernel",
+    "CudaKernelError",
+    "cuda_deformable_attention",
+    "cuda_kernel",
+    "cuda_kernel_status",
+]
+
+LIBRARY_PATH = Path(__file__).resolve().with_name("libreferdino_cuda_kernels.so")
+BUILD_COMMAND = "python -m referdino_core.ops.build --cuda"
+MAXIMUM_LEVELS = 16
+_VERSION = 1
+_NUMBER_TYPES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}
+
+_log = logging.getLogger("referdino.kernels")
+
+SpatialShapes = tuple[tuple[int, int], ...]
+
+
+class CudaKernelError(ReferDINOError):
+    """The CUDA kernel is not available, or the GPU refused it."""
+
+
+class _Call(ctypes.Structure):
+    """``ReferdinoDeformableAttention`` of deformable_attention_cuda.h."""
+
+    _fields_ = (
+        ("value", ctypes.c_void_p),
+        ("locations", ctypes.c_void_p),
+        ("logits", ctypes.c_void_p),
+        ("output", ctypes.c_void_p),
+        ("level_sizes", ctypes.POINTER(ctypes.c_int64)),
+        ("batch", ctypes.c_int64),
+        ("queries", ctypes.c_int64),
+        ("heads", ctypes.c_int64),
+        ("channels", ctypes.c_int64),
+        ("levels", ctypes.c_int32),
+        ("points", ctypes.c_int32),
+        ("value_type", ctypes.c_int32),
+        ("logits_type", ctypes.c_int32),
+    )
+
+
+class CudaKernel:
+    """The loaded library of the fused CUDA kernel.
+
+    Tensors that are handed over fit together, are contiguous and on the current device; callers see
+    to that, as ``cuda_deformable_attention`` does.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Load the library at ``path``; OSError where it cannot be, or is of another version."""
+        library = ctypes.CDLL(str(path))
+        try:
+            version = library.referdino_cuda_kernels_version()
+            self._forward = library.referdino_cuda_deformable_attention
+            self._error_text = library.referdino_cuda_error_text
+        except AttributeError as error:
+            raise OSError(f"{path.name} is no library of referdino's CUDA kernels") from error
+        if version != _VERSION:
+            raise OSError(f"{path.name} was built from version {version} of its sources")
+        self._forward.argtypes = (ctypes.POINTER(_Call), ctypes.c_void_p)
+        self._forward.restype = ctypes.c_int
+        self._error_text.argtypes = (ctypes.c_int,)
+        self._error_text.restype = ctypes.c_char_p
+        self.path = path
+
+    def deformable_attention(
+        self,
+        value: Tensor,
+        spatial_shapes: SpatialShapes,
+        locations: Tensor,
+        logits: Tensor,
+        stream: int,
+    ) -> Tensor:
+        """Put the work on a stream, given as the address that PyTorch knows it by.
+
+        Shapes are those of ``cuda_deformable_attention``.
+
+        Raises:
+            CudaKernelError: the GPU refused the kernel.
+        """
+        batch, queries, heads, samples = logits.shape
+        channels = value.shape[-1]
+        levels = len(spatial_shapes)
+        output = value.new_empty(batch, queries, heads * channels)
+        sides = [side for shape in spatial_shapes for side in shape]
+        call = _Call(
+            *(tensor.data_ptr() for tensor in (value, locations, logits, output)),
+            (ctypes.c_int64 * len(sides))(*sides),
+            *(batch, queries, heads, channels, levels, samples // levels),
+            *(_NUMBER_TYPES[value.dtype], _NUMBER_TYPES[logits.dtype]),
+        )
+        error = self._forward(ctypes.byref(call), stream)
+        if error:
+            text = self._error_text(error).decode()
+            raise CudaKernelError(
+                f"the CUDA kernel failed: {text} (error {error}; "
+                f"to build it for this machine's GPU: {BUILD_COMMAND})"
+            )
+        return output
+
+
+def cuda_deformable_attention(
+    value: Tensor, spatial_shapes: SpatialShapes, locations: Tensor, logits: Tensor
+) -> Tensor:
+    """Multi-scale deformable attention on PyTorch's current stream, softmax included.
+
+    Sampling is bilinear, zero outside, with cell centres at half-integers. Coordinates, weights and
+    sums are float32 inside. There is no backward pass. CUDA graphs can capture the call.
+
+    Args:
+        value: (N, S, M, D) float32, float16 or bfloat16, the cells of all levels, row by row.
+        spatial_shapes: height and width per level, at most 16; S is the sum of their products.
+        locations: (N, Q, M, K, 2) float32, x and y; 0..1 spans the level, anything is allowed.
+            K is levels times points, the points of a level side by side.
+        logits: (N, Q, M, K) of the value's type or float32, attention weights before softmax.
+
+    Returns:
+        (N, Q, M * D) in the precision of ``value``.
+
+    Raises:
+        ValueError: tensors that do not belong together or on a GPU.
+        CudaKernelError: the kernel is not available here, or the GPU refused it.
+    """
+    check_attention_inputs(value, spatial_shapes, locations, logits)
+    for name, tensor in (("value", value), ("locations", locations), ("logits", logits)):
+        if tensor.device.type != "cuda" or tensor.device != value.device:
+            raise ValueError(
+                "deformable attention: the CUDA kernel takes tensors of one GPU, "
+                f"but value is on {value.device} and {name} on {tensor.device}"
+            )
+    kernel = cuda_kernel()
+    if kernel is None:
+        raise CudaKernelError(f"the fused CUDA kernel is not available: {cuda_kernel_status()}")
+    with torch.cuda.device(value.device):
+        stream = torch.cuda.current_stream().cuda_stream
+        return kernel.deformable_attention(value, spatial_shapes, locations, logits, stream)
+
+
+def check_attention_inputs(
+    value: Tensor, spatial_shapes: SpatialShapes, locations: Tensor, logits: Tensor
+) -> None:
+    """ValueError, in one line, unless the kernel can take these tensors, wherever they are."""
+    named = {"value": value, "locations": locations, "logits": logits}
+    if value.dtype not in _NUMBER_TYPES:
+        raise ValueError(f"deformable attention: value is {value.dtype}, not a kind of float")
+    if locations.dtype != torch.float32:
+        raise ValueError(f"deformable attention: locations are {locations.dtype}, not float32")
+    if logits.dtype not in (value.dtype, torch.float32):
+        raise ValueError(
+            f"deformable attention: logits are {logits.dtype}, "
+            f"neither {value.dtype} like the value nor float32"
+        )
+    if value.dim() != 4 or locations.dim() != 5 or logits.dim() != 4:
+        raise ValueError(
+            "deformable attention takes value (N, S, M, D), locations (N, Q, M, K, 2) and "
+            f"logits (N, Q, M, K), not {_shapes(value, locations, logits)}"
+        )
+    _check_levels(value, spatial_shapes)
+    batch, _, heads, channels = value.shape
+    samples = logits.shape[3]
+    expected = (batch, locations.shape[1], heads, samples)
+    if tuple(logits.shape) != expected or tuple(locations.shape) != (*expected, 2):
+        raise ValueError(
+            "deformable attention: value, locations and logits do not belong together: "
+            f"{_shapes(value, locations, logits)}"
+        )
+    if samples == 0 or samples % len(spatial_shapes) or heads == 0 or channels == 0:
+        raise ValueError(
+            f"deformable attention: {samples} samples of {heads} heads of {channels} channels "
+            f"cannot be shared among {len(spatial_shapes)} levels"
+        )
+    for name, tensor in named.items():
+        if not tensor.is_contiguous():
+            raise ValueError(f"deformable attention: {name} is not contiguous")
+        if torch.is_grad_enabled() and tensor.requires_grad:
+            raise ValueError(
+                f"deformable attention: {name} requires a gradient, which the CUDA kernel "
+                "does not have: call it under torch.no_grad()"
+            )
+    if locations.data_ptr() % 8:
+        raise ValueError("deformable attention: locations do not start at a multiple of 8 bytes")
+
+
+def _check_levels(value: Tensor, spatial_shapes: SpatialShapes) -> None:
+    if not 1 <= len(spatial_shapes) <= MAXIMUM_LEVELS:
+        raise ValueError(
+            f"deformable attention: the CUDA kernel takes 1 to {MAXIMUM_LEVELS} levels, "
+            f"not {len(spatial_shapes)}"
+        )
+    if any(height < 1 or width < 1 for height, width in spatial_shapes):
+        raise ValueError(f"deformable attention: levels {tuple(spatial_shapes)} have an empty one")
+    cells = sum(height * width for height, width in spatial_shapes)
+    if value.shape[1] != cells:
+        raise ValueError(
+            f"deformable attention: value has {value.shape[1]} cells, "
+            f"the levels {tuple(spatial_shapes)} have {cells}"
+        )
+
+
+def _shapes(*tensors: Tensor) -> str:
+    return ", ".join(str(tuple(tensor.shape)) for tensor in tensors)
+
+
+@functools.cache
+def cuda_kernel() -> CudaKernel | None:
+    """The fused CUDA kernel, or None, with one line in the log, where it is not to be had."""
+    if not LIBRARY_PATH.exists():
+        _log.warning(
+            "the fused CUDA kernel is not built: using the slower portable version "
+            "(build it with: %s)",
+            BUILD_COMMAND,
+        )
+        return None
+    try:
+        return CudaKernel(LIBRARY_PATH)
+    except OSError as error:
+        _log.warning(
+            "the fused CUDA kernel cannot be loaded (%s): using the slower portable version "
+            "(build it again with: %s)",
+            " ".join(str(error).split()),
+            BUILD_COMMAND,
+        )
+        return None
+
+
+def cuda_kernel_status() -> str:
+    """One line for people: whether the fused CUDA kernel is in use, and if not, how to get it."""
+    if cuda_kernel() is not None:
+        return "fused"
+    reason = "cannot be loaded" if LIBRARY_PATH.exists() else "not built"
+    return f"portable (the fused CUDA kernel is {reason}; build it with: {BUILD_COMMAND})"
