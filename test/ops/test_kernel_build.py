@@ -18,9 +18,14 @@ from deformable_attention_cases import (
 from kernel_packages import cpp_compiler, package_without_libraries, run_python
 
 from referdino_core.ops import build as kernel_build
+from referdino_core.ops import deformable_attention
+from referdino_core.ops import library as kernels
 from referdino_core.ops.build import KernelBuildError, build, build_cuda, has_gpu
 from referdino_core.ops.build import main as build_command
-from referdino_core.ops.deformable_attention import portable_deformable_attention
+from referdino_core.ops.deformable_attention import (
+    fused_deformable_attention,
+    portable_deformable_attention,
+)
 from referdino_core.ops.library import KernelLibrary
 from referdino_core.ops.loading import ANY_PROCESSORS_LIBRARY, FOLDER, libraries
 
@@ -81,13 +86,12 @@ def test_plainer_builds_compute_the_same(refused, tuning, tmp_path, monkeypatch)
     [(library, used)] = build(folder).items()
     assert used == tuning and [path.name for path in folder.iterdir()] == [library.name]
     kernel = KernelLibrary(library)
+    for module in (deformable_attention, kernels):
+        monkeypatch.setattr(module, "kernel_library", lambda: kernel)
     for case in ("nano-like", "odd sizes", "any channels"):
         inputs = make_inputs(*CASES[case])
         gradient = gradient_for(inputs)
-        found = (
-            kernel.deformable_attention(*inputs),
-            *kernel.deformable_attention_gradients(*inputs, gradient),
-        )
+        found = output_and_gradients(fused_deformable_attention, inputs, gradient, torch.float32)
         judge = output_and_gradients(portable_deformable_attention, inputs, gradient, torch.float64)
         assert_agrees(found, judge, inputs[1])
 

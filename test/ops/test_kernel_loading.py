@@ -189,7 +189,9 @@ def build_for(package: Path, feature: str) -> Path:
     flag, instruction = FEATURES_THAT_FEW_HAVE[feature]
     source = ENDS_WHERE_IT_IS_LOADED.format(instruction=instruction)
     library = package / "ops" / f"libreferdino_kernels_{feature}.so"
-    if not compile_library(library, source, flag, "-I", FOLDER / "csrc", FOLDER / "csrc" / "processor.cpp"):
+    if not compile_library(
+        library, source, flag, "-I", FOLDER / "csrc", FOLDER / "csrc" / "processor.cpp"
+    ):
         pytest.skip(f"the compiler does not know {flag}")
     assert feature in requirements(library)
     return library
