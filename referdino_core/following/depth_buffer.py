@@ -1,0 +1,122 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""Depth images joined to results by stamp: a bounded buffer, exact stamps before near ones."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
+
+from referdino_core.following.ranges import Ranged, quantity
+
+
+class Join(str, Enum):
+    """How a depth image was found for a stamp.
+
+    exact: of the same stamp. nearest: within the tolerance. pending: every depth image is older,
+    so that the right one may still come. missing: there is none within the tolerance.
+    """
+
+    EXACT = "exact"
+    NEAREST = "nearest"
+    PENDING = "pending"
+    MISSING = "missing"
+
+
+@dataclass(frozen=True)
+class DepthBufferSettings(Ranged):
+    """Bounds of the buffer.
+
+    Attributes:
+        duration: seconds of stamps that are kept; longer than the slowest result takes.
+        megabytes: memory that the images may take.
+        tolerance: seconds between the stamps of colour and depth that still pass as one moment.
+    """
+
+    duration: float = quantity(2.0, 0.1, 60.0, "s")
+    megabytes: float = quantity(128.0, 1.0, 4096.0, "MB")
+    tolerance: float = quantity(0.02, 0.0, 0.5, "s")
+
+
+@dataclass(frozen=True)
+class DepthMatch:
+    """A depth image for a stamp, or why there is none.
+
+    depth: (H, W) metres; None where pending or missing. gap: seconds from the stamp to that of the
+    nearest depth image, None in an empty buffer. reason: what to tell a user; empty where exact.
+    """
+
+    join: Join
+    depth: np.ndarray | None
+    gap: float | None
+    reason: str
+
+
+class DepthBuffer:
+    """The depth images of the last seconds, by stamp. Not thread-safe."""
+
+    def __init__(self, settings: DepthBufferSettings | None = None) -> None:
+        self.settings = settings or DepthBufferSettings()
+        self._images: deque[tuple[float, np.ndarray]] = deque()
+        self._bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def clear(self) -> None:
+        """Forget every image."""
+        self._images.clear()
+        self._bytes = 0
+
+    def add(self, stamp: float, depth: np.ndarray) -> str:
+        """Take a depth image in; the oldest go where the bounds are reached.
+
+        A stamp before the newest one's says that the clock jumped back: what was kept is forgotten.
+
+        Returns:
+            What to tell a user, or "": an unset stamp (0) is refused, a jump back is named.
+        """
+        if stamp <= 0:
+            return "The depth image has no stamp (0). Let the camera driver stamp its images."
+        told = ""
+        if self._images and stamp <= self._images[-1][0]:
+            back = self._images[-1][0] - stamp
+            if back < self.settings.duration:
+                return f"A depth image came {back:.3f} s after a newer one; it is left out."
+            told = f"The depth images' stamps jumped back by {back:.3f} s; earlier ones are gone."
+            self.clear()
+        self._images.append((stamp, depth))
+        self._bytes += depth.nbytes
+        while len(self._images) > 1 and self._is_full(stamp):
+            self._bytes -= self._images.popleft()[1].nbytes
+        return told
+
+    def _is_full(self, newest: float) -> bool:
+        too_old = newest - self._images[0][0] > self.settings.duration
+        return too_old or self._bytes > self.settings.megabytes * 1e6
+
+    def find(self, stamp: float) -> DepthMatch:
+        """The depth image of a stamp: the exact one, else the nearest within the tolerance."""
+        if not self._images:
+            return DepthMatch(Join.MISSING, None, None, "No depth image has come yet.")
+        nearest, depth = min(self._images, key=lambda entry: abs(entry[0] - stamp))
+        gap = nearest - stamp
+        if gap == 0:
+            return DepthMatch(Join.EXACT, depth, 0.0, "")
+        if abs(gap) <= self.settings.tolerance:
+            return DepthMatch(
+                Join.NEAREST, depth, gap, f"The nearest depth is {1000 * gap:+.1f} ms off."
+            )
+        if self._images[-1][0] < stamp:
+            reason = f"The newest depth image is {stamp - self._images[-1][0]:.3f} s older."
+            return DepthMatch(Join.PENDING, None, gap, reason)
+        return DepthMatch(
+            Join.MISSING,
+            None,
+            gap,
+            f"No depth image within {self.settings.tolerance:g} s: the nearest of {len(self)} is "
+            f"{gap:+.3f} s off. Let colour and depth have equal stamps, or raise sync_tolerance.",
+        )

@@ -1,0 +1,115 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""What a follower is set to, hears and remembers."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from referdino_core.following.geometry import Pose
+from referdino_core.following.goals import FollowState, Goal, Outcome
+from referdino_core.following.kalman import FilterSettings
+from referdino_core.following.motion import STANDSTILL, ControlSettings, MotionLimits, Velocity
+from referdino_core.following.observation import Observation
+from referdino_core.following.odometry import Odometry
+from referdino_core.following.ranges import Ranged, quantity
+from referdino_core.following.searching import Search, SearchSettings
+from referdino_core.following.sight import Sight, SightSettings
+
+
+@dataclass(frozen=True)
+class FollowerSettings(Ranged):
+    """Everything that a follower can be told beside its goals.
+
+    Attributes:
+        field_of_view: of the camera, horizontal.
+        odometry_age: of the newest odometry, beyond which the robot stands.
+        coast: after which a target that is not seen is no longer driven to.
+        horizon: for which a place is predicted without a sight of the target.
+        hold: at the distance, facing the target, before an approach has reached it.
+        zeros: for which zero is sent after a goal, before falling silent.
+        switch_patience: for which it stands still while the sentence means another object.
+        clearance: distance to anything else ahead at which the robot stands.
+    """
+
+    field_of_view: float = quantity(1.05, 0.1, 6.3, "rad")
+    odometry_age: float = quantity(0.5, 0.05, 5.0, "s")
+    coast: float = quantity(0.4, 0.0, 5.0, "s")
+    horizon: float = quantity(1.0, 0.0, 10.0, "s")
+    hold: float = quantity(0.5, 0.0, 10.0, "s")
+    zeros: float = quantity(0.5, 0.0, 10.0, "s")
+    switch_patience: float = quantity(8.0, 0.0, 600.0, "s")
+    clearance: float = quantity(0.35, 0.05, 5.0, "m")
+    limits: MotionLimits = field(default_factory=MotionLimits)
+    control: ControlSettings = field(default_factory=ControlSettings)
+    search: SearchSettings = field(default_factory=SearchSettings)
+    sight: SightSettings = field(default_factory=SightSettings)
+    motion: FilterSettings = field(default_factory=FilterSettings)
+
+
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """What a follower hears at one tick.
+
+    Attributes:
+        goal: the current one; None for none. Another `goal_id` begins anew.
+        observation: what came of the goal's target since the last tick; None for nothing.
+        odometry: the newest; None before the first.
+        enabled: whether the dead-man switch is held; True where there is none.
+        paused: whether it was told to wait.
+        free_distance: metres ahead of the base's origin to whatever is not the target; None where
+            nobody looks out for that.
+    """
+
+    goal: Goal | None = None
+    observation: Observation | None = None
+    odometry: Odometry | None = None
+    enabled: bool = True
+    paused: bool = False
+    free_distance: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Memory:
+    """What a follower remembers between ticks."""
+
+    now: float = -math.inf
+    goal: Goal | None = None
+    began: float = 0.0
+    sight: Sight = field(default_factory=Sight)
+    search: Search | None = None
+    spent: tuple[float, float] = (0.0, 0.0)
+    command: Velocity = STANDSTILL
+    driving: bool = False
+    driven: float = 0.0
+    holding_since: float | None = None
+    at_rest_since: float = -math.inf
+    outcome: Outcome | None = None
+    outcome_reason: str = ""
+
+
+@dataclass(frozen=True)
+class Tick:
+    """One call of `advance`: the time, its step, and where the base is."""
+
+    now: float
+    seconds: float
+    inputs: Inputs
+    pose: Pose
+    settings: FollowerSettings
+    limits: MotionLimits
+
+
+@dataclass(frozen=True)
+class Step:
+    """A state with its reason, and the velocity to aim for.
+
+    at_once: whether the velocity is taken without a limit on its change.
+    """
+
+    state: FollowState
+    reason: str
+    wanted: Velocity = STANDSTILL
+    at_once: bool = False
+    outcome: Outcome | None = None
