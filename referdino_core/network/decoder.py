@@ -122,4 +122,5 @@ def received_attention(query_weights: Tensor) -> Tensor:
     """(N, Q) attention that each query receives from the others, of weights (N, heads, Q, Q)."""
     precision = torch.promote_types(query_weights.dtype, torch.float32)
     weights = query_weights.mean(1, dtype=precision)
-    return weights.sum(1) - weights.diagonal(dim1=1, dim2=2)
+    own = weights.flatten(1)[:, :: weights.shape[-1] + 1]
+    return weights.sum(1) - own

@@ -21,7 +21,7 @@ def token_similarity(
 
     Args:
         queries: (..., Q, d); text: (..., L, d).
-        text_padding: (..., L) bool, True on padding; a row serves all rows of its sentence.
+        text_padding: (..., L) bool, True on padding. All three broadcast.
         log_scale, offset: scalars; the result is multiplied by the exponential of the first, and
             the second is added.
 
@@ -47,8 +47,11 @@ def fused_token_similarity(
     offset: Tensor | None = None,
 ) -> Tensor:
     """`token_similarity` of float32 tensors through the CPU kernel; no gradients."""
-    queries, text, text_padding = (t.contiguous() for t in (queries, text, text_padding))
     tokens, width = text.shape[-2:]
+    batch = torch.broadcast_shapes(queries.shape[:-2], text.shape[:-2], text_padding.shape[:-1])
+    queries = queries.expand(*batch, *queries.shape[-2:]).contiguous()
+    text = text.expand(*batch, tokens, width).contiguous()
+    text_padding = text_padding.expand(*batch, tokens).contiguous()
     similarity = queries.new_empty(queries.shape[:-1])
     library.functions.referdino_token_similarity(
         queries.data_ptr(),

@@ -318,10 +318,10 @@ def test_pytorch_prepares_once_for_every_size_of_the_cameras(
     images: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sizes: list[tuple[int, int]] = []
-    prepare = torch_backend.prepare
+    prepare = torch_backend.optimize
     monkeypatch.setattr(
         torch_backend,
-        "prepare",
+        "optimize",
         lambda model, size, kind: (sizes.append(size), prepare(model, size, kind))[1],
     )
     group = rd.CameraGroup(rd.Session("nano", runtime="torch"), 2)

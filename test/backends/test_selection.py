@@ -176,13 +176,13 @@ def test_auto_on_a_cpu_that_is_simulated_to_have_no_kernels(
 def preparations(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     """The sizes that stages were prepared for."""
     sizes: list[tuple[int, int]] = []
-    prepare = torch_backend.prepare
+    prepare = torch_backend.optimize
 
     def noted(model: Any, size: tuple[int, int], precision: torch.dtype) -> Any:
         sizes.append(size)
         return prepare(model, size, precision)
 
-    monkeypatch.setattr(torch_backend, "prepare", noted)
+    monkeypatch.setattr(torch_backend, "optimize", noted)
     return sizes
 
 

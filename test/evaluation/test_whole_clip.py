@@ -31,10 +31,12 @@ def clip(renderer: WorldRenderer) -> Clip:
     return renderer.clip("test", 0)
 
 
+@pytest.mark.usefixtures("one_thread")  # threads split batches of other sizes elsewhere
 def test_a_clip_in_pieces_is_the_clip_of_the_paper(session: rd.Session, clip: Clip) -> None:
     model, sentence = session.model, clip.expressions[0].text
     pixels = torch.cat([to_pixels(frame, min(SIZE)) for frame in clip.frames])
-    whole = model.segment(pixels, session.tokenizer.encode(sentence), clip.stamps.tolist())
+    with torch.inference_mode():
+        whole = model.segment(pixels, session.tokenizer.encode(sentence), clip.stamps.tolist())
     scores = whole.scores.sigmoid()
     best = int(scores.mean(0).argmax())
     expected = mask_probabilities(whole.masks[:, [best]], SIZE, SIZE)[:, 0].numpy()
