@@ -34,8 +34,9 @@ LEFT_OUT = {
         "backends/test_exported_backend.py"
     ),
     "other runtimes": (
-        "export/* ops/test_cuda_* repository/test_gpu_benchmark.py runtime/tensorrt/* "
-        "runtime/test_choice.py runtime/test_fallback.py runtime/test_graphed_* runtime/test_onnx_*"
+        "export/* ops/test_cuda_* repository/test_gpu_benchmark.py backends/tensorrt/* "
+        "backends/test_selection.py backends/test_fallback.py backends/test_cuda_graph_* "
+        "backends/test_onnx_*"
     ),
     "the world and training": (
         "evaluation/benchmarks/* evaluation/ground_truth/test_annotations.py "

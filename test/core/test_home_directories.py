@@ -18,6 +18,7 @@ from referdino_core.batch.recordings import read_list
 from referdino_core.building import load_model
 from referdino_core.errors import ExportError
 from referdino_core.export.cache import ExportCache
+from referdino_core.progress import ProgressMonitor
 from referdino_core.user_files import cache_directory, cannot_be_written, user_path
 
 pytestmark = pytest.mark.slow
@@ -117,7 +118,7 @@ def test_exports_and_engines_that_cannot_be_kept_name_the_variable(
     exports = ExportCache.of(rd.build("nano"), "fp32", "gather")
     with (
         pytest.raises(ExportError, match="set REFERDINO_CACHE"),
-        exports.locked(exports.folder / "x"),
+        exports.locked(exports.folder / "x", ProgressMonitor()),
     ):
         pass
     with pytest.raises(EngineCacheError, match="set REFERDINO_CACHE"):
