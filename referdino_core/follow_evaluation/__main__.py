@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`python -m referdino_core.follow_evaluation`: seeded episodes, one table.
 
-The simulation waits for every answer, so that a slow computer gives the same result.
+The simulation waits for every result, so that a slow computer gives the same result.
 """
 
 from __future__ import annotations

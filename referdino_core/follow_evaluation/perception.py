@@ -34,7 +34,7 @@ class Perception(Protocol):
 
 
 class SessionPerception:
-    """A session's answer, as a robot has it."""
+    """A session's targets, as a robot has them."""
 
     needs_colour = True
 
@@ -53,7 +53,7 @@ class SessionPerception:
 
 
 class GroundTruthPerception:
-    """The ground truth in the form of a session's answer: what a perfect model would see.
+    """The ground truth in the form of a session's targets: what a perfect model would see.
 
     What is hidden is occluded, and lost after as long as a session's target is.
     """

@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""One episode with one follower, step-locked: the simulation waits for every answer."""
+"""One episode with one follower, step-locked: the simulation waits for every result."""
 
 from __future__ import annotations
 

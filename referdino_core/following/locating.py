@@ -76,11 +76,7 @@ class TargetLocator:
             pose: of the base in the odometry frame at that stamp, or why it is not known.
             no_depth_reason: what to say where depth is None.
         """
-        self._last = {
-            key: last
-            for key, last in self._last.items()
-            if 0 <= stamp - last.stamp <= _PLACE_MEMORY
-        }
+        self._forget(stamp)
         key = (target.command_id, target.track_id)
         before = self._last.get(key)
         last = before if before is not None and stamp - before.stamp <= _MEMORY else None
@@ -96,15 +92,10 @@ class TargetLocator:
         if isinstance(pose, str):
             measurement = Measurement(Measured.NOTHING, reason=pose)
             pose = Pose()
-        place = PlaceEvidence.UNKNOWN
         noted = self._noted(stamp, measurement, pose, last)
         gone = noted is None and not target.mask.any()
-        jumped = (
-            noted is not None
-            and before is not None
-            and float(np.hypot(*(noted.centre - before.centre)[:2])) > _JUMP
-        )
-        if before is not None and depth is not None and (gone or jumped):
+        place = PlaceEvidence.UNKNOWN
+        if before is not None and depth is not None and (gone or _has_jumped(before, noted)):
             scaled = intrinsics.scaled(depth.shape[1], depth.shape[0])
             place = place_evidence(depth, scaled, self.mounting, pose, before.centre, before.radius)
         # What still stands at its place is not what was measured elsewhere.
@@ -122,6 +113,14 @@ class TargetLocator:
         )
         return replace(observation, place=place), measurement
 
+    def _forget(self, stamp: float) -> None:
+        """Drop what was remembered too long before an image, or after it."""
+        self._last = {
+            key: last
+            for key, last in self._last.items()
+            if 0 <= stamp - last.stamp <= _PLACE_MEMORY
+        }
+
     def _noted(
         self, stamp: float, measurement: Measurement, pose: Pose, last: _Last | None
     ) -> _Last | None:
@@ -134,3 +133,8 @@ class TargetLocator:
         base = self.mounting.to_base(centre)
         place = np.array([*pose.outward(base[:2]), base[2]])
         return _Last(stamp, float(surface[2]), radius, place)
+
+
+def _has_jumped(before: _Last, noted: _Last | None) -> bool:
+    """Whether an object was measured farther from its last place than it can have moved."""
+    return noted is not None and float(np.hypot(*(noted.centre - before.centre)[:2])) > _JUMP

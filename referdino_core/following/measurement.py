@@ -140,8 +140,7 @@ def measure(
         if resampled is None:
             return bearing_only(_misaligned(depth.shape, mask.shape))
         depth = resampled
-    depths = depth[core]
-    finite = depths[np.isfinite(depths)]
+    finite = depth[core & np.isfinite(depth)]
     valid = finite[(finite >= settings.near) & (finite <= settings.far)]
     if len(valid) < max(settings.min_pixels, settings.min_share * core_pixels):
         return bearing_only(_too_few(core_pixels, finite, len(valid), settings), len(valid))

@@ -23,6 +23,7 @@ from torch.autograd.function import once_differentiable
 from referdino_core.ops.cuda import SpatialShapes, cuda_deformable_attention, cuda_kernel
 from referdino_core.ops.library import (
     KernelLibrary,
+    is_recorded,
     kernel_library,
     kernel_status,
     kernels_for,
@@ -63,8 +64,9 @@ def deformable_attention(
         flat = locations.flatten(3, 4)
         return cast(Tensor, _Node.apply(value, flat, logits, static_shapes(spatial_shapes)))
     if _fits_cuda_kernel(value):
-        flat = locations.flatten(3, 4).contiguous()
-        return cuda_deformable_attention(value, spatial_shapes, flat, logits)
+        flat = locations.flatten(3, 4)
+        tensors = (tensor.contiguous() for tensor in (flat, logits))
+        return cuda_deformable_attention(value.contiguous(), spatial_shapes, *tensors)
     weights = full_precision(logits).softmax(-1).unflatten(-1, locations.shape[3:5])
     return multi_scale_deformable_attention(value, spatial_shapes, locations, weights)
 
@@ -107,7 +109,10 @@ def portable_deformable_attention(
 
 
 def _fits_cuda_kernel(value: Tensor) -> bool:
-    return value.is_cuda and not torch.is_grad_enabled() and cuda_kernel() is not None
+    """Whether a tensor is the CUDA kernel's, which has no gradients and no float64."""
+    if not value.is_cuda or value.dtype not in (torch.float32, *_LOW_PRECISION):
+        return False
+    return not (torch.is_grad_enabled() or is_recorded()) and cuda_kernel() is not None
 
 
 def full_precision(tensor: Tensor) -> Tensor:

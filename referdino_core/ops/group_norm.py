@@ -21,9 +21,8 @@ def group_norm(
     bias: Tensor,
     groups: int,
     epsilon: float,
-    relu: bool = False,
 ) -> Tensor:
-    """Group normalisation of a (N, ..., C) grid, and a ReLU where `relu`; no gradients."""
+    """Group normalisation of a (N, ..., C) grid; no gradients."""
     grid = grid.contiguous()
     output = torch.empty_like(grid)
     channels = grid.shape[-1]
@@ -32,7 +31,7 @@ def group_norm(
         weight.data_ptr(),
         bias.data_ptr(),
         output.data_ptr(),
-        *(len(grid), grid.numel() // (len(grid) * channels), channels, groups, epsilon, relu),
+        *(len(grid), grid.numel() // (len(grid) * channels), channels, groups, epsilon),
         torch.get_num_threads(),
     )
     return output

@@ -44,8 +44,8 @@ _SIGNATURES = {
     "referdino_convolution": (*[_POINTER] * 4, *[_INDEX] * 6, _INT),
     "referdino_sine_embedding": (*[_POINTER] * 2, *[_INDEX] * 2, _POINTER),
     "referdino_box_embedding": (*[_POINTER] * 2, *[_INDEX] * 2, _POINTER),
-    "referdino_token_similarity": (*[_POINTER] * 6, *[_INDEX] * 5, _INT),
-    "referdino_group_norm": (*[_POINTER] * 4, *[_INDEX] * 4, ctypes.c_float, *[_INT] * 2),
+    "referdino_token_similarity": (*[_POINTER] * 6, *[_INDEX] * 4, _INT),
+    "referdino_group_norm": (*[_POINTER] * 4, *[_INDEX] * 4, ctypes.c_float, _INT),
     "referdino_fusion_attention": (*[_POINTER] * 6, *[_INDEX] * 6, _INT),
 }  # fmt: skip
 # Functions that return a value rather than a status.
@@ -134,20 +134,23 @@ def kernel_status() -> str:
     return f"portable (the fused kernel is {reason}; build it with: {BUILD_COMMAND})"
 
 
+def is_recorded() -> bool:
+    """Whether a graph is being recorded for another runtime, which cannot call a kernel."""
+    return torch.compiler.is_compiling() or torch.jit.is_tracing()
+
+
 def kernels_for(
     *tensors: Tensor, types: tuple[torch.dtype, ...] = (torch.float32,)
 ) -> KernelLibrary | None:
     """The CPU kernels for tensors of the CPU, or None where PyTorch has to compute the formula.
 
     That is so for tensors of another device or type, where no library is built, and while a graph
-    is recorded for another runtime, which must not contain a call out of PyTorch.
+    is recorded.
     """
     for tensor in tensors:
         if not tensor.is_cpu or tensor.dtype not in types:
             return None
-    if torch.compiler.is_compiling() or torch.jit.is_tracing():
-        return None
-    return kernel_library()
+    return None if is_recorded() else kernel_library()
 
 
 def inference_kernels_for(*tensors: Tensor) -> KernelLibrary | None:

@@ -23,7 +23,7 @@ import torch  # noqa: F401
 
 __all__ = ["OtherProcessorError", "libraries", "open_library", "requirements"]
 
-VERSION = 7
+VERSION = 8
 
 # Where the package is installed as links to its sources, the libraries are beside those.
 FOLDER = Path(__file__).resolve().parent

@@ -28,7 +28,8 @@ def token_similarity(
     Returns:
         (..., Q) in the precision of the queries; minus infinity for a sentence of padding.
     """
-    library = inference_kernels_for(queries, text)
+    scalars = [scalar for scalar in (log_scale, offset) if scalar is not None]
+    library = inference_kernels_for(queries, text, *scalars)
     if library is not None:
         return fused_token_similarity(library, queries, text, text_padding, log_scale, offset)
     similarities = queries @ text.transpose(-1, -2)
@@ -48,10 +49,12 @@ def fused_token_similarity(
 ) -> Tensor:
     """`token_similarity` of float32 tensors through the CPU kernel; no gradients."""
     tokens, width = text.shape[-2:]
-    batch = torch.broadcast_shapes(queries.shape[:-2], text.shape[:-2], text_padding.shape[:-1])
-    queries = queries.expand(*batch, *queries.shape[-2:]).contiguous()
-    text = text.expand(*batch, tokens, width).contiguous()
-    text_padding = text_padding.expand(*batch, tokens).contiguous()
+    if not queries.shape[:-2] == text.shape[:-2] == text_padding.shape[:-1]:
+        batch = torch.broadcast_shapes(queries.shape[:-2], text.shape[:-2], text_padding.shape[:-1])
+        queries = queries.expand(*batch, -1, -1)
+        text = text.expand(*batch, -1, -1)
+        text_padding = text_padding.expand(*batch, -1)
+    queries, text, text_padding = (t.contiguous() for t in (queries, text, text_padding))
     similarity = queries.new_empty(queries.shape[:-1])
     library.functions.referdino_token_similarity(
         queries.data_ptr(),
@@ -60,8 +63,7 @@ def fused_token_similarity(
         None if log_scale is None else log_scale.data_ptr(),
         None if offset is None else offset.data_ptr(),
         similarity.data_ptr(),
-        *(text.numel() // (tokens * width), text_padding.numel() // tokens),
-        *(queries.shape[-2], tokens, width),
+        *(text.numel() // (tokens * width), queries.shape[-2], tokens, width),
         torch.get_num_threads(),
     )
     return similarity

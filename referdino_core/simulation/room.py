@@ -16,9 +16,10 @@ import numpy as np
 
 from referdino_core.following.geometry import Mounting, Pose
 from referdino_core.world import WorldSettings
+from referdino_core.world.dressing import dress_body, dress_light, dress_surface, put_wall
 from referdino_core.world.renderer import import_mujoco, model_xml
 from referdino_core.world.scene import MAX_OBJECTS, Body, Lighting, Surface, Wall
-from referdino_core.world.textures import TEXTURE_COUNT, build_textures
+from referdino_core.world.textures import build_textures
 
 MAX_BODIES = 12
 _OBJECT_GROUP, _WALL_GROUP, _ROBOT_GROUP, _HIDDEN_GROUP = 0, 3, 4, 5
@@ -29,7 +30,6 @@ OVERHEAD_GROUPS = (_OBJECT_GROUP, _ROBOT_GROUP)
 OVERHEAD_SIZE = 480
 _MAX_WALLS = 4
 _OVERHEAD, _OVERHEAD_FOVY = (0.0, 2.2, 9.0), 48.0
-_WALL_CENTRE = np.array([0.0, 0.0, 1.5])
 _ROBOT_HEIGHT = 0.25
 
 
@@ -112,43 +112,18 @@ class Room:
         model, mujoco = self.model, self._mujoco
         self._bodies = tuple(bodies)
         model.cam_fovy[model.cam("eye").id] = fovy
-        model.geom_matid[model.geom("floor").id] = floor.texture
-        model.geom_rgba[model.geom("floor").id] = floor.tint
+        dress_surface(model, model.geom("floor").id, floor)
         for slot in range(_MAX_WALLS):
             geom = model.geom(f"wall{slot}").id
             model.geom_group[geom] = _WALL_GROUP if slot < len(walls) else _HIDDEN_GROUP
             if slot < len(walls):
-                self._put_wall(slot, walls[slot], geom)
-        kinds = mujoco.mjtGeom
-        types = {
-            "ball": kinds.mjGEOM_SPHERE,
-            "box": kinds.mjGEOM_BOX,
-            "cylinder": kinds.mjGEOM_CYLINDER,
-            "capsule": kinds.mjGEOM_CAPSULE,
-        }
+                mocap = self._place_of[f"wall{slot}"]
+                put_wall(model, self.data, mujoco, geom, mocap, walls[slot])
         for slot, geom in enumerate(self.geom_of_body):
             model.geom_group[geom] = _OBJECT_GROUP if slot < len(bodies) else _HIDDEN_GROUP
             if slot < len(bodies):
-                body = bodies[slot]
-                model.geom_type[geom] = types[body.look.shape]
-                model.geom_size[geom] = body.extents
-                model.geom_rbound[geom] = float(np.linalg.norm(body.extents)) + body.extents[0]
-                model.geom_matid[geom] = TEXTURE_COUNT + body.finish
-                model.geom_rgba[geom] = body.rgba
-        model.light_pos[0] = np.array([0.0, 3.0, 0.0]) - 6 * lighting.direction
-        model.light_dir[0] = lighting.direction
-        model.light_diffuse[0] = lighting.diffuse
-        model.vis.headlight.ambient = np.full(3, lighting.ambient)
-        model.vis.headlight.diffuse = np.full(3, lighting.frontal)
-
-    def _put_wall(self, slot: int, wall: Wall, geom: int) -> None:
-        normal = np.array([*wall.normal, 0.0])
-        axes = np.column_stack([np.cross([0.0, 0.0, 1.0], normal), [0.0, 0.0, 1.0], normal])
-        place = self._place_of[f"wall{slot}"]
-        self._mujoco.mju_mat2Quat(self.data.mocap_quat[place], axes.ravel())
-        self.data.mocap_pos[place] = -wall.distance * normal + _WALL_CENTRE
-        self.model.geom_matid[geom] = wall.surface.texture
-        self.model.geom_rgba[geom] = wall.surface.tint
+                dress_body(model, mujoco, geom, bodies[slot])
+        dress_light(model, lighting)
 
     def arrange(self, centres: np.ndarray, robot: Pose, mounting: Mounting) -> None:
         """Put the objects' centres (N, 3), the robot and its camera where they are now."""

@@ -13,6 +13,7 @@ import numpy as np
 
 from referdino_core.errors import ReferDINOError
 from referdino_core.world.clip import SPLITS, Clip, SceneObject, Split
+from referdino_core.world.dressing import dress_body, dress_light, dress_surface, put_wall
 from referdino_core.world.expressions import enumerate_expressions
 from referdino_core.world.observation import Observation
 from referdino_core.world.scene import FINISHES, MAX_OBJECTS, Body, Scene, sample_scene
@@ -23,7 +24,6 @@ _MAX_WALLS = 3
 _ROOT_SEED = 2026
 _CAMERA, _FIRST_WALL, _FIRST_OBJECT = 0, 1, 1 + _MAX_WALLS
 """Places among the movable bodies of the model."""
-_WALL_CENTRE = np.array([0.0, 0.0, 1.5])
 _HIDDEN_GROUP, _SHOWN_GROUP = 5, 0
 
 
@@ -146,50 +146,26 @@ class WorldRenderer:
 
     def _dress(self, scene: Scene) -> None:
         """Writes the scene's looks into the one model; poses follow frame by frame."""
-        model, light = self._model, scene.lighting
+        model = self._model
         model.cam_fovy[0] = scene.camera.fovy
-        model.geom_matid[self._floor_geom] = scene.floor.texture
-        model.geom_rgba[self._floor_geom] = scene.floor.tint
+        dress_surface(model, self._floor_geom, scene.floor)
         for slot, geom in enumerate(self._wall_geoms):
             shown = slot < len(scene.walls)
             model.geom_group[geom] = _SHOWN_GROUP if shown else _HIDDEN_GROUP
-            if not shown:
-                continue
-            wall = scene.walls[slot]
-            normal = np.array([*wall.normal, 0.0])
-            axes = np.column_stack([np.cross([0.0, 0.0, 1.0], normal), [0.0, 0.0, 1.0], normal])
-            self._mujoco.mju_mat2Quat(self._data.mocap_quat[_FIRST_WALL + slot], axes.ravel())
-            self._data.mocap_pos[_FIRST_WALL + slot] = -wall.distance * normal + _WALL_CENTRE
-            model.geom_matid[geom] = wall.surface.texture
-            model.geom_rgba[geom] = wall.surface.tint
+            if shown:
+                mocap = _FIRST_WALL + slot
+                put_wall(model, self._data, self._mujoco, geom, mocap, scene.walls[slot])
         for slot, geom in enumerate(self._object_geoms):
             shown = slot < len(scene.bodies)
             model.geom_group[geom] = _SHOWN_GROUP if shown else _HIDDEN_GROUP
-            if not shown:
-                continue
-            body = scene.bodies[slot]
-            model.geom_type[geom] = self._geom_types[body.look.shape]
-            model.geom_size[geom] = body.extents
-            model.geom_rbound[geom] = float(np.linalg.norm(body.extents)) + body.extents[0]
-            model.geom_matid[geom] = TEXTURE_COUNT + body.finish
-            model.geom_rgba[geom] = body.rgba
-        model.light_pos[0] = np.array([0.0, 3.0, 0.0]) - 6 * light.direction
-        model.light_dir[0] = light.direction
-        model.light_diffuse[0] = light.diffuse
-        model.vis.headlight.ambient = np.full(3, light.ambient)
-        model.vis.headlight.diffuse = np.full(3, light.frontal)
+            if shown:
+                dress_body(model, self._mujoco, geom, scene.bodies[slot])
+        dress_light(model, scene.lighting)
 
     def _build_model(self) -> Any:
         mujoco = self._mujoco
         model = mujoco.MjModel.from_xml_string(model_xml(self.settings))
         model.tex_data[:] = build_textures().ravel()
-        kinds = mujoco.mjtGeom
-        self._geom_types = {
-            "ball": kinds.mjGEOM_SPHERE,
-            "box": kinds.mjGEOM_BOX,
-            "cylinder": kinds.mjGEOM_CYLINDER,
-            "capsule": kinds.mjGEOM_CAPSULE,
-        }
         self._floor_geom = model.geom("floor").id
         self._wall_geoms = [model.geom(f"wall{slot}").id for slot in range(_MAX_WALLS)]
         self._object_geoms = [model.geom(f"object{slot}").id for slot in range(MAX_OBJECTS)]

@@ -39,5 +39,6 @@ def test_a_subtask_reports_under_its_phase_and_is_cancelled_with_the_task() -> N
 def test_a_monitor_of_its_own_discards_reports_and_is_not_cancelled_with_others() -> None:
     ProgressMonitor().cancelled.set()
     monitor = ProgressMonitor()
+    assert not monitor.cancelled.is_set()
     monitor.report(0.5)
     monitor.check("The task")

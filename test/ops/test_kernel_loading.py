@@ -231,7 +231,7 @@ def test_beside_a_library_for_another_processor_the_best_other_one_serves(packag
     "text, complaint",
     [
         ("referdino kernels, version 77, need:;", "was built from version 77"),
-        ("referdino kernels, version 7, need:;", "is no library of referdino's kernels"),
+        ("referdino kernels, version 8, need:;", "is no library of referdino's kernels"),
         ("something else", "is no library of referdino's kernels"),
     ],
     ids=["another version", "no functions", "another library"],

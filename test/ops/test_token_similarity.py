@@ -129,3 +129,29 @@ def test_the_network_takes_the_kernel_where_no_gradient_is_asked_for(calibrated:
         wanted = queries.clone().requires_grad_()
         TokenSimilarity(64, calibrated)(wanted, text.clone(), padding.clone()).sum().backward()
         assert wanted.grad is not None and bool(wanted.grad.any())
+
+
+def test_queries_text_and_padding_broadcast(kernel: KernelLibrary) -> None:
+    queries, text = random_numbers(3, 4, 20, 48), random_numbers(9, 48, seed=1)
+    padding = padding_of(9, 1, 5, 7)
+    found = fused_token_similarity(kernel, queries, text, padding)
+    spread = text.expand(3, 4, -1, -1).contiguous(), padding.expand(3, -1, -1).contiguous()
+    assert torch.equal(found, fused_token_similarity(kernel, queries, *spread))
+    torch.testing.assert_close(found, portable(queries, text, padding))
+
+
+@pytest.mark.parametrize("learnt", ["log_scale", "offset"])
+def test_a_scale_or_offset_that_is_learnt_alone_gets_its_gradient(learnt: str) -> None:
+    with torch.inference_mode(False), torch.enable_grad():
+        similarity = TokenSimilarity(16, calibrated=True)
+        inputs = torch.rand(2, 5, 16), torch.rand(2, 3, 16), padding_of(3, 1)
+        similarity(*inputs).sum().backward()
+        gradient = getattr(similarity, learnt).grad
+        assert gradient is not None and bool(gradient)
+
+
+def test_weights_of_another_type_are_read_as_they_are() -> None:
+    similarity = TokenSimilarity(16, calibrated=True)
+    inputs = random_numbers(2, 5, 16), random_numbers(2, 3, 16, seed=1), padding_of(3, 1)
+    expected = similarity(*inputs)
+    torch.testing.assert_close(similarity.double()(*inputs).float(), expected)

@@ -26,6 +26,7 @@ from referdino_core.following.geometry import wrap_angle
 from referdino_core.target import TargetState
 
 TICK = 0.05
+BLIND = FollowerSettings().limits.blind_distance
 RADIUS = 0.2
 COVARIANCE = 0.05**2 * np.eye(2)
 
@@ -119,3 +120,25 @@ class Loop:
                 bearing=math.atan2(place[1] - self.pose.y, place[0] - self.pose.x),
             )
         self._images.append((self.time + self.latency, self.change(self.time, observation)))
+
+
+def standing(x: float = 3.0, y: float = 0.0) -> Loop:
+    return Loop(lambda time: (x, y))
+
+
+def moved(decisions: list[Decision]) -> bool:
+    return any(not decision.stands_still for decision in decisions)
+
+
+def renamed(
+    to: int, begin: float, end: float, place: tuple[float, float] | None = None
+) -> Callable[[float, Observation], Observation]:
+    """Between two times the sentence means another identity, at another place or the same."""
+
+    def change(time: float, observation: Observation) -> Observation:
+        if not begin < time < end:
+            return observation
+        other = replace(observation, track_id=to)
+        return other if place is None else replace(other, position=np.array(place))
+
+    return change

@@ -28,11 +28,11 @@ int referdino_window_block(const WindowAttentionWeights*, const float*, float*, 
 int referdino_convolution(const float*, const float*, const float*, float*, Index, Index, Index,
                           Index, Index, Index, int);
 int referdino_token_similarity(const float*, const float*, const std::uint8_t*, const float*,
-                               const float*, float*, Index, Index, Index, Index, Index, int);
+                               const float*, float*, Index, Index, Index, Index, int);
 int referdino_sine_embedding(const float*, const float*, Index, Index, float*);
 int referdino_box_embedding(const float*, const float*, Index, Index, float*);
 int referdino_group_norm(const float*, const float*, const float*, float*, Index, Index, Index,
-                         Index, float, int, int);
+                         Index, float, int);
 int referdino_fusion_attention(const float*, const float*, const std::uint8_t*, const float*,
                                float*, float*, Index, Index, Index, Index, Index, Index, int);
 }
@@ -215,12 +215,10 @@ void normalise_groups(Index cells, Index channels, Index groups, bool wild) {
   const Norm norm(channels);
   const auto input = numbers<float>(images * cells * channels, 10.0f, wild);
   std::vector<float> output(images * cells * channels);
-  for (const int relu : {0, 1}) {
-    call([&] {
-      return referdino_group_norm(input.data(), norm.weight.data(), norm.bias.data(), output.data(),
-                                  images, cells, channels, groups, kEpsilon, relu, kThreads);
-    });
-  }
+  call([&] {
+    return referdino_group_norm(input.data(), norm.weight.data(), norm.bias.data(), output.data(),
+                                images, cells, channels, groups, kEpsilon, kThreads);
+  });
 }
 
 void fuse(Index cells, Index tokens, Index width, bool wild) {
@@ -244,15 +242,12 @@ void compare(Index queries, Index tokens, Index width, bool wild) {
   const float scale = 0.5f, offset = -6.0f;
   const auto query = numbers<float>(batch * queries * width, 3.0f, wild);
   const auto text = numbers<float>(batch * tokens * width, 3.0f, wild);
-  for (const Index masks : {Index{1}, Index{2}, batch}) {
-    const auto hidden = flags(masks * tokens);
-    std::vector<float> similarity(batch * queries);
-    call([&] {
-      return referdino_token_similarity(query.data(), text.data(), hidden.data(), &scale, &offset,
-                                        similarity.data(), batch, masks, queries, tokens, width,
-                                        kThreads);
-    });
-  }
+  const auto hidden = flags(batch * tokens);
+  std::vector<float> similarity(batch * queries);
+  call([&] {
+    return referdino_token_similarity(query.data(), text.data(), hidden.data(), &scale, &offset,
+                                      similarity.data(), batch, queries, tokens, width, kThreads);
+  });
 }
 
 void embed(Index count, Index pairs, bool wild) {

@@ -142,7 +142,7 @@ REFERDINO_EXPORT int referdino_attention_block(const AttentionWeights* block, co
     linear({block->source, is_own ? tokens : context, source_rows, second.get()});
     attend(a, spaces);
     linear({block->output, attended.get(), rows, output, kNone, tokens});
-    layer_norm(block->after, output, nullptr, rows, width, output);
+    layer_norm(block->after, output, rows, width, output);
   }
   return kDone;
 }

@@ -298,7 +298,7 @@ REFERDINO_EXPORT int referdino_deformable_block(const DeformableAttentionWeights
     // The places are done with: what was sampled there takes their memory.
     attend<float>(a, constants, values.get(), projections.get(), located.get());
     linear({block->output, located.get(), rows, output, kNone, tokens});
-    layer_norm(block->after, output, nullptr, rows, width, output);
+    layer_norm(block->after, output, rows, width, output);
   }
   return kDone;
 }

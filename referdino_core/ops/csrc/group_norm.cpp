@@ -1,7 +1,7 @@
 // Copyright 2026 The referdino authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// Group normalisation on the CPU, for inference, in float32, channels last, and a ReLU that may follow.
+// Group normalisation on the CPU, for inference, in float32, channels last.
 //
 //   input   (images, cells, channels), channels in `groups` groups
 //   weight  (channels); bias (channels)
@@ -28,7 +28,6 @@ struct GroupNorm {
   Index channels;
   Index groups;
   float epsilon;
-  bool relu;
 
   Index chunks() const { return (cells + kCellsAtOnce - 1) / kCellsAtOnce; }
 };
@@ -90,8 +89,7 @@ void normalise(const GroupNorm& norm, const float* input, float* output, int thr
       const float* row = input + cell * norm.channels;
       float* target = output + cell * norm.channels;
       for (Index c = 0; c < norm.channels; ++c) {
-        const float number = (row[c] - means[c]) * scales[c] + norm.bias[c];
-        target[c] = norm.relu && number < 0.0f ? 0.0f : number;
+        target[c] = (row[c] - means[c]) * scales[c] + norm.bias[c];
       }
     }
   }
@@ -102,8 +100,8 @@ void normalise(const GroupNorm& norm, const float* input, float* output, int thr
 REFERDINO_EXPORT int referdino_group_norm(const float* input, const float* weight,
                                           const float* bias, float* output, Index images,
                                           Index cells, Index channels, Index groups, float epsilon,
-                                          int relu, int threads) try {
-  const GroupNorm norm{input, weight, bias, output, cells, channels, groups, epsilon, relu != 0};
+                                          int threads) try {
+  const GroupNorm norm{input, weight, bias, output, cells, channels, groups, epsilon};
   for (Index image = 0; image < images; ++image) {
     const Index first = image * cells * channels;
     normalise(norm, input + first, output + first, threads);

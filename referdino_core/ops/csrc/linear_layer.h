@@ -97,7 +97,7 @@ inline void linear(const LinearStep& step) {
   }
 }
 
-// One row of `width` numbers, of which `output` holds the sums already.
+// One row of `width` elements, in place.
 inline void normalise(const NormWeights& norm, Index width, float* output) {
   Lanes total = {};
   Index i = 0;
@@ -123,15 +123,12 @@ inline void normalise(const NormWeights& norm, Index width, float* output) {
   for (; i < width; ++i) output[i] = (output[i] - mean) * scale * norm.weight[i] + norm.bias[i];
 }
 
-// Adds (rows, width) numbers to the input; `added` may be null, `output` the input.
 inline void add_row(const float* input, const float* added, Index width, float* output) {
   Index i = 0;
   for (; i + kLanes <= width; i += kLanes) {
-    Lanes numbers = load_lanes(input + i);
-    if (added != nullptr) numbers += load_lanes(added + i);
-    store_lanes(numbers, output + i);
+    store_lanes(load_lanes(input + i) + load_lanes(added + i), output + i);
   }
-  for (; i < width; ++i) output[i] = added == nullptr ? input[i] : input[i] + added[i];
+  for (; i < width; ++i) output[i] = input[i] + added[i];
 }
 
 inline void add(const float* input, const float* added, Index rows, Index width, float* output) {
@@ -140,13 +137,13 @@ inline void add(const float* input, const float* added, Index rows, Index width,
     add_row(input + r * width, added + r * width, width, output + r * width);
 }
 
-// Of the input plus what is `added`, or null; `output` may be the input.
-inline void layer_norm(const NormWeights& norm, const float* input, const float* added, Index rows,
-                       Index width, float* output) {
+// `output` may be the input.
+inline void layer_norm(const NormWeights& norm, const float* input, Index rows, Index width,
+                       float* output) {
 #pragma omp for schedule(static)
   for (Index r = 0; r < rows; ++r) {
     const Index first = r * width;
-    add_row(input + first, added == nullptr ? nullptr : added + first, width, output + first);
+    if (output != input) std::copy_n(input + first, width, output + first);
     normalise(norm, width, output + first);
   }
 }

@@ -67,12 +67,12 @@ REFERDINO_EXPORT int referdino_feed_forward(const FeedForwardWeights* network, c
     const Index count = std::min(at_once, rows - start);
     const float* tokens = input + start * width;
     float* target = output + start * width;
-    if (is_normed) layer_norm(network->before, tokens, nullptr, count, width, normed.get());
+    if (is_normed) layer_norm(network->before, tokens, count, width, normed.get());
     linear({network->first, is_normed ? normed.get() : tokens, count, hidden.get(),
             static_cast<Activation>(network->activation)});
     linear({network->second, hidden.get(), count, target, kNone, tokens});
     if (network->after.weight != nullptr) {
-      layer_norm(network->after, target, nullptr, count, width, target);
+      layer_norm(network->after, target, count, width, target);
     }
   }
   return kDone;

@@ -183,7 +183,7 @@ constexpr Text requirements() {
   Text text;
   // The number changes whenever a function or a structure of the library does, so that a library left over
   // from an older version is seen.
-  text.add("referdino kernels, version 7, need:");
+  text.add("referdino kernels, version 8, need:");
   for (const Feature& feature : kFeatures) {
     if (!feature.is_used) continue;
     text.add(" ");

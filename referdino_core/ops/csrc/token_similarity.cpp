@@ -6,7 +6,7 @@
 //
 //   queries     (batch, queries, width)
 //   text        (batch, tokens, width)
-//   hidden      (masks, tokens), not zero where a token is padding; a mask serves batch / masks rows
+//   hidden      (batch, tokens), not zero where a token is padding
 //   similarity  (batch, queries): highest dot product times e^`log_scale`, plus `offset`, where they are
 //               not null
 
@@ -35,7 +35,7 @@ float product(const float* query, const float* token, Index width) {
 REFERDINO_EXPORT int referdino_token_similarity(const float* queries, const float* text,
                                                 const std::uint8_t* hidden, const float* log_scale,
                                                 const float* offset, float* similarity, Index batch,
-                                                Index masks, Index count, Index tokens, Index width,
+                                                Index count, Index tokens, Index width,
                                                 int threads) try {
   const float scale = log_scale == nullptr ? 1.0f : std::exp(*log_scale);
   const float start = offset == nullptr ? 0.0f : *offset;
@@ -46,7 +46,7 @@ REFERDINO_EXPORT int referdino_token_similarity(const float* queries, const floa
       const Index row = image * count + q;
       float best = -std::numeric_limits<float>::infinity();
       for (Index t = 0; t < tokens; ++t) {
-        if (hidden[image * masks / batch * tokens + t] != 0) continue;
+        if (hidden[image * tokens + t] != 0) continue;
         const float* token = text + (image * tokens + t) * width;
         const float similar = product(queries + row * width, token, width);
         // What is not a number stays the result.

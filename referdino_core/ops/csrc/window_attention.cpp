@@ -157,7 +157,7 @@ REFERDINO_EXPORT int referdino_window_block(const WindowAttentionWeights* block,
   Team<Head> spaces(threads, w.size, w.size, w.channels);
 #pragma omp parallel num_threads(threads)
   {
-    layer_norm(block->before, tokens, nullptr, rows, width, normed.get());
+    layer_norm(block->before, tokens, rows, width, normed.get());
     linear({block->projection, normed.get(), rows, projections.get()});
     // The normalised tokens are done with: what they attend to takes their memory.
     attend<float>(w, projections.get(), block->projection.bias, normed.get(), spaces);
