@@ -8,11 +8,13 @@ VIDEO ?=
 TEXT ?=
 CHECKPOINT ?=
 OUT ?=
+# What `make follow-demo` tells the robot; empty: a script.
+SAY ?=
 RUNTIME ?=
 PRECISION ?=
 # The address of a further package index for pip to find PyTorch in, for example that of its CPU builds.
 TORCH_INDEX ?=
-export TORCH_INDEX VIDEO TEXT CHECKPOINT OUT RUNTIME PRECISION
+export TORCH_INDEX VIDEO TEXT CHECKPOINT OUT SAY RUNTIME PRECISION
 
 ENVIRONMENT := $(CURDIR)/.venv
 # What a sourced workspace sets.
@@ -24,7 +26,7 @@ IN_ENVIRONMENT := OMP_WAIT_POLICY=PASSIVE PATH="$(ENVIRONMENT)/bin:$$PATH" \
 ON_TWO_PROCESSES := --numprocesses 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo replay-demo test test-fast test-oldest lint format docs clean
+.PHONY: help setup demo replay-demo follow-demo test test-fast coverage test-oldest lint format docs clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -45,11 +47,19 @@ replay-demo:  ## a bag from the world, replayed, scored and reported; RUNTIME=, 
 	  $${CHECKPOINT:+--checkpoint "$$CHECKPOINT"} \
 	  $${RUNTIME:+--runtime "$$RUNTIME"} $${PRECISION:+--precision "$$PRECISION"}
 
+follow-demo:  ## a simulated robot follows what sentences say, on a live ROS 2 graph; SAY=, OUT= to change it
+	@"$(PYTHON)" setup/prepare.py --for demo
+	@$(IN_ENVIRONMENT) python -m demo.follow $${SAY:+--say "$$SAY"} $${OUT:+--out "$$OUT"}
+
 test: lint  ## set up, check the style and the types, and run every test, on two processes
 	@$(IN_ENVIRONMENT) python -m pytest $(ON_TWO_PROCESSES)
 
 test-fast: setup  ## the quick tests: no large models, compilers, nodes, browsers
 	@$(IN_ENVIRONMENT) python -m pytest $(ON_TWO_PROCESSES) -m "not slow and not ros and not browser and not gpu"
+
+coverage: setup  ## every test, and which lines they run: build/coverage/html
+	@$(IN_ENVIRONMENT) python -m pytest $(ON_TWO_PROCESSES) --cov --cov-report=term:skip-covered \
+	  --cov-report=html:build/coverage/html
 
 test-oldest:  ## tests of the core with Python 3.10 and the oldest releases; OLDEST_PYTHON= names the interpreter
 	@"$(PYTHON)" setup/oldest_versions.py

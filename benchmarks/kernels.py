@@ -1,12 +1,12 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""What each CPU kernel saves of a frame: the optimized stages with it, and without it.
+"""Time per frame that each CPU kernel saves: the optimized stages with and without it.
 
     python benchmarks/kernels.py nano
     python benchmarks/kernels.py swint --rounds 8
 
-One command, float32, one thread, random weights. All variants take turns in one process, and the
-processor's time is what counts, so that other programs disturb little.
+One command, float32, one thread, random weights. All variants alternate in one process, and CPU
+time is measured, so that other programs have little effect.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ from referdino_core.network.deformable_attention import DeformableAttention
 from referdino_core.network.fusion_encoder import FusionLayer, ImageLayer, TextLayer
 from referdino_core.network.referdino import ReferDINO
 from referdino_core.network.temporal_decoder import TemporalLayer
-from referdino_core.ops import sine_embedding, token_similarity
 from referdino_core.ops.linear import PlainLinear
 from referdino_core.optimize import optimization, swin_stage, transformer_layers
 from referdino_core.optimize.optimization import OptimizedStages, optimize, replace_modules
@@ -40,7 +39,7 @@ TOKENS, FRAMES = 8, 5
 
 @dataclass(frozen=True)
 class Patch:
-    """A name of a module that stands for something else while stages are optimized and run."""
+    """An attribute that is replaced while stages are optimized and run."""
 
     owner: Any
     name: str
@@ -48,7 +47,7 @@ class Patch:
 
 
 def keeping(*kinds: type) -> tuple[Patch]:
-    """Modules of these kinds stay as the network has them."""
+    """A patch that leaves modules of these kinds unoptimized."""
 
     def some(block: Any, replacements: Any) -> None:
         chosen = {kind: make for kind, make in replacements.items() if kind not in kinds}
@@ -58,18 +57,14 @@ def keeping(*kinds: type) -> tuple[Patch]:
 
 
 def plain_linear() -> tuple[Patch, ...]:
-    """Linear layers outside of whole blocks in PyTorch's operators."""
+    """Patches that compute linear layers outside of blocks in PyTorch's operators."""
     owners = (optimization, swin_stage, transformer_layers)
     return tuple(Patch(owner, "fast_linear", PlainLinear) for owner in owners)
 
 
 def plain_swin(backbone: Any, size: Any, device: torch.device) -> None:
-    """Swin's stages in PyTorch's operators."""
+    """Optimize a backbone without the CPU kernels; stands in for `optimize_backbone`."""
     optimization.replace_swin_stages(backbone, size, CachedSwinStage)
-
-
-def no_kernel(*tensors: Any) -> None:
-    """The choice of a kernel where there is none."""
 
 
 VARIANTS: dict[str, tuple[Patch, ...]] = {
@@ -83,13 +78,11 @@ VARIANTS: dict[str, tuple[Patch, ...]] = {
     "Swin blocks in two calls": (Patch(swin_stage, "FusedSwinBlock", WindowTableSwinBlock),),
     "linear layers outside of blocks": plain_linear(),
     "3x3 and 1x1 convolutions": (Patch(optimization, "fast_convolution", lambda found: found),),
-    "token similarity": (Patch(token_similarity, "inference_kernels_for", no_kernel),),
-    "sine embeddings": (Patch(sine_embedding, "inference_kernels_for", no_kernel),),
 }
 
 
 def frame_of(model: ReferDINO, size: tuple[int, int]) -> Callable[[OptimizedStages], None]:
-    """A call of all stages on random pixels and a random sentence."""
+    """A function that runs all stages on random pixels and a random sentence."""
     width = model.configuration.width
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randn(1, 3, *size, generator=generator)
@@ -112,7 +105,7 @@ def frame_of(model: ReferDINO, size: tuple[int, int]) -> Callable[[OptimizedStag
 
 
 class Variant:
-    """The stages of a model without one kernel, and the times that their frames took."""
+    """The stages of a model without one kernel, and their measured times per frame."""
 
     def __init__(self, model: ReferDINO, size: tuple[int, int], patches: tuple[Patch, ...]) -> None:
         self.patches = patches
@@ -121,14 +114,14 @@ class Variant:
             self.stages = optimize(model, size, torch.float32)
 
     def patched(self) -> ExitStack:
-        """A context in which the patches hold."""
+        """A context in which the patches are applied."""
         stack = ExitStack()
         for one in self.patches:
             stack.enter_context(patch.object(one.owner, one.name, one.value))
         return stack
 
     def time(self, run: Callable[[OptimizedStages], None]) -> None:
-        """Run one frame and note its time."""
+        """Run one frame and record its time."""
         with self.patched():
             start = time.process_time()
             run(self.stages)
@@ -136,8 +129,8 @@ class Variant:
 
 
 def main() -> None:
-    """Print a table."""
-    parser = argparse.ArgumentParser(description="What each CPU kernel saves of a frame.")
+    """Measure and print a table."""
+    parser = argparse.ArgumentParser(description="Time per frame that each CPU kernel saves.")
     parser.add_argument("model", choices=SIZES)
     parser.add_argument("--rounds", type=int, default=200, help="frames per variant")
     arguments = parser.parse_args()

@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Counts the arithmetic of matrix multiplications and convolutions that a piece of code does."""
+"""Counter of the floating-point operations of matrix multiplications and convolutions."""
 
 from __future__ import annotations
 
@@ -17,16 +17,15 @@ from torch.utils.flop_counter import flop_registry
 
 from referdino_core.ops import convolution as ops_convolution
 from referdino_core.ops import linear as ops_linear
-from referdino_core.ops import token_similarity as ops_token_similarity
 from referdino_core.ops.linear import FeedForwardBlock
 from referdino_core.optimize import folded_fusion, swin_stage, transformer_layers
 
 
 class MatrixWork:
-    """A context that adds up the floating-point operations in it.
+    """Context that counts the floating-point operations in it.
 
-    PyTorch's operators count by PyTorch's own formulas. Its counter cannot follow modules in
-    inference mode, and this one need not; nor can it see what the CPU kernels do.
+    PyTorch's operators are counted with PyTorch's own formulas. PyTorch's counter does not work in
+    inference mode, and does not count the CPU kernels.
     """
 
     def __init__(self) -> None:
@@ -34,7 +33,7 @@ class MatrixWork:
         self.contexts = ExitStack()
 
     def __enter__(self) -> MatrixWork:
-        """Begin to count."""
+        """Start counting."""
         for owner, name, multiplications in KERNELS:
             counted = self.counted(getattr(owner, name), multiplications)
             self.contexts.enter_context(patch.object(owner, name, counted))
@@ -42,11 +41,11 @@ class MatrixWork:
         return self
 
     def __exit__(self, *error: Any) -> None:
-        """Leave everything as it was."""
+        """Stop counting, and restore the functions."""
         self.contexts.close()
 
     def counted(self, function: Callable[..., Any], multiplications: Callable[..., int]) -> Any:
-        """A kernel that counts its operations: a multiplication and its addition are two."""
+        """The function with counting; a multiplication with its addition counts as two."""
         signature = inspect.signature(function)
 
         @wraps(function)
@@ -61,7 +60,7 @@ class MatrixWork:
 
 
 class OperatorWork(TorchDispatchMode):
-    """Adds the operations of PyTorch's operators to `work`."""
+    """Dispatch mode that adds the operations of PyTorch's operators to `work`."""
 
     def __init__(self, work: MatrixWork) -> None:
         super().__init__()
@@ -70,7 +69,7 @@ class OperatorWork(TorchDispatchMode):
     def __torch_dispatch__(
         self, function: Any, types: Any, inputs: tuple[Any, ...] = (), named: Any = None
     ) -> Any:
-        """Run an operator and count it; one made of others is taken apart first."""
+        """Run and count an operator; composite ones are decomposed first."""
         named = named or {}
         formula = flop_registry.get(function._overloadpacket)
         if formula is None:
@@ -104,13 +103,9 @@ def attention(output: Tensor, keys: Tensor, **_: Any) -> int:
 
 
 def fusion_attention(output: tuple[Tensor, Tensor], image: Tensor, **_: Any) -> int:
-    """Logits, what the image takes from the text, and what the text takes from the image."""
+    """Multiplications of the logits and of the attention in both directions."""
     _, seen = output
     return 3 * seen.numel() * image.shape[1]
-
-
-def token_similarity(output: Tensor, text: Tensor, **_: Any) -> int:
-    return output.numel() * text.shape[-2] * text.shape[-1]
 
 
 def window_attention(output: Tensor, window_tokens: Tensor, **_: Any) -> int:
@@ -126,12 +121,12 @@ def attention_block(
     output: Tensor, tokens: Tensor, weights: Any, context: Tensor | None, **_: Any
 ) -> int:
     source = tokens if context is None else context
-    projections = layer(tokens, weights.located) + layer(source, weights.source)
+    projections = layer(tokens, weights.positioned) + layer(source, weights.source)
     return projections + attention(output, source) + layer(tokens, weights.output)
 
 
 def deformable_block(tokens: Tensor, memory: Tensor, weights: Any, **_: Any) -> int:
-    projections = layer(tokens, weights.located) + layer(memory, weights.value)
+    projections = layer(tokens, weights.positioned) + layer(memory, weights.value)
     return projections + layer(tokens, weights.output)
 
 
@@ -144,12 +139,11 @@ KERNELS: tuple[tuple[Any, str, Callable[..., int]], ...] = (
     (ops_linear, "linear", linear),
     (ops_convolution, "convolution", convolution),
     (folded_fusion, "fusion_attention", fusion_attention),
-    (ops_token_similarity, "fused_token_similarity", token_similarity),
     (swin_stage, "window_attention", window_attention),
     (swin_stage, "window_block", window_block),
     (FeedForwardBlock, "forward", feed_forward),
     (transformer_layers, "attention_block", attention_block),
     (transformer_layers, "deformable_block", deformable_block),
 )
-"""Where each kernel is called from, its name there, and its multiplications; sampling, norms and
-embeddings have none."""
+"""Module that calls each kernel, its name there, and its multiplications; sampling, norms and
+embeddings are not counted."""

@@ -7,7 +7,9 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -87,7 +89,7 @@ def load_checkpoint(model: ReferDINO, source: Source, strict: bool = True) -> No
         CheckpointError: the file is missing, truncated, holds more than tensors, or names
             are missing, unknown or of the wrong shape.
     """
-    tensors = merge_lora(read_tensors(source))
+    tensors = with_projections(merge_lora(read_tensors(source)), model)
     single_frame = trained_on_single_frames(tensors, source)
     layers = temporal_layers_of(tensors)
     expected = {reference_name(name): name for name in model.state_dict()}
@@ -95,26 +97,14 @@ def load_checkpoint(model: ReferDINO, source: Source, strict: bool = True) -> No
     if model.configuration.single_frame:
         tensors = {n: t for n, t in tensors.items() if not n.startswith(TEMPORAL_DECODER)}
     current = model.state_dict()
-    missing = sorted(set(expected) - set(tensors))
-    unknown = sorted(set(tensors) - set(expected))
-    misshapen = [
-        f"{name} is {tuple(tensor.shape)}, not {tuple(current[expected[name]].shape)}"
-        for name, tensor in sorted(tensors.items())
-        if name in expected and tensor.shape != current[expected[name]].shape
-    ]
-    report = [
-        f"{len(names)} {kind} ({shorten(names)})"
-        for kind, names in (("missing", missing), ("unknown", unknown), ("misshapen", misshapen))
-        if names
-    ]
-    foreign = not set(tensors) & set(expected)
-    if foreign:
-        report = ["it shares no tensor with it"]
-    if foreign or misshapen or (strict and report):
+    misfit = compare({theirs: current[ours].shape for theirs, ours in expected.items()}, tensors)
+    report = misfit.report()
+    if misfit.is_fatal or (strict and report):
         remedy = "Choose the model it was trained for."
-        others = [name for name in (*missing, *unknown) if not name.startswith(TEMPORAL_DECODER)]
+        differing = (*misfit.missing, *misfit.unknown)
+        others = [name for name in differing if not name.startswith(TEMPORAL_DECODER)]
         built = model.configuration.temporal_layers
-        if layers not in (0, built) and not (foreign or misshapen or others):
+        if layers not in (0, built) and not (misfit.is_fatal or others):
             report = [f"{layers} temporal {'layer' if layers == 1 else 'layers'}, not {built}"]
             remedy = f"Build the model with temporal_layers={0 if single_frame else layers}."
         raise CheckpointError(
@@ -129,6 +119,72 @@ def load_checkpoint(model: ReferDINO, source: Source, strict: bool = True) -> No
         )
     fitting = {expected[name]: tensors[name] for name in tensors if name in expected}
     model.load_state_dict(fitting, strict=False)
+
+
+@dataclass(frozen=True)
+class Misfit:
+    """Differences between the tensors of a checkpoint and those of a model.
+
+    Names are the reference's.
+
+    Attributes:
+        missing: tensors that the checkpoint lacks.
+        unknown: tensors that the model lacks.
+        misshapen: a text for each tensor of another shape.
+        is_foreign: whether not a single name is shared.
+    """
+
+    missing: list[str]
+    unknown: list[str]
+    misshapen: list[str]
+    is_foreign: bool
+
+    @property
+    def is_fatal(self) -> bool:
+        """Whether the checkpoint cannot be loaded even in part."""
+        return self.is_foreign or bool(self.misshapen)
+
+    def report(self) -> list[str]:
+        """The kinds of differences, with the first names of each."""
+        if self.is_foreign:
+            return ["it shares no tensor with it"]
+        return [
+            f"{len(names)} {kind} ({shorten(names)})"
+            for kind, names in (
+                ("missing", self.missing),
+                ("unknown", self.unknown),
+                ("misshapen", self.misshapen),
+            )
+            if names
+        ]
+
+
+def compare(shapes: Mapping[str, torch.Size], tensors: Mapping[str, Tensor]) -> Misfit:
+    """Compare the shapes of a model, by the reference's names, with a checkpoint's tensors."""
+    return Misfit(
+        missing=sorted(set(shapes) - set(tensors)),
+        unknown=sorted(set(tensors) - set(shapes)),
+        misshapen=[
+            f"{name} is {tuple(tensor.shape)}, not {tuple(shapes[name])}"
+            for name, tensor in sorted(tensors.items())
+            if name in shapes and tensor.shape != shapes[name]
+        ],
+        is_foreign=not set(tensors) & set(shapes),
+    )
+
+
+def with_projections(tensors: dict[str, Tensor], model: ReferDINO) -> dict[str, Tensor]:
+    """Weights whose time embedding was trained without boxes or words, with projections of zeros.
+
+    The network then computes what it did before there were any.
+    """
+    zeros = {
+        reference_name(name): torch.zeros_like(tensor)
+        for name, tensor in model.state_dict().items()
+        if name.endswith(("time_embedding.box_projection.weight", ".word_projection.weight"))
+    }
+    known = any(".time_embedding." in name for name in tensors)
+    return zeros | tensors if known else tensors
 
 
 def temporal_layers_of(names: Iterable[str]) -> int:
@@ -199,7 +255,7 @@ def merge_lora(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def read_tensors(source: Source) -> dict[str, Tensor]:
     """Tensors by name, without executing anything a file may contain."""
     if isinstance(source, Mapping):
-        return dict(source)
+        return _tensor_table(source, "The checkpoint")
     path = Path(source)
     if not path.is_file():
         raise CheckpointError(f"There is no checkpoint at {path}; check the path.")
@@ -212,13 +268,18 @@ def read_tensors(source: Source) -> dict[str, Tensor]:
             f"{path} is no readable checkpoint of tensors alone (truncated, or with code in it): "
             f"{str(error).splitlines()[0] if str(error) else type(error).__name__}"
         ) from error
+    return _tensor_table(content, str(path))
+
+
+def _tensor_table(content: Any, origin: str) -> dict[str, Tensor]:
+    """The table of tensors in a checkpoint, which may be an entry of it."""
     for key in ("model_state_dict", "model"):
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
     if not isinstance(content, Mapping) or not content:
-        raise CheckpointError(f"{path} holds no table of tensors.")
+        raise CheckpointError(f"{origin} holds no table of tensors.")
     if not all(isinstance(value, Tensor) for value in content.values()):
-        raise CheckpointError(f"{path} holds something other than tensors by name.")
+        raise CheckpointError(f"{origin} holds something other than tensors by name.")
     return {name.removeprefix("module."): tensor for name, tensor in content.items()}
 
 

@@ -48,8 +48,10 @@ class NetworkConfiguration:
 
     `pruning_score` and `relevance` choose between what the released weights were trained with
     and what the paper prints (eq. 4 and the object memory's update). `time_embedding` (the age
-    of each frame in the temporal decoder) and `calibrated_scores` (a learned scale and offset on
-    token similarities) are referdino's extensions: released weights have no counterpart of them.
+    of each frame and the slots' boxes in the temporal decoder), `place_weight` (what a distance of
+    one image side between a query's box and a slot's last one adds to their cosine distance, when
+    queries are aligned) and `calibrated_scores` (a learned scale and offset on token similarities)
+    are referdino's extensions: released weights have no counterpart of them.
     `initial_fusion_gain` is where the fusion layers' gains start; loaded weights bring their own.
     `temporal_layers` is 0 for weights that were trained on single frames: there is no temporal
     decoder, and scores, boxes and masks come from the decoder's queries directly.
@@ -81,6 +83,7 @@ class NetworkConfiguration:
     pruning_score: Literal["released", "paper"] = "released"
     relevance: Literal["released", "paper"] = "released"
     time_embedding: bool = False
+    place_weight: float = 0.0
     calibrated_scores: bool = False
     initial_fusion_gain: float = 1e-4
     image_short_side: int = 360
@@ -94,6 +97,8 @@ class NetworkConfiguration:
             raise ReferDINOError(
                 f"temporal_layers is {self.temporal_layers}; it must be at least 0."
             )
+        if not self.place_weight >= 0:
+            raise ReferDINOError(f"place_weight is {self.place_weight}; it must not be negative.")
         if self.width % self.heads or self.width % self.text_heads:
             raise ReferDINOError("width must be divisible by heads and by text_heads.")
         if self.fusion_width % self.fusion_heads:
@@ -154,6 +159,7 @@ NANO = NetworkConfiguration(
     mask_points=8,
     mask_feed_forward=256,
     time_embedding=True,
+    place_weight=1.0,
     calibrated_scores=True,
     initial_fusion_gain=0.3,
     image_short_side=120,

@@ -124,7 +124,7 @@ def padded_window(window: Window, count: int) -> tuple[Tensor, Tensor, Tensor, T
     more = count - window.text.shape[2]
     return (
         window.queries,
-        window.references[:, -1].contiguous(),
+        window.references,
         F.pad(window.text, (0, 0, 0, more)),
         F.pad(window.text_padding, (0, more), value=True),
         window.ages,

@@ -108,7 +108,7 @@ class TorchBackend(Backend):
         return SlotReadings(
             *self.readout(
                 window.queries,
-                window.references[:, -1],
+                window.references,
                 window.text,
                 window.text_padding,
                 window.ages,

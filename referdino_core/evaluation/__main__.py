@@ -1,68 +1,154 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m referdino_core.evaluation`: score unseen clips of the world and print a table."""
+"""`python -m referdino_core.evaluation`: score unseen clips of the world and print tables."""
 
 from __future__ import annotations
 
 import argparse
 import logging
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from referdino_core.configuration import SessionSettings
+import numpy as np
+
+from referdino_core.building import weights_of
+from referdino_core.configuration import CONFIGURATIONS, SessionSettings
 from referdino_core.errors import ReferDINOError
 from referdino_core.evaluation.hidden_targets import evaluate_identity, identity_table
+from referdino_core.evaluation.moving_camera import evaluate_moving_camera, moving_camera_table
 from referdino_core.evaluation.world_clips import INFERENCES, evaluate_world, table
 from referdino_core.session import Session
+from referdino_core.world import WorldRenderer, WorldSettings
+
+IDENTITY_SHARE, CAMERA_SHARE, ROBOT_SHARE = 0.24, 0.12, 0.2
+"""Of the clips, that identity, each motion of the camera, and a robot's scenes are measured on."""
+WARM_UP = 10
+"""Images before time is measured."""
 
 
 def main() -> None:
     """Parse the command line, evaluate, print."""
+    arguments = parse()
+    logging.getLogger("referdino").setLevel(logging.ERROR)
+    session = Session(arguments.model, settings=arguments.settings)
+    report = [
+        f"{arguments.model}, split {arguments.split}, clips from index 0; streaming with "
+        f"{session.settings}"
+    ]
+    print(report[0])
+    for name in arguments.measures:
+        report.append(MEASURES[name](session, arguments))
+        print(f"\n{report[-1]}", flush=True)
+        if arguments.out:
+            arguments.out.write_text("\n\n".join(report) + "\n")
+
+
+def parse() -> argparse.Namespace:
+    """The command line, with the session's `settings`."""
     parser = argparse.ArgumentParser(
         prog="python -m referdino_core.evaluation", description=__doc__
     )
     parser.add_argument("--model", default="nano", help="a model's name or a checkpoint's path")
     parser.add_argument("--split", choices=("validation", "test"), default="test")
-    parser.add_argument("--clips", type=int, default=500, help="how many clips, from the first")
+    parser.add_argument(
+        "--clips", type=int, default=500, help="how many clips, from the first; some take fewer"
+    )
+    parser.add_argument(
+        "--measures",
+        nargs="+",
+        choices=tuple(MEASURES),
+        default=tuple(MEASURES),
+        help="sentences of every kind; those of a robot's scenes; identity while a target is "
+        "painted out; a camera that turns and drives; time and size; by default all of them",
+    )
     parser.add_argument(
         "--inference",
         choices=(*INFERENCES, "both"),
         default="both",
-        help="streaming judges a frame by those before it, whole-clip (the paper's) by all",
-    )
-    parser.add_argument(
-        "--identity",
-        action="store_true",
-        help="instead, hide each clip's target for two seconds and see where its id goes",
+        help="of the sentences: streaming judges a frame by those before it, whole-clip (the "
+        "paper's) by all",
     )
     parser.add_argument("--accept", type=float, help="score that takes up a target")
     parser.add_argument("--keep", type=float, help="score below which a target is not seen")
-    parser.add_argument("--out", type=Path, help="file that the table is also written to")
+    parser.add_argument("--out", type=Path, help="file that the tables are also written to")
     arguments = parser.parse_args()
-    logging.getLogger("referdino").setLevel(logging.ERROR)
     defaults = SessionSettings()
     accept = defaults.accept if arguments.accept is None else arguments.accept
     keep = min(defaults.keep, accept) if arguments.keep is None else arguments.keep
     try:
-        settings = replace(defaults, accept=accept, keep=keep)
+        arguments.settings = replace(defaults, accept=accept, keep=keep)
     except ReferDINOError as error:
         parser.error(str(error))
-    session = Session(arguments.model, settings=settings)
+    return arguments
+
+
+def share_of(clips: int, share: float) -> range:
+    """The first of some clips, one at least."""
+    return range(max(1, round(clips * share)))
+
+
+def measure_sentences(session: Session, arguments: argparse.Namespace) -> str:
+    """Sentences of every kind, streamed and with the whole clip in view."""
+    inferences = tuple(INFERENCES)
+    if arguments.inference != "both":
+        inferences = (arguments.inference,)
     clips = range(arguments.clips)
-    if arguments.identity:
-        ways = "streaming"
-        figures = identity_table(evaluate_identity(session, arguments.split, clips))
-    else:
-        inferences = tuple(INFERENCES) if arguments.inference == "both" else (arguments.inference,)
-        ways = " and ".join(inferences)
-        figures = table(evaluate_world(session, arguments.split, clips, inferences))
-    report = (
-        f"{arguments.model}, {arguments.clips} clips of the {arguments.split} split (indices 0 to "
-        f"{arguments.clips - 1}), {ways}; streaming with {session.settings}\n\n{figures}\n"
+    figures = table(evaluate_world(session, arguments.split, clips, inferences))
+    return f"## Sentences, {len(clips)} clips\n\n{figures}"
+
+
+def measure_robot(session: Session, arguments: argparse.Namespace) -> str:
+    """Sentences over what a robot's camera sees, streamed."""
+    clips = share_of(arguments.clips, ROBOT_SHARE)
+    settings = WorldSettings(scenes="robot")
+    figures = table(evaluate_world(session, arguments.split, clips, settings=settings))
+    return f"## Sentences over a robot's scenes, {len(clips)} clips\n\n{figures}"
+
+
+def measure_identity(session: Session, arguments: argparse.Namespace) -> str:
+    """Identity while the target is painted out."""
+    clips = share_of(arguments.clips, IDENTITY_SHARE)
+    figures = identity_table(evaluate_identity(session, arguments.split, clips))
+    return f"## Identity, {len(clips)} clips\n\n{figures}"
+
+
+def measure_camera(session: Session, arguments: argparse.Namespace) -> str:
+    """A camera that stands, turns and drives."""
+    clips = share_of(arguments.clips, CAMERA_SHARE)
+    figures = moving_camera_table(evaluate_moving_camera(session, arguments.split, clips))
+    return f"## A moving camera, {len(clips)} clips each\n\n{figures}"
+
+
+def measure_cost(session: Session, arguments: argparse.Namespace) -> str:
+    """Time per image of one command, and the size of the weights' file."""
+    with WorldRenderer(WorldSettings(frames=100)) as renderer:
+        clip = renderer.clip(arguments.split, 0)
+    session.begin_stream()
+    session.command(clip.expressions[0].text)
+    seconds = []
+    for image, stamp in zip(clip.frames, clip.stamps.tolist(), strict=True):
+        began = time.perf_counter()
+        session.step(image, stamp)
+        seconds.append(time.perf_counter() - began)
+    known = arguments.model in CONFIGURATIONS
+    weights = weights_of(arguments.model) if known else Path(arguments.model)
+    return (
+        "## Cost\n\n| one command, 160x120 pixels | |\n|---|---|\n"
+        f"| median time per image | {1000 * np.median(seconds[WARM_UP:]):.1f} ms |\n"
+        f"| file of weights | {weights.stat().st_size / 1e6:.1f} MB |"
     )
-    print(report)
-    if arguments.out:
-        arguments.out.write_text(report)
+
+
+MEASURES: dict[str, Callable[[Session, argparse.Namespace], str]] = {
+    "sentences": measure_sentences,
+    "robot": measure_robot,
+    "identity": measure_identity,
+    "camera": measure_camera,
+    "cost": measure_cost,
+}
+"""What is measured, by name."""
 
 
 if __name__ == "__main__":

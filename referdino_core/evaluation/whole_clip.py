@@ -93,7 +93,7 @@ class ClipReading:
         self._text = window.text[0]
         self._padding = window.text_padding.expand(len(self._text), -1)
         readout = model.readout
-        history = readout.temporal_decoder(window.queries, window.text[:, :, 0], window.ages)
+        history = readout.history(window)
         self._queries = history[0]
         scores = readout.similarity(self._queries, self._text, self._padding)
         self.scores: np.ndarray = scores.sigmoid().cpu().numpy()

@@ -18,8 +18,9 @@ from referdino_core.evaluation.davis import (
 from referdino_core.evaluation.stream_scores import ABSENT_AREA
 from referdino_core.evaluation.whole_clip import read_clip
 from referdino_core.session import Session
+from referdino_core.session.command_request import CommandRequest
 from referdino_core.target import Target
-from referdino_core.world import Clip, Expression, WorldRenderer
+from referdino_core.world import Clip, Expression, WorldRenderer, WorldSettings
 from referdino_core.world.clip import KINDS, Split
 
 STATIC_KINDS = ("attribute", "location", "relation")
@@ -53,10 +54,14 @@ class SentenceScore:
 
 
 def choose_sentences(clip: Clip, index: int) -> list[Expression]:
-    """Two static sentences, one about motion and one that is true of nothing, where there are."""
+    """Two static sentences, and one each about motion, true of nothing and of several objects.
+
+    Only where there are such.
+    """
     generator = np.random.default_rng([index, 11])
     chosen: list[Expression] = []
-    for kinds, count in ((STATIC_KINDS, 2), (("motion", "direction"), 1), (("absent",), 1)):
+    wanted = ((STATIC_KINDS, 2), (("motion", "direction"), 1), (("absent",), 1), (("plural",), 1))
+    for kinds, count in wanted:
         present = [kind for kind in kinds if any(e.kind == kind for e in clip.expressions)]
         # Kinds first, then sentences: otherwise the most talkative kind would decide the figure.
         for kind in [present[i] for i in generator.permutation(len(present))[:count]]:
@@ -70,6 +75,7 @@ def evaluate_world(
     split: Split,
     indices: Iterable[int],
     inferences: Sequence[str] = (STREAMING,),
+    settings: WorldSettings | None = None,
 ) -> dict[str, list[SentenceScore]]:
     """Score clips, all sentences of a clip at once, under one or several ways of inference.
 
@@ -77,12 +83,13 @@ def evaluate_world(
         session: its commands are replaced; memories start anew with every clip.
         split: "validation" or "test"; indices: which clips of it.
         inferences: names of `INFERENCES`; each sees the same clips and sentences.
+        settings: of the world; by default its own.
 
     Returns:
         For each way of inference one score per clip and sentence, in the same order.
     """
     scores: dict[str, list[SentenceScore]] = {inference: [] for inference in inferences}
-    with WorldRenderer() as renderer:
+    with WorldRenderer(settings) as renderer:
         for index in tqdm(indices, desc=f"{split} clips", unit="clip"):
             clip = renderer.clip(split, index)
             sentences = choose_sentences(clip, index)
@@ -99,7 +106,10 @@ def stream_clip(session: Session, clip: Clip, sentences: Sequence[Expression]) -
     """Stream one clip: T masks per sentence, each from the frames up to its own."""
     session.begin_stream()
     keys = [str(place) for place in range(len(sentences))]
-    session.commands = {key: one.text for key, one in zip(keys, sentences, strict=True)}
+    session.commands = {
+        key: CommandRequest(one.text, "all" if one.others else "one")
+        for key, one in zip(keys, sentences, strict=True)
+    }
     frames = [
         merged_masks(session.step(frame, stamp), keys, clip.segmentation.shape[1:])
         for frame, stamp in zip(clip.frames, clip.stamps.tolist(), strict=True)
@@ -134,7 +144,7 @@ def score_sentence(clip: Clip, sentence: Expression, masks: Masks) -> SentenceSc
     """Compare the masks of all frames with the ground truth."""
     regions, boundaries, empty, alarms = [], [], 0, 0
     for mask, segmentation in zip(masks, clip.segmentation, strict=True):
-        truth = segmentation == (sentence.target or 255)
+        truth = np.isin(segmentation, sentence.targets)
         if np.count_nonzero(truth) >= ABSENT_AREA:
             regions.append(region_similarity(mask, truth))
             boundaries.append(boundary_accuracy(mask, truth))

@@ -16,7 +16,7 @@ from referdino_core.export.stage_io import STAGES
 from referdino_core.precision import PRECISIONS
 
 DESCRIPTION = "export.json"
-FORMAT = 1
+FORMAT = 2
 VARIANTS = ("plugin", "gather", "grid_sample")
 """The lowering variants of deformable attention."""
 

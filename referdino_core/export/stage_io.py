@@ -99,7 +99,6 @@ class StageSpec:
 _TOKENS = TensorSpec("tokens", (1, "S", "d"), LOW_PRECISION)
 _FINEST = TensorSpec("finest", (1, "C", "h", "w"), LOW_PRECISION)
 _TEXT_PADDING = TensorSpec("text_padding", ("N", "L"), "bool")
-_REFERENCES = TensorSpec("references", ("N", "Q", 4), "float32")
 _MASK_FEATURES = TensorSpec("mask_features", ("N", "d", "h", "w"), LOW_PRECISION)
 
 IMAGE_ENCODER = StageSpec(
@@ -121,7 +120,7 @@ GROUNDER = StageSpec(
     ),
     outputs=(
         TensorSpec("queries", ("N", "Q", "d"), "float32"),
-        _REFERENCES,
+        TensorSpec("references", ("N", "Q", 4), "float32"),
         TensorSpec("fused_text", ("N", "L", "d"), "float32"),
         _MASK_FEATURES,
     ),
@@ -133,7 +132,7 @@ READOUT = StageSpec(
     "readout",
     inputs=(
         TensorSpec("queries", ("N", "T", "Q", "d"), "float32"),
-        _REFERENCES,
+        TensorSpec("references", ("N", "T", "Q", 4), "float32"),
         TensorSpec("text", ("N", "T", "L", "d"), "float32"),
         _TEXT_PADDING,
         TensorSpec("ages", ("N", "T"), "float32"),

@@ -1,3 +1,3 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""The network, one file per block of the paper; the five stages are the joints."""
+"""The network: one file per block of the paper, composed into five stages."""

@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Multi-head attention and the decoder layer that two decoders are built of."""
+"""Multi-head attention, and the layer shared by the query decoder and the mask decoder."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from referdino_core.ops.attention import attention, attention_with_weights
 
 
 class MultiHeadAttention(nn.Module):
-    """Scaled dot-product attention with one joint input projection, batch first."""
+    """Multi-head scaled dot-product attention with a joint input projection, batch first."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -26,7 +26,7 @@ class MultiHeadAttention(nn.Module):
         nn.init.zeros_(self.out_proj.bias)
 
     def project(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Projected inputs, each (N, heads, tokens, width / heads)."""
+        """Project the inputs, each to (N, heads, tokens, width / heads)."""
         weights, biases = self.in_proj_weight.chunk(3), self.in_proj_bias.chunk(3)
         query, key, value = (
             F.linear(tokens, weight, bias).unflatten(-1, (self.heads, -1)).transpose(1, 2)
@@ -41,7 +41,7 @@ class MultiHeadAttention(nn.Module):
 
         Args:
             query: (N, Q, d); key, value: (N, K, d).
-            attn_mask: bool, True where a query sees a key; broadcasts to (N, heads, Q, K).
+            attn_mask: bool, True where a query attends to a key; broadcasts to (N, heads, Q, K).
 
         Returns:
             (N, Q, d).
@@ -52,7 +52,7 @@ class MultiHeadAttention(nn.Module):
     def with_weights(
         self, query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """The same, and the attention weights (N, heads, Q, K)."""
+        """As `forward`, with the attention weights (N, heads, Q, K)."""
         attended, weights = attention_with_weights(*self.project(query, key, value), attn_mask)
         return self.out_proj(attended.transpose(1, 2).flatten(-2)), weights
 
@@ -95,8 +95,8 @@ class DecoderLayer(nn.Module):
             The queries (N, Q, d), the self-attention weights (N, heads, Q, Q) and the text
             cross-attention weights (N, heads, Q, L).
         """
-        located = queries + positions
-        attended, query_weights = self.self_attn.with_weights(located, located, queries)
+        positioned = queries + positions
+        attended, query_weights = self.self_attn.with_weights(positioned, positioned, queries)
         queries = self.norm2(queries, attended)
         attended, text_weights = self.ca_text.with_weights(
             queries + positions, text, text, attn_mask=~text_padding[:, None, None, :]

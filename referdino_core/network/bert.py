@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """BERT, the text backbone (Devlin et al., NAACL 2019).
 
-Modules are named as in the released weights, hence `LayerNorm`, `self` and `layer`.
+Modules have the names of the released weights, hence `LayerNorm`, `self` and `layer`.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from referdino_core.configuration import BertConfiguration
 
 EPSILON = 1e-12
-"""What every LayerNorm adds to the variance."""
+"""Added to the variance by every LayerNorm."""
 
 
 class Embeddings(nn.Module):
-    """Sum of word, position and token type embeddings, normalised; all tokens are of type 0."""
+    """Normalised sum of word, position and token type embeddings; all tokens are of type 0."""
 
     def __init__(self, configuration: BertConfiguration) -> None:
         super().__init__()
@@ -43,18 +43,18 @@ class SelfAttention(nn.Module):
         self.key = nn.Linear(width, width)
         self.value = nn.Linear(width, width)
 
-    def forward(self, tokens: Tensor, visible: Tensor) -> Tensor:
-        """(N, L, width) to the same shape; `visible` broadcasts to (N, heads, L, L)."""
+    def forward(self, tokens: Tensor, attn_mask: Tensor) -> Tensor:
+        """(N, L, width) to the same shape; `attn_mask` broadcasts to (N, heads, L, L)."""
         query, key, value = (
             projection(tokens).unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for projection in (self.query, self.key, self.value)
         )
-        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=visible)
+        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=attn_mask)
         return attended.transpose(1, 2).flatten(-2)
 
 
 class Output(nn.Module):
-    """Linear layer, residual and LayerNorm: the end of attention and of a feed-forward."""
+    """Linear layer, residual and LayerNorm at the end of attention and feed-forward network."""
 
     def __init__(self, hidden: int, width: int) -> None:
         super().__init__()
@@ -74,13 +74,13 @@ class Attention(nn.Module):
         self.self = SelfAttention(width, heads)
         self.output = Output(width, width)
 
-    def forward(self, tokens: Tensor, visible: Tensor) -> Tensor:
-        """(N, L, width) to the same shape; `visible` broadcasts to (N, heads, L, L)."""
-        return self.output(self.self(tokens, visible), tokens)
+    def forward(self, tokens: Tensor, attn_mask: Tensor) -> Tensor:
+        """(N, L, width) to the same shape; `attn_mask` broadcasts to (N, heads, L, L)."""
+        return self.output(self.self(tokens, attn_mask), tokens)
 
 
 class Intermediate(nn.Module):
-    """The feed-forward's first linear layer and its GELU."""
+    """First linear layer of the feed-forward network, with GELU."""
 
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
@@ -92,7 +92,7 @@ class Intermediate(nn.Module):
 
 
 class Layer(nn.Module):
-    """Attention and feed-forward, each with its residual and a LayerNorm after that."""
+    """Post-norm transformer layer: attention and feed-forward network."""
 
     def __init__(self, configuration: BertConfiguration) -> None:
         super().__init__()
@@ -101,28 +101,28 @@ class Layer(nn.Module):
         self.intermediate = Intermediate(width, hidden)
         self.output = Output(hidden, width)
 
-    def forward(self, tokens: Tensor, visible: Tensor) -> Tensor:
-        """(N, L, width) to the same shape; `visible` broadcasts to (N, heads, L, L)."""
-        tokens = self.attention(tokens, visible)
+    def forward(self, tokens: Tensor, attn_mask: Tensor) -> Tensor:
+        """(N, L, width) to the same shape; `attn_mask` broadcasts to (N, heads, L, L)."""
+        tokens = self.attention(tokens, attn_mask)
         return self.output(self.intermediate(tokens), tokens)
 
 
 class Encoder(nn.Module):
-    """The layers, one after the other."""
+    """Stack of layers."""
 
     def __init__(self, configuration: BertConfiguration) -> None:
         super().__init__()
         self.layer = nn.ModuleList(Layer(configuration) for _ in range(configuration.layers))
 
-    def forward(self, tokens: Tensor, visible: Tensor) -> Tensor:
-        """(N, L, width) to the same shape; `visible` broadcasts to (N, heads, L, L)."""
+    def forward(self, tokens: Tensor, attn_mask: Tensor) -> Tensor:
+        """(N, L, width) to the same shape; `attn_mask` broadcasts to (N, heads, L, L)."""
         for layer in self.layer:
-            tokens = layer(tokens, visible)
+            tokens = layer(tokens, attn_mask)
         return tokens
 
 
 class Bert(nn.Module):
-    """Embeddings and encoder; no pooling and no dropout."""
+    """BERT's embeddings and encoder, without pooling and dropout."""
 
     def __init__(self, configuration: BertConfiguration) -> None:
         super().__init__()
@@ -134,15 +134,15 @@ class Bert(nn.Module):
             if isinstance(module, nn.Linear):
                 nn.init.zeros_(module.bias)
 
-    def forward(self, input_ids: Tensor, positions: Tensor, visible: Tensor) -> Tensor:
+    def forward(self, input_ids: Tensor, positions: Tensor, attn_mask: Tensor) -> Tensor:
         """Encode sentences.
 
         Args:
             input_ids: (N, L) int64 token ids.
             positions: (N, L) int64 position of each token.
-            visible: (N, L, L) bool, True where one token sees another; every token sees itself.
+            attn_mask: (N, L, L) bool, True where a token attends to another; True on the diagonal.
 
         Returns:
             (N, L, width) hidden states of the last layer.
         """
-        return self.encoder(self.embeddings(input_ids, positions), visible[:, None])
+        return self.encoder(self.embeddings(input_ids, positions), attn_mask[:, None])

@@ -24,8 +24,8 @@ class DecodedQueries:
 
     Attributes:
         queries: (N, Q, d) normalised content.
-        references: (N, Q, 4) the boxes they entered the layer with, in [0, 1].
-        refined: (N, Q, 4) the boxes they leave it with.
+        references: (N, Q, 4) boxes before the layer, in [0, 1].
+        refined: (N, Q, 4) boxes after the layer.
     """
 
     queries: Tensor
@@ -34,7 +34,7 @@ class DecodedQueries:
 
 
 class Decoder(nn.Module):
-    """Refines queries layer by layer and keeps the most confident share after each."""
+    """Refines queries layer by layer, and keeps the most confident fraction after each layer."""
 
     def __init__(self, configuration: NetworkConfiguration) -> None:
         super().__init__()
@@ -60,11 +60,12 @@ class Decoder(nn.Module):
         text: Tensor,
         text_padding: Tensor,
     ) -> tuple[DecodedQueries, ...]:
-        """Every layer's surviving queries.
+        """Surviving queries of every layer.
 
         Args:
             proposals: content queries and reference boxes.
-            tokens: (N, S, d) fused image tokens; text: (N, L, d) fused text.
+            tokens: (N, S, d) fused image tokens.
+            text: (N, L, d) fused text.
         """
         queries, references = proposals.contents, proposals.boxes.detach()
         ratios = geometry.valid_ratios.repeat(1, 1, 2)[:, None]
@@ -85,11 +86,11 @@ class Decoder(nn.Module):
         return tuple(outputs)
 
     def query_positions(self, boxes: Tensor) -> Tensor:
-        """Query positions (N, Q, d) of boxes (N, Q, 4)."""
+        """Position embeddings (N, Q, d) of boxes (N, Q, 4)."""
         return self.reference_point_head(self.box_embedding(boxes))
 
     def refine(self, queries: Tensor, references: Tensor) -> Tensor:
-        """Boxes (..., 4) in [0, 1] that the queries make of their references."""
+        """References refined by their queries: boxes (..., 4) in [0, 1]."""
         return refine_boxes(self.box_head(queries.float()), references)
 
     def confidence(
@@ -100,26 +101,26 @@ class Decoder(nn.Module):
         query_weights: Tensor,
         text_weights: Tensor,
     ) -> Tensor:
-        """Pruning score (N, Q): fit to the sentence plus attention received from other queries.
+        """Pruning score (N, Q): similarity to the sentence plus attention from other queries.
 
-        The paper (eq. 4) takes attention weights for both; the released code takes the mean of
+        The paper (eq. 4) uses attention weights for both terms; the released code uses the mean of
         two distributions over the queries.
         """
         if self.pruning_score == "paper":
             received = received_attention(query_weights)
             return received / max(queries.shape[1] - 1, 1) + text_weights.mean(1).amax(-1)
-        fit = self.similarity(queries.float(), text.float(), text_padding)
+        similarity = self.similarity(queries.float(), text.float(), text_padding)
         received = received_attention(query_weights)
-        return 0.5 * (fit.softmax(-1) + received.softmax(-1))
+        return 0.5 * (similarity.softmax(-1) + received.softmax(-1))
 
 
 def refine_boxes(deltas: Tensor, references: Tensor) -> Tensor:
-    """Boxes (..., 4) in [0, 1] of logit deltas (..., 4) and references (..., 4) in [0, 1]."""
+    """References (..., 4) in [0, 1], moved by deltas (..., 4) of their logits."""
     return (deltas + inverse_sigmoid(references)).sigmoid()
 
 
 def received_attention(query_weights: Tensor) -> Tensor:
-    """(N, Q) attention that each query receives from the others, of weights (N, heads, Q, Q)."""
+    """(N, Q) attention that each query receives from the others; weights: (N, heads, Q, Q)."""
     precision = torch.promote_types(query_weights.dtype, torch.float32)
     weights = query_weights.mean(1, dtype=precision)
     own = weights.flatten(1)[:, :: weights.shape[-1] + 1]

@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""The block around multi-scale deformable attention (Deformable DETR, section 4.1)."""
+"""Multi-scale deformable attention with its projections (Deformable DETR, section 4.1)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from referdino_core.ops.deformable_attention import (
 
 
 class DeformableAttention(nn.Module):
-    """Attention of each query to a few learned sampling points around its reference.
+    """Attention of each query to a few learned sampling locations around its reference.
 
     Args:
         width: channels of queries and values; a multiple of ``heads``.
@@ -41,7 +41,7 @@ class DeformableAttention(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Deformable DETR's start: each head looks one way, point p to p + 1 pixels from there."""
+        """Initialise as in Deformable DETR: one direction per head, point p at p + 1 pixels."""
         angles = torch.arange(self.heads) * (2 * math.pi / self.heads)
         ring = torch.stack([angles.cos(), angles.sin()], -1)
         ring = ring / ring.abs().amax(-1, keepdim=True)
@@ -78,7 +78,7 @@ class DeformableAttention(nn.Module):
             (N, Q, width).
 
         Raises:
-            ValueError: shapes that do not belong together.
+            ValueError: the shapes do not match.
         """
         projected = self.value_proj(value)
         if padding is not None:
@@ -92,10 +92,10 @@ class DeformableAttention(nn.Module):
         return self.output_proj(sampled)
 
     def sampling_locations(self, query: Tensor, references: Tensor, sizes: Tensor) -> Tensor:
-        """(N, Q, M, L, P, 2) float32 locations that each query samples; 0..1 spans a level.
+        """Sampling locations of each query, (N, Q, M, L, P, 2) float32; 0..1 spans a level.
 
         Args:
-            query, references: as `forward` takes them.
+            query, references: as in `forward`.
             sizes: (L, 2) float, width and height of every level.
         """
         offsets = full_precision(self.sampling_offsets(query))
@@ -107,5 +107,5 @@ class DeformableAttention(nn.Module):
             return references[..., :2] + offsets / self.points * references[..., 2:] * 0.5
         raise ValueError(
             "references are points (x, y) or boxes (cx, cy, w, h), "
-            f"not {references.shape[-1]} numbers"
+            f"not {references.shape[-1]} values"
         )

@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Fusion encoder of Grounding DINO: image and text features attend to each other, six times."""
+"""Fusion encoder of Grounding DINO: bi-directional attention between image and text."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from referdino_core.network.text_encoder import TextFeatures
 
 
 class BidirectionalAttention(nn.Module):
-    """Image and text attend to each other through one shared matrix of logits."""
+    """Cross-attention between image and text in both directions, from one matrix of logits."""
 
     def __init__(self, width: int, inner_width: int, heads: int) -> None:
         super().__init__()
@@ -55,7 +55,7 @@ class BidirectionalAttention(nn.Module):
 
 
 class FusionLayer(nn.Module):
-    """Bi-directional attention, added to the normalised features with a learned gain."""
+    """Bi-directional attention, added to the normalised features with learned gains."""
 
     def __init__(self, width: int, inner_width: int, heads: int, gain: float) -> None:
         super().__init__()
@@ -75,7 +75,7 @@ class FusionLayer(nn.Module):
 
 
 class TextLayer(nn.Module):
-    """Post-norm transformer layer under the sub-sentence mask."""
+    """Post-norm transformer layer with the sub-sentence attention mask."""
 
     def __init__(self, width: int, heads: int, feed_forward: int) -> None:
         super().__init__()
@@ -85,14 +85,14 @@ class TextLayer(nn.Module):
         self.norm2 = ResidualNorm(width)
 
     def forward(self, text: Tensor, positions: Tensor, attn_mask: Tensor) -> Tensor:
-        """(N, L, d) to the same shape; `attn_mask` is (N, L, L) bool, True where visible."""
-        located = text + positions
-        text = self.norm1(text, self.self_attn(located, located, text, attn_mask[:, None]))
+        """(N, L, d) to the same shape; `attn_mask` is (N, L, L) bool, True where allowed."""
+        positioned = text + positions
+        text = self.norm1(text, self.self_attn(positioned, positioned, text, attn_mask[:, None]))
         return self.norm2(text, self.feed_forward(text))
 
 
 class ImageLayer(nn.Module):
-    """Multi-scale deformable self-attention and a feed-forward network."""
+    """Post-norm layer of multi-scale deformable self-attention and a feed-forward network."""
 
     def __init__(self, width: int, heads: int, levels: int, points: int, feed_forward: int) -> None:
         super().__init__()
@@ -115,7 +115,7 @@ class ImageLayer(nn.Module):
 
 
 class FusionEncoder(nn.Module):
-    """Six times: fuse, then a text layer, then an image layer."""
+    """Alternating fusion, text and image layers."""
 
     def __init__(self, configuration: NetworkConfiguration) -> None:
         super().__init__()
@@ -138,10 +138,12 @@ class FusionEncoder(nn.Module):
         image_tokens, text_tokens = image.tokens, text.tokens
         geometry = image.geometry
         text_positions = self.text_positions(text.positions * (2 * math.pi)).to(text_tokens.dtype)
-        for fuse, read, look in zip(self.fusion_layers, self.text_layers, self.layers, strict=True):
-            image_tokens, text_tokens = fuse(
+        for fusion_layer, text_layer, image_layer in zip(
+            self.fusion_layers, self.text_layers, self.layers, strict=True
+        ):
+            image_tokens, text_tokens = fusion_layer(
                 image_tokens, text_tokens, geometry.padding, text.padding
             )
-            text_tokens = read(text_tokens, text_positions, text.attention)
-            image_tokens = look(image_tokens, geometry)
+            text_tokens = text_layer(text_tokens, text_positions, text.attention)
+            image_tokens = image_layer(image_tokens, geometry)
         return image_tokens, text_tokens

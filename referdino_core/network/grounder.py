@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Stage 3, grounder: image and text to surviving queries, batched over commands."""
+"""Stage 3, grounder: image and text features to surviving queries, batched over commands."""
 
 from __future__ import annotations
 
@@ -22,13 +22,14 @@ from referdino_core.network.text_encoder import TextFeatures
 
 @dataclass(frozen=True)
 class Grounding:
-    """What one frame says about N commands.
+    """Output of the grounder for N commands in one frame.
 
     Attributes:
-        text: (N, L, d) fused text; text_padding: (N, L) bool.
+        text: (N, L, d) fused text. text_padding: (N, L) bool.
         tokens: (N, S, d) fused image tokens of levels with these `spatial_shapes`.
-        masks: what masks are decoded from.
-        proposals: the queries' beginnings; layers: the survivors of every decoder layer.
+        masks: features that masks are decoded from.
+        proposals: the initial queries.
+        layers: the queries that survive each decoder layer.
     """
 
     text: Tensor
@@ -41,17 +42,17 @@ class Grounding:
 
     @property
     def queries(self) -> Tensor:
-        """(N, Q, d) queries that survive the last layer."""
+        """Queries (N, Q, d) that survive the last layer."""
         return self.layers[-1].queries
 
     @property
     def references(self) -> Tensor:
-        """(N, Q, 4) the boxes they entered it with, in [0, 1]."""
+        """Their boxes (N, Q, 4) before the last layer, in [0, 1]."""
         return self.layers[-1].references
 
 
 class Grounder(nn.Module):
-    """Fusion encoder, query selection, pruning decoder and pixel decoder."""
+    """The grounding stage: fusion encoder, query selection, pruning decoder and pixel decoder."""
 
     def __init__(self, configuration: NetworkConfiguration) -> None:
         super().__init__()
@@ -61,7 +62,7 @@ class Grounder(nn.Module):
         self.pixel_decoder = PixelDecoder(configuration.width, configuration.swin.channels[0])
 
     def forward(self, image: ImageFeatures, text: TextFeatures) -> Grounding:
-        """Ground N sentences in one image, or each in an image of its own."""
+        """Ground N sentences in one image, or each sentence in its own image."""
         tokens, fused_text = self.fusion_encoder(image, text)
         proposals = self.query_selection(tokens, image.geometry, fused_text, text.padding)
         return Grounding(
@@ -87,7 +88,7 @@ class Grounder(nn.Module):
 def token_maps(
     tokens: Tensor, spatial_shapes: Sequence[tuple[int, int]]
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Tokens (N, S, d) of levels with these shapes as maps (N, d, h, w) at strides 8, 16, 32."""
+    """Feature maps (N, d, h, w) at strides 8, 16 and 32 of the tokens (N, S, d) of all levels."""
     sizes = [height * width for height, width in spatial_shapes]
     levels = torch.split(tokens, sizes, dim=1)[:3]
     stride8, stride16, stride32 = (

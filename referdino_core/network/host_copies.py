@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Copies between the host and a device, as few as can be: each download makes the host wait."""
+"""Tensor copies between host and device, with as few synchronisations as possible."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from torch import Tensor
 
 
 def upload(tensor: Tensor, device: torch.device) -> Tensor:
-    """A host tensor on a device, on its way when this returns; itself where the device is the host.
+    """Copy a host tensor to a device asynchronously; returns the tensor itself on the CPU.
 
-    On a GPU it goes through pinned memory, so that the host does not wait.
+    Copies to a GPU go through pinned memory, so that the host does not wait.
     """
     if device.type == "cuda":
         tensor = tensor.pin_memory()
@@ -20,7 +20,7 @@ def upload(tensor: Tensor, device: torch.device) -> Tensor:
 
 
 def download(*tensors: Tensor) -> list[np.ndarray]:
-    """Tensors of one device as float32 arrays of the host, in one copy; the host waits once."""
+    """Copy tensors of one device to float32 arrays on the host, with one synchronisation."""
     if all(tensor.device.type == "cpu" for tensor in tensors):
         return [tensor.float().numpy() for tensor in tensors]
     packed = torch.cat([tensor.float().flatten() for tensor in tensors]).cpu()

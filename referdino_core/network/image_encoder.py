@@ -22,7 +22,7 @@ class ImageFeatures:
     Attributes:
         tokens: (N, S, d) projected backbone features, finest level first.
         finest: (N, C, h, w) backbone map at stride 4.
-        geometry: where the tokens lie.
+        geometry: positions of the tokens.
     """
 
     tokens: Tensor
@@ -30,7 +30,7 @@ class ImageFeatures:
     geometry: ImageGeometry
 
     def repeat_interleave(self, count: int) -> ImageFeatures:
-        """Every image `count` times in a row, one for each command."""
+        """The features with every image repeated `count` times in a row, once per command."""
         if count == 1:
             return self
         return ImageFeatures(
@@ -41,7 +41,7 @@ class ImageFeatures:
 
 
 class ImageEncoder(nn.Module):
-    """Swin Transformer, projections to the model's width, positions."""
+    """The image stage: Swin Transformer and projections to the model's width."""
 
     def __init__(self, configuration: NetworkConfiguration) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ class ImageEncoder(nn.Module):
 
         Args:
             pixels: (N, 3, H, W) float, normalised with ImageNet's mean and deviation.
-            padding: (N, H, W) bool, True on padding; None where there is none.
+            padding: (N, H, W) bool, True on padding; None for images without padding.
         """
         tokens, finest, spatial_shapes = self.encode(pixels)
         size = (pixels.shape[2], pixels.shape[3])

@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Where the tokens of an image lie: positions, sampling references and proposal boxes."""
+"""Geometry of an image's tokens: positions, sampling references and proposal boxes."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ Shape = tuple[int, int]
 
 @dataclass(frozen=True)
 class ImageGeometry:
-    """All that follows from size and padding alone, for N images, or for all of them with N = 1.
+    """Everything that depends only on image size and padding; N = 1 stands for all images.
 
     Attributes:
-        spatial_shapes: (height, width) of every level, finest first; S cells together.
+        spatial_shapes: (height, width) of every level, finest first; S tokens in total.
         positions: (N, S, d) position plus level embedding.
-        centres: (N, S, levels, 2) centre of every cell, in [0, 1] of each level's padded extent.
+        centres: (N, S, levels, 2) centre of every token, in [0, 1] of each level's padded extent.
         proposals: (N, S, 4) logits of every token's proposal box; infinite where not usable.
         usable: (N, S) bool, whether the token may propose a box.
-        valid_ratios: (N, levels, 2) non-padded share of width and height.
+        valid_ratios: (N, levels, 2) non-padded fraction of width and height.
         finest_valid_ratio: (N, 2) the same at stride 4.
-        padding: (N, S) bool, True on padding; None where there is none.
-        finest_padding: (N, h, w) bool at stride 4; None where there is none.
+        padding: (N, S) bool, True on padding; None without padding.
+        finest_padding: (N, h, w) bool at stride 4; None without padding.
     """
 
     spatial_shapes: tuple[Shape, ...]
@@ -43,7 +43,7 @@ class ImageGeometry:
     finest_padding: Tensor | None
 
     def repeat_interleave(self, count: int) -> ImageGeometry:
-        """Every image `count` times in a row; a geometry of all images stays as it is."""
+        """The geometry with every image repeated `count` times in a row; unchanged for N = 1."""
         if len(self.positions) == 1:
             return self
         entries = {entry.name: getattr(self, entry.name) for entry in fields(self)}
@@ -54,7 +54,7 @@ class ImageGeometry:
 
 
 def level_shapes(size: Shape, levels: int) -> tuple[tuple[Shape, ...], Shape]:
-    """Cells of every level and of the finest map (stride 4) for images of `size` in pixels."""
+    """(height, width) of every level, and of the map at stride 4, for images of `size` pixels."""
     finest = (-(-size[0] // 4), -(-size[1] // 4))
     shapes = [finest]
     for _ in range(levels):
@@ -73,10 +73,11 @@ def image_geometry(
     """Geometry of images of (height, width) `size` in pixels.
 
     Args:
-        size: of the images with their padding.
-        spatial_shapes: cells of every level; finest_shape: cells at stride 4.
+        size: size of the images with their padding.
+        spatial_shapes: (height, width) of every level.
+        finest_shape: (height, width) at stride 4.
         level_embedding: (levels, d).
-        padding: (N, H, W) bool, True on padding; None where there is none: then N is 1.
+        padding: (N, H, W) bool, True on padding; None for images without padding, with N = 1.
     """
     nothing = torch.zeros(1, *size, dtype=torch.bool, device=level_embedding.device)
     mask = nothing if padding is None else padding
@@ -92,7 +93,7 @@ def image_geometry(
     return ImageGeometry(
         spatial_shapes=tuple(spatial_shapes),
         positions=torch.cat([position.flatten(1, 2) for position in positions], dim=1),
-        centres=cell_centres(spatial_shapes, valid_ratios),
+        centres=token_centres(spatial_shapes, valid_ratios),
         proposals=proposals,
         usable=usable,
         valid_ratios=valid_ratios,
@@ -108,16 +109,16 @@ def resize_padding(padding: Tensor, size: Shape) -> Tensor:
 
 
 def valid_ratio(padding: Tensor) -> Tensor:
-    """(N, 2) share of the width and of the height that (N, h, w) `padding` leaves."""
+    """Fractions (N, 2) of the width and the height that are not `padding` (N, h, w)."""
     inside = (~padding).float()
     return torch.stack([inside[:, 0, :].mean(1), inside[:, :, 0].mean(1)], dim=-1)
 
 
-def cell_centres(spatial_shapes: Sequence[Shape], valid_ratios: Tensor) -> Tensor:
-    """(N, S, levels, 2) centre of every cell, in [0, 1] of each level's padded extent."""
+def token_centres(spatial_shapes: Sequence[Shape], valid_ratios: Tensor) -> Tensor:
+    """(N, S, levels, 2) centre of every token, in [0, 1] of each level's padded extent."""
     centres = []
     for level, (height, width) in enumerate(spatial_shapes):
-        xy = cell_indices(height, width, valid_ratios.device) + 0.5
+        xy = pixel_indices(height, width, valid_ratios.device) + 0.5
         xy = xy / xy.new_tensor([width, height])
         centres.append(xy / valid_ratios[:, level, None])
     return torch.cat(centres, dim=1)[:, :, None] * valid_ratios[:, None]
@@ -126,16 +127,16 @@ def cell_centres(spatial_shapes: Sequence[Shape], valid_ratios: Tensor) -> Tenso
 def proposal_logits(
     spatial_shapes: Sequence[Shape], valid_ratios: Tensor, padding: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Logits (N, S, 4) of each token's proposal box and (N, S) bool whether it may be used.
+    """Logits (N, S, 4) of each token's proposal box, and (N, S) bool whether it is usable.
 
-    A proposal is its cell's centre over the non-padded size with sides of 0.05 x 2^level.
-    Proposals near the border or on padding get infinite logits.
+    A proposal is centred on its token, relative to the non-padded size, with sides of
+    0.05 x 2^level. Proposals near the border or on padding get infinite logits.
     """
     proposals = []
     for level, (height, width) in enumerate(spatial_shapes):
-        cells = cell_indices(height, width, valid_ratios.device)
-        size = cells.new_tensor([width, height]) * valid_ratios[:, level]
-        centres = (cells + 0.5) / size[:, None]
+        indices = pixel_indices(height, width, valid_ratios.device)
+        size = indices.new_tensor([width, height]) * valid_ratios[:, level]
+        centres = (indices + 0.5) / size[:, None]
         sides = torch.full_like(centres, 0.05 * 2**level)
         proposals.append(torch.cat((centres, sides), dim=-1))
     boxes = torch.cat(proposals, dim=1)
@@ -144,8 +145,8 @@ def proposal_logits(
     return logits, usable
 
 
-def cell_indices(height: int, width: int, device: torch.device) -> Tensor:
-    """(1, height * width, 2) float32 column and row of every cell, row by row."""
+def pixel_indices(height: int, width: int, device: torch.device) -> Tensor:
+    """(1, height * width, 2) float32 column and row of every pixel of a map, in row-major order."""
     y, x = torch.meshgrid(
         torch.arange(height, device=device), torch.arange(width, device=device), indexing="ij"
     )

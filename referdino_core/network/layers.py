@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Small layers that several blocks of the network are made of."""
+"""Small layers that several blocks of the network share."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class MultilayerPerceptron(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """A transformer's two linear layers with ReLU between them."""
+    """Feed-forward network of a transformer layer: two linear layers with ReLU between them."""
 
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class FeedForward(nn.Module):
 
 
 class ResidualNorm(nn.Module):
-    """LayerNorm of features and what a block has made of them, the end of a post-norm block."""
+    """LayerNorm of the sum of features and their update, at the end of a post-norm block."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -49,10 +49,10 @@ class ResidualNorm(nn.Module):
         self.eps = 1e-5
 
     def forward(self, features: Tensor, update: Tensor) -> Tensor:
-        """(..., width), twice, to the same shape."""
+        """(..., width) features and update to the same shape."""
         return F.layer_norm(features + update, self.weight.shape, self.weight, self.bias, self.eps)
 
 
 def group_count(channels: int, most: int = 8) -> int:
-    """Groups of a GroupNorm: `most`, unless a group would hold fewer than two channels."""
+    """Number of groups for a GroupNorm: `most`, or fewer to have two channels per group."""
     return max(1, min(most, channels // 2))

@@ -14,12 +14,12 @@ from referdino_core.network.attention import DecoderLayer
 
 @dataclass(frozen=True)
 class MaskFeatures:
-    """What the masks of N sentences are decoded from, at stride 4.
+    """Features at stride 4 that the masks of N sentences are decoded from.
 
     Attributes:
         features: (N, d, h, w).
-        padding: (N, h, w) bool, True on padding; None where there is none.
-        valid_ratio: (N, 2) non-padded share of width and height, or (1, 2) for all.
+        padding: (N, h, w) bool, True on padding; None without padding.
+        valid_ratio: (N, 2) non-padded fraction of width and height, or (1, 2) for all.
     """
 
     features: Tensor
@@ -28,7 +28,7 @@ class MaskFeatures:
 
 
 class MaskDecoder(nn.Module):
-    """Lets queries look at the mask features around their reference boxes."""
+    """Refines queries to mask embeddings by attending to mask features around their references."""
 
     def __init__(self, configuration: NetworkConfiguration) -> None:
         super().__init__()
@@ -55,7 +55,7 @@ class MaskDecoder(nn.Module):
             queries, positions: (N, Q, d).
             references: (N, Q, 4) boxes, scaled by the mask features' valid ratio.
             text: (N, L, d); text_padding: (N, L) bool.
-            masks: the features that are looked at.
+            masks: the features to attend to.
         """
         height, width = masks.features.shape[-2:]
         memory = masks.features.flatten(2).transpose(1, 2)
@@ -69,5 +69,5 @@ class MaskDecoder(nn.Module):
 
 
 def decode_masks(embeddings: Tensor, mask_features: Tensor) -> Tensor:
-    """Mask logits (N, Q, h, w) of embeddings (N, Q, d) over mask features (N, d, h, w)."""
+    """Mask logits (N, Q, h, w): products of embeddings (N, Q, d) and features (N, d, h, w)."""
     return (embeddings @ mask_features.flatten(2)).unflatten(-1, mask_features.shape[-2:])

@@ -20,7 +20,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from referdino_core.network.host_copies import download, upload
-from referdino_core.ops.token_similarity import token_similarity
+from referdino_core.network.token_similarity import token_similarity
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,7 @@ class ObjectMemory:
         momentum: float,
         relevance: Literal["released", "paper"],
         interval: float = 0.0,
+        place_weight: float = 0.0,
     ) -> None:
         """Remember nothing yet.
 
@@ -79,10 +80,12 @@ class ObjectMemory:
             relevance: the released or the paper's.
             interval: seconds between two frames of the window, at least; the newest frame is kept
                 whenever it came. With 0 every frame is.
+            place_weight: see `alignment_costs`.
         """
         self.momentum = momentum
         self.relevance = relevance
         self.interval = interval
+        self.place_weight = place_weight
         self.memory: Tensor | None = None
         self.window: deque[RememberedFrame] = deque(maxlen=window)
 
@@ -102,7 +105,7 @@ class ObjectMemory:
     ) -> RememberedFrame:
         """The frame with its queries in the order of the slots; nothing is remembered yet."""
         if self.memory is not None:
-            (costs,) = download(slot_costs(self.memory[None], queries[None]))
+            (costs,) = download(alignment_costs([self], queries[None], references[None]))
             order = upload(torch.from_numpy(assign_slots(costs))[0], queries.device)
             queries, references = queries[order], references[order]
         return RememberedFrame(queries, references, text, stamp)
@@ -145,10 +148,31 @@ def slot_relevance(
     return (fit - least) / (most - least).clamp(min=1e-12)
 
 
-def slot_costs(memories: Tensor, queries: Tensor) -> Tensor:
-    """(N, Q, Q) cosine distance of N commands' slots (N, Q, d) and queries (N, Q, d)."""
-    similarity = F.normalize(memories, dim=-1) @ F.normalize(queries.detach(), dim=-1).mT
-    return 1 - similarity
+def alignment_costs(
+    memories: Sequence[ObjectMemory], queries: Tensor, references: Tensor
+) -> Tensor:
+    """(N, Q, Q) distance of N commands' slots from queries: how unlike they are, and how far apart.
+
+    One minus the cosine, as in the paper. The distance between the centres of a query's box and of
+    the slot's last one, in image sides, adds to it `place_weight` times: of two objects that look
+    the same, each then keeps its slot. It is 0 for released weights.
+
+    Args:
+        memories: each of them remembers a frame. queries: (N, Q, d); references: (N, Q, 4).
+    """
+    looks = torch.stack([memory.memory for memory in memories if memory.memory is not None])
+    costs = 1 - F.normalize(looks, dim=-1) @ F.normalize(queries.detach(), dim=-1).mT
+    weight = memories[0].place_weight
+    if weight:
+        last = torch.stack([memory.window[-1].references for memory in memories])
+        # By matrix multiplication, the distance of neighbours would be lost in rounding.
+        distances = torch.cdist(
+            last[..., :2],
+            references[..., :2].detach(),
+            compute_mode="donot_use_mm_for_euclid_dist",
+        )
+        costs = costs + weight * distances
+    return costs
 
 
 def assign_slots(costs: np.ndarray) -> np.ndarray:

@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Pixel decoder: fused memory and the finest backbone map to mask features at stride 4."""
+"""Pixel decoder: fused feature maps and the finest backbone map to mask features at stride 4."""
 
 from __future__ import annotations
 
@@ -11,9 +11,15 @@ from referdino_core.network.layers import group_count
 
 
 class PixelDecoder(nn.Module):
-    """From coarse to fine, halving the channels at every step up."""
+    """Feature pyramid from coarse to fine, with half the channels at every finer level.
 
-    def __init__(self, width: int, finest_channels: int) -> None:
+    Args:
+        width: channels of the fused feature maps.
+        finest_channels: channels of the backbone map at stride 4.
+        outputs: channels of the mask features; by default `width`.
+    """
+
+    def __init__(self, width: int, finest_channels: int, outputs: int | None = None) -> None:
         super().__init__()
         channels = [width, width // 2, width // 4, width // 8, width // 16]
         inputs = [width, *channels[:-1]]
@@ -26,7 +32,7 @@ class PixelDecoder(nn.Module):
             nn.Conv2d(before, after, kernel_size=1)
             for before, after in zip((width, width, finest_channels), channels[1:4], strict=True)
         )
-        self.output = nn.Conv2d(channels[-1], width, kernel_size=3, padding=1)
+        self.output = nn.Conv2d(channels[-1], outputs or width, kernel_size=3, padding=1)
 
     def forward(self, memory: tuple[Tensor, Tensor, Tensor], finest: Tensor) -> Tensor:
         """Mask features.
@@ -36,12 +42,12 @@ class PixelDecoder(nn.Module):
             finest: (N, C, h, w) backbone map at stride 4.
 
         Returns:
-            (N, d, h, w) at stride 4.
+            (N, outputs, h, w) at stride 4.
         """
         return self.output(self.decode(memory, finest))
 
     def decode(self, memory: tuple[Tensor, Tensor, Tensor], finest: Tensor) -> Tensor:
-        """What `output` makes the mask features of: (N, d / 16, h, w), so cheap to keep."""
+        """Input (N, d / 16, h, w) of `output`, which is cheap to store."""
         stride8, stride16, stride32 = memory
         features = self.step(1, self.step(0, stride32))
         for index, lateral in enumerate((stride16, stride8, finest)):
@@ -51,5 +57,5 @@ class PixelDecoder(nn.Module):
         return features
 
     def step(self, index: int, features: Tensor) -> Tensor:
-        """Convolution, GroupNorm, ReLU."""
+        """Apply convolution, GroupNorm and ReLU of one level."""
         return F.relu(self.norms[index](self.convolutions[index](features)))

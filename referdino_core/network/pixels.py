@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Images to normalised pixels, and mask logits back to masks of the image."""
+"""Conversion of images to normalised pixels, and of mask logits to masks of the image."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ MEAN = (0.485, 0.456, 0.406)
 DEVIATION = (0.229, 0.224, 0.225)
 
 LONGEST_SIDE = 8
-"""Longest side of what the network sees, in short sides; bounds its time and memory.
+"""Largest ratio of long to short side of the network's input; bounds its time and memory.
 
-Cameras stay below: 3 for two images side by side, 6 for a cylindrical panorama.
+Cameras are below it: 3 for two images side by side, 6 for a cylindrical panorama.
 """
 MAX_PROPORTION = 100
-"""Longest side of an image, in shortest sides; no camera image is longer, and a line is none."""
+"""Largest ratio of long to short side of an image; no camera exceeds it."""
 
 _ROWS_AT_ONCE = 64
 
 
 def normalise(images: Tensor) -> Tensor:
-    """(N, 3, H, W) values in [0, 1] to ImageNet's mean and deviation."""
+    """Normalise (N, 3, H, W) values in [0, 1] by ImageNet's mean and standard deviation."""
     mean, deviation = _statistics(images.device)
     return (images - mean) / deviation
 
 
 @lru_cache(maxsize=8)
 def _statistics(device: torch.device) -> tuple[Tensor, Tensor]:
-    """Mean and deviation, (1, 3, 1, 1) each, on a device."""
+    """Mean and standard deviation, (1, 3, 1, 1) each, on a device."""
     with torch.inference_mode(False):
         mean, deviation = (
             torch.tensor(one, device=device).view(1, 3, 1, 1) for one in (MEAN, DEVIATION)
@@ -46,7 +46,7 @@ def _statistics(device: torch.device) -> tuple[Tensor, Tensor]:
 
 
 def check_proportion(height: int, width: int) -> None:
-    """Raise ImageError for an image that is longer than `MAX_PROPORTION` times its short side."""
+    """Raise ImageError if the long side exceeds `MAX_PROPORTION` times the short side."""
     if max(height, width) > MAX_PROPORTION * min(height, width):
         raise ImageError(
             f"An image of {width}x{height} pixels is a line: its longest side may be at most "
@@ -59,13 +59,13 @@ def network_size(
 ) -> tuple[int, int]:
     """(height, width) in pixels that an image is resized to.
 
-    The shorter side becomes `short_side`, and fractions of the longer are cut off, as in the
-    published preprocessing: 480x853 becomes 360x639. Where the longer would exceed the longest
-    side, it becomes that, and the shorter what the proportion asks for.
+    The shorter side becomes `short_side`, and the longer side is rounded down as in the published
+    preprocessing: 480x853 becomes 360x639. If the longer side would exceed `longest_side`, it
+    becomes `longest_side`, and the shorter side follows from the aspect ratio.
 
     Args:
-        longest_side: in pixels; None for `LONGEST_SIDE` short sides. A2D- and JHMDB-Sentences are
-            published with 640.
+        longest_side: in pixels; None for `LONGEST_SIDE` short sides. The published results on
+            A2D- and JHMDB-Sentences use 640.
     """
     shorter, longer = sorted((height, width))
     if longest_side is None:
@@ -82,23 +82,30 @@ def to_pixels(
     device: torch.device | str = "cpu",
     longest_side: int | None = None,
 ) -> Tensor:
-    """An RGB image, or B of them, as the network takes them.
+    """Convert one RGB image, or B of them, to the network's input.
 
-    The image is resized as 8-bit samples (bilinear, antialiased), like Pillow does it in the
-    published preprocessing: within 1 of its 255 levels.
+    Images are resized as 8-bit samples (bilinear, antialiased), within 1 of 255 levels of Pillow,
+    which the published preprocessing uses.
 
     Args:
         image: (H, W, 3) or (B, H, W, 3) uint8 RGB.
-        short_side, longest_side: of `network_size`.
+        short_side, longest_side: see `network_size`.
 
     Returns:
         (1 or B, 3, h, w) float32, normalised.
     """
     height, width = image.shape[-3:-1]
+    return resized_pixels(image, network_size(height, width, short_side, longest_side), device)
+
+
+def resized_pixels(
+    image: np.ndarray, size: tuple[int, int], device: torch.device | str = "cpu"
+) -> Tensor:
+    """Convert RGB images to the network's input, as `to_pixels`, at a given (height, width)."""
+    height, width = image.shape[-3:-1]
     samples = torch.from_numpy(np.ascontiguousarray(image))
-    # Resized where it is: few kernels for GPUs take 8 bits, and less is to be carried there.
+    # Resized on the host: few GPU kernels support 8 bits, and fewer bytes need to be copied.
     samples = samples.view(-1, height, width, 3).permute(0, 3, 1, 2)
-    size = network_size(height, width, short_side, longest_side)
     if size != (height, width):
         samples = F.interpolate(samples, size=size, mode="bilinear", antialias=True)
     pixels = upload(samples, torch.device(device))
@@ -109,7 +116,7 @@ def to_pixels(
 def mask_probabilities(
     logits: Tensor, resized: tuple[int, int] | torch.Size, size: tuple[int, int]
 ) -> Tensor:
-    """How surely every pixel of the image belongs to a mask.
+    """Probability of every pixel of the image to belong to a mask.
 
     Args:
         logits: (N, Q, h, w) at stride 4 of the resized image.
@@ -131,13 +138,13 @@ def threshold_masks(
     size: tuple[int, int],
     threshold: float,
 ) -> np.ndarray:
-    """Masks of the image: `mask_probabilities(…) > threshold`, but for rounding, at less cost.
+    """Masks of the image, equal to `mask_probabilities(…) > threshold` except for rounding.
 
-    Logits are compared instead of probabilities, and only around a mask: an interpolated value
-    exceeds the threshold only where one of the four values does that it is made of.
+    It is faster, since logits are compared instead of probabilities, and only around a mask: an
+    interpolated value can exceed the threshold only if one of its four samples does.
 
     Args:
-        logits, resized, size: as `mask_probabilities` takes them.
+        logits, resized, size: see `mask_probabilities`.
         threshold: probability above which a pixel belongs to the mask.
 
     Returns:
@@ -145,13 +152,13 @@ def threshold_masks(
     """
     fine = at_network_size(logits.float(), resized).cpu().numpy()
     masks = np.zeros((*fine.shape[:2], *size), dtype=bool)
-    for place in np.ndindex(*fine.shape[:2]):
-        masks[place] = enlarged_mask(fine[place], size, threshold)
+    for index in np.ndindex(*fine.shape[:2]):
+        masks[index] = enlarged_mask(fine[index], size, threshold)
     return masks
 
 
 def enlarged_mask(logits: np.ndarray, size: tuple[int, int], threshold: float) -> np.ndarray:
-    """A mask (H, W) of the image, bool, from logits (h, w) of every pixel the network saw."""
+    """Mask of the image, (H, W) bool, from logits (h, w) at the network's input size."""
     mask = np.zeros(size, dtype=bool)
     _enlarge(logits, _logit(threshold), mask)
     return mask
@@ -163,12 +170,12 @@ def nearest_masks(
     size: tuple[int, int],
     threshold: float,
 ) -> np.ndarray:
-    """Masks that are thresholded first and then take the nearest pixel's value.
+    """Masks of the image that are thresholded first and then resized to the nearest pixel.
 
-    The order of A2D- and JHMDB-Sentences' published evaluation; edges come out in steps.
+    The published evaluation on A2D- and JHMDB-Sentences uses this order; edges are jagged.
 
     Args:
-        logits, resized, size, threshold: as `threshold_masks` takes them.
+        logits, resized, size, threshold: see `threshold_masks`.
 
     Returns:
         (N, Q, H, W) bool.
@@ -181,21 +188,21 @@ def nearest_masks(
 
 
 def at_network_size(logits: Tensor, resized: tuple[int, int] | torch.Size) -> Tensor:
-    """Logits at stride 4 to those of every pixel that the network saw."""
+    """Upsample logits from stride 4 to the network's input size."""
     logits = F.interpolate(logits, scale_factor=4, mode="bilinear")
     return logits[..., : resized[0], : resized[1]]
 
 
 def _logit(probability: float) -> float:
-    """What the sigmoid makes that probability of; infinite from 0 or 1 on."""
+    """The logit of a probability; infinite at 0 and 1, and beyond."""
     if probability <= 0:
         return -math.inf
     return math.inf if probability >= 1 else math.log(probability / (1 - probability))
 
 
-def _enlarge(logits: np.ndarray, least: float, mask: np.ndarray) -> None:
-    """Set a mask (H, W) where the logits (h, w), enlarged to its size, exceed the least."""
-    above = logits > least
+def _enlarge(logits: np.ndarray, threshold: float, mask: np.ndarray) -> None:
+    """Set `mask` (H, W) where the logits (h, w), upsampled to its size, exceed the threshold."""
+    above = logits > threshold
     rows, columns = np.flatnonzero(above.any(axis=1)), np.flatnonzero(above.any(axis=0))
     if not rows.size:
         return
@@ -214,11 +221,11 @@ def _enlarge(logits: np.ndarray, least: float, mask: np.ndarray) -> None:
         block = slice(begin, min(begin + _ROWS_AT_ONCE, last))
         values = across[upper[block] - top]
         values += (across[lower[block] - top] - values) * downward[block, None]
-        np.greater(values, least, out=mask[block, start:stop])
+        np.greater(values, threshold, out=mask[block, start:stop])
 
 
 def _taps(count: int, enlarged: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of every enlarged sample: the two samples that it lies between, and the second's weight."""
+    """For every upsampled sample: the indices of its two neighbours, and the second's weight."""
     centres = np.maximum((np.arange(enlarged) + 0.5) * (count / enlarged) - 0.5, 0)
     before = np.minimum(centres.astype(np.int64), count - 1)
     after = np.minimum(before + 1, count - 1)

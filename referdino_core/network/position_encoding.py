@@ -9,14 +9,12 @@ import math
 import torch
 from torch import Tensor, nn
 
-from referdino_core.ops.sine_embedding import box_embedding, sine_embedding
-
 LOGIT_EPSILON = 1e-3
-"""How far from 0 and 1 `inverse_sigmoid` keeps probabilities."""
+"""Margin from 0 and 1 to which `inverse_sigmoid` clamps probabilities."""
 
 
 class SineEmbedding(nn.Module):
-    """Sines on even and cosines on odd features of an angle, at wavelengths that grow.
+    """Sine embedding of angles: sines at even features and cosines at odd ones.
 
     Args:
         features: length of the embedding, even.
@@ -32,8 +30,9 @@ class SineEmbedding(nn.Module):
         )
 
     def forward(self, angles: Tensor) -> Tensor:
-        """(...) in radians, i.e. already times 2 pi where normalised, to (..., features)."""
-        return sine_embedding(angles.float(), self.wavelengths)
+        """(...) in radians, so normalised positions times 2 pi, to (..., features)."""
+        angles = angles.float()[..., None] / self.wavelengths
+        return torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(-2)
 
 
 class BoxEmbedding(nn.Module):
@@ -45,28 +44,34 @@ class BoxEmbedding(nn.Module):
 
     def forward(self, boxes: Tensor) -> Tensor:
         """Boxes (..., 4), centre x, y, width and height in [0, 1], to (..., 2 width) float32."""
-        return box_embedding(boxes.float(), self.coordinates.wavelengths)
+        x, y, size = boxes.float().split([1, 1, 2], dim=-1)
+        angles = torch.cat((y, x, size), dim=-1) * (2 * math.pi)
+        return self.coordinates(angles).flatten(-2)
 
 
-def image_position_embedding(padding: Tensor, width: int, temperature: float = 20.0) -> Tensor:
-    """Position of every cell in the non-padded part of the image, y half first.
+def image_position_embedding(
+    padding: Tensor, width: int, temperature: float = 20.0, offset: float = 0.0
+) -> Tensor:
+    """Sine embedding of every pixel's position in the non-padded part of a map, y half first.
 
     Args:
         padding: (N, h, w) bool, True on padding.
         width: features of the result; half of them per axis.
+        temperature: ratio of the longest to the shortest wavelength.
+        offset: subtracted from pixel indices, which count from 1; 0.5 gives pixel centres.
 
     Returns:
         (N, h, w, width) float32.
     """
     inside = (~padding).float()
     rows, columns = inside.cumsum(1), inside.cumsum(2)
-    rows = rows / (rows[:, -1:, :] + 1e-6) * (2 * math.pi)
-    columns = columns / (columns[:, :, -1:] + 1e-6) * (2 * math.pi)
+    rows = (rows - offset) / (rows[:, -1:, :] + 1e-6) * (2 * math.pi)
+    columns = (columns - offset) / (columns[:, :, -1:] + 1e-6) * (2 * math.pi)
     embedding = SineEmbedding(width // 2, temperature).to(padding.device)
     return torch.cat([embedding(rows), embedding(columns)], dim=-1)
 
 
 def inverse_sigmoid(probabilities: Tensor, epsilon: float = LOGIT_EPSILON) -> Tensor:
-    """Logits of probabilities that are clamped `epsilon` away from 0 and 1."""
+    """Logits of probabilities, clamped to a margin of `epsilon` from 0 and 1."""
     odds = probabilities.clamp(epsilon, 1) / (1 - probabilities).clamp(epsilon, 1)
     return odds.log()

@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""What the network says about the queries of a frame, of a clip, and of every layer in training."""
+"""Predictions of the network for a frame, for a clip, and for every layer in training."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class FramePrediction:
-    """The readout of one frame, Q queries.
+    """Prediction for one frame with Q queries.
 
     Attributes:
         scores: (Q,) logits that the query is what the sentence refers to.
@@ -26,7 +26,7 @@ class FramePrediction:
 
 @dataclass(frozen=True)
 class ClipPrediction:
-    """The readout of T frames, Q queries; query q is the same object slot in all frames.
+    """Prediction for T frames with Q queries; query q is the same object slot in all frames.
 
     Attributes:
         scores: (T, Q) logits that the query is what the sentence refers to.
@@ -41,11 +41,11 @@ class ClipPrediction:
 
 @dataclass(frozen=True)
 class ClipOutputs:
-    """Everything that is supervised in one clip; the layers may differ in their query count.
+    """All supervised predictions of one clip; layers may differ in their number of queries.
 
     Attributes:
-        final: the last decoder layer, which is also the answer at inference.
-        auxiliary: the decoder layers before it, first layer first.
+        final: the last decoder layer, which is also the prediction at inference.
+        auxiliary: the decoder layers before it, in order.
         proposals: the image tokens that query selection picked, before the decoder. Their masks
             come from the mask decoder with the tokens' features as queries and, as references,
             the proposal boxes before `enc_out_bbox_embed` refined them.

@@ -21,7 +21,7 @@ class Proposals:
     Attributes:
         scores: (N, Q) logits. boxes: (N, Q, 4) centre x, y, width, height in [0, 1].
         anchors: (N, Q, 4) the tokens' proposal boxes, before the box head.
-        features: (N, Q, d) the tokens behind the boxes.
+        features: (N, Q, d) features of the selected tokens.
         contents: (N, Q, d) learned content queries for the decoder, by rank.
         every_score: (N, S) logits of all tokens, for dense supervision.
     """
@@ -35,7 +35,7 @@ class Proposals:
 
 
 class QuerySelection(nn.Module):
-    """Scores every image token against the text and turns the best into reference boxes."""
+    """Scores every image token against the text, and turns the best ones into reference boxes."""
 
     def __init__(self, configuration: NetworkConfiguration) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ class QuerySelection(nn.Module):
     def forward(
         self, tokens: Tensor, geometry: ImageGeometry, text: Tensor, text_padding: Tensor
     ) -> Proposals:
-        """Select from fused image tokens (N, S, d) under fused text (N, L, d)."""
+        """Select from fused image tokens (N, S, d) by fused text (N, L, d)."""
         features = self.output_norm(self.output(tokens * geometry.usable[..., None])).float()
         every_score = self.similarity(features, text.float(), text_padding)
         count = min(self.contents.num_embeddings, tokens.shape[1])

@@ -47,7 +47,7 @@ class Readout(nn.Module):
 
     def forward(self, window: Window, masks: MaskFeatures) -> SlotReadings:
         """Read every slot at the newest frame; `masks` are that frame's mask features."""
-        history = self.temporal_decoder(window.queries, window.text[:, :, 0], window.ages)
+        history = self.history(window)
         references = window.references[:, -1]
         text = window.text[:, -1]
         return SlotReadings(
@@ -59,6 +59,12 @@ class Readout(nn.Module):
                 history[:, -1], references, text, window.text_padding, masks
             ),
         )
+
+    def history(self, window: Window) -> Tensor:
+        """(N, T, Q, d) queries that know their slot's history and the sentence."""
+        decoder = self.temporal_decoder
+        sentence = decoder.sentence(window.text, window.text_padding)
+        return decoder(window.queries, sentence, window.ages, window.references)
 
     def mask_embeddings(
         self,

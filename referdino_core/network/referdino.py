@@ -44,7 +44,9 @@ class ReferDINO(nn.Module):
         settings = self.configuration
         if settings.single_frame and window is not None:
             window = 1
-        return ObjectMemory(window, settings.memory_momentum, settings.relevance, interval)
+        return ObjectMemory(
+            window, settings.memory_momentum, settings.relevance, interval, settings.place_weight
+        )
 
     @torch.no_grad()
     def segment(
@@ -82,7 +84,7 @@ class ReferDINO(nn.Module):
             tokens = grounding.text[frame][~grounding.text_padding[frame]]
             memory.update(decoded.queries[frame], decoded.references[frame], tokens, stamp)
         window = stack_windows([memory.window])
-        history = self.readout.temporal_decoder(window.queries, window.text[:, :, 0], window.ages)
+        history = self.readout.history(window)
         return self.predict(history[0], window.references[0], grounding)
 
     def predict(self, queries: Tensor, references: Tensor, grounding: Grounding) -> ClipPrediction:

@@ -12,10 +12,10 @@ from referdino_core.configuration import SwinConfiguration
 
 
 def relative_position_index(window: int) -> Tensor:
-    """(window^2, window^2) int64: row of the bias table for every pair of cells of a window."""
+    """(window^2, window^2) int64: row of the bias table for every pair of tokens in a window."""
     axis = torch.arange(window)
-    cells = torch.stack(torch.meshgrid(axis, axis, indexing="ij")).flatten(1)
-    offsets = cells[:, :, None] - cells[:, None, :] + window - 1
+    positions = torch.stack(torch.meshgrid(axis, axis, indexing="ij")).flatten(1)
+    offsets = positions[:, :, None] - positions[:, None, :] + window - 1
     return offsets[0] * (2 * window - 1) + offsets[1]
 
 
@@ -34,7 +34,7 @@ def merge_windows(windows: Tensor, window: int, height: int, width: int) -> Tens
 
 
 def window_regions(height: int, width: int, window: int, device: torch.device) -> Tensor:
-    """(windows, window^2) int64: cells of a shifted grid see those of their own region only."""
+    """(windows, window^2) int64 region of every token of a shifted grid; attention stays within."""
     shift = window // 2
 
     def regions(length: int) -> Tensor:
@@ -46,7 +46,7 @@ def window_regions(height: int, width: int, window: int, device: torch.device) -
 
 
 def shifted_window_mask(height: int, width: int, window: int, device: torch.device) -> Tensor:
-    """(windows, window^2, window^2) float: -100 between cells that the shift brought together."""
+    """(windows, window^2, window^2) float attention mask: -100 between different regions."""
     labels = window_regions(height, width, window, device)
     differ = labels[:, :, None] != labels[:, None, :]
     return torch.zeros(differ.shape, device=device).masked_fill(differ, -100.0)
@@ -68,30 +68,30 @@ class WindowAttention(nn.Module):
         self.proj = nn.Linear(channels, channels)
 
     def forward(self, windows: Tensor, mask: Tensor | None) -> Tensor:
-        """(N * windows, cells, C) to the same shape; `mask` is (windows, cells, cells)."""
-        batch, cells, channels = windows.shape
+        """(N * windows, tokens, C) to the same shape; `mask` is (windows, tokens, tokens)."""
+        batch, tokens, channels = windows.shape
         query, key, value = (
             self.qkv(windows)
-            .view(batch, cells, 3, self.heads, channels // self.heads)
+            .view(batch, tokens, 3, self.heads, channels // self.heads)
             .permute(2, 0, 3, 1, 4)
         )
         bias = self.logit_bias(mask, batch).to(query.dtype)
         attended = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
-        return self.proj(attended.transpose(1, 2).reshape(batch, cells, channels))
+        return self.proj(attended.transpose(1, 2).reshape(batch, tokens, channels))
 
     def bias(self) -> Tensor:
-        """(heads, cells, cells) learned bias of every pair of cells."""
+        """(heads, tokens, tokens) learned bias of every pair of tokens."""
         return self.relative_position_bias_table[self.relative_position_index].permute(2, 0, 1)
 
     def logit_bias(self, mask: Tensor | None, batch: int) -> Tensor:
-        """(batch or 1, heads, cells, cells) bias, with the mask where there is one."""
+        """(batch or 1, heads, tokens, tokens) bias plus the mask, if there is one."""
         if mask is None:
             return self.bias()[None]
         return (self.bias() + mask[:, None]).repeat(batch // len(mask), 1, 1, 1)
 
 
 class FeedForward(nn.Module):
-    """Two linear layers with GELU between them, four times as wide inside."""
+    """Two linear layers with GELU between them, and a hidden width of four times the channels."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -104,7 +104,7 @@ class FeedForward(nn.Module):
 
 
 class SwinBlock(nn.Module):
-    """Window attention and feed-forward, each after a LayerNorm and with a residual."""
+    """Pre-norm block of window attention and a feed-forward network."""
 
     def __init__(self, channels: int, heads: int, window: int, shift: int) -> None:
         super().__init__()
@@ -115,12 +115,12 @@ class SwinBlock(nn.Module):
         self.mlp = FeedForward(channels)
 
     def forward(self, grid: Tensor, mask: Tensor | None) -> Tensor:
-        """(N, H, W, C) to the same shape; `mask` serves blocks that shift."""
+        """(N, H, W, C) to the same shape; `mask` is used by shifted blocks."""
         grid = grid + self.attend(self.norm1(grid), mask)
         return grid + self.mlp(self.norm2(grid))
 
     def attend(self, grid: Tensor, mask: Tensor | None) -> Tensor:
-        """Window attention over a grid that is padded to whole windows with zeros."""
+        """Window attention over a grid that is zero-padded to whole windows."""
         _, height, width, _ = grid.shape
         grid = F.pad(grid, (0, 0, 0, -width % self.window, 0, -height % self.window))
         _, padded_height, padded_width, _ = grid.shape
@@ -134,7 +134,7 @@ class SwinBlock(nn.Module):
 
 
 class PatchMerging(nn.Module):
-    """Halves the grid: four neighbours side by side become one cell of twice the channels."""
+    """Downsampling by 2: four neighbouring tokens become one with twice the channels."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -145,13 +145,13 @@ class PatchMerging(nn.Module):
         """(N, H, W, C) to (N, ceil(H/2), ceil(W/2), 2 C)."""
         if grid.shape[1] % 2 or grid.shape[2] % 2:
             grid = F.pad(grid, (0, 0, 0, grid.shape[2] % 2, 0, grid.shape[1] % 2))
-        # Column by column, as the weights expect it.
+        # In column-major order, as the weights expect.
         corners = grid.unflatten(2, (-1, 2)).unflatten(1, (-1, 2)).permute(0, 1, 3, 4, 2, 5)
         return self.reduction(self.norm(corners.flatten(3)))
 
 
 class SwinStage(nn.Module):
-    """Blocks at one resolution, every second one shifted, and the way down to the next."""
+    """Blocks at one resolution, every second one shifted, followed by downsampling."""
 
     def __init__(self, channels: int, depth: int, heads: int, window: int, merge: bool) -> None:
         super().__init__()
@@ -163,7 +163,7 @@ class SwinStage(nn.Module):
         self.downsample = PatchMerging(channels) if merge else None
 
     def forward(self, grid: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, H, W, C) features of this resolution, and what the next stage begins with."""
+        """Features (N, H, W, C) of this resolution, and the input of the next stage."""
         height = grid.shape[1] + -grid.shape[1] % self.window
         width = grid.shape[2] + -grid.shape[2] % self.window
         mask = shifted_window_mask(height, width, self.window, grid.device)
@@ -173,7 +173,7 @@ class SwinStage(nn.Module):
 
 
 class PatchEmbedding(nn.Module):
-    """Non-overlapping 4x4 patches, projected and normalised."""
+    """Embedding of non-overlapping 4x4 patches: projection and LayerNorm."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -182,7 +182,7 @@ class PatchEmbedding(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """(N, 3, H, W) to (N, ceil(H/4), ceil(W/4), C)."""
-        # Patches do not overlap, so the convolution is a matrix product, and a faster one.
+        # Patches do not overlap: the convolution is a matrix multiplication, which is faster.
         weight = self.proj.weight.flatten(1)
         return self.norm(F.linear(self.patches(pixels), weight, self.proj.bias))
 
@@ -196,7 +196,7 @@ class PatchEmbedding(nn.Module):
 
 
 class SwinTransformer(nn.Module):
-    """Four feature maps at strides 4, 8, 16 and 32, each with a LayerNorm of its own."""
+    """Backbone with feature maps at strides 4, 8, 16 and 32, each with its own LayerNorm."""
 
     def __init__(self, configuration: SwinConfiguration) -> None:
         super().__init__()

@@ -11,24 +11,44 @@ from torch import Tensor, nn
 from referdino_core.configuration import NetworkConfiguration
 from referdino_core.network.attention import MultiHeadAttention
 from referdino_core.network.layers import FeedForward, ResidualNorm
-from referdino_core.network.position_encoding import SineEmbedding
+from referdino_core.network.position_encoding import BoxEmbedding, SineEmbedding
+
+
+def mean_token(text: Tensor, padding: Tensor) -> Tensor:
+    """(N, T, d) mean of the tokens of texts (N, T, L, d) where (N, L) is no padding."""
+    words = (~padding).to(text.dtype)[:, None, :, None]
+    return (text * words).sum(2) / words.sum(2)
 
 
 class TimeEmbedding(nn.Module):
-    """Age of each frame relative to the newest; referdino's extension of the paper.
+    """When and where each slot was seen, and what was said; referdino's extension of the paper.
 
-    Without it, attention along time is blind to order: reversing the frames reverses the
-    output exactly, so "moving left" and "moving right" look the same.
+    Without ages, attention along time is blind to order: reversing the frames reverses the
+    output exactly, so "moving left" and "moving right" look the same. Without reference boxes a
+    slot's way has to be guessed from what its queries happen to tell of their places. For the
+    words see `TemporalDecoder.sentence`. The projections of boxes and words begin at zero: weights
+    that were trained without them are used as they are.
     """
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.ages = SineEmbedding(width, 100.0)
         self.projection = nn.Linear(width, width)
+        self.boxes = BoxEmbedding(width)
+        self.box_projection = nn.Linear(2 * width, width, bias=False)
+        self.word_projection = nn.Linear(width, width, bias=False)
+        for projection in (self.box_projection, self.word_projection):
+            nn.init.zeros_(projection.weight)
 
-    def forward(self, ages: Tensor) -> Tensor:
-        """(N, T) seconds before the newest frame to (N, T, d)."""
-        return self.projection(self.ages(ages * (2 * math.pi)))
+    def forward(self, ages: Tensor, references: Tensor) -> Tensor:
+        """Embeddings (N, T, Q, d).
+
+        Args:
+            ages: (N, T) seconds before the newest frame.
+            references: (N, T, Q, 4) the slots' boxes, centre x, y, width, height in [0, 1].
+        """
+        age = self.projection(self.ages(ages * (2 * math.pi)))
+        return age[:, :, None] + self.box_projection(self.boxes(references))
 
 
 class SentenceDecoderLayer(nn.Module):
@@ -88,20 +108,37 @@ class TemporalDecoder(nn.Module):
         embeds_time = c.time_embedding and not c.single_frame
         self.time_embedding = TimeEmbedding(c.width) if embeds_time else None
 
-    def forward(self, queries: Tensor, sentence: Tensor, ages: Tensor) -> Tensor:
+    def sentence(self, text: Tensor, padding: Tensor) -> Tensor:
+        """What asks of every slot's history: (N, T, d) of fused text (N, T, L, d).
+
+        The [CLS] token, as in the paper. It sees no other token of its sentence and learns of them
+        through the image alone, which does not show what "moving" and "still" mean: with a time
+        embedding a projection of all tokens' mean joins it.
+
+        Args:
+            padding: (N, L) bool, True on padding.
+        """
+        if self.time_embedding is None:
+            return text[:, :, 0]
+        words = self.time_embedding.word_projection(mean_token(text, padding).float())
+        return text[:, :, 0] + words.to(text.dtype)
+
+    def forward(
+        self, queries: Tensor, sentence: Tensor, ages: Tensor, references: Tensor
+    ) -> Tensor:
         """Queries that know their slot's history.
 
         Args:
-            queries: (N, T, Q, d) aligned queries; sentence: (N, T, d) fused [CLS] token.
-            ages: (N, T) seconds before the newest frame; only a time embedding looks at it.
+            queries: (N, T, Q, d) aligned queries; sentence: (N, T, d), see `sentence`.
+            ages: (N, T) seconds before the newest frame. references: (N, T, Q, 4) boxes of the
+                slots. Only a time embedding looks at either.
 
         Returns:
             (N, T, Q, d).
         """
         count, frames, slots, width = queries.shape
         if self.time_embedding is not None:
-            age = self.time_embedding(ages).to(queries.dtype)
-            queries = queries + age[:, :, None]
+            queries = queries + self.time_embedding(ages, references).to(queries.dtype)
         history = queries.transpose(1, 2).reshape(count * slots, frames, width)
         for layer, norm in zip(self.layer, self.norm, strict=True):
             history, sentence = layer(history, sentence)

@@ -22,7 +22,7 @@ class TextFeatures:
     Attributes:
         tokens: (N, L, d) float features.
         padding: (N, L) bool, True on padding.
-        attention: (N, L, L) bool, True where one token sees another (same sub-sentence).
+        attention: (N, L, L) bool attention mask, True within a sub-sentence.
         positions: (N, L) int64 position of each token in its sub-sentence.
     """
 
@@ -32,7 +32,7 @@ class TextFeatures:
     positions: Tensor
 
     def expand(self, count: int) -> TextFeatures:
-        """The same single sentence for `count` images."""
+        """A single sentence repeated for `count` images."""
         return TextFeatures(
             *(
                 getattr(self, name).expand(count, *getattr(self, name).shape[1:])
@@ -42,7 +42,7 @@ class TextFeatures:
 
 
 def stack_texts(texts: Sequence[TextFeatures]) -> TextFeatures:
-    """One batch of separately encoded sentences, padded to the longest."""
+    """Stack separately encoded sentences to one batch, padded to the longest."""
     if len(texts) == 1:
         return texts[0]
     length = max(text.tokens.shape[1] for text in texts)
@@ -71,7 +71,7 @@ def stack_texts(texts: Sequence[TextFeatures]) -> TextFeatures:
 
 
 def sub_sentences(input_ids: Tensor, sentence_ends: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """Which tokens see each other, and their positions within their sub-sentence.
+    """Attention mask of a sentence's sub-sentences, and token positions within them.
 
     Args:
         input_ids: (L,) int64 tokens of one sentence, [CLS] and [SEP] included.
@@ -95,7 +95,7 @@ def sub_sentences(input_ids: Tensor, sentence_ends: Sequence[int]) -> tuple[Tens
 
 
 class TextEncoder(nn.Module):
-    """BERT under the sub-sentence mask, then a projection to the model's width."""
+    """The text stage: BERT with the sub-sentence mask, and a projection to the model's width."""
 
     def __init__(self, configuration: NetworkConfiguration) -> None:
         super().__init__()

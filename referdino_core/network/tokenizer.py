@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Sentences to token ids: BERT's WordPiece, and whole words for small vocabularies."""
+"""Tokenizers: BERT's WordPiece, and whole words for small vocabularies."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ SPECIAL_WORDS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", ".", "?")
 
 
 def caption(sentence: str) -> str:
-    """The sentence lower-cased, white space collapsed, ending in a full stop.
+    """The sentence in lower case, with single spaces, ending in a full stop.
 
-    Characters that cannot be seen are left out; see `plain`.
+    Invisible characters are removed; see `plain`.
 
     Raises:
-        CommandError: the sentence is no text, empty, or longer than 10,000 characters.
+        CommandError: the sentence is not a string, empty, or longer than 10,000 characters.
     """
     if not isinstance(sentence, str):
         raise CommandError(f"A command is text, not {type(sentence).__name__}.")
@@ -36,30 +36,30 @@ def caption(sentence: str) -> str:
         )
     words = plain(sentence)
     if not words.isprintable():
-        raise CommandError("The command holds control characters; send plain text.")
+        raise CommandError("The command contains control characters; send plain text.")
     if not any(character.isalnum() for character in words):
         raise CommandError("The command is empty; name an object, such as 'the red mug'.")
     return words if words.endswith(".") else f"{words}."
 
 
 class Tokenizer(Protocol):
-    """Turns a sentence into token ids."""
+    """Converts sentences to token ids."""
 
     def encode(self, sentence: str) -> Tensor:
         """(L,) int64 ids with [CLS] and [SEP].
 
         Raises:
-            CommandError: the sentence is empty, no text, or has more than 256 tokens.
+            CommandError: the sentence is not a string, empty, or has more than 256 tokens.
         """
         ...
 
     def unknown_words(self, sentence: str) -> tuple[str, ...]:
-        """Words that the vocabulary lacks."""
+        """Words of the sentence that the vocabulary lacks."""
         ...
 
 
 class WordTokenizer:
-    """Every word is a token; what the vocabulary lacks becomes [UNK]."""
+    """Tokenizer with one token per word; words that the vocabulary lacks become [UNK]."""
 
     def __init__(self, vocabulary: Sequence[str]) -> None:
         if tuple(vocabulary[: len(SPECIAL_WORDS)]) != SPECIAL_WORDS:
@@ -68,7 +68,7 @@ class WordTokenizer:
 
     @classmethod
     def from_file(cls, path: Path) -> WordTokenizer:
-        """Vocabulary with a word per line."""
+        """A tokenizer with the vocabulary of a file, one word per line."""
         return cls(path.read_text().split())
 
     def split(self, sentence: str) -> list[str]:
@@ -81,12 +81,12 @@ class WordTokenizer:
         return bounded([self.ids.get(word, self.ids["[UNK]"]) for word in words])
 
     def unknown_words(self, sentence: str) -> tuple[str, ...]:
-        """Words that the vocabulary lacks."""
+        """Words of the sentence that the vocabulary lacks."""
         return tuple(word for word in self.split(sentence) if word not in self.ids)
 
 
 class WordPieceTokenizer:
-    """BERT's uncased WordPiece."""
+    """BERT's uncased WordPiece tokenizer."""
 
     def __init__(self, vocabulary_file: Path) -> None:
         from tokenizers import BertWordPieceTokenizer
@@ -98,13 +98,13 @@ class WordPieceTokenizer:
         return bounded(self.tokenizer.encode(caption(sentence)).ids)
 
     def unknown_words(self, sentence: str) -> tuple[str, ...]:
-        """Characters that WordPiece cannot spell; rarely any."""
+        """An [UNK] for every word that WordPiece cannot represent, which is rare."""
         encoding = self.tokenizer.encode(caption(sentence))
         return tuple(token for token in encoding.tokens if token == "[UNK]")
 
 
 def bounded(ids: list[int]) -> Tensor:
-    """The ids as a tensor, if they are at most 256."""
+    """The ids as a tensor; raises CommandError for more than 256."""
     if len(ids) > MAX_TOKENS:
         raise CommandError(
             f"The command has {len(ids)} tokens; the text encoder reads at most {MAX_TOKENS}. "

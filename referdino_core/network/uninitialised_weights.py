@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Networks built without fresh weights, because a checkpoint is about to fill them."""
+"""Construction of networks without initialising weights that a checkpoint will overwrite."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _INITIALISERS = (nn.init.kaiming_uniform_, nn.init.normal_, nn.init.uniform_)
 
 
 class UninitialisedWeights(TorchFunctionMode):
-    """Context in which modules leave large weights uninitialised instead of drawing them.
+    """Context in which modules leave large weights uninitialised.
 
-    Drawing the 200 million numbers of a large network takes longer than reading them from a file.
+    Sampling the 200 million weights of a large network takes longer than reading them from a file.
     """
 
     def __torch_function__(
@@ -26,7 +26,7 @@ class UninitialisedWeights(TorchFunctionMode):
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        """Call `func`, or return its tensor unchanged if it would initialise it."""
+        """Call `func`, unless it is an initialiser; then return its tensor unchanged."""
         kwargs = kwargs or {}
         if func in _INITIALISERS:
             return kwargs["tensor"] if "tensor" in kwargs else args[0]

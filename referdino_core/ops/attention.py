@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Scaled dot-product attention: the formula, its ONNX form, and the CPU kernel around it.
+"""Scaled dot-product attention: formula, ONNX form, and the CPU kernel of a whole block.
 
 Shapes are written with N images, M heads, Q queries, K keys and D channels per head.
 """
@@ -20,11 +20,11 @@ _INDEX = ctypes.c_int64
 
 
 def attention(query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None) -> Tensor:
-    """Attend from queries to keys.
+    """Scaled dot-product attention.
 
     Args:
-        query: (N, M, Q, D); key, value: (N, M, K, D).
-        attn_mask: bool, True where a query sees a key; broadcasts to (N, M, Q, K).
+        query: (N, M, Q, D). key, value: (N, M, K, D).
+        attn_mask: bool, True where a query attends to a key; broadcasts to (N, M, Q, K).
 
     Returns:
         (N, M, Q, D).
@@ -37,20 +37,20 @@ def attention(query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | Non
 def attention_with_weights(
     query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """`attention`, and the attention weights (N, M, Q, K)."""
+    """As `attention`, with the attention weights (N, M, Q, K)."""
     scale = int(query.shape[-1]) ** -0.5
     logits = (query * scale) @ key.transpose(-1, -2)
     weights = masked_softmax(logits, None if attn_mask is None else ~attn_mask)
-    # Exported weights are float32 for the scores that are made of them.
+    # Exported weights are float32, for the scores that are computed from them.
     kept = weights.float() if torch.onnx.is_in_onnx_export() else weights
     return weights @ value, kept
 
 
 def masked_softmax(logits: Tensor, hidden: Tensor | None) -> Tensor:
-    """Softmax over the last axis of what is not hidden, in the precision of the logits.
+    """Softmax over the last axis, without hidden entries, in the precision of the logits.
 
-    Exported, a mask of minus infinity is in float32: half precision has no such number in every
-    runtime.
+    Exports mask with minus infinity in float32, since not every runtime supports it in half
+    precision.
     """
     if hidden is None:
         return logits.softmax(-1)
@@ -60,7 +60,7 @@ def masked_softmax(logits: Tensor, hidden: Tensor | None) -> Tensor:
 
 
 def long_softmax(logits: Tensor) -> Tensor:
-    """Softmax over the last axis where that is thousands long; exported, it is in float32."""
+    """Softmax over a last axis with thousands of entries; in float32 in exports."""
     if not torch.onnx.is_in_onnx_export():
         return logits.softmax(-1)
     return logits.float().softmax(-1).to(logits.dtype)
@@ -70,7 +70,7 @@ class AttentionWeights(ctypes.Structure):
     """``AttentionWeights`` of blocks.h."""
 
     _fields_ = (
-        ("located", LinearWeights),
+        ("positioned", LinearWeights),
         ("source", LinearWeights),
         ("output", LinearWeights),
         ("after", NormWeights),
@@ -87,15 +87,15 @@ def attention_block(
     attn_mask: Tensor | None = None,
     attention: Tensor | None = None,
 ) -> Tensor:
-    """Multi-head attention with its projections, the residual around it, and the norm after.
+    """Multi-head attention with projections, residual, and the norm after it.
 
     Args:
-        tokens: (N, Q, d) float32; positions: (N, Q, d), or (1, Q, d) for all, added for queries
-            and, without a context, keys.
+        tokens: (N, Q, d) float32.
         weights: prepacked.
-        context: (N, K, d) what is attended to; the tokens themselves where there is none.
-        attn_mask: (N, 1 or Q, K) bool, True where a query sees a key.
-        attention: (N, M, Q, K), filled with the attention weights.
+        positions: (N, Q, d) or (1, Q, d), added to queries and, in self-attention, to keys.
+        context: (N, K, d) for cross-attention; None for self-attention.
+        attn_mask: (N, 1 or Q, K) bool, True where a query attends to a key.
+        attention: (N, M, Q, K), overwritten with the attention weights.
 
     Returns:
         (N, Q, d).

@@ -1,14 +1,14 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Builds the fused kernels of `csrc`: ``python -m referdino_core.ops.build``.
+"""Build of the fused kernels in `csrc`: ``python -m referdino_core.ops.build``.
 
-Without options those are the CPU's: a library for any processor of this kind and, where the
-compiler knows them, some for newer ones, as variants.json declares them. They run on other machines
-too. The compiler is ``$CXX`` or else the first of c++, g++ and clang++.
+By default the CPU kernels are built: one library for any processor of this kind and, if the
+compiler supports them, some for newer processors, as declared in variants.json. They also run on
+other machines. The compiler is ``$CXX``, else the first of c++, g++ and clang++.
 
-With ``--cuda`` it is the kernel for NVIDIA GPUs. The compiler is ``$NVCC``, options included, or
-else nvcc of ``$CUDA_HOME``, of the PATH or of /usr/local/cuda. It builds for the machine's GPU, or
-where there is none for the common ones.
+With ``--cuda`` the kernel for NVIDIA GPUs is built. The compiler is ``$NVCC``, which may contain
+options, else nvcc in ``$CUDA_HOME``, on the PATH or in /usr/local/cuda. The target is the machine's
+GPU, or the common GPUs if it has none.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ _SOURCES = _FOLDER / "csrc"
 _COMPILERS = ("c++", "g++", "clang++")
 
 _NATIVE_GPU = ("-arch=native",)
-# Machine code for Ampere, Orin, Ada and Hopper, which serves their relatives too; any other GPU
-# since Turing translates the last, abstract one when it loads the library.
+# Machine code for Ampere, Orin, Ada and Hopper, which also runs on related GPUs. Other GPUs since
+# Turing compile the last one, which is PTX, when they load the library.
 _COMMON_GPUS_BEFORE_BLACKWELL = (
     "-gencode=arch=compute_80,code=sm_80",
     "-gencode=arch=compute_87,code=sm_87",
@@ -46,11 +46,11 @@ _COMMON_GPUS_BEFORE_BLACKWELL = (
 )
 # For nvcc 12.8 and later.
 _COMMON_GPUS = (*_COMMON_GPUS_BEFORE_BLACKWELL, "-gencode=arch=compute_120,code=sm_120")
-# For an nvcc so old or new that it does not know all of these.
+# For an nvcc that is too old or too new for all of these.
 _ALL_GPUS = ("-arch=all-major",)
 _COMMON = (_COMMON_GPUS, _COMMON_GPUS_BEFORE_BLACKWELL, _ALL_GPUS)
 _NVCC_PLACES = ("nvcc", "/usr/local/cuda/bin/nvcc")
-# Where the packages of CUDA 13 put it; nvidia-cuda-nvcc-cu12 has none.
+# Location of nvcc in the packages of CUDA 13; nvidia-cuda-nvcc-cu12 has none.
 _NVCC_PACKAGES = ("cu13",)
 _DRIVER_TOOLS = ("nvidia-smi", "/usr/lib/wsl/lib/nvidia-smi")
 _DRIVER_SECONDS = 30
@@ -59,12 +59,12 @@ _JETSON = b"nvidia,tegra"
 
 
 class KernelBuildError(ReferDINOError):
-    """The fused kernels cannot be built here; the portable version stays in use."""
+    """The fused kernels cannot be built; the portable version remains in use."""
 
 
 @dataclass(frozen=True)
 class _Target:
-    """A library to build; the tunings are tried in their order until the compiler takes one."""
+    """A library to build; tunings are tried in order until the compiler accepts one."""
 
     name: str
     sources: tuple[Path, ...]
@@ -81,8 +81,8 @@ def _cpu_targets() -> tuple[_Target, ...]:
     targets: list[_Target] = []
     for variant in declared["variants"]:
         processor = tuple(variant["flags"].split())
-        # Not every compiler brings OpenMP, or builds for a processor that has variants: what is
-        # built for any processor is then built without flags.
+        # Not every compiler has OpenMP or supports the processor's flags: the library for any
+        # processor is then built without them.
         processors = (processor,) if targets else (processor, ())
         targets.append(
             _Target(
@@ -111,19 +111,19 @@ def _cuda_target() -> _Target:
 def has_gpu() -> bool:
     """Whether there is an NVIDIA GPU: its driver lists one, or the machine is a Jetson.
 
-    Device nodes and the driver's tools are also found where there is no GPU. The driver is asked
-    through nvidia-smi, because loading CUDA itself makes device nodes.
+    Device nodes and the driver's tools may exist without a GPU. The driver is queried through
+    nvidia-smi, because loading CUDA creates device nodes.
     """
     for tool in _DRIVER_TOOLS:
         if shutil.which(tool) is None:
             continue
         try:
-            answer = subprocess.run(
+            listing = subprocess.run(
                 [tool, "-L"], capture_output=True, text=True, check=False, timeout=_DRIVER_SECONDS
             )
         except (OSError, subprocess.TimeoutExpired):
             continue
-        if answer.returncode == 0 and answer.stdout.startswith("GPU "):
+        if listing.returncode == 0 and listing.stdout.startswith("GPU "):
             return True
     try:
         return _JETSON in _MACHINE.read_bytes()
@@ -132,17 +132,17 @@ def has_gpu() -> bool:
 
 
 def build(folder: Path = _FOLDER) -> dict[Path, str]:
-    """Compile the CPU's kernels into ``folder``.
+    """Compile the CPU kernels into ``folder``.
 
-    A library that running processes have loaded is replaced, not overwritten: they keep theirs.
-    One for newer processors that the compiler cannot build is left out, and removed if an earlier
-    one is there.
+    Libraries are replaced, not overwritten, so that running processes keep the one they loaded.
+    Libraries for newer processors that the compiler cannot build are skipped; earlier builds of
+    them are removed.
 
     Returns:
         The flags that the compiler accepted, for OpenMP and the processor, by library.
 
     Raises:
-        KernelBuildError: no C++ compiler, one that fails, or a folder that cannot be written.
+        KernelBuildError: there is no C++ compiler, it fails, or the folder cannot be written.
     """
     for_any, *for_newer = _cpu_targets()
     compiler = _find_compiler(for_any)
@@ -158,13 +158,13 @@ def build(folder: Path = _FOLDER) -> dict[Path, str]:
 
 
 def build_cuda(folder: Path = _FOLDER) -> tuple[Path, str]:
-    """Compile the kernel for NVIDIA GPUs into ``folder``; takes some seconds per GPU generation.
+    """Compile the kernel for NVIDIA GPUs into ``folder``, some seconds per GPU generation.
 
     Returns:
         The library's path and the GPU flags that nvcc accepted.
 
     Raises:
-        KernelBuildError: no nvcc, one that fails, or a folder that cannot be written.
+        KernelBuildError: there is no nvcc, it fails, or the folder cannot be written.
     """
     target = _cuda_target()
     return _build(target, find_nvcc(), folder)
@@ -195,10 +195,10 @@ def _find_compiler(target: _Target) -> list[str]:
 
 
 def find_nvcc() -> list[str]:
-    """The compiler for NVIDIA GPUs, options included: as chosen, the machine's, or a package's.
+    """The compiler for NVIDIA GPUs with its options: as chosen, the machine's, or a package's.
 
     Raises:
-        KernelBuildError: there is none.
+        KernelBuildError: no compiler is found.
     """
     target = _cuda_target()
     chosen = _chosen_compiler(target, "NVCC")
@@ -228,7 +228,7 @@ def _compile(target: _Target, compiler: list[str], library: Path) -> tuple[str, 
     for tuning in target.tunings:
         command = [*compiler, *target.flags, *tuning, *map(str, target.sources), "-o", str(library)]
         outcome = subprocess.run(command, capture_output=True, text=True, check=False)
-        # nvcc only warns where it finds no GPU, and then builds for one that may be another.
+        # Without a GPU nvcc only warns, and builds for a default one.
         is_native = tuning != _NATIVE_GPU or "native" not in outcome.stderr
         if outcome.returncode == 0 and is_native:
             return tuning
@@ -239,7 +239,7 @@ def _compile(target: _Target, compiler: list[str], library: Path) -> tuple[str, 
 
 
 def main(arguments: Sequence[str] = ()) -> int:
-    """Build in place and say so; where that fails, one line on stderr and exit status 1."""
+    """Build in place and print the libraries; returns 1 after one line on stderr on failure."""
     parser = argparse.ArgumentParser(
         prog="python -m referdino_core.ops.build", description="Build the fused kernels."
     )

@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Convolutions of float32 maps on CPUs, channels last: 1x1 and 3x3, as the network has them."""
+"""1x1 and 3x3 convolutions of float32 maps on CPUs, channels last."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from referdino_core.ops.linear import KernelLinear, pack_linear
 def convolution(
     library: KernelLibrary, grid: Tensor, packed: Tensor, bias: Tensor, outputs: int, stride: int
 ) -> Tensor:
-    """A 3x3 convolution of a grid that is surrounded by zeros; no gradients.
+    """3x3 convolution of a zero-padded grid, without gradients.
 
     Args:
         grid: (N, h, w, C) float32.
-        packed: the weight (outputs, 3, 3, C) flattened to (outputs, 9 C) and packed.
+        packed: the weight (outputs, 3, 3, C), flattened to (outputs, 9 C) and prepacked.
         bias: (outputs,).
-        stride: 1 or 2, the same both ways.
+        stride: 1 or 2, for both axes.
 
     Returns:
         (N, ceil(h / stride), ceil(w / stride), outputs).
@@ -40,7 +40,7 @@ def convolution(
 
 
 class KernelPointwiseConvolution(nn.Module):
-    """A 1x1 convolution: a linear layer of every pixel of the feature map."""
+    """1x1 convolution, computed as a linear layer of every pixel."""
 
     def __init__(self, convolution: nn.Conv2d, library: KernelLibrary) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ class KernelPointwiseConvolution(nn.Module):
 
 
 class KernelConvolution(nn.Module):
-    """A 3x3 convolution, padded by one pixel."""
+    """3x3 convolution with zero padding of one pixel."""
 
     def __init__(self, convolution: nn.Conv2d, library: KernelLibrary) -> None:
         super().__init__()
@@ -73,7 +73,7 @@ class KernelConvolution(nn.Module):
 
 
 def fast_convolution(convolution: nn.Conv2d) -> nn.Module:
-    """A convolution at its fastest on the CPU, where it is one of the network's kinds."""
+    """The fastest equivalent of a convolution on the CPU; itself if no kernel supports it."""
     library = matmul_kernels_for(convolution.weight)
     if library is None or not _is_plain(convolution):
         return convolution
@@ -86,7 +86,7 @@ def fast_convolution(convolution: nn.Conv2d) -> nn.Module:
 
 
 def _is_plain(convolution: nn.Conv2d) -> bool:
-    """Whether nothing sets a convolution apart but its size, and it strides equally both ways."""
+    """Whether a convolution has no groups, no dilation, zero padding and one stride."""
     rows, columns = convolution.stride
     return (
         convolution.groups == 1

@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The fused CUDA kernel of deformable attention, for PyTorch tensors on NVIDIA GPUs.
 
-Like the CPU's library this one is optional: where it is not built, or cannot be loaded, the
-portable PyTorch version does its work, and one line in the log says so. The TensorRT plugin of
-``trt_plugins`` holds the same kernel.
+The library is optional: if it is not built or cannot be loaded, the portable PyTorch version is
+used, and the log says so in one line. The TensorRT plugin in ``trt_plugins`` contains the same
+kernel.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ LIBRARY_PATH = Path(__file__).resolve().with_name("libreferdino_cuda_kernels.so"
 BUILD_COMMAND = "python -m referdino_core.ops.build --cuda"
 MAXIMUM_LEVELS = 16
 _VERSION = 1
-_NUMBER_TYPES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}
+_TYPE_CODES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}
 
 _log = logging.getLogger("referdino.kernels")
 
@@ -42,7 +42,7 @@ SpatialShapes = tuple[tuple[int, int], ...]
 
 
 class CudaKernelError(ReferDINOError):
-    """The CUDA kernel is not available, or the GPU refused it."""
+    """The CUDA kernel is not available, or it failed on the GPU."""
 
 
 class _Call(ctypes.Structure):
@@ -68,19 +68,19 @@ class _Call(ctypes.Structure):
 class CudaKernel:
     """The loaded library of the fused CUDA kernel.
 
-    Tensors that are handed over fit together, are contiguous and on the current device; callers see
-    to that, as ``cuda_deformable_attention`` does.
+    Callers ensure that tensors match, are contiguous and on the current device, as
+    ``cuda_deformable_attention`` does.
     """
 
     def __init__(self, path: Path) -> None:
-        """Load the library at ``path``; OSError where it cannot be, or is of another version."""
+        """Load the library at ``path``; raises OSError if that fails or its version differs."""
         library = ctypes.CDLL(str(path))
         try:
             version = library.referdino_cuda_kernels_version()
             self._forward = library.referdino_cuda_deformable_attention
             self._error_text = library.referdino_cuda_error_text
         except AttributeError as error:
-            raise OSError(f"{path.name} is no library of referdino's CUDA kernels") from error
+            raise OSError(f"{path.name} is not a library of referdino's CUDA kernels") from error
         if version != _VERSION:
             raise OSError(f"{path.name} was built from version {version} of its sources")
         self._forward.argtypes = (ctypes.POINTER(_Call), ctypes.c_void_p)
@@ -97,12 +97,12 @@ class CudaKernel:
         logits: Tensor,
         stream: int,
     ) -> Tensor:
-        """Put the work on a stream, given as the address that PyTorch knows it by.
+        """Launch the kernel on a stream, given by its address in PyTorch.
 
         Shapes are those of ``cuda_deformable_attention``.
 
         Raises:
-            CudaKernelError: the GPU refused the kernel.
+            CudaKernelError: the kernel failed.
         """
         batch, queries, heads, samples = logits.shape
         channels = value.shape[-1]
@@ -113,7 +113,7 @@ class CudaKernel:
             *(tensor.data_ptr() for tensor in (value, locations, logits, output)),
             (ctypes.c_int64 * len(sides))(*sides),
             *(batch, queries, heads, channels, levels, samples // levels),
-            *(_NUMBER_TYPES[value.dtype], _NUMBER_TYPES[logits.dtype]),
+            *(_TYPE_CODES[value.dtype], _TYPE_CODES[logits.dtype]),
         )
         error = self._forward(ctypes.byref(call), stream)
         if error:
@@ -128,24 +128,25 @@ class CudaKernel:
 def cuda_deformable_attention(
     value: Tensor, spatial_shapes: SpatialShapes, locations: Tensor, logits: Tensor
 ) -> Tensor:
-    """Multi-scale deformable attention on PyTorch's current stream, softmax included.
+    """Multi-scale deformable attention, including the softmax, on PyTorch's current stream.
 
-    Sampling is bilinear, zero outside, with cell centres at half-integers. Coordinates, weights and
-    sums are float32 inside. There is no backward pass. CUDA graphs can capture the call.
+    Sampling is bilinear, zero outside, with pixel centres at half-integers. Coordinates, weights
+    and sums are float32. There is no backward pass. CUDA graphs can capture the call.
 
     Args:
-        value: (N, S, M, D) float32, float16 or bfloat16, the cells of all levels, row by row.
+        value: (N, S, M, D) float32, float16 or bfloat16, the tokens of all levels in row-major
+            order.
         spatial_shapes: height and width per level, at most 16; S is the sum of their products.
-        locations: (N, Q, M, K, 2) float32, x and y; 0..1 spans the level, anything is allowed.
-            K is levels times points, the points of a level side by side.
+        locations: (N, Q, M, K, 2) float32, x and y; 0..1 spans the level, any value is allowed.
+            K is levels times points, the points of a level in a row.
         logits: (N, Q, M, K) of the value's type or float32, attention weights before softmax.
 
     Returns:
         (N, Q, M * D) in the precision of ``value``.
 
     Raises:
-        ValueError: tensors that do not belong together or on a GPU.
-        CudaKernelError: the kernel is not available here, or the GPU refused it.
+        ValueError: the tensors do not match, or are not on one GPU.
+        CudaKernelError: the kernel is not available, or it failed.
     """
     check_attention_inputs(value, spatial_shapes, locations, logits)
     for name, tensor in (("value", value), ("locations", locations), ("logits", logits)):
@@ -165,10 +166,10 @@ def cuda_deformable_attention(
 def check_attention_inputs(
     value: Tensor, spatial_shapes: SpatialShapes, locations: Tensor, logits: Tensor
 ) -> None:
-    """ValueError, in one line, unless the kernel can take these tensors, wherever they are."""
+    """Raise ValueError unless the kernel supports these tensors, apart from their device."""
     named = {"value": value, "locations": locations, "logits": logits}
-    if value.dtype not in _NUMBER_TYPES:
-        raise ValueError(f"deformable attention: value is {value.dtype}, not a kind of float")
+    if value.dtype not in _TYPE_CODES:
+        raise ValueError(f"deformable attention: value is {value.dtype}, not floating point")
     if locations.dtype != torch.float32:
         raise ValueError(f"deformable attention: locations are {locations.dtype}, not float32")
     if logits.dtype not in (value.dtype, torch.float32):
@@ -187,13 +188,13 @@ def check_attention_inputs(
     expected = (batch, locations.shape[1], heads, samples)
     if tuple(logits.shape) != expected or tuple(locations.shape) != (*expected, 2):
         raise ValueError(
-            "deformable attention: value, locations and logits do not belong together: "
+            "deformable attention: the shapes of value, locations and logits do not match: "
             f"{_shapes(value, locations, logits)}"
         )
     if samples == 0 or samples % len(spatial_shapes) or heads == 0 or channels == 0:
         raise ValueError(
             f"deformable attention: {samples} samples of {heads} heads of {channels} channels "
-            f"cannot be shared among {len(spatial_shapes)} levels"
+            f"cannot be divided among {len(spatial_shapes)} levels"
         )
     for name, tensor in named.items():
         if not tensor.is_contiguous():
@@ -204,7 +205,7 @@ def check_attention_inputs(
                 "does not have: call it under torch.no_grad()"
             )
     if locations.data_ptr() % 8:
-        raise ValueError("deformable attention: locations do not start at a multiple of 8 bytes")
+        raise ValueError("deformable attention: locations are not aligned to 8 bytes")
 
 
 def _check_levels(value: Tensor, spatial_shapes: SpatialShapes) -> None:
@@ -214,12 +215,12 @@ def _check_levels(value: Tensor, spatial_shapes: SpatialShapes) -> None:
             f"not {len(spatial_shapes)}"
         )
     if any(height < 1 or width < 1 for height, width in spatial_shapes):
-        raise ValueError(f"deformable attention: levels {tuple(spatial_shapes)} have an empty one")
-    cells = sum(height * width for height, width in spatial_shapes)
-    if value.shape[1] != cells:
+        raise ValueError(f"deformable attention: levels {tuple(spatial_shapes)} have no tokens")
+    tokens = sum(height * width for height, width in spatial_shapes)
+    if value.shape[1] != tokens:
         raise ValueError(
-            f"deformable attention: value has {value.shape[1]} cells, "
-            f"the levels {tuple(spatial_shapes)} have {cells}"
+            f"deformable attention: value has {value.shape[1]} tokens, "
+            f"the levels {tuple(spatial_shapes)} have {tokens}"
         )
 
 
@@ -229,7 +230,7 @@ def _shapes(*tensors: Tensor) -> str:
 
 @functools.cache
 def cuda_kernel() -> CudaKernel | None:
-    """The fused CUDA kernel, or None, with one line in the log, where it is not to be had."""
+    """The fused CUDA kernel; None, with one line in the log, if it is unavailable."""
     if not LIBRARY_PATH.exists():
         _log.warning(
             "the fused CUDA kernel is not built: using the slower portable version "
@@ -250,7 +251,7 @@ def cuda_kernel() -> CudaKernel | None:
 
 
 def cuda_kernel_status() -> str:
-    """One line for people: whether the fused CUDA kernel is in use, and if not, how to get it."""
+    """Status of the fused CUDA kernel in one line, with how to build it if it is unavailable."""
     if cuda_kernel() is not None:
         return "fused"
     reason = "cannot be loaded" if LIBRARY_PATH.exists() else "not built"

@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Multi-scale deformable attention (Deformable DETR, section 4.1): formula, kernels, ONNX node.
 
-`deformable_attention` is the operator, softmax included. It computes through the CUDA kernel, the
-CPU kernel or PyTorch's operators, which agree within 1e-5, and is recorded as one node of
-referdino's own when it is exported to ONNX.
+`deformable_attention` is the operator, including the softmax. It uses the CUDA kernel, the CPU
+kernel or PyTorch's operators, which agree within 1e-5. ONNX exports represent it by one custom
+node.
 
 Shapes are written with N images, S tokens over all levels, Q queries, M heads of D channels, L
 levels and P sampling points; K = L P.
@@ -43,22 +43,22 @@ _LOW_PRECISION = (torch.bfloat16, torch.float16)
 def deformable_attention(
     value: Tensor, spatial_shapes: SpatialShapes, locations: Tensor, logits: Tensor
 ) -> Tensor:
-    """Weighted sum, per query and head, of values sampled at fractional places of several levels.
+    """Multi-scale deformable attention: weighted sums of values sampled from several levels.
 
     Sampling is bilinear, zero outside, with pixel centres at half-integers. bfloat16 and float16
-    are computed in float32 inside: half precision cannot place a sample within a large feature map.
+    are computed in float32, since half precision cannot resolve locations in large feature maps.
 
     Args:
-        value: (N, S, M, D), the tokens of all levels, each level row by row.
+        value: (N, S, M, D), the tokens of all levels, each level in row-major order.
         spatial_shapes: height and width per level; S is the sum of their products.
-        locations: (N, Q, M, L, P, 2) float32, x and y; 0..1 spans the level, anything is allowed.
+        locations: (N, Q, M, L, P, 2) float32, x and y; 0..1 spans the level, any value is allowed.
         logits: (N, Q, M, K), attention weights before softmax.
 
     Returns:
         (N, Q, M * D) in the precision of ``value``.
 
     Raises:
-        ValueError: shapes that do not belong together.
+        ValueError: the shapes do not match.
     """
     if torch.onnx.is_in_onnx_export():
         flat = locations.flatten(3, 4)
@@ -74,7 +74,7 @@ def deformable_attention(
 def multi_scale_deformable_attention(
     value: Tensor, spatial_shapes: SpatialShapes, locations: Tensor, weights: Tensor
 ) -> Tensor:
-    """`deformable_attention` of attention weights (N, Q, M, L, P) after softmax, differentiable."""
+    """As `deformable_attention`, for weights (N, Q, M, L, P) after softmax; differentiable."""
     types = (torch.float32, *_LOW_PRECISION)
     if kernels_for(value, locations, weights, types=types) is not None:
         return fused_deformable_attention(value, spatial_shapes, locations, weights)
@@ -84,7 +84,7 @@ def multi_scale_deformable_attention(
 def portable_deformable_attention(
     value: Tensor, spatial_shapes: SpatialShapes, locations: Tensor, weights: Tensor
 ) -> Tensor:
-    """`multi_scale_deformable_attention` through ``grid_sample``, for every device."""
+    """`multi_scale_deformable_attention` with ``grid_sample``, for any device."""
     _check_shapes(value, spatial_shapes, locations, weights)
     precision = value.dtype
     value, locations, weights = (full_precision(x) for x in (value, locations, weights))
@@ -109,19 +109,19 @@ def portable_deformable_attention(
 
 
 def _fits_cuda_kernel(value: Tensor) -> bool:
-    """Whether a tensor is the CUDA kernel's, which has no gradients and no float64."""
+    """Whether the CUDA kernel, which has no gradients and no float64, can process a tensor."""
     if not value.is_cuda or value.dtype not in (torch.float32, *_LOW_PRECISION):
         return False
     return not (torch.is_grad_enabled() or is_recorded()) and cuda_kernel() is not None
 
 
 def full_precision(tensor: Tensor) -> Tensor:
-    """Float32 for half precision; anything else as it is."""
+    """The tensor in float32 if it is in half precision, otherwise unchanged."""
     return tensor.float() if tensor.dtype in _LOW_PRECISION else tensor
 
 
 def static_shapes(spatial_shapes: SpatialShapes) -> SpatialShapes:
-    """Shapes as integers: those of a tensor that is being recorded are tensors themselves."""
+    """Shapes as integers; while a graph is recorded, they may be tensors."""
     return tuple((int(height), int(width)) for height, width in spatial_shapes)
 
 
@@ -129,7 +129,7 @@ def level_sizes(like: Tensor, spatial_shapes: SpatialShapes) -> Tensor:
     """(L, 2) width and height of every level, in the precision and on the device of `like`."""
     if torch.onnx.is_in_onnx_export():
         return torch.tensor([(w, h) for h, w in static_shapes(spatial_shapes)], dtype=torch.float32)
-    # Filled where they are needed: a CUDA graph cannot record a constant's way from the host.
+    # Filled on the device: a CUDA graph cannot record the copy of a constant from the host.
     sides = [
         like.new_full((1,), side) for height, width in spatial_shapes for side in (width, height)
     ]
@@ -145,11 +145,11 @@ def _check_shapes(
             f"weights (N, Q, M, L, P), not {_shapes(value, locations, weights)}"
         )
     if any(height < 1 or width < 1 for height, width in spatial_shapes):
-        raise ValueError(f"deformable attention: levels {tuple(spatial_shapes)} have an empty one")
+        raise ValueError(f"deformable attention: levels {tuple(spatial_shapes)} have no tokens")
     tokens = sum(height * width for height, width in spatial_shapes)
     if value.shape[1] != tokens:
         raise ValueError(
-            f"deformable attention: value has {value.shape[1]} cells, "
+            f"deformable attention: value has {value.shape[1]} tokens, "
             f"the levels {tuple(spatial_shapes)} have {tokens}"
         )
     images, _, heads, _ = value.shape
@@ -157,7 +157,7 @@ def _check_shapes(
     if tuple(weights.shape) != expected or tuple(locations.shape) != (*expected, 2):
         raise ValueError(
             f"deformable attention: value, locations and weights of {len(spatial_shapes)} levels "
-            f"do not belong together: {_shapes(value, locations, weights)}"
+            f"do not match: {_shapes(value, locations, weights)}"
         )
 
 
@@ -171,11 +171,11 @@ def _shapes(*tensors: Tensor) -> str:
 def fused_deformable_attention(
     value: Tensor, spatial_shapes: SpatialShapes, locations: Tensor, weights: Tensor
 ) -> Tensor:
-    """`multi_scale_deformable_attention` through the fused CPU kernel, in float32.
+    """`multi_scale_deformable_attention` in the fused CPU kernel, in float32.
 
     Raises:
-        ValueError: shapes that do not belong together.
-        RuntimeError: the kernel is not available here.
+        ValueError: the shapes do not match.
+        RuntimeError: the kernel is not available.
     """
     _check_shapes(value, spatial_shapes, locations, weights)
     output: Tensor = _FusedDeformableAttention.apply(
@@ -192,18 +192,18 @@ def projected_deformable_attention(
     projections: Tensor,
     points: int,
 ) -> Tensor:
-    """Deformable attention from what the linear layers give; no gradients.
+    """Deformable attention of projected queries and values, without gradients.
 
     Args:
         value: (N, S, M, D) float32 or bfloat16.
         spatial_shapes: height and width per level.
-        references: (N, Q, L, 2) points or (N, Q, L, 4) boxes in 0..1; (1, ...) serves all.
-        projections: (N, Q, M * L * P * 3) like value: offsets x, y by head, level and point, then
-            logits by head, level and point.
+        references: (N, Q, L, 2) points or (N, Q, L, 4) boxes in 0..1; (1, ...) for all images.
+        projections: (N, Q, M * L * P * 3) of the value's type: offsets x, y by head, level and
+            point, then logits by head, level and point.
         points: P.
 
     Returns:
-        (N, Q, M * D) like value.
+        (N, Q, M * D) of the value's type.
     """
     value, references, projections = (
         tensor.contiguous() for tensor in (value, references.float(), projections)
@@ -230,7 +230,7 @@ class DeformableAttentionWeights(ctypes.Structure):
     """``DeformableAttentionWeights`` of blocks.h."""
 
     _fields_ = (
-        ("located", LinearWeights),
+        ("positioned", LinearWeights),
         ("value", LinearWeights),
         ("output", LinearWeights),
         ("after", NormWeights),
@@ -248,11 +248,12 @@ def deformable_block(
     spatial_shapes: SpatialShapes,
     weights: DeformableAttentionWeights,
 ) -> Tensor:
-    """Deformable attention with its projections, the residual around it, and the norm after.
+    """Deformable attention with projections, residual, and the norm after it.
 
     Args:
-        tokens: (N, Q, d) float32; positions: (N, Q, d), or (1, Q, d) for all.
-        references: as `projected_deformable_attention` takes them.
+        tokens: (N, Q, d) float32.
+        positions: (N, Q, d), or (1, Q, d) for all images.
+        references: see `projected_deformable_attention`.
         memory: (N, S, d), the tokens of all levels.
         spatial_shapes: height and width per level.
         weights: prepacked.
@@ -284,11 +285,11 @@ def deformable_block(
 
 def _check_samples(too_many: int, levels: int, points: int) -> None:
     if too_many:
-        raise ValueError(f"{levels} levels of {points} points are too many samples")
+        raise ValueError(f"{levels} levels with {points} points each are too many samples")
 
 
 class _FusedDeformableAttention(torch.autograd.Function):
-    """The fused kernel and its gradients, for float32 tensors on the CPU."""
+    """Autograd function of the fused kernel, for float32 tensors on the CPU."""
 
     @staticmethod
     def forward(
@@ -336,7 +337,7 @@ class _FusedDeformableAttention(torch.autograd.Function):
 
 
 def _dimensions(value: Tensor, weights: Tensor) -> tuple[int, ...]:
-    """N, Q, M, D, L and P, as both kernels take them."""
+    """N, Q, M, D, L and P, the dimensions that both kernels take."""
     batch, queries, heads, levels, points = weights.shape
     return batch, queries, heads, value.shape[-1], levels, points
 
@@ -350,9 +351,9 @@ def _sides(spatial_shapes: SpatialShapes) -> ctypes.Array[ctypes.c_int64]:
 
 
 class _Node(torch.autograd.Function):
-    """Recorded as one node, which the TensorRT plugin computes, softmax included.
+    """The operator as one ONNX node, which the TensorRT plugin implements.
 
-    For runtimes without the plugin `export.lowering` replaces it by ONNX's own operators.
+    For runtimes without the plugin `export.lowering` replaces it by standard ONNX operators.
     """
 
     @staticmethod
@@ -369,7 +370,7 @@ class _Node(torch.autograd.Function):
     def symbolic(
         graph: Any, value: Any, locations: Any, logits: Any, spatial_shapes: SpatialShapes
     ) -> Any:
-        """Tell PyTorch's exporter what to write."""
+        """The node, for PyTorch's exporter."""
         output = graph.op(
             f"{ONNX_DOMAIN}::{ONNX_OPERATOR}",
             value,

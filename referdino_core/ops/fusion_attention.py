@@ -1,9 +1,9 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Bi-directional attention of image and text on CPUs, with its projections folded beforehand.
+"""Bi-directional attention of image and text on CPUs, with folded projections.
 
-The formula is `optimize.folded_fusion.FoldedBidirectionalAttention`, which gives the same as the
-network's `BidirectionalAttention` with less work.
+The formula is `optimize.folded_fusion.FoldedBidirectionalAttention`, which is equivalent to the
+network's `BidirectionalAttention` but needs less work.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ def fusion_attention(
     bias: Tensor,
     heads: int,
 ) -> tuple[Tensor, Tensor]:
-    """Bi-directional attention of image tokens and the tokens of N sentences; no gradients.
+    """Bi-directional attention of image tokens and the tokens of N sentences, without gradients.
 
     Args:
         image: (N, S, d) float32, or (1, S, d) for all sentences.
-        folded: (N, L, heads * (2 d + 1)): for every head the key of a token in the image's
-            channels, then what it gives to the image, then what is added to its logits.
+        folded: (N, L, heads * (2 d + 1)): keys of all heads in the image's channels, then values,
+            then offsets of the logits.
         text_padding: (N, L) bool, True on padding.
         bias: (d,).
 
     Returns:
-        The image (N, S, d) plus the bias and what it takes from the text; what every head of a
-        text token takes from the image, (N, L, heads * d).
+        The image (N, S, d) plus the bias and its attention to the text, and the attention of
+        every head of a text token to the image, (N, L, heads * d).
     """
     image, folded, text_padding = (t.contiguous() for t in (image, folded, text_padding))
     batch, tokens, _ = folded.shape

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Group normalisation of float32 maps on CPUs, channels last.
 
-PyTorch's own operator loses digits in that memory format, and its sums depend on the number of
+PyTorch's own operator is less accurate in this memory format, and its sums depend on the number of
 threads.
 """
 
@@ -22,7 +22,7 @@ def group_norm(
     groups: int,
     epsilon: float,
 ) -> Tensor:
-    """Group normalisation of a (N, ..., C) grid; no gradients."""
+    """Group normalisation of an (N, ..., C) grid, without gradients."""
     grid = grid.contiguous()
     output = torch.empty_like(grid)
     channels = grid.shape[-1]
@@ -38,7 +38,7 @@ def group_norm(
 
 
 class KernelGroupNorm(nn.Module):
-    """A group normalisation as one call of the CPU kernel."""
+    """Group normalisation in one call of the CPU kernel."""
 
     def __init__(self, norm: nn.GroupNorm, library: KernelLibrary) -> None:
         super().__init__()
@@ -56,6 +56,6 @@ class KernelGroupNorm(nn.Module):
 
 
 def fast_group_norm(norm: nn.GroupNorm) -> nn.Module:
-    """A group normalisation at its fastest on the CPU; it follows a `fast_convolution`."""
+    """The fastest equivalent of a group normalisation on the CPU, after a `fast_convolution`."""
     library = matmul_kernels_for(norm.weight)
     return norm if library is None else KernelGroupNorm(norm, library)

@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""A shared library of the CPU kernels, the signatures of its functions, and where it is used."""
+"""The shared library of CPU kernels: signatures of its functions, and selection for tensors."""
 
 from __future__ import annotations
 
@@ -42,9 +42,6 @@ _SIGNATURES = {
     ),
     "referdino_window_block": (*[_POINTER] * 3, *[_INDEX] * 2, _INT),
     "referdino_convolution": (*[_POINTER] * 4, *[_INDEX] * 6, _INT),
-    "referdino_sine_embedding": (*[_POINTER] * 2, *[_INDEX] * 2, _POINTER),
-    "referdino_box_embedding": (*[_POINTER] * 2, *[_INDEX] * 2, _POINTER),
-    "referdino_token_similarity": (*[_POINTER] * 6, *[_INDEX] * 4, _INT),
     "referdino_group_norm": (*[_POINTER] * 4, *[_INDEX] * 4, ctypes.c_float, _INT),
     "referdino_fusion_attention": (*[_POINTER] * 6, *[_INDEX] * 6, _INT),
 }  # fmt: skip
@@ -56,20 +53,19 @@ _DONE, _TOO_MANY_SAMPLES, _OUT_OF_MEMORY = 0, 1, 2
 
 
 class KernelError(ReferDINOError):
-    """A CPU kernel failed; its output is not to be used, and the next call works."""
+    """A CPU kernel failed; its output is invalid, but later calls work."""
 
 
 class KernelMemoryError(KernelError, MemoryError):
-    """A CPU kernel was refused the memory that it needs between its steps."""
+    """A CPU kernel could not allocate memory for intermediate results."""
 
 
 class KernelLibrary:
     """A loaded library of CPU kernels.
 
-    Each operator's file calls the functions that belong to it through `functions`. Tensors are on
-    the CPU and contiguous; the number of threads is PyTorch's (``torch.get_num_threads()``) at
-    each call. Every function raises KernelMemoryError where memory runs out, and KernelError where
-    anything else fails.
+    The modules of the operators call their functions through `functions`. Tensors are contiguous
+    and on the CPU; the number of threads is ``torch.get_num_threads()`` at each call. Functions
+    raise KernelMemoryError if memory runs out, and KernelError for any other failure.
     """
 
     def __init__(self, path: Path) -> None:
@@ -88,15 +84,15 @@ class KernelLibrary:
                 if name not in _RETURN_TYPES:
                     function.errcheck = _check_status
         except AttributeError as error:
-            raise OSError(f"{path.name} is no library of referdino's kernels") from error
+            raise OSError(f"{path.name} is not a library of referdino's kernels") from error
         self.path = path
         self.has_fast_matmul = bool(self.functions.referdino_has_fast_matmul())
-        """Whether its matrix multiplications outrun PyTorch's: it has fused multiply-adds."""
+        """Whether its matrix multiplications, with fused multiply-adds, outrun PyTorch's."""
 
 
 @functools.cache
 def kernel_library() -> KernelLibrary | None:
-    """The CPU kernels, or None, with one line in the log, where they are not to be had."""
+    """The CPU kernels; None, with one line in the log, if they are unavailable."""
     library: KernelLibrary | None = None
     damage: OSError | None = None
     refusal: OSError | None = None
@@ -126,7 +122,7 @@ def kernel_library() -> KernelLibrary | None:
 
 
 def kernel_status() -> str:
-    """One line for people: which fused CPU kernel is in use, or if none, how to get it."""
+    """Status of the fused CPU kernels in one line, with how to build them if unavailable."""
     library = kernel_library()
     if library is not None:
         return f"fused ({library.path.name})"
@@ -135,17 +131,17 @@ def kernel_status() -> str:
 
 
 def is_recorded() -> bool:
-    """Whether a graph is being recorded for another runtime, which cannot call a kernel."""
+    """Whether a graph is being recorded for another runtime, which cannot call the kernels."""
     return torch.compiler.is_compiling() or torch.jit.is_tracing()
 
 
 def kernels_for(
     *tensors: Tensor, types: tuple[torch.dtype, ...] = (torch.float32,)
 ) -> KernelLibrary | None:
-    """The CPU kernels for tensors of the CPU, or None where PyTorch has to compute the formula.
+    """The CPU kernels if they support these tensors; None if PyTorch has to compute the formula.
 
-    That is so for tensors of another device or type, where no library is built, and while a graph
-    is recorded.
+    It is None for tensors of another device or type, without a library, and while a graph is
+    recorded.
     """
     for tensor in tensors:
         if not tensor.is_cpu or tensor.dtype not in types:
@@ -154,14 +150,14 @@ def kernels_for(
 
 
 def inference_kernels_for(*tensors: Tensor) -> KernelLibrary | None:
-    """`kernels_for`, where no gradient is asked for: most kernels have none."""
+    """`kernels_for`, or None if a gradient is required, which most kernels lack."""
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
         return None
     return kernels_for(*tensors)
 
 
 def matmul_kernels_for(*tensors: Tensor) -> KernelLibrary | None:
-    """`kernels_for`, where their matrix multiplications outrun PyTorch's."""
+    """`kernels_for`, or None if PyTorch's matrix multiplications are faster."""
     library = kernels_for(*tensors)
     return library if library is not None and library.has_fast_matmul else None
 

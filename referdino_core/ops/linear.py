@@ -1,9 +1,9 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Linear layers and feed-forward networks on CPUs: weights prepacked, work sized to caches.
+"""Linear layers and feed-forward networks on CPUs, with prepacked weights and cache blocking.
 
-The formula is ``activation(x W^T + b) + added``. Float32 goes through the CPU kernels, bfloat16
-through oneDNN's packed layers, anything else through PyTorch's operators.
+The formula is ``activation(x W^T + b) + added``. Float32 uses the CPU kernels, bfloat16 uses
+oneDNN's packed layers, and everything else PyTorch's operators.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ _ACTIVATIONS: dict[Activation, Callable[[], nn.Module]] = {
 _POINTER, _INDEX = ctypes.c_void_p, ctypes.c_int64
 
 MAX_HIDDEN_ELEMENTS = 2**20
-"""Elements between the layers of a feed-forward network that are computed together."""
+"""Hidden elements of a feed-forward network that are computed at once."""
 
 
 # ---- The CPU kernels ----
 
 
 class LinearWeights(ctypes.Structure):
-    """``LinearWeights`` of linear_layer.h; what it points to must be kept elsewhere."""
+    """``LinearWeights`` of linear_layer.h; it does not own the memory that it points to."""
 
     _fields_ = (
         ("packed", _POINTER),
@@ -47,7 +47,7 @@ class LinearWeights(ctypes.Structure):
 
 
 class NormWeights(ctypes.Structure):
-    """``NormWeights`` of linear_layer.h; a null weight stands for no normalisation."""
+    """``NormWeights`` of linear_layer.h; a null weight means no normalisation."""
 
     _fields_ = (("weight", _POINTER), ("bias", _POINTER), ("epsilon", ctypes.c_float))
 
@@ -65,7 +65,7 @@ class FeedForwardWeights(ctypes.Structure):
 
 
 class Norm(Protocol):
-    """A layer normalisation of contiguous weights; `eps` is added to the variance."""
+    """A layer normalisation with contiguous weights; `eps` is added to the variance."""
 
     eps: float
 
@@ -79,7 +79,7 @@ class Norm(Protocol):
 
 
 def norm_weights(norm: Norm | None) -> NormWeights:
-    """Pointers to a norm's weights, which must outlive them; null pointers for None."""
+    """Pointers to a norm's weights, valid as long as the norm lives; null pointers for None."""
     if norm is None:
         return NormWeights()
     return NormWeights(norm.weight.data_ptr(), norm.bias.data_ptr(), norm.eps)
@@ -105,11 +105,12 @@ def linear(
     added: Tensor | None = None,
     activation: Activation = "none",
 ) -> Tensor:
-    """A linear layer, its activation, and a sum, in float32; no gradients.
+    """Linear layer with activation and residual, in float32, without gradients.
 
     Args:
         features: (..., in).
-        packed: the weight, as `pack_linear` gives it; bias: (out,).
+        packed: the weight, prepacked by `pack_linear`.
+        bias: (out,).
         outputs: out.
         added: (..., out), added to the activated result.
 
@@ -140,10 +141,11 @@ def linear(
 
 
 class KernelLinear(nn.Module):
-    """A float32 linear layer and the activation that follows it, as one call of the CPU kernel.
+    """Float32 linear layer with activation, in one call of the CPU kernel.
 
     Args:
-        weight: (out, in) float32, repacked; bias: (out,), or None.
+        weight: (out, in) float32, which is prepacked.
+        bias: (out,), or None.
         activation: applied to the result.
     """
 
@@ -166,7 +168,7 @@ class KernelLinear(nn.Module):
         )
 
     def forward(self, features: Tensor, added: Tensor | None = None) -> Tensor:
-        """(..., in) to (..., out); `added`, (..., out), is added to that."""
+        """(..., in) to (..., out); `added`, (..., out), is added to the result."""
         return linear(
             self.library,
             features,
@@ -179,24 +181,24 @@ class KernelLinear(nn.Module):
 
 
 class PackedLinear(nn.Module):
-    """A bfloat16 linear layer and the activation that follows it, as one oneDNN primitive.
+    """Bfloat16 linear layer with activation, in one oneDNN primitive.
 
     Args:
-        linear: float32 or bfloat16; its weight is repacked, the layer itself is not kept.
+        linear: float32 or bfloat16; its weight is prepacked, the layer itself is not kept.
         activation: applied to the result.
     """
 
     def __init__(self, linear: nn.Linear, activation: Activation = "none") -> None:
         super().__init__()
         self.activation = activation
-        # GELU takes the variant's name ("none": exact) where others take nothing.
+        # GELU needs the name of its variant ("none": exact), the others need none.
         self.variant = "none" if activation == "gelu" else ""
         weight = linear.weight.detach().bfloat16()
         self.weight = torch.ops.mkldnn._reorder_linear_weight(weight, None)
         self.bias = None if linear.bias is None else linear.bias.detach().bfloat16()
 
     def forward(self, features: Tensor, added: Tensor | None = None) -> Tensor:
-        """(..., in) bfloat16 to (..., out); `added`, (..., out), is added to that."""
+        """(..., in) bfloat16 to (..., out); `added`, (..., out), is added to the result."""
         result = torch.ops.mkldnn._linear_pointwise(
             features, self.weight, self.bias, self.activation, [], self.variant
         )
@@ -209,22 +211,22 @@ def can_pack() -> bool:
 
 
 class PlainLinear(nn.Module):
-    """A linear layer and the activation that follows it, in PyTorch's operators."""
+    """Linear layer with activation, in PyTorch's operators."""
 
     def __init__(self, linear: nn.Linear, activation: Activation = "none") -> None:
         super().__init__()
         self.linear, self.activation = linear, _ACTIVATIONS[activation]()
 
     def forward(self, features: Tensor, added: Tensor | None = None) -> Tensor:
-        """(..., in) to (..., out); `added`, (..., out), is added to that."""
+        """(..., in) to (..., out); `added`, (..., out), is added to the result."""
         result: Tensor = self.activation(self.linear(features))
         return result if added is None else added + result
 
 
 def fast_linear(linear: nn.Linear, activation: Activation = "none") -> nn.Module:
-    """A linear layer of a CPU, and the activation after it, at its fastest in its precision.
+    """The fastest equivalent of a linear layer with activation on the CPU, in its precision.
 
-    Its `forward` takes the features and, optionally, what is added to the result.
+    Its `forward` takes the features and, optionally, a tensor to add to the result.
     """
     library = matmul_kernels_for(linear.weight)
     if library is not None:
@@ -238,11 +240,11 @@ def fast_linear(linear: nn.Linear, activation: Activation = "none") -> nn.Module
 
 
 class BlockwiseFeedForward(nn.Module):
-    """A feed-forward network, some tokens at a time, so that what is between its layers stays in
-    the processor's cache.
+    """Feed-forward network in blocks of tokens, whose hidden features fit the processor's cache.
 
     Args:
-        first, second: the layers. activation: between them.
+        first, second: the layers.
+        activation: activation between them.
     """
 
     def __init__(self, first: nn.Linear, second: nn.Linear, activation: Activation) -> None:
@@ -251,7 +253,7 @@ class BlockwiseFeedForward(nn.Module):
         self.first, self.second = fast_linear(first, activation), fast_linear(second)
 
     def forward(self, features: Tensor, added: Tensor | None = None) -> Tensor:
-        """(..., width) to (..., width); `added`, (..., width), is added to that."""
+        """(..., width) to (..., width); `added`, (..., width), is added to the result."""
         tokens = features.flatten(0, -2)
         if len(tokens) <= self.tokens_at_once:
             return self.second(self.first(features), added)
@@ -267,13 +269,13 @@ class BlockwiseFeedForward(nn.Module):
 
 
 class FeedForwardBlock(nn.Module):
-    """A feed-forward network and the residual around it, with a norm before or after, in one call
-    of the CPU kernel.
+    """Feed-forward network with residual and norm, in one call of the CPU kernel.
 
     Args:
-        first, second: the layers, float32. activation: between them.
-        before: normalises what the network sees, as in Swin; or None.
-        after: normalises the sum, as in the other transformers; or None.
+        first, second: the layers, float32.
+        activation: activation between them.
+        before: norm of the input (pre-norm, as in Swin), or None.
+        after: norm of the sum (post-norm, as in the other transformers), or None.
     """
 
     def __init__(

@@ -1,12 +1,12 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Loads libraries of CPU kernels, and refuses those that this processor cannot run.
+"""Loading of CPU kernel libraries, which refuses those that this processor cannot run.
 
-A library's file says which of a processor's features its code makes use of. It is read before
-anything of the library runs: one instruction that the processor lacks ends the process. What the
-processor has is asked of the library that is built for every processor of its kind, whose code
-asks the processor itself and whether the operating system lets programs use the feature:
-/proc/cpuinfo is not there everywhere, and under an emulator shows another processor.
+A library's file lists the processor features that its code uses. The list is read before any code
+of the library runs, since an unsupported instruction would end the process. The processor's
+features are queried through the library for any processor, which asks the processor itself and
+checks that the operating system supports the feature: /proc/cpuinfo does not exist everywhere, and
+describes another processor under an emulator.
 """
 
 from __future__ import annotations
@@ -17,31 +17,31 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-# PyTorch comes first on purpose: its OpenMP runtime is then the one that the library resolves to,
-# and both share one pool of threads.
+# PyTorch is imported first on purpose: the library then resolves to its OpenMP runtime, and both
+# share one pool of threads.
 import torch  # noqa: F401
 
 __all__ = ["OtherProcessorError", "libraries", "open_library", "requirements"]
 
 VERSION = 8
 
-# Where the package is installed as links to its sources, the libraries are beside those.
+# If the package is installed as links to its sources, the libraries are beside the sources.
 FOLDER = Path(__file__).resolve().parent
 ANY_PROCESSORS_LIBRARY = FOLDER / "libreferdino_kernels.so"
 
 _REQUIREMENTS = re.compile(rb"referdino kernels, version (\d+), need:([ \w]*);")
-_NAMED = 4
-"""Features that a message names at most: the newest, since those come last."""
+_MAX_NAMED = 4
+"""Features that a message names, the newest ones."""
 
 
 class OtherProcessorError(OSError):
-    """A library makes use of features that this processor or its operating system lacks."""
+    """A library uses features that this processor or its operating system lacks."""
 
 
 def libraries() -> list[Path]:
-    """The libraries that are built, those that ask most of a processor first.
+    """The built libraries, those with the most requirements first.
 
-    One whose file cannot be read, or is no library, comes before all others.
+    Unreadable and invalid files come before all others.
     """
     return sorted(FOLDER.glob("libreferdino_kernels*.so"), key=_demand, reverse=True)
 
@@ -57,7 +57,7 @@ def open_library(path: Path) -> ctypes.CDLL:
     if needed and _any_processors_library() is None:
         raise OtherProcessorError(
             f"{path.name} is built for a processor with {_named(needed)}, and there is no "
-            f"{ANY_PROCESSORS_LIBRARY.name} for any processor that tells whether this one has it"
+            f"{ANY_PROCESSORS_LIBRARY.name} for any processor to check whether this one has it"
         )
     lacking = [feature for feature in needed if not _processor_has(feature)]
     if lacking:
@@ -68,14 +68,14 @@ def open_library(path: Path) -> ctypes.CDLL:
 
 
 def requirements(path: Path) -> tuple[str, ...]:
-    """Features that a library needs, named as in Linux's /proc/cpuinfo.
+    """Features that a library requires, named as in Linux's /proc/cpuinfo.
 
     Raises:
-        OSError: it cannot be read, or is no library of this version of the kernels.
+        OSError: the file cannot be read, or is not a library of this version of the kernels.
     """
     found = _REQUIREMENTS.search(path.read_bytes())
     if found is None:
-        raise OSError(f"{path.name} is no library of referdino's kernels, or of older ones")
+        raise OSError(f"{path.name} is not a library of referdino's kernels, or is outdated")
     if int(found[1]) != VERSION:
         raise OSError(f"{path.name} was built from version {int(found[1])} of its sources")
     return tuple(found[2].decode().split())
@@ -89,7 +89,7 @@ def _demand(path: Path) -> float:
 
 
 def _named(features: Sequence[str]) -> str:
-    return ", ".join(features[-_NAMED:]) + (" and more" if len(features) > _NAMED else "")
+    return ", ".join(features[-_MAX_NAMED:]) + (" and more" if len(features) > _MAX_NAMED else "")
 
 
 @functools.cache

@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Swin's window attention of whole images on CPUs: windows are a table of token numbers.
+"""Swin's window attention on CPUs, with a table of token indices in place of window copies.
 
 The formula is `network.swin_transformer.WindowAttention`. Shapes are written with N images, S
 tokens, W windows of size K and C channels.
@@ -26,7 +26,7 @@ class WindowAttentionWeights(ctypes.Structure):
         ("before", NormWeights),
         ("projection", LinearWeights),
         ("output", LinearWeights),
-        ("window_cells", _POINTER),
+        ("window_tokens", _POINTER),
         ("regions", _POINTER),
         ("bias", _POINTER),
         ("windows", _INDEX),
@@ -43,18 +43,18 @@ def window_attention(
     regions: Tensor | None,
     bias: Tensor,
 ) -> Tensor:
-    """Attention inside windows; no gradients.
+    """Self-attention within windows, without gradients.
 
     Args:
         projections: (N, S, 3 C) queries, keys and values, float32 or bfloat16.
-        padding: (3 C,) what a token beyond the border projects to.
-        window_tokens: (W, K) int32 token at every place of every window, -1 beyond.
-        regions: (W, K) uint8, tokens of different regions do not see each other.
-        bias: (heads, K, padded) added to the logits of every key and query, the number of queries
+        padding: (3 C,) projection of a token beyond the border.
+        window_tokens: (W, K) int32 index of every token of every window, -1 beyond the border.
+        regions: (W, K) uint8; attention stays within a region. None for unshifted windows.
+        bias: (heads, K, padded), added to the logits by key and query; the number of queries is
             padded to a multiple of 8.
 
     Returns:
-        (N, S, C) like the projections.
+        (N, S, C) of the type of the projections.
     """
     projections = projections.contiguous()
     images, tokens, width = projections.shape
@@ -75,7 +75,7 @@ def window_attention(
 
 
 def window_block(library: KernelLibrary, tokens: Tensor, weights: WindowAttentionWeights) -> Tensor:
-    """Window attention with the norm before it, its projections and the residual around it.
+    """Window attention with the norm before it, projections and residual.
 
     Args:
         tokens: (N, S, C) float32.

@@ -124,7 +124,7 @@ class ReadoutStage(nn.Module):
         """Read every slot at the newest frame.
 
         Args:
-            queries: (N, T, Q, d); references: (N, Q, 4) of the newest frame.
+            queries: (N, T, Q, d); references: (N, T, Q, 4).
             text: (N, T, L, d); text_padding: (N, L) bool; ages: (N, T) seconds. All float32.
             mask_features: (N, d, h, w) of the newest frame.
 
@@ -133,7 +133,7 @@ class ReadoutStage(nn.Module):
         """
         window = Window(
             queries=queries.to(self.precision),
-            references=references[:, None],
+            references=references,
             text=text.to(self.precision),
             text_padding=text_padding,
             ages=ages,

@@ -20,8 +20,8 @@ from referdino_core.network.host_copies import download, upload
 from referdino_core.network.mask_decoder import decode_masks
 from referdino_core.network.object_memory import (
     RememberedFrame,
+    alignment_costs,
     assign_slots,
-    slot_costs,
     slot_relevance,
     stack_windows,
     window_ages,
@@ -288,12 +288,13 @@ def align(questions: Sequence[Question], grounding: FrameGrounding) -> list[Reme
         InferenceError: queries or references are not finite.
     """
     queries, references = grounding.queries, grounding.references
-    memories = [one.memory.memory for one in questions]
-    known = [row for row, memory in enumerate(memories) if memory is not None]
+    known = [row for row, one in enumerate(questions) if one.memory.memory is not None]
     wanted = [all_finite(queries, references)]
     if known:
-        looks = torch.stack([memory for memory in memories if memory is not None])
-        wanted.append(slot_costs(looks, select_rows(queries, known)))
+        memories = [questions[row].memory for row in known]
+        wanted.append(
+            alignment_costs(memories, select_rows(queries, known), select_rows(references, known))
+        )
     finite, *costs = download(*wanted)
     if not finite:
         raise spoilt([one.name for one in questions], queries, references)
@@ -322,8 +323,15 @@ def all_finite(*outputs: Tensor) -> Tensor:
 
     The extremes of a tensor are not finite where one of its values is not.
     """
-    extremes = [extreme.float() for output in outputs for extreme in torch.aminmax(output)]
+    extremes = [
+        extreme.float() for output in outputs for extreme in torch.aminmax(in_memory_order(output))
+    ]
     return torch.stack(extremes).isfinite().all().float()
+
+
+def in_memory_order(tensor: Tensor) -> Tensor:
+    """A view whose axes lie in memory in their order, so that reading it all needs no copy."""
+    return tensor.permute(*sorted(range(tensor.ndim), key=tensor.stride, reverse=True))
 
 
 def check_readings(read: _Read, finite: np.ndarray, questions: Sequence[Question]) -> None:

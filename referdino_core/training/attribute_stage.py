@@ -21,7 +21,7 @@ from referdino_core.training.attributes import (
     cell_labels,
 )
 from referdino_core.training.batches import augmented
-from referdino_core.training.recorded_world import RecordedWorld
+from referdino_core.training.recorded_world import World
 from referdino_core.training.supervision import score_loss
 
 # Colours are seen at once; shapes take most of the stage.
@@ -58,9 +58,7 @@ class AttributeHeads(nn.Module):
         nn.init.constant_(self.objectness.bias, -3.0)
 
 
-def draw_attributes(
-    world: RecordedWorld, images: int, generator: np.random.Generator
-) -> AttributeBatch:
+def draw_attributes(world: World, images: int, generator: np.random.Generator) -> AttributeBatch:
     """Random frames of random clips, mirrored half of the time."""
     pixels, segmentations, rows = [], [], []
     for _ in range(images):

@@ -17,7 +17,7 @@ from referdino_core.training.attributes import attribute_indices
 from referdino_core.training.recorded_world import (
     ObjectTruth,
     RecordedClip,
-    RecordedWorld,
+    World,
     visible,
 )
 from referdino_core.world import Expression
@@ -26,10 +26,11 @@ MOTION_WORDS = frozenset(("moving", "going", "still", "standing"))
 MIRRORED = {"left": "right", "right": "left", "leftmost": "rightmost", "rightmost": "leftmost"}
 KIND_SHARES = {
     "attribute": 0.24,
-    "location": 0.22,
-    "relation": 0.24,
-    "motion": 0.06,
-    "direction": 0.06,
+    "location": 0.20,
+    "relation": 0.20,
+    "motion": 0.08,
+    "direction": 0.08,
+    "plural": 0.06,
     "absent": 0.18,
 }
 
@@ -70,7 +71,7 @@ def static_referents(expression: Expression) -> tuple[int, ...]:
     """
     if MOTION_WORDS & set(expression.text.split()):
         return expression.candidates
-    return () if expression.target is None else (expression.target,)
+    return expression.targets
 
 
 def draw_expression(clip: RecordedClip, generator: np.random.Generator) -> Expression | None:
@@ -93,7 +94,7 @@ def augmented(frame: np.ndarray, generator: np.random.Generator) -> np.ndarray:
 
 
 def draw_frames(
-    world: RecordedWorld, images: int, sentences: int, generator: np.random.Generator
+    world: World, images: int, sentences: int, generator: np.random.Generator
 ) -> FrameBatch:
     """Random frames of random clips, mirrored half of the time."""
     pixels: list[np.ndarray] = []

@@ -1,28 +1,85 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Second stage of the recipe: single frames, several sentences per image."""
+"""Second and third stage of the recipe: single frames, several sentences per image."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from referdino_core.network.grounder import Grounding
 from referdino_core.network.mask_decoder import decode_masks
+from referdino_core.network.object_memory import Window
 from referdino_core.network.referdino import ReferDINO
+from referdino_core.network.temporal_decoder import mean_token
 from referdino_core.network.tokenizer import WordTokenizer
 from referdino_core.training.attributes import cell_labels
-from referdino_core.training.batches import FrameBatch
+from referdino_core.training.batches import MOTION_WORDS, FrameBatch
 from referdino_core.training.supervision import assign, layer_loss, mask_loss, token_loss
 from referdino_core.training.word_alignment import alignment_loss, word_meanings
 
 MAX_MASKS = 64
+FIRST_POSITIVES, LAST_POSITIVES = 8, 2
+"""Positive queries per object and decoder layer, at the stage's begin and in its second half."""
+
+
+MOTIONS = ("still", "moving", "left", "right")
+"""What a sentence can say of its object's motion."""
+OPEN_MOTION = -1
+SHARPNESS = 10.0
+"""Of the motion head, which so learns in tens of steps rather than in thousands."""
+
+
+def said_motion(sentence: str) -> int:
+    """Place in `MOTIONS` of what a sentence says; `OPEN_MOTION` where it says nothing."""
+    words = set(sentence.split())
+    if not words & MOTION_WORDS:
+        return OPEN_MOTION
+    if words & {"still", "standing"}:
+        return MOTIONS.index("still")
+    sides = words & {"left", "right"}
+    return MOTIONS.index(sides.pop() if sides else "moving")
+
+
+def motion_loss(head: nn.Linear, features: Tensor, sentences: Sequence[str]) -> Tensor:
+    """Cross-entropy of which motion the features of a sentence tell of, where it is about one.
+
+    In single frames every sentence about motion means the same objects, so that the fused text
+    forgets which it was; the temporal decoder, which has to know, sees nothing but the fused text.
+
+    Args:
+        head: (d) to `MOTIONS`; thrown away after the stage.
+        features: (N, d) mean of the fused tokens, which the temporal decoder is given.
+    """
+    said = torch.tensor([said_motion(sentence) for sentence in sentences], device=features.device)
+    if not (said != OPEN_MOTION).any():
+        return features.sum() * 0
+    return F.cross_entropy(SHARPNESS * head(features).float(), said, ignore_index=OPEN_MOTION)
+
+
+def most_positives(progress: float) -> int:
+    """Positive queries per object at a share of the stage: many teach fast, few spread out."""
+    fewer = 2 * progress * (FIRST_POSITIVES - LAST_POSITIVES)
+    return max(LAST_POSITIVES, round(FIRST_POSITIVES - fewer))
 
 
 def frame_losses(
-    model: ReferDINO, tokenizer: WordTokenizer, batch: FrameBatch
+    model: ReferDINO,
+    motion_head: nn.Linear,
+    tokenizer: WordTokenizer,
+    batch: FrameBatch,
+    most: int | None = None,
 ) -> dict[str, Tensor]:
-    """Losses of one batch by name; their sum is to be minimised."""
+    """Losses of one batch by name; their sum is to be minimised.
+
+    Args:
+        motion_head: see `motion_loss`.
+        most: positive queries per object and decoder layer, see `assign`. Proposals do not know of
+            each other, and the readout says of every slot what it holds: there all are positive.
+    """
     encoded = model.text_encoder([tokenizer.encode(sentence) for sentence in batch.sentences])
     image = model.image_encoder(batch.pixels)
     sentences = len(batch.sentences) // len(batch.pixels)
@@ -39,15 +96,25 @@ def frame_losses(
             batch.attributes,
             word_meanings(tokenizer, batch.sentences, encoded.tokens.shape[1]),
         ),
-        "tokens": token_loss(proposals.every_score, batch.masks, grounding.spatial_shapes),
+        "motion": motion_loss(
+            motion_head,
+            mean_token(text[:, None], padding)[:, 0],
+            batch.sentences,
+        ),
+        "tokens": token_loss(proposals.every_score, batch.masks, boxes, grounding.spatial_shapes),
         "proposals": layer_loss(proposals.scores, proposals.boxes, boxes, exists),
     }
     for number, layer in enumerate(grounding.layers):
         fit = model.grounder.decoder.similarity(layer.queries, text, padding)
-        losses[f"decoder {number}"] = layer_loss(fit, layer.refined, boxes, exists)
-    queries = model.readout.temporal_decoder(
-        grounding.queries[:, None], text[:, None, 0], torch.zeros(len(text), 1)
-    )[:, 0]
+        losses[f"decoder {number}"] = layer_loss(fit, layer.refined, boxes, exists, most)
+    alone = Window(
+        grounding.queries[:, None],
+        grounding.references[:, None],
+        text[:, None],
+        padding,
+        torch.zeros(len(text), 1),
+    )
+    queries = model.readout.history(alone)[:, 0]
     scores = model.readout.similarity(queries, text, padding)
     final_boxes = model.readout.boxes(queries, grounding.references)
     losses["readout"] = layer_loss(scores, final_boxes, boxes, exists)

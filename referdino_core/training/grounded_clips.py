@@ -23,13 +23,18 @@ from referdino_core.network.text_encoder import TextFeatures
 from referdino_core.network.tokenizer import Tokenizer
 from referdino_core.training.batches import MOTION_WORDS, augmented, mirrored
 from referdino_core.training.loop import mixed_precision
-from referdino_core.training.recorded_world import ABSENT_AREA, RecordedClip, RecordedWorld
+from referdino_core.training.recorded_world import ABSENT_AREA, RecordedClip, World
 from referdino_core.training.supervision import box_overlaps
 from referdino_core.world import Expression
 
 CHUNK = 25
-KEYFRAMES = 2
-NO_OBJECT = 255
+KEYFRAMES = 1
+CLIPS_PER_KEYFRAME = 3
+"""Mask features are nine tenths of a grounded clip: only every third keeps any."""
+CLIPS_PER_MOVING_CAMERA = 3
+"""Of the clips without a sentence about motion, too, only every third is grounded."""
+MOTION_SENTENCES, OTHER_SENTENCES = 3, 2
+"""Of a clip, at most; only where the camera stands still there are sentences about motion."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +43,12 @@ class GroundedClip:
 
     Attributes:
         queries: (T, Q, d) float16 in the order of the slots. references: (T, Q, 4) their boxes.
-        overlaps: (T, Q) of the refined boxes with the target, 0 where it is out of view.
+        overlaps: (T, Q) of the refined boxes with the target, or the best of several; 0 where it
+            is out of view.
         text: (T, L, d) float16. stamps: (T,) seconds.
-        boxes: (T, 4) ground truth, centre x, y, width, height. valid: (T,) bool, target in view.
-        keyframes: (K,) frames whose masks are kept.
+        boxes: (T, 4) ground truth, centre x, y, width, height. valid: (T,) bool, the one target
+            in view; never where a sentence means several.
+        keyframes: (K,) frames whose masks are kept, none or one.
         mask_features: (K, d, h, w) float16. masks: (K, H, W) bool ground truth.
     """
 
@@ -57,17 +64,20 @@ class GroundedClip:
     masks: Tensor
 
 
-def choose_expressions(
-    clip: RecordedClip, count: int, generator: np.random.Generator
-) -> list[Expression]:
-    """Sentences of a clip, half of them about motion where there are such.
+def speaks_of_motion(clip: RecordedClip) -> bool:
+    """Whether the clip has a sentence about motion, which it has only if its camera stands."""
+    return any(MOTION_WORDS & set(expression.text.split()) for expression in clip.expressions)
+
+
+def choose_expressions(clip: RecordedClip, generator: np.random.Generator) -> list[Expression]:
+    """Sentences of a clip, most of them about motion where there are such.
 
     Kinds come first, then sentences, so that few but hard kinds are not drowned by many easy ones.
     """
     about_motion = [e for e in clip.expressions if MOTION_WORDS & set(e.text.split())]
     static = [e for e in clip.expressions if not MOTION_WORDS & set(e.text.split())]
     chosen: list[Expression] = []
-    for options, wanted in ((about_motion, count // 2), (static, count - count // 2)):
+    for options, wanted in ((about_motion, MOTION_SENTENCES), (static, OTHER_SENTENCES)):
         kinds = sorted({expression.kind for expression in options})
         for kind in [kinds[i] for i in generator.permutation(len(kinds))[:wanted]]:
             alike = [expression for expression in options if expression.kind == kind]
@@ -80,8 +90,8 @@ def ground_clip(
     model: ReferDINO,
     tokenizer: Tokenizer,
     clip: RecordedClip,
-    sentences: int,
     generator: np.random.Generator,
+    keyframes: int = KEYFRAMES,
 ) -> list[GroundedClip]:
     """Ground some sentences in all frames of a clip, mirrored half of the time."""
     frames = len(clip.frames)
@@ -91,15 +101,15 @@ def ground_clip(
     image = model.image_encoder(
         normalise(torch.from_numpy(images).permute(0, 3, 1, 2).contiguous())
     )
-    keyframes = torch.from_numpy(np.sort(generator.permutation(frames)[:KEYFRAMES]))
+    kept = torch.from_numpy(np.sort(generator.permutation(frames)[:keyframes]))
     grounded = []
-    for expression in choose_expressions(clip, sentences, generator):
+    for expression in choose_expressions(clip, generator):
         sentence = mirrored(expression.text) if step < 0 else expression.text
         text: TextFeatures = model.text_encoder([tokenizer.encode(sentence)]).expand(frames)
         grounding = model.grounder(image, text)
-        masks = segmentation == (expression.target or NO_OBJECT)
-        valid = masks.flatten(1).sum(1) >= ABSENT_AREA
-        masks &= valid[:, None, None]
+        masks = torch.stack([segmentation == number for number in expression.targets or (255,)], 1)
+        shown = masks.flatten(2).sum(2) >= ABSENT_AREA
+        masks &= shown[..., None, None]
         boxes = boxes_of_masks(masks)
         stamps = torch.from_numpy(clip.stamps)
         queries, references, refined = in_slots(model, grounding, stamps.tolist())
@@ -107,14 +117,14 @@ def ground_clip(
             GroundedClip(
                 queries=queries.half(),
                 references=references,
-                overlaps=box_overlaps(refined, boxes[:, None])[..., 0] * valid[:, None],
+                overlaps=(box_overlaps(refined, boxes) * shown[:, None]).amax(2),
                 text=grounding.text.half(),
                 stamps=stamps,
-                boxes=boxes,
-                valid=valid,
-                keyframes=keyframes,
-                mask_features=grounding.masks.features[keyframes].half(),
-                masks=masks[keyframes],
+                boxes=boxes[:, 0],
+                valid=shown[:, 0] & (len(expression.targets) < 2),
+                keyframes=kept if len(expression.targets) < 2 else kept[:0],
+                mask_features=grounding.masks.features[kept].half(),
+                masks=masks[kept, 0],
             )
         )
     return grounded
@@ -148,8 +158,7 @@ class GroundingPlan:
 
     model: ReferDINO
     tokenizer: Tokenizer
-    world: RecordedWorld
-    sentences: int
+    world: World
 
 
 def ground_world(
@@ -177,11 +186,14 @@ def ground_world(
 def ground_chunk(plan: GroundingPlan, first: int, path: Path) -> None:
     """Ground the clips from `first` on; the file takes its name when it is whole."""
     rows = []
-    for index in range(first, first + CHUNK):
+    for index in range(first, min(first + CHUNK, len(plan.world))):
         generator = np.random.default_rng([index, 7])
         clip = plan.world[index]
+        if index % CLIPS_PER_MOVING_CAMERA and not speaks_of_motion(clip):
+            continue
+        keyframes = 0 if index % CLIPS_PER_KEYFRAME else KEYFRAMES
         with mixed_precision():
-            items = ground_clip(plan.model, plan.tokenizer, clip, plan.sentences, generator)
+            items = ground_clip(plan.model, plan.tokenizer, clip, generator, keyframes)
         rows += [vars(item) for item in items]
     unfinished = path.with_suffix(".part")
     torch.save(rows, unfinished)

@@ -42,7 +42,8 @@ def bfloat16_pays(size: int = 1024, rounds: int = 5) -> bool:
 
 logger = logging.getLogger("referdino.training")
 
-Losses = Callable[[np.random.Generator], dict[str, Tensor]]
+Losses = Callable[[np.random.Generator, float], dict[str, Tensor]]
+"""Named losses of a fresh batch that is drawn with the generator, at a share of the stage."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,7 @@ def run_stage(plan: StagePlan, module: nn.Module, losses: Losses, folder: Path) 
     curve is appended to `<name>.jsonl`, one line per ten steps.
 
     Args:
-        losses: named losses of a fresh batch, drawn with the generator it is given.
+        losses: see `Losses`; the generator is seeded by the step.
         folder: where `<name>.pt` and the curve lie.
     """
     path = folder / f"{plan.name}.pt"
@@ -146,7 +147,8 @@ def run_stage(plan: StagePlan, module: nn.Module, losses: Losses, folder: Path) 
     for step in steps:
         # Seeded by the step, so that an interrupted run sees the batches it would have seen.
         with mixed_precision():
-            terms = losses(np.random.default_rng([len(plan.name), step]))
+            generator = np.random.default_rng([len(plan.name), step])
+            terms = losses(generator, step / plan.iterations)
         total = torch.stack([term.float() for term in terms.values()]).sum()
         for optimiser in optimisers:
             optimiser.zero_grad()

@@ -14,22 +14,24 @@ from torch import Tensor, nn
 
 from referdino_core.building import build
 from referdino_core.checkpoint import load_checkpoint, save_weights
-from referdino_core.models import vocabulary_file
 from referdino_core.network.referdino import ReferDINO
-from referdino_core.network.tokenizer import Tokenizer, WordTokenizer
+from referdino_core.network.tokenizer import SPECIAL_WORDS, Tokenizer, WordTokenizer
 from referdino_core.training.attribute_stage import (
     AttributeHeads,
     attribute_losses,
     draw_attributes,
 )
 from referdino_core.training.batches import draw_frames
-from referdino_core.training.frame_stage import frame_losses
+from referdino_core.training.calibration import calibrate
+from referdino_core.training.frame_stage import MOTIONS, frame_losses, most_positives
 from referdino_core.training.grounded_clips import GroundingPlan, ground_world
 from referdino_core.training.loop import StagePlan, run_stage
-from referdino_core.training.recorded_world import RecordedWorld
-from referdino_core.training.temporal_stage import temporal_losses
+from referdino_core.training.recorded_world import RecordedWorld, SeveralWorlds, World
+from referdino_core.training.temporal_stage import DISPLACEMENTS, temporal_losses
 from referdino_core.training.word_alignment import let_alike_attend
-from referdino_core.world import WorldSettings
+from referdino_core.world import VOCABULARY, WorldSettings
+from referdino_core.world.clip import Split
+from referdino_core.world.settings import SCENES
 
 logger = logging.getLogger("referdino.training")
 
@@ -48,10 +50,17 @@ FRAMES = StagePlan(
     matrix_learning_rate=2.5e-3,
     scalar_learning_rate=5e-4,
 )
+SLOTS = StagePlan(
+    "slots",
+    iterations=1000,
+    learning_rate=3e-4,
+    matrix_learning_rate=1.5e-3,
+    scalar_learning_rate=3e-4,
+)
 # Scores change from focal to plain cross-entropy: their scale and offset have to move far.
 TEMPORAL = StagePlan(
     "temporal",
-    iterations=1900,
+    iterations=4000,
     learning_rate=3e-4,
     matrix_learning_rate=3e-3,
     scalar_learning_rate=1e-2,
@@ -60,60 +69,69 @@ TEMPORAL = StagePlan(
 
 @dataclass(frozen=True)
 class Recipe:
-    """Sizes of the training set, the batches and the stages."""
+    """Sizes of the training set, the batches and the stages; clips count per kind of scene."""
 
-    clips: int = 6000
+    clips: int = 3000
     attribute_images: int = 48
     attributes: StagePlan = ATTRIBUTES
     frame_images: int = 16
     frame_sentences: int = 3
     frames: StagePlan = FRAMES
-    temporal_clips: int = 1000
-    temporal_sentences: int = 4
+    slots: StagePlan = SLOTS
+    temporal_clips: int = 3000
     temporal_items: int = 48
     temporal: StagePlan = TEMPORAL
+    calibration_clips: int = 100
 
 
 def train(folder: Path, recipe: Recipe, start: Path | None = None, seed: int = 0) -> ReferDINO:
     """Render, then run every stage; what is already there is not done again.
 
     Args:
-        folder: where clips, states, curves and the weights lie.
+        folder: where clips, states, curves, the weights and their vocabulary lie.
         start: weights to go on from; the first stage, which makes the image encoder see, is
             skipped then.
     """
     torch.manual_seed(seed)
-    world = RecordedWorld(folder / "world", "train", recipe.clips, WorldSettings())
-    world.render()
+    world = render(folder / "world", "train", recipe.clips)
     model = build("nano")
-    tokenizer = WordTokenizer.from_file(vocabulary_file("nano"))
+    # The bundled vocabulary belongs to the bundled weights, which may know fewer words.
+    words = (*SPECIAL_WORDS, *VOCABULARY)
+    (folder / "vocabulary.txt").write_text("\n".join(words) + "\n")
+    tokenizer = WordTokenizer(words)
     if start is None:
         learn_attributes(model, world, recipe, folder)
         let_alike_attend(model)
     else:
         load_checkpoint(model, start)
-    run_stage(
-        recipe.frames,
-        model,
-        lambda generator: frame_losses(
-            model,
-            tokenizer,
-            draw_frames(world, recipe.frame_images, recipe.frame_sentences, generator),
-        ),
-        folder,
-    )
+    learn_frames(model, world, tokenizer, recipe, folder)
     learn_time(model, world, tokenizer, recipe, folder)
+    held_back = render(folder / "world", "validation", recipe.calibration_clips)
+    plan = GroundingPlan(model, tokenizer, held_back)
+    found = calibrate(model, ground_world(plan, folder / "held_back", len(held_back)))
+    logger.info("Calibrated: %s.", found)
     save_weights(model, folder / "nano.safetensors")
     return model
 
 
-def learn_attributes(model: ReferDINO, world: RecordedWorld, recipe: Recipe, folder: Path) -> None:
+def render(folder: Path, split: Split, clips: int) -> World:
+    """The first clips of a split in every kind of scene, in turn."""
+    worlds = [
+        RecordedWorld(folder / scenes, split, clips, WorldSettings(scenes=scenes))
+        for scenes in SCENES
+    ]
+    for world in worlds:
+        world.render()
+    return SeveralWorlds(worlds)
+
+
+def learn_attributes(model: ReferDINO, world: World, recipe: Recipe, folder: Path) -> None:
     """First stage: the image encoder, with heads that are thrown away after it."""
     heads = AttributeHeads(model.configuration.width)
     run_stage(
         recipe.attributes,
         nn.ModuleDict({"encoder": model.image_encoder, "heads": heads}),
-        lambda generator: attribute_losses(
+        lambda generator, _: attribute_losses(
             model.image_encoder,
             heads,
             draw_attributes(world, recipe.attribute_images, generator),
@@ -122,16 +140,40 @@ def learn_attributes(model: ReferDINO, world: RecordedWorld, recipe: Recipe, fol
     )
 
 
-def learn_time(
-    model: ReferDINO, world: RecordedWorld, tokenizer: Tokenizer, recipe: Recipe, folder: Path
+def learn_frames(
+    model: ReferDINO, world: World, tokenizer: WordTokenizer, recipe: Recipe, folder: Path
 ) -> None:
-    """Third stage: only the readout learns, from clips that are grounded once."""
-    plan = GroundingPlan(model, tokenizer, world, recipe.temporal_sentences)
+    """Second and third stage: the whole network, from single frames.
+
+    First every query on an object is positive, which teaches fast. Then fewer and fewer are, so
+    that every candidate keeps a slot.
+    """
+    head = nn.Linear(model.configuration.width, len(MOTIONS))
+
+    def losses(generator: np.random.Generator, most: int | None) -> dict[str, Tensor]:
+        batch = draw_frames(world, recipe.frame_images, recipe.frame_sentences, generator)
+        return frame_losses(model, head, tokenizer, batch, most)
+
+    learnt = nn.ModuleDict({"network": model, "motion": head})
+    run_stage(recipe.frames, learnt, lambda generator, _: losses(generator, None), folder)
+    run_stage(
+        recipe.slots,
+        learnt,
+        lambda generator, progress: losses(generator, most_positives(progress)),
+        folder,
+    )
+
+
+def learn_time(
+    model: ReferDINO, world: World, tokenizer: Tokenizer, recipe: Recipe, folder: Path
+) -> None:
+    """Fourth stage: only the readout learns, from clips that are grounded once."""
+    plan = GroundingPlan(model, tokenizer, world)
     items = ground_world(plan, folder / "grounded", recipe.temporal_clips)
     model.grounder.requires_grad_(False)
-    head = nn.Linear(model.configuration.width, 2)
+    head = nn.Linear(model.configuration.width, DISPLACEMENTS)
 
-    def losses(generator: np.random.Generator) -> dict[str, Tensor]:
+    def losses(generator: np.random.Generator, _: float) -> dict[str, Tensor]:
         drawn = generator.integers(len(items), size=recipe.temporal_items)
         return temporal_losses(model, head, [items[number] for number in drawn], generator)
 

@@ -11,6 +11,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from tqdm import tqdm
@@ -47,6 +48,28 @@ class RecordedClip:
     stamps: np.ndarray
     objects: tuple[ObjectTruth, ...]
     expressions: tuple[Expression, ...]
+
+
+class World(Protocol):
+    """Clips by their numbers from 0."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> RecordedClip: ...
+
+
+class SeveralWorlds:
+    """Worlds in turn: clip by clip from each of them, as long as the shortest lasts."""
+
+    def __init__(self, worlds: Sequence[World]) -> None:
+        self.worlds = tuple(worlds)
+
+    def __len__(self) -> int:
+        return len(self.worlds) * min(map(len, self.worlds))
+
+    def __getitem__(self, index: int) -> RecordedClip:
+        place, world = divmod(index, len(self.worlds))
+        return self.worlds[world][place]
 
 
 class RecordedWorld:
@@ -96,7 +119,11 @@ class RecordedWorld:
             stamps=self.settings.stamps,
             objects=tuple(ObjectTruth(**item) for item in truth["objects"]),
             expressions=tuple(
-                Expression(e["text"], e["kind"], e["target"], tuple(e["candidates"]))
+                Expression(
+                    *(e["text"], e["kind"], e["target"]),
+                    tuple(e["candidates"]),
+                    tuple(e.get("others", ())),
+                )
                 for e in truth["expressions"]
             ),
         )

@@ -20,6 +20,12 @@ from referdino_core.training.loss_terms import dice_distance
 
 POSITIVE_OVERLAP = 0.5
 MIN_TARGET = 0.2
+MIN_COVERED = 0.4
+"""Of a token's cell, by the object that it stands for."""
+SPARE_WEIGHT = 0.1
+"""Of a query in the score loss that covers an object without being meant to answer for it."""
+CENTRAL = 0.36
+"""Distance from an object's centre, in sides of its box, within which a token stands for it."""
 
 
 @dataclass(frozen=True)
@@ -30,12 +36,14 @@ class Assignment:
         best: (N, K) int64, the lowest-cost query of each object.
         positive: (N, Q) bool. target: (N, Q) int64 object of each positive query.
         score: (N, Q) target score in [0, 1]; 0 for negatives.
+        spare: (N, Q) bool, covers an object that enough better queries answer for.
     """
 
     best: Tensor
     positive: Tensor
     target: Tensor
     score: Tensor
+    spare: Tensor
 
 
 def box_overlaps(first: Tensor, second: Tensor) -> Tensor:
@@ -48,11 +56,15 @@ def box_overlaps(first: Tensor, second: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def assign(boxes: Tensor, true_boxes: Tensor, exists: Tensor) -> Assignment:
-    """Every query that covers half of an object answers for it, and each object's best one.
+def assign(
+    boxes: Tensor, true_boxes: Tensor, exists: Tensor, most: int | None = None
+) -> Assignment:
+    """Queries that cover half of an object answer for it, and each object's best one does.
 
     Args:
         boxes: (N, Q, 4) predictions; true_boxes: (N, K, 4); exists: (N, K) bool.
+        most: how many queries of one object are positive, the best ones; None for all. Where every
+            one is, queries crowd on one object and others are left without.
     """
     overlaps = box_overlaps(boxes, true_boxes).masked_fill(~exists[:, None], 0)
     distance = (boxes[:, :, None] - true_boxes[:, None]).abs().sum(-1)
@@ -60,14 +72,25 @@ def assign(boxes: Tensor, true_boxes: Tensor, exists: Tensor) -> Assignment:
     overlap, target = overlaps.max(2)
     chosen = torch.zeros_like(overlaps).scatter_(1, best[:, None], 1.0).bool() & exists[:, None]
     target = torch.where(chosen.any(2), chosen.float().argmax(2), target)
-    positive = (overlap > POSITIVE_OVERLAP) | chosen.any(2)
+    covers = overlap > POSITIVE_OVERLAP
+    positive = covers
+    if most is not None:
+        own = torch.zeros_like(overlaps).scatter_(2, target[..., None], overlap[..., None])
+        least = own.topk(min(most, own.shape[1]), dim=1).values[:, -1]
+        positive = covers & (overlap >= least.gather(1, target))
+    positive = positive | chosen.any(2)
     score = torch.where(positive, overlap.clamp(min=MIN_TARGET), 0.0)
-    return Assignment(best, positive, target, score)
+    return Assignment(best, positive, target, score, covers & ~positive)
 
 
-def score_loss(logits: Tensor, target: Tensor, normaliser: Tensor) -> Tensor:
-    """Focal loss towards a target score: cross-entropy weighted by the squared distance."""
-    weight = (logits.sigmoid() - target).detach().abs() ** 2
+def score_loss(
+    logits: Tensor, target: Tensor, normaliser: Tensor, share: Tensor | float = 1.0
+) -> Tensor:
+    """Focal loss towards a target score: cross-entropy weighted by the squared distance.
+
+    share: of the weight that each logit has.
+    """
+    weight = share * (logits.sigmoid() - target).detach().abs() ** 2
     entropy = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
     return (weight * entropy).sum() / normaliser
 
@@ -97,13 +120,17 @@ def box_loss(boxes: Tensor, true_boxes: Tensor, assignment: Assignment) -> Tenso
     return distances.sum() / max(len(predicted), 1)
 
 
-def layer_loss(logits: Tensor, boxes: Tensor, true_boxes: Tensor, exists: Tensor) -> Tensor:
-    """Score, pick and box loss of one layer's (N, Q) logits and (N, Q, 4) boxes."""
-    assignment = assign(boxes, true_boxes, exists)
+def layer_loss(
+    logits: Tensor, boxes: Tensor, true_boxes: Tensor, exists: Tensor, most: int | None = None
+) -> Tensor:
+    """Score, pick and box loss of one layer's (N, Q) logits and (N, Q, 4) boxes; see `assign`."""
+    assignment = assign(boxes, true_boxes, exists, most)
     normaliser = assignment.score.sum().clamp(min=1.0)
+    # A dozen queries may cover one object; at full weight they would drown what is on none.
+    share = torch.where(assignment.spare, SPARE_WEIGHT, 1.0)
     return (
-        4 * score_loss(logits, assignment.score, normaliser)
-        + pick_loss(logits, assignment.positive)
+        4 * score_loss(logits, assignment.score, normaliser, share)
+        + pick_loss(logits, assignment.positive | assignment.spare)
         + 0.5 * box_loss(boxes, true_boxes, assignment)
     )
 
@@ -128,23 +155,42 @@ def mask_loss(logits: Tensor, truth: Tensor) -> Tensor:
 
 
 def token_loss(
-    every_score: Tensor, masks: Tensor, spatial_shapes: tuple[tuple[int, int], ...]
+    every_score: Tensor,
+    masks: Tensor,
+    boxes: Tensor,
+    spatial_shapes: tuple[tuple[int, int], ...],
 ) -> Tensor:
-    """Dense supervision of query selection: tokens of the two finest levels inside an object.
+    """Dense supervision of query selection: tokens of the two finest levels amid an object.
+
+    Tokens near its border show it too, but a large object would take all queries with them.
 
     Args:
         every_score: (N, S) logits of all tokens.
-        masks: (N, K, H, W) bool.
+        masks: (N, K, H, W) bool; boxes: (N, K, 4) around them.
     """
-    union = masks.any(1)[:, None].float()
     targets = []
     for level, shape in enumerate(spatial_shapes):
         if level < 2:
-            covered = F.interpolate(union, size=shape, mode="area").flatten(1)
-            targets.append((covered > 0.4).float())
+            covered = F.interpolate(masks.float(), size=shape, mode="area") > MIN_COVERED
+            amid = centrality(boxes, shape) < CENTRAL
+            targets.append((covered & amid).any(1).flatten(1).float())
         else:
-            targets.append(torch.zeros(len(union), shape[0] * shape[1]))
+            targets.append(torch.zeros(len(masks), shape[0] * shape[1]))
     target = torch.cat(targets, dim=1)
     return score_loss(every_score, target, target.sum().clamp(min=1.0)) + pick_loss(
         every_score, target > 0
     )
+
+
+def centrality(boxes: Tensor, shape: tuple[int, int]) -> Tensor:
+    """(N, K, h, w) distance of cells from the centres of (N, K, 4) boxes, in sides of the box.
+
+    A side counts as a cell at least, so that small objects keep a cell.
+    """
+    height, width = shape
+    rows = (torch.arange(height) + 0.5) / height
+    columns = (torch.arange(width) + 0.5) / width
+    x, y, w, h = boxes[..., None].unbind(2)
+    across = (columns - x) / w.clamp(min=1.5 / width)
+    down = (rows - y) / h.clamp(min=1.5 / height)
+    return torch.hypot(across[:, :, None, :], down[..., None])

@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Third stage of the recipe: the readout learns time from grounded clips."""
+"""Fourth stage of the recipe: the readout learns time from grounded clips."""
 
 from __future__ import annotations
 
@@ -26,6 +26,8 @@ from referdino_core.training.supervision import (
 )
 
 LONGEST_WINDOW = 8
+DISPLACEMENTS = 3
+"""To the right, down, and the length of both."""
 HOP = 0.12
 """Share of the image that no slot's box moves between frames unless it hops to another object."""
 
@@ -95,10 +97,11 @@ def displacement_loss(head: nn.Linear, newest: Tensor, references: Tensor) -> Te
     """How far every slot has come in its window, read from what is left of it at the newest frame.
 
     Few sentences are about motion, and from them alone the temporal decoder learns the clips by
-    heart. This asks the same of every slot, whatever the sentence.
+    heart. This asks the same of every slot, whatever the sentence: the way to the right, the way
+    down, and the length of both, without which "moving" and "still" are hardly learnt.
 
     Args:
-        head: (d) to x and y; thrown away after the stage.
+        head: (d) to `DISPLACEMENTS`; thrown away after the stage.
         newest: (N, Q, d) history at the newest frame. references: (N, T, Q, 4) boxes.
     """
     centres = references[..., :2]
@@ -106,7 +109,8 @@ def displacement_loss(head: nn.Linear, newest: Tensor, references: Tensor) -> Te
     if references.shape[1] == 1 or not steady.any():
         return newest.sum() * 0
     # Objects cross about an eighth of the image in a window.
-    wanted = 8 * (centres[:, -1] - centres[:, 0])[steady]
+    way = 8 * (centres[:, -1] - centres[:, 0])[steady]
+    wanted = torch.cat((way, torch.linalg.vector_norm(way, dim=-1, keepdim=True)), dim=-1)
     return F.smooth_l1_loss(head(newest).float()[steady], wanted, beta=0.2)
 
 
@@ -124,7 +128,7 @@ def temporal_losses(
     windows = draw_windows(items, generator)
     batch = stack_items(items, windows)
     window = batch.window
-    history = model.readout.temporal_decoder(window.queries, window.text[:, :, 0], window.ages)
+    history = model.readout.history(window)
     scores = model.readout.similarity(history, window.text, window.text_padding[:, None]).float()
     entropy = F.binary_cross_entropy_with_logits(scores, batch.scores, reduction="none")
     # The newest frame is the one that is answered: it weighs as much as all others together.
@@ -136,7 +140,11 @@ def temporal_losses(
     boxes = model.readout.boxes(newest, references)
     assignment = assign(boxes, batch.boxes, batch.valid)
     chosen = Assignment(
-        assignment.best, assignment.positive & positive, assignment.target, assignment.score
+        assignment.best,
+        assignment.positive & positive,
+        assignment.target,
+        assignment.score,
+        assignment.spare,
     )
     return {
         "score": (entropy.sum((0, 2)) * importance).sum() / len(items),

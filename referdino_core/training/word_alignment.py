@@ -23,6 +23,8 @@ from referdino_core.network.tokenizer import WordTokenizer
 from referdino_core.training.attributes import ATTRIBUTES
 
 SYNONYMS = {"sphere": "ball", "cube": "box", "little": "small", "large": "big"}
+SYNONYMS |= {f"{shape}s": shape for shape in ("ball", "cylinder", "capsule")}
+SYNONYMS |= {"spheres": "ball", "boxes": "box", "cubes": "box"}
 OPEN_WORD = -1
 
 

@@ -10,10 +10,12 @@ from typing import Literal
 import numpy as np
 
 Split = Literal["train", "validation", "test"]
-Kind = Literal["attribute", "location", "relation", "motion", "direction", "absent"]
+Kind = Literal["attribute", "location", "relation", "motion", "direction", "plural", "absent"]
 
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
-KINDS: tuple[Kind, ...] = ("attribute", "location", "relation", "motion", "direction", "absent")
+KINDS: tuple[Kind, ...] = (
+    *("attribute", "location", "relation", "motion", "direction", "plural", "absent"),
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,13 +53,20 @@ class Expression:
     kind: what decides the referent; "absent" is true of nothing in view in any frame.
     target: 1-based object id as in the segmentation, None for kind "absent".
     candidates: ids of every object in view that fits the static words, for the kinds motion,
-        direction and absent (without the anchor of a relation); (target,) for the others.
+        direction and absent (without the anchor of a relation); the targets for the others.
+    others: ids of what a sentence of kind "plural" is true of beside the target.
     """
 
     text: str
     kind: Kind
     target: int | None
     candidates: tuple[int, ...]
+    others: tuple[int, ...] = ()
+
+    @property
+    def targets(self) -> tuple[int, ...]:
+        """Ids of all objects that the sentence is true of."""
+        return () if self.target is None else (self.target, *self.others)
 
 
 @dataclass(frozen=True, eq=False)

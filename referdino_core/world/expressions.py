@@ -32,6 +32,7 @@ _MAX_RELATIONS = 24
 _MAX_ABSENT_LOOKS = 4
 _MAX_ABSENT_OTHERS = 2
 _MIN_MOTION_FRAMES = 3
+_MAX_PLURALS = 4
 
 
 def enumerate_expressions(
@@ -51,6 +52,7 @@ def enumerate_expressions(
         finder.motions(),
         finder.directions(),
         finder.absences(),
+        finder.plurals() if observation.settings.scenes == "robot" else (),
     )
     return tuple({expression.text: expression for expression in found}.values())
 
@@ -145,6 +147,20 @@ class _Finder:
                     continue
                 text = self._grammar.direction(description, side)
                 yield self._referring(text, "direction", target, members)
+
+    def plurals(self) -> Iterator[Expression]:
+        """Several objects alike, all of them large enough; and one that is true of nothing."""
+        found = [
+            (description, members)
+            for description, members in self._plain_members.items()
+            if len(members) > 1 and self._observation.eligible[members].all()
+        ]
+        for number in self._rng.permutation(len(found))[:_MAX_PLURALS]:
+            description, members = found[number]
+            ids = tuple(int(member) + 1 for member in members)
+            yield Expression(self._grammar.plural(description), "plural", ids[0], ids, ids[1:])
+        for description in self._missing_looks()[:1]:
+            yield self._absent(self._grammar.plural(description))
 
     def absences(self) -> Iterator[Expression]:
         """Near misses: no such look in view; or the look, but not the motion or the relation."""

@@ -15,6 +15,8 @@ VOCABULARY: tuple[str, ...] = (
     *("left", "right", "leftmost", "rightmost", "middle", "center"),
     *("closest", "nearest", "farthest", "behind", "front", "next", "beside"),
     *("moving", "going", "standing", "still", "that", "is"),
+    *("all", "balls", "spheres", "boxes", "cubes", "cylinders", "capsules"),
+    *("objects", "things", "ones"),
 )
 """Every word that a sentence of the world can hold."""
 
@@ -24,6 +26,11 @@ _NOUNS: dict[str | None, tuple[str, ...]] = {
     "cylinder": ("cylinder",),
     "capsule": ("capsule",),
     None: ("object", "object", "thing", "one"),
+}
+_PLURALS = {
+    noun: f"{noun}es" if noun.endswith("x") else f"{noun}s"
+    for nouns in _NOUNS.values()
+    for noun in nouns
 }
 _SIZE_WORDS = {"small": ("small", "small", "little"), "big": ("big", "big", "large")}
 
@@ -105,6 +112,12 @@ class Grammar:
     def direction(self, description: Description, side: str) -> str:
         """For example "the cylinder moving right"; side is one of DIRECTION_SIDES."""
         return self._sentence(self._fill(_DIRECTIONS, description)).replace("{side}", side)
+
+    def plural(self, description: Description) -> str:
+        """For example "the red balls", "all boxes" or "all the small things"."""
+        words = self._noun_phrase(description).split()
+        words[-1] = _PLURALS[words[-1]]
+        return f"{self._pick(('the', 'the', 'all', 'all the'))} {' '.join(words)}"
 
     def _fill(self, forms: tuple[str, ...], description: Description) -> str:
         phrase = self._noun_phrase(description)

@@ -76,11 +76,11 @@ def sample_camera(rng: np.random.Generator, settings: WorldSettings) -> CameraPa
     turn = rng.uniform(-0.09, 0.09)
     tilt = rng.uniform(-0.03, 0.03)
     positions = np.array([0.0, 0.0, height]) + sway[:, None] * reach
-    rotations = np.stack([_look(turn * s, pitch + tilt * s) for s in sway])
+    rotations = np.stack([look(turn * s, pitch + tilt * s) for s in sway])
     return CameraPath(positions, rotations, fovy, moving)
 
 
-def _look(yaw: float, pitch: float) -> np.ndarray:
+def look(yaw: float, pitch: float) -> np.ndarray:
     right = np.array([math.cos(yaw), math.sin(yaw), 0.0])
     ahead = np.array([-math.sin(yaw), math.cos(yaw), 0.0])
     forward = math.cos(pitch) * ahead - np.array([0.0, 0.0, math.sin(pitch)])
@@ -125,7 +125,7 @@ def sample_path(
         angle = rng.uniform(-0.5, 0.5)
         heading = np.array([math.sin(angle), request.side * math.cos(angle)])
     speed = travel / _TRAVEL_SECONDS
-    return middle + heading * _advance(rng, speed, settings.stamps)[:, None]
+    return middle + heading * advance(rng, speed, settings.stamps)[:, None]
 
 
 def _near(rng: np.random.Generator, neighbours: list[np.ndarray]) -> np.ndarray:
@@ -141,7 +141,7 @@ def _near(rng: np.random.Generator, neighbours: list[np.ndarray]) -> np.ndarray:
     )
 
 
-def _advance(rng: np.random.Generator, speed: float, stamps: np.ndarray) -> np.ndarray:
+def advance(rng: np.random.Generator, speed: float, stamps: np.ndarray) -> np.ndarray:
     """Signed distance along the path, (T,) metres, about 0 at half time.
 
     The speed, in metres per second, varies by up to 12 per cent.

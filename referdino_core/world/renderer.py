@@ -16,6 +16,7 @@ from referdino_core.world.clip import SPLITS, Clip, SceneObject, Split
 from referdino_core.world.dressing import dress_body, dress_light, dress_surface, put_wall
 from referdino_core.world.expressions import enumerate_expressions
 from referdino_core.world.observation import Observation
+from referdino_core.world.robot_scene import sample_robot_scene
 from referdino_core.world.scene import FINISHES, MAX_OBJECTS, Body, Scene, sample_scene
 from referdino_core.world.settings import WorldSettings
 from referdino_core.world.textures import TEXTURE_COUNT, TEXTURE_SIZE, build_textures
@@ -89,7 +90,8 @@ class WorldRenderer:
         rng = clip_generator(split, index)
         if self._renderer is None:
             raise ReferDINOError("this WorldRenderer is closed; make a new one")
-        scene = sample_scene(rng, self.settings)
+        sample = sample_robot_scene if self.settings.scenes == "robot" else sample_scene
+        scene = sample(rng, self.settings)
         frames, segmentation = self._render(scene)
         objects = tuple(
             self._describe(scene, body, segmentation, number)

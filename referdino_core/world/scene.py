@@ -40,7 +40,7 @@ MIN_OBJECTS = 3
 MAX_OBJECTS = 7
 _COUNT_WEIGHTS = (0.08, 0.2, 0.24, 0.24, 0.24)
 _BASE_RADIUS = {"small": 0.19, "big": 0.345}
-_CLEARANCE = 0.06
+CLEARANCE = 0.06
 _CAMERA_CLEARANCE = 1.9
 
 
@@ -123,7 +123,7 @@ def sample_scene(rng: np.random.Generator, settings: WorldSettings) -> Scene:
     while True:
         camera = sample_camera(rng, settings)
         looks, requests = _sample_cast(rng, camera.moving)
-        floor, walls, lighting = _sample_room(rng)
+        floor, walls, lighting = sample_room(rng)
         bodies = _place(rng, settings, camera, walls, looks, requests)
         if len(bodies) >= MIN_OBJECTS:
             return Scene(bodies, floor, walls, lighting, camera)
@@ -135,7 +135,7 @@ def _sample_cast(
     """Looks and wished motions; the first two objects are the pair whose motion differs."""
     counts = np.arange(MIN_OBJECTS, MAX_OBJECTS + 1)
     count = int(rng.choice(counts, p=_COUNT_WEIGHTS))
-    looks = _sample_looks(rng, count)
+    looks = sample_looks(rng, count)
     requests = [PathRequest("still")] * count
     stories = ("opposed", "one moves", "mixed", "still")
     weights = (0.0, 0.0, 0.4, 0.6) if camera_moves else (0.42, 0.3, 0.2, 0.08)
@@ -156,7 +156,7 @@ def _sample_cast(
     return looks, requests
 
 
-def _sample_looks(rng: np.random.Generator, count: int) -> list[Look]:
+def sample_looks(rng: np.random.Generator, count: int) -> list[Look]:
     """Looks from a small palette, so that distractors share colour, shape or both."""
     shapes = rng.permutation(SHAPES)[: rng.integers(2, 5)]
     colours = rng.permutation(list(COLOURS))[: rng.integers(2, 5)]
@@ -187,7 +187,7 @@ def _place(
     """Finds a free path for each object; one that finds none is left out. Shuffled at the end."""
     bodies: list[Body] = []
     for look, request in zip(looks, requests, strict=True):
-        extents, quaternion, height, footprint = _sample_form(rng, look)
+        extents, quaternion, height, footprint = sample_form(rng, look)
         neighbours = [body.path[0, :2] for body in bodies if not body.moving]
         for _ in range(40):
             floor_path = sample_path(rng, settings, camera, request, neighbours)
@@ -195,7 +195,7 @@ def _place(
                 continue
             path = np.column_stack([floor_path, np.full(len(floor_path), height)])
             moving = request.kind != "still"
-            rgba = _sample_rgba(rng, look.colour)
+            rgba = sample_rgba(rng, look.colour)
             finish = int(rng.integers(len(FINISHES)))
             bodies.append(Body(look, extents, quaternion, rgba, finish, path, footprint, moving))
             break
@@ -210,14 +210,14 @@ def _is_free(
         return False
     for body in bodies:
         gaps = np.hypot(*(floor_path - body.path[:, :2]).T) - footprint - body.footprint
-        if gaps.min() < _CLEARANCE:
+        if gaps.min() < CLEARANCE:
             return False
     return all(
-        (floor_path @ wall.normal + wall.distance).min() > footprint + _CLEARANCE for wall in walls
+        (floor_path @ wall.normal + wall.distance).min() > footprint + CLEARANCE for wall in walls
     )
 
 
-def _sample_form(
+def sample_form(
     rng: np.random.Generator, look: Look
 ) -> tuple[np.ndarray, np.ndarray, float, float]:
     """MuJoCo size, orientation, height of the centre above the floor, and footprint radius."""
@@ -246,7 +246,7 @@ def _sample_form(
     return extents, lying, radius, float(np.hypot(reach, radius))
 
 
-def _sample_rgba(rng: np.random.Generator, colour: str) -> np.ndarray:
+def sample_rgba(rng: np.random.Generator, colour: str) -> np.ndarray:
     hue, saturation, value = colorsys.rgb_to_hsv(*COLOURS[colour])
     if saturation > 0.5:
         hue = (hue + rng.uniform(-0.012, 0.012)) % 1.0
@@ -257,12 +257,18 @@ def _sample_rgba(rng: np.random.Generator, colour: str) -> np.ndarray:
     return np.array([*colorsys.hsv_to_rgb(hue, saturation, value), 1.0])
 
 
-def _sample_room(rng: np.random.Generator) -> tuple[Surface, tuple[Wall, ...], Lighting]:
+def sample_room(
+    rng: np.random.Generator, enclosed: bool = False
+) -> tuple[Surface, tuple[Wall, ...], Lighting]:
+    """Floor, walls and light; behind the objects there is a wall, on one side or both another.
+
+    enclosed: whether there surely is one on both sides.
+    """
     turn = rng.uniform(-0.35, 0.35)
     sides = [(0.0, rng.uniform(5.0, 6.5))]
     first_side = float(rng.choice([-1.0, 1.0]))
     sides.append((first_side, rng.uniform(2.7, 4.0)))
-    if rng.random() < 0.5:
+    if enclosed or rng.random() < 0.5:
         sides.append((-first_side, rng.uniform(2.7, 4.0)))
     walls = []
     one_paint = rng.random() < 0.5

@@ -6,13 +6,21 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from referdino_core.errors import ReferDINOError
 
+Scenes = Literal["room", "robot"]
+
+SCENES: tuple[Scenes, ...] = ("room", "robot")
+"""What a world shows: a room from above, or what a small robot's camera sees of it."""
+
 REFERENCE_WIDTH = 160
 """Image width, pixels, at which all pixel thresholds of the world are stated."""
+
+FASTEST_TURN, FASTEST_DRIVE = 3.0, 2.0
 
 
 @dataclass(frozen=True)
@@ -23,6 +31,11 @@ class WorldSettings:
     height: image height in pixels, 32 to 1920.
     frames: frames per clip, 1 to 3000.
     frame_rate: frames per second, above 0 and at most 120.
+    scenes: "room", seen from above by a camera that stands or sways; or "robot", seen from 0.25 to
+        0.6 m above the floor by a camera that stands, turns to and fro or drives, with objects that
+        come into view late, leave it and pass behind each other, twins, and plural sentences.
+    turn: rate at which a robot's camera turns, 0 to 3 rad/s; None draws one for each clip.
+    drive: speed at which it drives forward, 0 to 2 m/s; None draws one for each clip.
 
     Raises ReferDINOError when a value is outside its range. A scene depends on its split, its index
     and the stamps, not on the image size: the same clip can be had at several sizes of one aspect
@@ -33,6 +46,9 @@ class WorldSettings:
     height: int = 120
     frames: int = 12
     frame_rate: float = 10.0
+    scenes: Scenes = "room"
+    turn: float | None = None
+    drive: float | None = None
 
     def __post_init__(self) -> None:
         for name, low, high in (("width", 32, 1920), ("height", 32, 1920), ("frames", 1, 3000)):
@@ -45,6 +61,21 @@ class WorldSettings:
             raise ReferDINOError(
                 f"world setting frame_rate is {self.frame_rate!r}; give a number above 0 up to 120"
             )
+
+        if self.scenes not in SCENES:
+            raise ReferDINOError(
+                f"world setting scenes is {self.scenes!r}; use one of {', '.join(SCENES)}"
+            )
+        for name, most in (("turn", FASTEST_TURN), ("drive", FASTEST_DRIVE)):
+            value = getattr(self, name)
+            if value is None:
+                continue
+            if self.scenes != "robot":
+                raise ReferDINOError(f"world setting {name} needs scenes='robot'")
+            if not math.isfinite(value) or not 0 <= value <= most:
+                raise ReferDINOError(
+                    f"world setting {name} is {value!r}; give a number from 0 to {most:g}"
+                )
 
     @property
     def pixel_scale(self) -> float:

@@ -88,7 +88,10 @@ def test_one_command_puts_both_ways_of_inference_side_by_side(
 ) -> None:
     out = tmp_path / "table.md"
     run = subprocess.run(
-        [sys.executable, "-m", "referdino_core.evaluation", "--clips", "2", "--out", str(out)],
+        [
+            *(sys.executable, "-m", "referdino_core.evaluation", "--clips", "2"),
+            *("--measures", "sentences", "cost", "--out", str(out)),
+        ],
         capture_output=True,
         text=True,
         timeout=240,
@@ -106,4 +109,5 @@ def test_one_command_puts_both_ways_of_inference_side_by_side(
         assert 0.3 < float(region) <= 1
         assert float(both) == pytest.approx((float(region) + float(boundary)) / 2, abs=2e-3)
     assert any("whole-clip: answered with a mask" in line for line in lines)
+    assert any(line.startswith("| median time per image") for line in lines)
     assert out.read_text().strip() == run.stdout.strip()

@@ -154,10 +154,10 @@ def test_what_the_kernel_cannot_take_is_refused_in_one_line():
         "logits are torch.bfloat16": (value, shapes, locations, logits.bfloat16()),
         "takes value (N, S, M, D)": (value, shapes, locations.unflatten(3, (3, 4)), logits),
         "1 to 16 levels, not 0": (value, (), locations, logits),
-        "have an empty one": (value, ((400, 1), (0, 7)), locations, logits),
-        "value has 400 cells": (value, ((15, 20), (8, 10)), locations, logits),
-        "do not belong together": (value, shapes, locations[:, :-1], logits),
-        "cannot be shared among 3 levels": (value, shapes, locations[..., 1:, :], logits[..., 1:]),
+        "have no tokens": (value, ((400, 1), (0, 7)), locations, logits),
+        "value has 400 tokens": (value, ((15, 20), (8, 10)), locations, logits),
+        "do not match": (value, shapes, locations[:, :-1], logits),
+        "cannot be divided among 3 levels": (value, shapes, locations[..., 1:, :], logits[..., 1:]),
         "logits is not contiguous": (value, shapes, locations, logits.mT.contiguous().mT),
         "requires a gradient": (value, shapes, locations, logits.clone().requires_grad_()),
         "but value is on cpu": (value, shapes, locations, logits),
@@ -198,7 +198,7 @@ extern "C" void referdino_cuda_error_text() {}
     [
         (None, "is not built", "not built"),
         (OTHER_VERSION, "version 77", "cannot be loaded"),
-        ("int other() { return 0; }", "is no library of", "cannot be loaded"),
+        ("int other() { return 0; }", "is not a library of", "cannot be loaded"),
     ],
     ids=["no library", "another version", "another library"],
 )

@@ -185,17 +185,17 @@ def test_nothing_asked_gives_nothing(operator, images, queries):
 )
 def test_shapes_that_do_not_belong_together_are_refused(operator):
     value, shapes, locations, weights = make_inputs(2, ((3, 4), (2, 2)), 5, 2, 4, 16)
-    with pytest.raises(ValueError, match=r"value has 16 cells, the levels .* have 15"):
+    with pytest.raises(ValueError, match=r"value has 16 tokens, the levels .* have 15"):
         operator(value, ((3, 5),), locations, weights)
-    with pytest.raises(ValueError, match="have an empty one"):
+    with pytest.raises(ValueError, match="have no tokens"):
         operator(value, ((3, 4), (0, 2)), locations, weights)
-    with pytest.raises(ValueError, match="do not belong together"):
+    with pytest.raises(ValueError, match="do not match"):
         operator(value, ((4, 4),), locations, weights)
-    with pytest.raises(ValueError, match="do not belong together"):
+    with pytest.raises(ValueError, match="do not match"):
         operator(value, shapes, locations, weights[:, :-1])
-    with pytest.raises(ValueError, match="do not belong together"):
+    with pytest.raises(ValueError, match="do not match"):
         operator(value, shapes, locations[..., :1], weights)
-    with pytest.raises(ValueError, match="do not belong together"):
+    with pytest.raises(ValueError, match="do not match"):
         operator(value[:1], shapes, locations, weights)
     with pytest.raises(ValueError, match=r"takes value \(N, S, M, D\)"):
         operator(value.flatten(2), shapes, locations, weights)
@@ -310,9 +310,9 @@ def test_block_refuses_what_cannot_fit():
     with pytest.raises(ValueError, match="width 100 is not a multiple of 8 heads"):
         DeformableAttention(100, 8, 4, 4)
     block, (query, references, value, shapes, padding) = make_block_and_arguments(False)
-    with pytest.raises(ValueError, match="not 3 numbers"):
+    with pytest.raises(ValueError, match="not 3 values"):
         block(query, torch.rand(2, 9, 3, 3), value, shapes, padding)
-    with pytest.raises(ValueError, match="value has 50 cells"):
+    with pytest.raises(ValueError, match="value has 50 tokens"):
         block(query, references, value[:, :-1], shapes)
 
 

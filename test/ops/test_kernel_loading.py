@@ -165,7 +165,7 @@ def test_beside_a_broken_library_another_serves_and_one_line_says_so(package: Pa
     broken.write_bytes(b"\x7fELF" + bytes(500))
     is_portable, status, [line] = call_twice(package)
     assert (is_portable, status) == (False, f"fused ({ANY_PROCESSORS_LIBRARY.name})")
-    assert f"({broken.name} is no library" in line
+    assert f"({broken.name} is not a library" in line
     assert f"using {ANY_PROCESSORS_LIBRARY.name} (build it again" in line
 
 
@@ -231,8 +231,8 @@ def test_beside_a_library_for_another_processor_the_best_other_one_serves(packag
     "text, complaint",
     [
         ("referdino kernels, version 77, need:;", "was built from version 77"),
-        ("referdino kernels, version 8, need:;", "is no library of referdino's kernels"),
-        ("something else", "is no library of referdino's kernels"),
+        ("referdino kernels, version 8, need:;", "is not a library of referdino's kernels"),
+        ("something else", "is not a library of referdino's kernels"),
     ],
     ids=["another version", "no functions", "another library"],
 )
@@ -255,12 +255,12 @@ import ctypes, sys
 has = ctypes.CDLL(sys.argv[1]).referdino_processor_has
 print(*[name for name in sys.argv[2:] if has(name.encode())])
 """
-EMBED = """
+NORMALISE = """
 import ctypes, sys
-numbers = (ctypes.c_float * 64)(*range(64))
-angles, wavelengths, output = numbers, (ctypes.c_float * 8)(*[1.0] * 8), (ctypes.c_float * 1024)()
-ctypes.CDLL(sys.argv[1]).referdino_sine_embedding(
-    angles, wavelengths, ctypes.c_int64(64), ctypes.c_int64(8), output)
+grid, output = (ctypes.c_float * 1024)(*range(1024)), (ctypes.c_float * 1024)()
+scale = (ctypes.c_float * 32)(*[1.0] * 32)
+ctypes.CDLL(sys.argv[1]).referdino_group_norm(
+    grid, scale, scale, output, *map(ctypes.c_int64, (1, 32, 32, 4)), ctypes.c_float(1e-5), 1)
 """
 # PyTorch's grid_sample is no judge here: under some emulators it is wrong.
 ATTEND = """
@@ -306,7 +306,7 @@ def test_an_emulated_processor_has_what_the_chosen_library_needs_and_no_other_on
     outcome = emulate(processor, HAS, ANY_PROCESSORS_LIBRARY, *known_features())
     here = set(outcome.stdout.split())
     for library in libraries():
-        runs = emulate(processor, EMBED, library).returncode == 0
+        runs = emulate(processor, NORMALISE, library).returncode == 0
         assert runs == (set(requirements(library)) <= here)
     fitting = [library for library in libraries() if set(requirements(library)) <= here]
     assert fitting[0] == PROCESSORS[processor]

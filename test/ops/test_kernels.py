@@ -73,7 +73,7 @@ def attend_windows(
     # What a cell beyond the border, a zero, is projected to.
     padding = block.attn.qkv.bias.to(projections.dtype)
     return window_attention(
-        kernel, projections.flatten(1, 2), padding, table.cells, table.regions, table.bias
+        kernel, projections.flatten(1, 2), padding, table.tokens, table.regions, table.bias
     )
 
 
@@ -292,7 +292,7 @@ def test_more_samples_than_there_is_room_for_are_refused(kernel: KernelLibrary) 
     attention = attention_of(8, levels=4, points=17)
     query, references, value = sampling_inputs(attention, LEVELS, size=2)
     values, rows = project(attention, query, value)
-    with pytest.raises(ValueError, match="4 levels of 17 points are too many samples"):
+    with pytest.raises(ValueError, match="4 levels with 17 points each are too many samples"):
         projected_deformable_attention(kernel, values, LEVELS, references, rows, attention.points)
 
 

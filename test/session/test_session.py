@@ -344,10 +344,11 @@ def test_only_a_time_embedding_sees_the_order_of_time() -> None:
     for time_embedding in (False, True):
         network = rd.build("nano", num_queries=20, keep_ratio=1.0, time_embedding=time_embedding)
         queries, sentence = torch.randn(1, 4, 20, 128), torch.randn(1, 4, 128)
-        ages = torch.tensor([[0.3, 0.2, 0.1, 0.0]])
+        ages, references = torch.tensor([[0.3, 0.2, 0.1, 0.0]]), torch.rand(1, 4, 20, 4)
         decoder = network.readout.temporal_decoder
-        forwards = decoder(queries, sentence, ages)
-        backwards = decoder(queries.flip(1), sentence.flip(1), ages).flip(1)
+        forwards = decoder(queries, sentence, ages, references)
+        reverse = (queries.flip(1), sentence.flip(1), ages, references.flip(1))
+        backwards = decoder(*reverse).flip(1)
         blind = torch.allclose(forwards, backwards, atol=1e-5)
         assert blind is not time_embedding
         assert network.segment(frames, ids).scores.shape == (4, 20)

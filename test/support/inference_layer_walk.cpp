@@ -27,10 +27,6 @@ int referdino_deformable_block(const DeformableAttentionWeights*, const float*, 
 int referdino_window_block(const WindowAttentionWeights*, const float*, float*, Index, Index, int);
 int referdino_convolution(const float*, const float*, const float*, float*, Index, Index, Index,
                           Index, Index, Index, int);
-int referdino_token_similarity(const float*, const float*, const std::uint8_t*, const float*,
-                               const float*, float*, Index, Index, Index, Index, int);
-int referdino_sine_embedding(const float*, const float*, Index, Index, float*);
-int referdino_box_embedding(const float*, const float*, Index, Index, float*);
 int referdino_group_norm(const float*, const float*, const float*, float*, Index, Index, Index,
                          Index, float, int);
 int referdino_fusion_attention(const float*, const float*, const std::uint8_t*, const float*,
@@ -237,33 +233,6 @@ void fuse(Index cells, Index tokens, Index width, bool wild) {
   }
 }
 
-void compare(Index queries, Index tokens, Index width, bool wild) {
-  const Index batch = 6;
-  const float scale = 0.5f, offset = -6.0f;
-  const auto query = numbers<float>(batch * queries * width, 3.0f, wild);
-  const auto text = numbers<float>(batch * tokens * width, 3.0f, wild);
-  const auto hidden = flags(batch * tokens);
-  std::vector<float> similarity(batch * queries);
-  call([&] {
-    return referdino_token_similarity(query.data(), text.data(), hidden.data(), &scale, &offset,
-                                      similarity.data(), batch, queries, tokens, width, kThreads);
-  });
-}
-
-void embed(Index count, Index pairs, bool wild) {
-  const auto angles = numbers<float>(4 * count, 5000.0f, wild);
-  const std::vector<float> wavelengths(pairs, 1.5f);
-  std::vector<float> embedding(4 * count * pairs * 2);
-  call([&] {
-    return referdino_sine_embedding(angles.data(), wavelengths.data(), 4 * count, pairs,
-                                    embedding.data());
-  });
-  call([&] {
-    return referdino_box_embedding(angles.data(), wavelengths.data(), count, pairs,
-                                   embedding.data());
-  });
-}
-
 }  // namespace
 
 void walk_layers() {
@@ -273,8 +242,6 @@ void walk_layers() {
         for (const Index inputs : {1, 7, 257}) apply_linear(rows, inputs, outputs, wild);
     for (const Index width : {1, 7, 8, 9, 16, 33}) {
       feed_forward(130, width, 70, wild);
-      compare(5, 3, width, wild);
-      embed(3, width, wild);
     }
     for (const Index queries : {1, 7, 8, 9})
       for (const Index keys : {1, 6, 7, 8, 15})

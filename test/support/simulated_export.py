@@ -26,7 +26,7 @@ def write_exported_set(folder: Path, precision: str = "fp16") -> Path:
         path.write_text(json.dumps(content))
         stages[stage] = {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
     description = {
-        "format": 1,
+        "format": 2,
         "referdino": "0.1.0",
         "model": "swint",
         "checkpoint": "0" * 64,

@@ -14,25 +14,44 @@ import torch
 from torch import Tensor, nn
 
 import referdino_core as rd
+from referdino_core.boxes import boxes_of_masks
 from referdino_core.building import tokenizer_of
+from referdino_core.models import vocabulary_file
+from referdino_core.network.tokenizer import SPECIAL_WORDS
 from referdino_core.training.attribute_stage import (
     AttributeHeads,
     attribute_losses,
     draw_attributes,
 )
 from referdino_core.training.batches import draw_frames, mirrored, static_referents
-from referdino_core.training.frame_stage import frame_losses
+from referdino_core.training.frame_stage import (
+    MOTIONS,
+    OPEN_MOTION,
+    frame_losses,
+    most_positives,
+    motion_loss,
+    said_motion,
+)
 from referdino_core.training.grounded_clips import ground_clip
 from referdino_core.training.loop import StagePlan, run_stage, share_of_rate
 from referdino_core.training.recorded_world import ObjectTruth, RecordedClip
-from referdino_core.training.supervision import assign, box_overlaps, mask_loss, token_loss
+from referdino_core.training.supervision import (
+    CENTRAL,
+    assign,
+    box_overlaps,
+    centrality,
+    mask_loss,
+    score_loss,
+    token_loss,
+)
 from referdino_core.training.temporal_stage import (
+    DISPLACEMENTS,
     displacement_loss,
     draw_windows,
     stack_items,
     temporal_losses,
 )
-from referdino_core.world import Expression
+from referdino_core.world import VOCABULARY, Expression
 
 SIZE = (60, 80)
 EXPRESSIONS = (
@@ -108,13 +127,41 @@ def test_every_object_has_a_positive_and_none_stands_where_nothing_exists() -> N
         assert assignment.positive[row, assignment.best[row, 0]]
 
 
+def test_of_many_queries_on_one_object_the_best_are_positive() -> None:
+    centres = torch.tensor([0.50, 0.52, 0.48, 0.54, 0.9])
+    boxes = torch.full((1, 5, 4), 0.4)
+    boxes[0, :, 0] = centres
+    truth, exists = torch.tensor([[[0.5, 0.4, 0.4, 0.4]]]), torch.ones(1, 1, dtype=torch.bool)
+    assert assign(boxes, truth, exists).positive.tolist() == [[True, True, True, True, False]]
+    few = assign(boxes, truth, exists, most=1)
+    assert few.positive.tolist() == [[True, False, False, False, False]]
+    assert few.spare.tolist() == [[False, True, True, True, False]]
+    logits = torch.full((1, 5), 2.0)
+    spared = score_loss(logits, few.score, few.score.sum(), torch.where(few.spare, 0.1, 1.0))
+    assert spared < score_loss(logits, few.score, few.score.sum())
+
+
+def test_positives_grow_fewer_in_the_first_half_of_the_stage() -> None:
+    numbers = [most_positives(step / 100) for step in range(100)]
+    assert numbers[0] == 8 and set(numbers[50:]) == {2}
+    assert numbers == sorted(numbers, reverse=True)
+
+
 def test_token_loss_is_least_when_only_tokens_inside_score() -> None:
     masks = torch.zeros(1, 1, 64, 64, dtype=torch.bool)
     masks[..., 16:32, 16:32] = True
     shapes = ((8, 8), (4, 4), (2, 2), (1, 1))
     right = torch.full((1, 85), -8.0)
     right[0, [18, 19, 26, 27, 64 + 5]] = 8.0
-    assert token_loss(right, masks, shapes) < 0.01 < token_loss(-right, masks, shapes)
+    boxes = boxes_of_masks(masks)
+    assert token_loss(right, masks, boxes, shapes) < 0.01 < token_loss(-right, masks, boxes, shapes)
+
+
+def test_tokens_near_the_border_of_a_large_object_stand_for_nothing() -> None:
+    distance = centrality(torch.tensor([[[0.5, 0.5, 0.75, 0.75]]]), (8, 8))[0, 0]
+    assert (distance < CENTRAL).sum() == 16 and distance[3:5, 3:5].max() < 0.12
+    tiny = centrality(torch.tensor([[[0.56, 0.56, 0.01, 0.01]]]), (8, 8))[0, 0]
+    assert tiny[4, 4] < CENTRAL, "a small object keeps its cell"
 
 
 def test_mask_loss_falls_with_the_right_mask() -> None:
@@ -135,22 +182,50 @@ def test_frame_stage_learns(model: rd.ReferDINO) -> None:
     batch = draw_frames(PaintedWorld(), 2, 3, np.random.default_rng(0))  # type: ignore[arg-type]
     assert batch.masks.shape[0] == len(batch.sentences) == 6
     tokenizer = tokenizer_of(model.configuration)
-    assert_learns(frame_losses(model, tokenizer, batch), model)
+    head = nn.Linear(model.configuration.width, len(MOTIONS))
+    losses = frame_losses(model, head, tokenizer, batch)
+    assert_learns(losses, model)
+
+
+@pytest.mark.parametrize(
+    ("sentence", "motion"),
+    [
+        ("the ball on the left", None),
+        ("the ball standing still", "still"),
+        ("a thing that is moving", "moving"),
+        ("the box going left", "left"),
+        ("the box moving to the right", "right"),
+    ],
+)
+def test_what_a_sentence_says_of_motion(sentence: str, motion: str | None) -> None:
+    assert said_motion(sentence) == (OPEN_MOTION if motion is None else MOTIONS.index(motion))
+
+
+def test_the_fused_text_learns_to_tell_motions_apart() -> None:
+    torch.manual_seed(0)
+    head, features = nn.Linear(8, len(MOTIONS)), torch.randn(3, 8)
+    sentences = ("the ball moving left", "the ball moving right", "the ball")
+    told = torch.zeros(3, 8)
+    with torch.no_grad():
+        told[0], told[1] = head.weight[2] - head.weight[3], head.weight[3] - head.weight[2]
+    assert motion_loss(head, told, sentences) < motion_loss(head, features, sentences)
+    assert motion_loss(head, features[2:], sentences[2:]) == 0
 
 
 def test_temporal_stage_learns_the_readout_alone(model: rd.ReferDINO) -> None:
     generator = np.random.default_rng(0)
-    items = ground_clip(model, tokenizer_of(model.configuration), clip(), 3, generator)
+    items = ground_clip(model, tokenizer_of(model.configuration), clip(), generator)
     assert len(items) == 3
     assert all(item.queries.shape[0] == 8 for item in items)
-    losses = temporal_losses(model, nn.Linear(model.configuration.width, 2), items, generator)
+    head = nn.Linear(model.configuration.width, DISPLACEMENTS)
+    losses = temporal_losses(model, head, items, generator)
     assert "score" in losses
     assert_learns(losses, model.readout)
 
 
 def test_windows_are_of_one_length_and_cut_in_the_order_of_time(model: rd.ReferDINO) -> None:
     generator = np.random.default_rng(0)
-    items = ground_clip(model, tokenizer_of(model.configuration), clip(), 4, generator)
+    items = ground_clip(model, tokenizer_of(model.configuration), clip(), generator)
     lengths = set()
     for _ in range(40):
         windows = draw_windows(items, generator)
@@ -167,22 +242,46 @@ def test_windows_are_of_one_length_and_cut_in_the_order_of_time(model: rd.ReferD
 
 
 def test_displacement_is_asked_of_slots_that_do_not_hop() -> None:
-    head = nn.Linear(2, 2)
+    head = nn.Linear(3, DISPLACEMENTS)
     nn.init.eye_(head.weight), nn.init.zeros_(head.bias)
     references = torch.full((1, 3, 2, 4), 0.5)
     references[0, :, 0, 0] = torch.tensor([0.3, 0.35, 0.4])
     references[0, :, 1, 0] = torch.tensor([0.1, 0.9, 0.1])
-    known = torch.tensor([[[0.8, 0.0], [5.0, 5.0]]])
+    known = torch.tensor([[[0.8, 0.0, 0.8], [5.0, 5.0, 5.0]]])
     assert displacement_loss(head, known, references) < 1e-6
     assert displacement_loss(head, -known, references) > 0.1
     assert displacement_loss(head, known, references[:, :1]) == 0
 
 
+def test_a_plural_sentence_means_every_slot_on_one_of_its_objects(model: rd.ReferDINO) -> None:
+    plural = Expression("all objects", "plural", 1, (1, 2), (2,))
+    both = replace(clip(), expressions=(plural,))
+    first, second = (
+        replace(clip(), expressions=(Expression("all objects", "attribute", number, (number,)),))
+        for number in (1, 2)
+    )
+    tokenizer = tokenizer_of(model.configuration)
+    overlaps = [
+        ground_clip(model, tokenizer, one, np.random.default_rng(2))[0].overlaps
+        for one in (both, first, second)
+    ]
+    torch.testing.assert_close(overlaps[0], torch.maximum(overlaps[1], overlaps[2]))
+    (item,) = ground_clip(model, tokenizer, both, np.random.default_rng(2))
+    assert not item.valid.any() and not len(item.keyframes)
+
+
 def test_a_sentence_that_is_true_of_nothing_has_no_score_to_reach(model: rd.ReferDINO) -> None:
     generator = np.random.default_rng(1)
     nothing = replace(clip(), expressions=(EXPRESSIONS[-1],))
-    (item,) = ground_clip(model, tokenizer_of(model.configuration), nothing, 2, generator)
+    (item,) = ground_clip(model, tokenizer_of(model.configuration), nothing, generator)
     assert not item.valid.any() and not item.overlaps.any() and not item.masks.any()
+
+
+def test_words_keep_their_numbers_from_the_bundled_weights_on() -> None:
+    bundled = vocabulary_file("nano").read_text().split()
+    words = [*SPECIAL_WORDS, *VOCABULARY]
+    assert bundled == words[: len(bundled)]
+    assert len(words) <= rd.build("nano").configuration.bert.vocabulary
 
 
 def test_learning_rate_warms_up_and_falls() -> None:
@@ -199,10 +298,11 @@ def test_an_interrupted_stage_ends_where_an_uninterrupted_one_does(tmp_path: Pat
         torch.manual_seed(0)
         network = nn.Sequential(nn.Linear(3, 32), nn.Linear(32, 32), nn.Linear(32, 1))
 
-        def losses(generator: np.random.Generator) -> dict[str, Tensor]:
+        def losses(generator: np.random.Generator, progress: float) -> dict[str, Tensor]:
             if stop_at is not None and len(steps) == stop_at:
                 raise KeyboardInterrupt
             steps.append(1)
+            assert 0 <= progress < 1
             inputs = torch.from_numpy(generator.normal(size=(8, 3)).astype(np.float32))
             return {"square": (network(inputs) - inputs.sum(1, keepdim=True)).square().mean()}
 

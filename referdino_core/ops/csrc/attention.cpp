@@ -3,9 +3,9 @@
 //
 // Multi-head attention on the CPU, for inference, in float32.
 //
-//   queries  (batch, queries, heads, channels)   rows may be apart: they lie in a joint projection
-//   keys     (batch, keys, heads, channels)      and so do values
-//   visible  (batch, 1 or queries, keys)         zero hides a key from a query; or null
+//   queries  (batch, queries, heads, channels)   rows are strided: they are part of a joint projection
+//   keys     (batch, keys, heads, channels)      strided like the queries, as are the values
+//   visible  (batch, 1 or queries, keys)         zero masks a key for a query; or null
 //   weights  (batch, heads, queries, keys)       the attention weights; or null
 //   output   (batch, queries, heads, channels)
 
@@ -48,7 +48,7 @@ void gather(const Attention& a, Index image, Index head, Head& space) {
   }
 }
 
-// Hides keys from queries.
+// Masks keys for queries.
 class Visibility {
  public:
   Visibility(const Attention& a, Index image, Index first) : visible_(a.visible) {
@@ -90,7 +90,7 @@ void attend(const Attention& a, Index image, Index head, Head& space) {
   }
 }
 
-// A step that a team of threads does together.
+// Shared by the threads of a parallel region.
 void attend(const Attention& a, Team<Head>& spaces) {
   Head& space = spaces.mine();
   space.clear();
@@ -103,7 +103,7 @@ void attend(const Attention& a, Team<Head>& spaces) {
 }  // namespace
 
 // after(tokens + attention(tokens + positions, keys, values)), all (batch, count, width); `positions` may be
-// null, and so is `context` (batch, context_count, width) where tokens attend to each other.
+// null. `context` is (batch, context_count, width), or null for self-attention.
 REFERDINO_EXPORT int referdino_attention_block(const AttentionWeights* block, const float* tokens,
                                                const float* positions, const float* context,
                                                const std::uint8_t* visible, Index visible_rows,
@@ -113,17 +113,17 @@ REFERDINO_EXPORT int referdino_attention_block(const AttentionWeights* block, co
   const bool is_own = context == nullptr;
   const Index rows = batch * count;
   const Index source_rows = is_own ? rows : batch * context_count;
-  const Workspace located(positions == nullptr ? 0 : rows * width);
-  const Workspace first(rows * block->located.outputs);
+  const Workspace positioned(positions == nullptr ? 0 : rows * width);
+  const Workspace first(rows * block->positioned.outputs);
   const Workspace second(source_rows * block->source.outputs);
   const Workspace attended(rows * width);
   const float* keys = is_own ? first.get() + width : second.get();
   const float* values = is_own ? second.get() : second.get() + width;
   const Attention a{first.get(),
-                    block->located.outputs,
+                    block->positioned.outputs,
                     keys,
                     values,
-                    is_own ? block->located.outputs : block->source.outputs,
+                    is_own ? block->positioned.outputs : block->source.outputs,
                     block->source.outputs,
                     visible,
                     visible_rows,
@@ -135,10 +135,11 @@ REFERDINO_EXPORT int referdino_attention_block(const AttentionWeights* block, co
                     block->heads,
                     width / block->heads};
   Team<Head> spaces(threads, a.query_count, a.key_count, a.channels);
-#pragma omp parallel num_threads(threads) if (rows * width * width >= kProductsWorthSharing)
+#pragma omp parallel num_threads(threads) if (rows * width * width >= kMinParallelMultiplications)
   {
-    if (positions != nullptr) add(tokens, positions, rows, width, located.get());
-    linear({block->located, positions == nullptr ? tokens : located.get(), rows, first.get()});
+    if (positions != nullptr) add(tokens, positions, rows, width, positioned.get());
+    linear(
+        {block->positioned, positions == nullptr ? tokens : positioned.get(), rows, first.get()});
     linear({block->source, is_own ? tokens : context, source_rows, second.get()});
     attend(a, spaces);
     linear({block->output, attended.get(), rows, output, kNone, tokens});

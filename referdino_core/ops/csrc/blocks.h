@@ -1,7 +1,7 @@
 // Copyright 2026 The referdino authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// Weights of whole blocks of a transformer, as they are handed over; mirrored in weights.py.
+// Weights of whole transformer blocks; mirrored by the ctypes structures of referdino_core.ops.
 
 #pragma once
 
@@ -9,7 +9,7 @@
 
 namespace referdino {
 
-// A feed-forward network and what stands around it.
+// A feed-forward network and the norms before and after it.
 struct FeedForwardWeights {
   NormWeights before;
   LinearWeights first;
@@ -18,11 +18,11 @@ struct FeedForwardWeights {
   NormWeights after;
 };
 
-// Attention, its projections, the residual and the norm after it. Tokens attend to each other where `located`
-// makes keys of them too, otherwise to a context.
+// Attention, its projections, the residual and the norm after it. In self-attention `positioned` also
+// projects to keys; in cross-attention the keys come from a context.
 struct AttentionWeights {
-  LinearWeights located;  // from tokens and their positions to queries, or to queries and keys
-  LinearWeights source;   // from tokens to values, or from the context to keys and values
+  LinearWeights positioned;  // from tokens and their positions to queries, or to queries and keys
+  LinearWeights source;      // from tokens to values, or from the context to keys and values
   LinearWeights output;
   NormWeights after;
   Index heads;
@@ -30,7 +30,7 @@ struct AttentionWeights {
 
 // Deformable attention, its projections, the residual and the norm after it.
 struct DeformableAttentionWeights {
-  LinearWeights located;  // from tokens and their positions to offsets and logits
+  LinearWeights positioned;  // from tokens and their positions to offsets and logits
   LinearWeights value;
   LinearWeights output;
   NormWeights after;
@@ -43,7 +43,7 @@ struct WindowAttentionWeights {
   NormWeights before;
   LinearWeights projection;
   LinearWeights output;
-  const std::int32_t* window_cells;
+  const std::int32_t* window_tokens;
   const std::uint8_t* regions;
   const float* bias;
   Index windows;

@@ -1,13 +1,13 @@
 // Copyright 2026 The referdino authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// 3x3 convolutions on the CPU, for inference, in float32, channels last: the neighbours of some places
-// are copied side by side, and their product with the weights is a linear layer's.
+// 3x3 convolutions on the CPU, for inference, in float32, channels last: the neighbourhoods of several pixels
+// are gathered (im2col) and multiplied with the weights like the rows of a linear layer.
 //
-//   input   (images, height, width, inputs), surrounded by zeros
-//   packed  weights (outputs, 3, 3, inputs) as `referdino_pack_linear` lays them out
+//   input   (images, height, width, inputs), zero-padded
+//   packed  weights (outputs, 3, 3, inputs), prepacked by `referdino_pack_linear`
 //   bias    (outputs)
-//   output  (images, rows of places, places of a row, outputs); every `step`th place of the input
+//   output  (images, ceil(height / stride), ceil(width / stride), outputs)
 
 #include "packed_linear.h"
 #include "scratch.h"
@@ -18,8 +18,8 @@ using namespace referdino;
 
 constexpr Index kSide = 3;
 
-// So many places' neighbours stay in the cache.
-constexpr Index kPlacesAtOnce = 6 * kTileRows;
+// Pixels whose neighbourhoods fit the cache together.
+constexpr Index kPixelsAtOnce = 6 * kTileRows;
 
 struct Convolution {
   const float* input;
@@ -31,18 +31,18 @@ struct Convolution {
   Index width;
   Index inputs;
   Index outputs;
-  Index step;
+  Index stride;
 
-  Index rows() const { return (height + step - 1) / step; }
-  Index columns() const { return (width + step - 1) / step; }
-  Index places() const { return images * rows() * columns(); }
+  Index rows() const { return (height + stride - 1) / stride; }
+  Index columns() const { return (width + stride - 1) / stride; }
+  Index pixels() const { return images * rows() * columns(); }
 };
 
-void copy_neighbours(const Convolution& c, Index place, float* target) {
-  const Index image = place / (c.rows() * c.columns());
-  const Index y = place / c.columns() % c.rows() * c.step;
-  const Index x = place % c.columns() * c.step;
-  // The neighbours of a row lie side by side, but for those beyond the border.
+void copy_neighbours(const Convolution& c, Index pixel, float* target) {
+  const Index image = pixel / (c.rows() * c.columns());
+  const Index y = pixel / c.columns() % c.rows() * c.stride;
+  const Index x = pixel % c.columns() * c.stride;
+  // The neighbours in a row are contiguous, except for those beyond the border.
   const Index before = x == 0 ? 1 : 0;
   const Index after = x + 1 == c.width ? 1 : 0;
   for (Index row = y - 1; row <= y + 1; ++row, target += kSide * c.inputs) {
@@ -77,15 +77,15 @@ void convolve(const Convolution& c, Index first, Index count, float* neighbours)
 REFERDINO_EXPORT int referdino_convolution(const float* input, const float* packed,
                                            const float* bias, float* output, Index images,
                                            Index height, Index width, Index inputs, Index outputs,
-                                           Index step, int threads) try {
-  const Convolution c{input, packed, bias, output, images, height, width, inputs, outputs, step};
-  const Index tiles = (c.places() + kTileRows - 1) / kTileRows;
-  const Index share = (tiles + threads - 1) / threads * kTileRows;
-  const Index at_once = std::max(kTileRows, std::min(kPlacesAtOnce, share));
+                                           Index stride, int threads) try {
+  const Convolution c{input, packed, bias, output, images, height, width, inputs, outputs, stride};
+  const Index tiles = (c.pixels() + kTileRows - 1) / kTileRows;
+  const Index per_thread = (tiles + threads - 1) / threads * kTileRows;
+  const Index at_once = std::max(kTileRows, std::min(kPixelsAtOnce, per_thread));
   Team<Workspace> neighbours(threads, at_once * kSide * kSide * inputs);
 #pragma omp parallel for schedule(static) num_threads(threads)
-  for (Index first = 0; first < c.places(); first += at_once) {
-    convolve(c, first, std::min(at_once, c.places() - first), neighbours.mine().get());
+  for (Index first = 0; first < c.pixels(); first += at_once) {
+    convolve(c, first, std::min(at_once, c.pixels() - first), neighbours.mine().get());
   }
   return kDone;
 }

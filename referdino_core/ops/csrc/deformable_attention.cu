@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Multi-scale deformable attention on NVIDIA GPUs, forward. One thread computes 16 bytes of the output:
-// eight channels in half precision, four in single. deformable_attention_thread.h has what it does.
+// eight channels in half precision, four in single; see deformable_attention_thread.h.
 
 #include <cuda_runtime_api.h>
 
@@ -11,8 +11,8 @@
 
 namespace {
 
-// Small blocks spread the decoder's few queries over more multiprocessors. With as many blocks on one as
-// are asked for, the compiler has the registers to load all four corners of a sample before it uses one.
+// Small blocks spread the decoder's few queries over more multiprocessors. This number of blocks per
+// multiprocessor leaves enough registers to load all four corners of a sample before using the first.
 constexpr int kThreadsPerBlock = 128;
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1000
 constexpr int kBlocksPerMultiprocessor = 9;

@@ -4,11 +4,11 @@
 // Multi-scale deformable attention on NVIDIA GPUs: the C interface of its library.
 //
 // Arrays are dense and row-major, with K = levels * points, the points of a level side by side:
-//   value      (batch, cells, heads, channels)   cells = sum of height * width over the levels
+//   value      (batch, tokens, heads, channels)  tokens = sum of height * width over the levels
 //   locations  (batch, queries, heads, K, 2)     float32; x, y in 0..1 of the level
-//   logits     (batch, queries, heads, K)        softmax over K happens inside
+//   logits     (batch, queries, heads, K)        before softmax over K
 //   output     (batch, queries, heads * channels), of the type of the value
-// Sampling is bilinear, zero outside, with cell centres at half-integers. Coordinates, weights and
+// Sampling is bilinear, zero outside, with pixel centres at half-integers. Coordinates, weights and
 // sums are float32 whatever the type of the value.
 
 #ifndef REFERDINO_DEFORMABLE_ATTENTION_CUDA_H_
@@ -24,11 +24,11 @@ enum ReferdinoNumberType : std::int32_t {
 
 enum : std::int32_t { kReferdinoMaximumLevels = 16 };
 
-// The four arrays lie on the device, `level_sizes` on the host: height, width for each level. Logits
-// are of the type of the value or float32.
+// The four arrays are on the device, `level_sizes` is on the host: height, width for each level. Logits
+// have the type of the value, or float32.
 struct ReferdinoDeformableAttention {
   const void* value;
-  const float* locations;  // at a multiple of 8 bytes
+  const float* locations;  // aligned to 8 bytes
   const void* logits;
   void* output;
   const std::int64_t* level_sizes;
@@ -44,15 +44,15 @@ struct ReferdinoDeformableAttention {
 
 extern "C" {
 
-// Changes with every change of this interface.
+// Version of this interface.
 __attribute__((visibility("default"))) int referdino_cuda_kernels_version();
 
-// Puts the work on a stream (a cudaStream_t) of the current device and returns at once. It copies
-// nothing and allocates nothing, so that CUDA graphs can capture it. Returns a cudaError.
+// Launches the kernel on a stream (a cudaStream_t) of the current device and returns at once. It copies and
+// allocates nothing, so that CUDA graphs can capture it. Returns a cudaError.
 __attribute__((visibility("default"))) int referdino_cuda_deformable_attention(
     const ReferdinoDeformableAttention* call, void* stream);
 
-// What a cudaError means, in words; the text stays.
+// Description of a cudaError, as a static string.
 __attribute__((visibility("default"))) const char* referdino_cuda_error_text(int error);
 
 }  // extern "C"

@@ -1,10 +1,10 @@
 // Copyright 2026 The referdino authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// What one GPU thread does for multi-scale deformable attention, and which variant a call gets.
+// Multi-scale deformable attention in one GPU thread, and the choice of the variant for a call.
 //
-// All of it compiles for CPUs too. A thread talks to no other, so that the very code that runs on the
-// GPU can be run thread after thread, and tested, on a machine that has none.
+// The code also compiles for CPUs. Threads are independent, so that the code of the GPU can be run and
+// tested thread by thread on a machine without one.
 
 #ifndef REFERDINO_DEFORMABLE_ATTENTION_THREAD_H_
 #define REFERDINO_DEFORMABLE_ATTENTION_THREAD_H_
@@ -36,28 +36,28 @@ REFERDINO_BOTH float float_of_bits(std::uint32_t bits) {
 #ifdef __CUDA_ARCH__
   return __uint_as_float(bits);
 #else
-  float number;
-  std::memcpy(&number, &bits, sizeof(number));
-  return number;
+  float value;
+  std::memcpy(&value, &bits, sizeof(value));
+  return value;
 #endif
 }
 
-REFERDINO_BOTH std::uint32_t bits_of_float(float number) {
+REFERDINO_BOTH std::uint32_t bits_of_float(float value) {
 #ifdef __CUDA_ARCH__
-  return __float_as_uint(number);
+  return __float_as_uint(value);
 #else
   std::uint32_t bits;
-  std::memcpy(&bits, &number, sizeof(bits));
+  std::memcpy(&bits, &value, sizeof(bits));
   return bits;
 #endif
 }
 
-// ---- Types of numbers in memory ------------------------------------------------------------------
+// ---- Element types -------------------------------------------------------------------------------
 
 struct Float32 {
   using Bits = std::uint32_t;
   static REFERDINO_BOTH float read(Bits bits) { return float_of_bits(bits); }
-  static REFERDINO_BOTH Bits write(float number) { return bits_of_float(number); }
+  static REFERDINO_BOTH Bits write(float value) { return bits_of_float(value); }
 };
 
 struct BFloat16 {
@@ -65,9 +65,9 @@ struct BFloat16 {
   static REFERDINO_BOTH float read(Bits bits) {
     return float_of_bits(static_cast<std::uint32_t>(bits) << 16);
   }
-  static REFERDINO_BOTH Bits write(float number) {
-    const std::uint32_t bits = bits_of_float(number);
-    if (number != number) return static_cast<Bits>((bits >> 16) | 0x0040u);
+  static REFERDINO_BOTH Bits write(float value) {
+    const std::uint32_t bits = bits_of_float(value);
+    if (value != value) return static_cast<Bits>((bits >> 16) | 0x0040u);
     return static_cast<Bits>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
   }
 };
@@ -77,9 +77,7 @@ struct Float16 {
 
 #ifdef __CUDA_ARCH__
   static REFERDINO_BOTH float read(Bits bits) { return __half2float(__ushort_as_half(bits)); }
-  static REFERDINO_BOTH Bits write(float number) {
-    return __half_as_ushort(__float2half_rn(number));
-  }
+  static REFERDINO_BOTH Bits write(float value) { return __half_as_ushort(__float2half_rn(value)); }
 #else
   static inline float read(Bits bits) {
     const std::uint32_t sign = static_cast<std::uint32_t>(bits & 0x8000u) << 16;
@@ -92,8 +90,8 @@ struct Float16 {
     const std::uint32_t wide = exponent == 31 ? 255u : exponent + 112u;
     return float_of_bits(sign | (wide << 23) | (mantissa << 13));
   }
-  static inline Bits write(float number) {
-    const std::uint32_t bits = bits_of_float(number);
+  static inline Bits write(float value) {
+    const std::uint32_t bits = bits_of_float(value);
     const std::uint32_t sign = (bits >> 16) & 0x8000u;
     const std::uint32_t size = bits & 0x7fffffffu;
     std::uint32_t rounded;
@@ -111,13 +109,12 @@ struct Float16 {
 #endif
 };
 
-// ---- Neighbouring channels of a cell -------------------------------------------------------------
+// ---- Neighbouring channels of a token ------------------------------------------------------------
 
-// As many as fill 16 bytes, which are read at once, or a single one.
+// Channels of 16 bytes, which are read at once, or a single channel.
 template <class Type, int kLanes>
 struct Packet {
-  static_assert(kLanes == 1 || kLanes * sizeof(typename Type::Bits) == 16,
-                "16 bytes or one number");
+  static_assert(kLanes == 1 || kLanes * sizeof(typename Type::Bits) == 16, "16 bytes or one value");
   using Bits = typename Type::Bits;
   static constexpr int kWords = 4;
 
@@ -163,8 +160,8 @@ struct Packet {
     }
   }
 
-  REFERDINO_BOTH void set(int lane, float number) {
-    const std::uint32_t bits = Type::write(number);
+  REFERDINO_BOTH void set(int lane, float value) {
+    const std::uint32_t bits = Type::write(value);
     if constexpr (sizeof(Bits) == 4) {
       word[lane] = bits;
     } else {
@@ -173,14 +170,14 @@ struct Packet {
   }
 };
 
-// ---- The problem, as every thread gets it --------------------------------------------------------
+// ---- The problem, as passed to every thread ------------------------------------------------------
 
 struct Levels {
   std::int32_t count;
   std::int32_t points;
   std::int32_t height[kReferdinoMaximumLevels];
   std::int32_t width[kReferdinoMaximumLevels];
-  std::int32_t first_cell[kReferdinoMaximumLevels];
+  std::int32_t first_token[kReferdinoMaximumLevels];
 };
 
 struct Problem {
@@ -190,80 +187,80 @@ struct Problem {
   void* output;
   std::int64_t rows;            // one head of one query of one image each
   std::int64_t rows_per_image;  // queries * heads
-  std::int64_t cells;
+  std::int64_t tokens;
   std::int64_t heads;
   std::int64_t channels;
   Levels levels;
 };
 
-// One axis of a sample: the cell before it, and the shares of that cell and of the next.
+// One axis of a sample: the pixel before it, and the interpolation weights of that pixel and the next.
 struct Axis {
   std::int32_t before;
-  float share_before;
-  float share_after;
+  float weight_before;
+  float weight_after;
 };
 
-REFERDINO_BOTH Axis find_axis(float location, std::int32_t cells) {
-  const float size = static_cast<float>(cells);
-  // From -1 and from 2 no cell is reached. What is not a number goes to -1 too.
+REFERDINO_BOTH Axis find_axis(float location, std::int32_t pixels) {
+  const float size = static_cast<float>(pixels);
+  // At -1 and at 2 no pixel is reached. NaN becomes -1 as well.
   const float bounded_below = location > -1.0f ? location : -1.0f;
   const float bounded = bounded_below < 2.0f ? bounded_below : 2.0f;
   const float before = floorf(bounded * size - 0.5f);
-  // Where products and sums are fused, this form loses nothing to the size.
+  // With fused multiply-adds this form loses no precision for large levels.
   const float fraction = bounded * size - (before + 0.5f);
   return Axis{static_cast<std::int32_t>(before), 1.0f - fraction, fraction};
 }
 
-REFERDINO_BOTH bool is_inside(std::int32_t cell, std::int32_t cells) {
-  return static_cast<std::uint32_t>(cell) < static_cast<std::uint32_t>(cells);
+REFERDINO_BOTH bool is_inside(std::int32_t pixel, std::int32_t pixels) {
+  return static_cast<std::uint32_t>(pixel) < static_cast<std::uint32_t>(pixels);
 }
 
-struct Place {
+struct Location {
   float x;
   float y;
 };
 
-REFERDINO_BOTH Place load_place(const float* locations, std::int32_t sample) {
+REFERDINO_BOTH Location load_location(const float* locations, std::int32_t sample) {
 #ifdef __CUDA_ARCH__
   const float2 pair = __ldg(reinterpret_cast<const float2*>(locations) + sample);
-  return Place{pair.x, pair.y};
+  return Location{pair.x, pair.y};
 #else
-  return Place{locations[2 * sample], locations[2 * sample + 1]};
+  return Location{locations[2 * sample], locations[2 * sample + 1]};
 #endif
 }
 
-// Adds one sample's share of some channels. A cell outside the level is not read: whatever lies there
-// would be another's, and not a number times zero is not zero.
+// Adds the weighted value of one sample for some channels. A token outside the level is not read: the
+// memory there belongs to another level, and NaN times zero is not zero.
 template <class Value, int kLanes>
-REFERDINO_BOTH void add_sample(const typename Value::Bits* level, std::int64_t cell_stride,
-                               std::int32_t height, std::int32_t width, Place place, float weight,
-                               float (&sum)[kLanes]) {
+REFERDINO_BOTH void add_sample(const typename Value::Bits* level, std::int64_t token_stride,
+                               std::int32_t height, std::int32_t width, Location location,
+                               float weight, float (&sum)[kLanes]) {
   using Channels = Packet<Value, kLanes>;
-  const Axis x = find_axis(place.x, width);
-  const Axis y = find_axis(place.y, height);
+  const Axis x = find_axis(location.x, width);
+  const Axis y = find_axis(location.y, height);
   const bool has_column[2] = {is_inside(x.before, width), is_inside(x.before + 1, width)};
   const bool has_row[2] = {is_inside(y.before, height), is_inside(y.before + 1, height)};
-  const float share_x[2] = {x.share_before, x.share_after};
-  const float share_y[2] = {weight * y.share_before, weight * y.share_after};
+  const float weight_x[2] = {x.weight_before, x.weight_after};
+  const float weight_y[2] = {weight * y.weight_before, weight * y.weight_after};
 
   Channels corner[4];
   REFERDINO_UNROLL(4)
   for (int i = 0; i < 4; ++i) {
-    const std::int64_t cell =
+    const std::int64_t token =
         static_cast<std::int64_t>(y.before + i / 2) * width + (x.before + i % 2);
-    corner[i] = has_row[i / 2] && has_column[i % 2] ? Channels::load(level + cell * cell_stride)
+    corner[i] = has_row[i / 2] && has_column[i % 2] ? Channels::load(level + token * token_stride)
                                                     : Channels::zero();
   }
   REFERDINO_UNROLL(4)
   for (int i = 0; i < 4; ++i) {
-    const float share = share_y[i / 2] * share_x[i % 2];
+    const float factor = weight_y[i / 2] * weight_x[i % 2];
     REFERDINO_UNROLL(8)
-    for (int lane = 0; lane < kLanes; ++lane) sum[lane] += share * corner[i].get(lane);
+    for (int lane = 0; lane < kLanes; ++lane) sum[lane] += factor * corner[i].get(lane);
   }
 }
 
-// The work of one thread: kLanes channels of one head of one query. Weights are divided by their sum
-// at the very end, so that the logits are read twice and never kept.
+// The work of one thread: kLanes channels of one head of one query. Weights are normalised at the very
+// end, so that the logits are read twice and never stored.
 template <class Value, class Logit, int kLanes, class Index>
 REFERDINO_BOTH void attend(const Problem& problem, Index thread) {
   using Number = typename Value::Bits;
@@ -272,12 +269,12 @@ REFERDINO_BOTH void attend(const Problem& problem, Index thread) {
   const Index image = row / static_cast<Index>(problem.rows_per_image);
   const Index head = row % static_cast<Index>(problem.heads);
   const std::int64_t first_channel = static_cast<std::int64_t>(thread - row * packets) * kLanes;
-  const std::int64_t cell_stride = problem.heads * problem.channels;
+  const std::int64_t token_stride = problem.heads * problem.channels;
   const std::int32_t samples = problem.levels.count * problem.levels.points;
   const std::int64_t first_sample = static_cast<std::int64_t>(row) * samples;
 
   const Number* value = static_cast<const Number*>(problem.value) +
-                        static_cast<std::int64_t>(image) * problem.cells * cell_stride +
+                        static_cast<std::int64_t>(image) * problem.tokens * token_stride +
                         static_cast<std::int64_t>(head) * problem.channels + first_channel;
   const float* locations = problem.locations + 2 * first_sample;
   const typename Logit::Bits* logits =
@@ -294,30 +291,30 @@ REFERDINO_BOTH void attend(const Problem& problem, Index thread) {
   for (std::int32_t level = 0; level < problem.levels.count; ++level) {
     const std::int32_t height = problem.levels.height[level];
     const std::int32_t width = problem.levels.width[level];
-    const Number* cells = value + problem.levels.first_cell[level] * cell_stride;
-    REFERDINO_UNROLL(1)  // two samples at once take the registers that four loads at once need
+    const Number* tokens = value + problem.levels.first_token[level] * token_stride;
+    REFERDINO_UNROLL(1)  // two samples at once would take the registers of the four parallel loads
     for (std::int32_t point = 0; point < problem.levels.points; ++point, ++sample) {
       const float weight = expf(Logit::read(logits[sample]) - largest);
       total += weight;
-      add_sample<Value, kLanes>(cells, cell_stride, height, width, load_place(locations, sample),
-                                weight, sum);
+      add_sample<Value, kLanes>(tokens, token_stride, height, width,
+                                load_location(locations, sample), weight, sum);
     }
   }
 
-  const float share = 1.0f / total;
+  const float scale = 1.0f / total;
   Packet<Value, kLanes> output = Packet<Value, kLanes>::zero();
   REFERDINO_UNROLL(8)
-  for (int lane = 0; lane < kLanes; ++lane) output.set(lane, sum[lane] * share);
+  for (int lane = 0; lane < kLanes; ++lane) output.set(lane, sum[lane] * scale);
   output.store(static_cast<Number*>(problem.output) +
                static_cast<std::int64_t>(row) * problem.channels + first_channel);
 }
 
-// ---- From a call to the variant that serves it ---------------------------------------------------
+// ---- Choice of the variant for a call ------------------------------------------------------------
 
-// False where the call makes no sense.
+// False for invalid calls.
 inline bool read_call(const ReferdinoDeformableAttention& call, Problem& problem) {
   constexpr std::int64_t kLargest = std::numeric_limits<std::int32_t>::max();
-  constexpr std::int64_t kLargestSide = 1 << 24;  // beyond, float32 cannot tell cells apart
+  constexpr std::int64_t kLargestSide = 1 << 24;  // float32 cannot distinguish pixels beyond
   if (call.levels < 1 || call.levels > kReferdinoMaximumLevels || call.points < 1) return false;
   if (call.points > kLargest / call.levels) return false;
   if (call.batch < 0 || call.queries < 0 || call.heads < 1 || call.channels < 1) return false;
@@ -328,7 +325,7 @@ inline bool read_call(const ReferdinoDeformableAttention& call, Problem& problem
   problem.output = call.output;
   problem.rows_per_image = call.queries * call.heads;
   problem.rows = call.batch * problem.rows_per_image;
-  problem.cells = 0;
+  problem.tokens = 0;
   problem.heads = call.heads;
   problem.channels = call.channels;
   problem.levels = Levels{};
@@ -338,16 +335,16 @@ inline bool read_call(const ReferdinoDeformableAttention& call, Problem& problem
     const std::int64_t height = call.level_sizes[2 * level];
     const std::int64_t width = call.level_sizes[2 * level + 1];
     if (height < 1 || width < 1 || height > kLargestSide || width > kLargestSide) return false;
-    if (problem.cells + height * width > kLargest) return false;
+    if (problem.tokens + height * width > kLargest) return false;
     problem.levels.height[level] = static_cast<std::int32_t>(height);
     problem.levels.width[level] = static_cast<std::int32_t>(width);
-    problem.levels.first_cell[level] = static_cast<std::int32_t>(problem.cells);
-    problem.cells += height * width;
+    problem.levels.first_token[level] = static_cast<std::int32_t>(problem.tokens);
+    problem.tokens += height * width;
   }
   return true;
 }
 
-// Threads up to which an index of 32 bits, which divides faster, is used.
+// Number of threads below which 32-bit indices are used, whose division is faster.
 constexpr std::int64_t kShortIndexLimit = std::int64_t{1} << 31;
 
 template <class Value, class Logit, int kLanes, class Launcher>
@@ -362,17 +359,17 @@ int launch_lanes(const Problem& problem, const Launcher& launcher, std::int64_t 
 template <class Value, class Logit, class Launcher>
 int launch_types(const Problem& problem, const Launcher& launcher, std::int64_t short_index_limit) {
   constexpr int kLanes = 16 / sizeof(typename Value::Bits);
-  const auto places = reinterpret_cast<std::uintptr_t>(problem.value) |
-                      reinterpret_cast<std::uintptr_t>(problem.output);
-  if (problem.channels % kLanes == 0 && places % 16 == 0) {
+  const auto addresses = reinterpret_cast<std::uintptr_t>(problem.value) |
+                         reinterpret_cast<std::uintptr_t>(problem.output);
+  if (problem.channels % kLanes == 0 && addresses % 16 == 0) {
     return launch_lanes<Value, Logit, kLanes>(problem, launcher, short_index_limit);
   }
   return launch_lanes<Value, Logit, 1>(problem, launcher, short_index_limit);
 }
 
-// Calls `launcher.launch<Value, Logit, kLanes, Index>(problem, threads)` with what serves the call, and
-// returns what that returns; 0 without calling it where there is nothing to do, `invalid` where the
-// call makes no sense.
+// Calls `launcher.launch<Value, Logit, kLanes, Index>(problem, threads)` with the variant for the call, and
+// returns its result; returns 0 without launching if there is nothing to do, and `invalid` for an invalid
+// call.
 template <class Launcher>
 int dispatch(const ReferdinoDeformableAttention& call, const Launcher& launcher, int invalid,
              std::int64_t short_index_limit = kShortIndexLimit) {

@@ -1,17 +1,17 @@
 // Copyright 2026 The referdino authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// Multi-scale deformable attention on the CPU, for inference: softmax, sampling places and the weighted
-// sum in one pass over the queries, from what the linear layers give.
+// Multi-scale deformable attention on the CPU, for inference: softmax, sampling locations and the weighted
+// sum in one pass over the queries, from the outputs of the linear layers.
 //
-//   value       (batch, cells, heads, channels)        float32 or bfloat16
-//   offsets     (batch, queries, heads, levels, points, 2), then in the same row
-//               (batch, queries, heads, levels, points) logits: one row of both per query, like value
-//   references  (batches, queries, levels, 2 or 4) float32: points x, y or boxes cx, cy, w, h in 0..1;
-//               one batch serves all
-//   output      (batch, queries, heads, channels)      like value
+//   value        (batch, tokens, heads, channels)   float32 or bfloat16
+//   projections  one row per query, of the type of value: offsets (heads, levels, points, 2), then logits
+//                (heads, levels, points)
+//   references   (reference_batch, queries, levels, 2 or 4) float32: points x, y or boxes cx, cy, w, h in
+//                0..1; a reference_batch of 1 broadcasts to all images
+//   output       (batch, queries, heads, channels), of the type of value
 //
-// Places and sums are float32 throughout.
+// Locations and sums are always float32.
 
 #include "blocks.h"
 
@@ -19,7 +19,7 @@ namespace {
 
 using namespace referdino;
 
-constexpr Index kMostSamples = 64;  // levels * points
+constexpr Index kMaxSamples = 64;  // levels * points
 
 struct Attention {
   Index batch;
@@ -30,7 +30,7 @@ struct Attention {
   Index levels;
   Index points;
   Index reference_size;
-  Index cells;
+  Index tokens;
   const Index* level_sizes;  // height, width of each level
   const float* references;
 
@@ -41,17 +41,17 @@ struct Attention {
   }
 };
 
-// The constants of each sample's level, spelled out so that several samples are worked on at once.
+// The constants of each sample's level, repeated per sample so that the loop over samples vectorises.
 struct Levels {
-  float width[kMostSamples];
-  float height[kMostSamples];
-  std::int32_t columns[kMostSamples];
-  std::int32_t rows[kMostSamples];
-  std::int32_t first_cell[kMostSamples];
+  float width[kMaxSamples];
+  float height[kMaxSamples];
+  std::int32_t columns[kMaxSamples];
+  std::int32_t rows[kMaxSamples];
+  std::int32_t first_token[kMaxSamples];
 
   explicit Levels(const Attention& a) {
     Index sample = 0;
-    std::int32_t cells = 0;
+    std::int32_t tokens = 0;
     for (Index level = 0; level < a.levels; ++level) {
       const auto tall = static_cast<std::int32_t>(a.level_sizes[2 * level]);
       const auto wide = static_cast<std::int32_t>(a.level_sizes[2 * level + 1]);
@@ -60,65 +60,65 @@ struct Levels {
         height[sample] = static_cast<float>(tall);
         columns[sample] = wide;
         rows[sample] = tall;
-        first_cell[sample] = cells;
+        first_token[sample] = tokens;
       }
-      cells += tall * wide;
+      tokens += tall * wide;
     }
   }
 };
 
-// A query's references in cells, per sample: place = centre + offset * reach.
+// A query's references in pixels, per sample: location = centre + offset * reach.
 struct Reference {
-  float x[kMostSamples];
-  float y[kMostSamples];
-  float reach_x[kMostSamples];
-  float reach_y[kMostSamples];
+  float x[kMaxSamples];
+  float y[kMaxSamples];
+  float reach_x[kMaxSamples];
+  float reach_y[kMaxSamples];
 
   Reference(const Attention& a, const Levels& levels, Index image, Index query) {
     const float* entry = a.reference(image, query);
-    const float share = 0.5f / static_cast<float>(a.points);
+    const float scale = 0.5f / static_cast<float>(a.points);
     for (Index s = 0; s < a.samples(); ++s) {
       const float* level = entry + s / a.points * a.reference_size;
       x[s] = level[0] * levels.width[s] - 0.5f;
       y[s] = level[1] * levels.height[s] - 0.5f;
-      reach_x[s] = a.reference_size == 2 ? 1.0f : share * level[2] * levels.width[s];
-      reach_y[s] = a.reference_size == 2 ? 1.0f : share * level[3] * levels.height[s];
+      reach_x[s] = a.reference_size == 2 ? 1.0f : scale * level[2] * levels.width[s];
+      reach_y[s] = a.reference_size == 2 ? 1.0f : scale * level[3] * levels.height[s];
     }
   }
 };
 
-// The four cells around each sample of one head, and the weight of each.
+// The four tokens around each sample of one head, and their weights.
 struct Corners {
-  std::int32_t cell[4][kMostSamples];
-  float weight[4][kMostSamples];
+  std::int32_t token[4][kMaxSamples];
+  float weight[4][kMaxSamples];
 };
 
 struct Side {
   std::int32_t before;
   std::int32_t after;
-  float share_before;
-  float share_after;
+  float weight_before;
+  float weight_after;
 };
 
-// Free of branches, so that compilers make vector code of it.
-inline Side find_side(float place, std::int32_t cells) {
-  // Beyond -1 and `cells` nothing is reached; what is not a number goes there too.
-  const float last = static_cast<float>(cells);
-  const float low = place > -2.0f ? place : -2.0f;
+// Without branches, so that compilers vectorise it.
+inline Side find_side(float position, std::int32_t pixels) {
+  // Below -1 and from `pixels` on no pixel is reached; NaN is mapped there as well.
+  const float last = static_cast<float>(pixels);
+  const float low = position > -2.0f ? position : -2.0f;
   const float bounded = low < last ? low : last;
   const std::int32_t truncated = static_cast<std::int32_t>(bounded);
   const std::int32_t before = truncated - (bounded < static_cast<float>(truncated));
   const std::int32_t after = before + 1;
   const float fraction = bounded - static_cast<float>(before);
   Side side;
-  side.share_before = static_cast<float>((before >= 0) & (before < cells)) * (1.0f - fraction);
-  side.share_after = static_cast<float>((after >= 0) & (after < cells)) * fraction;
-  side.before = std::min(std::max(before, 0), cells - 1);
-  side.after = std::min(std::max(after, 0), cells - 1);
+  side.weight_before = static_cast<float>((before >= 0) & (before < pixels)) * (1.0f - fraction);
+  side.weight_after = static_cast<float>((after >= 0) & (after < pixels)) * fraction;
+  side.before = std::min(std::max(before, 0), pixels - 1);
+  side.after = std::min(std::max(after, 0), pixels - 1);
   return side;
 }
 
-// Turns logits into weights that sum to one.
+// Softmax, in place.
 inline void softmax(float* logits, Index count) {
   Index padded = count;
   while (padded % kLanes != 0) logits[padded++] = -1e30f;
@@ -126,12 +126,12 @@ inline void softmax(float* logits, Index count) {
   for (Index s = kLanes; s < padded; s += kLanes) {
     largest = larger_of(largest, load_lanes(logits + s));
   }
-  const float most = largest_of(largest);
+  const float maximum = largest_of(largest);
   Lanes sum = {};
   for (Index s = 0; s < padded; s += kLanes) {
-    const Lanes share = exponential(load_lanes(logits + s) - most);
-    store_lanes(share, logits + s);
-    sum += share;
+    const Lanes powers = exponential(load_lanes(logits + s) - maximum);
+    store_lanes(powers, logits + s);
+    sum += powers;
   }
   const float scale = 1.0f / sum_of(sum);
   for (Index s = 0; s < padded; s += kLanes)
@@ -148,28 +148,28 @@ inline void read(const Number* source, Index count, float* target) {
 template <typename Number>
 void find_corners(const Attention& a, const Levels& levels, const Reference& reference,
                   const Number* offsets, const Number* logits, Corners& corners) {
-  alignas(32) float weights[kMostSamples + kLanes] = {};
-  alignas(32) float moves[2 * kMostSamples];
+  alignas(32) float weights[kMaxSamples + kLanes] = {};
+  alignas(32) float deltas[2 * kMaxSamples];
   const Index samples = a.samples();
   read(logits, samples, weights);
-  read(offsets, 2 * samples, moves);
+  read(offsets, 2 * samples, deltas);
   softmax(weights, samples);
 #pragma omp simd
   for (Index s = 0; s < samples; ++s) {
     const Side x =
-        find_side(reference.x[s] + moves[2 * s] * reference.reach_x[s], levels.columns[s]);
+        find_side(reference.x[s] + deltas[2 * s] * reference.reach_x[s], levels.columns[s]);
     const Side y =
-        find_side(reference.y[s] + moves[2 * s + 1] * reference.reach_y[s], levels.rows[s]);
-    const std::int32_t upper = levels.first_cell[s] + y.before * levels.columns[s];
-    const std::int32_t lower = levels.first_cell[s] + y.after * levels.columns[s];
-    corners.cell[0][s] = upper + x.before;
-    corners.cell[1][s] = upper + x.after;
-    corners.cell[2][s] = lower + x.before;
-    corners.cell[3][s] = lower + x.after;
-    corners.weight[0][s] = weights[s] * y.share_before * x.share_before;
-    corners.weight[1][s] = weights[s] * y.share_before * x.share_after;
-    corners.weight[2][s] = weights[s] * y.share_after * x.share_before;
-    corners.weight[3][s] = weights[s] * y.share_after * x.share_after;
+        find_side(reference.y[s] + deltas[2 * s + 1] * reference.reach_y[s], levels.rows[s]);
+    const std::int32_t upper = levels.first_token[s] + y.before * levels.columns[s];
+    const std::int32_t lower = levels.first_token[s] + y.after * levels.columns[s];
+    corners.token[0][s] = upper + x.before;
+    corners.token[1][s] = upper + x.after;
+    corners.token[2][s] = lower + x.before;
+    corners.token[3][s] = lower + x.after;
+    corners.weight[0][s] = weights[s] * y.weight_before * x.weight_before;
+    corners.weight[1][s] = weights[s] * y.weight_before * x.weight_after;
+    corners.weight[2][s] = weights[s] * y.weight_after * x.weight_before;
+    corners.weight[3][s] = weights[s] * y.weight_after * x.weight_after;
   }
 }
 
@@ -179,9 +179,9 @@ inline void add_up(const Corners& corners, Index samples, const Number* value, I
   Vector sum[Blocks] = {};
   for (Index s = 0; s < samples; ++s) {
     for (int corner = 0; corner < 4; ++corner) {
-      const Number* cell = value + corners.cell[corner][s] * stride;
+      const Number* token = value + corners.token[corner][s] * stride;
       const float weight = corners.weight[corner][s];
-      for (Index b = 0; b < Blocks; ++b) sum[b] += weight * load_vector(cell + b * kVector);
+      for (Index b = 0; b < Blocks; ++b) sum[b] += weight * load_vector(token + b * kVector);
     }
   }
   for (Index b = 0; b < Blocks; ++b) store_vector(sum[b], output + b * kVector);
@@ -204,14 +204,14 @@ void add_up_channels(const Corners& corners, Index samples, Index channels, cons
     float sum = 0.0f;
     for (Index s = 0; s < samples; ++s) {
       for (int corner = 0; corner < 4; ++corner) {
-        sum += corners.weight[corner][s] * load(value + corners.cell[corner][s] * stride + c);
+        sum += corners.weight[corner][s] * load(value + corners.token[corner][s] * stride + c);
       }
     }
     store(sum, output + c);
   }
 }
 
-// A step that a team of threads does together.
+// Shared by the threads of a parallel region.
 template <typename Number>
 void attend(const Attention& a, const Levels& levels, const Number* value,
             const Number* projections, Number* output) {
@@ -227,7 +227,7 @@ void attend(const Attention& a, const Levels& levels, const Number* value,
       for (Index head = 0; head < a.heads; ++head) {
         find_corners(a, levels, reference, row + head * samples * 2,
                      row + (2 * a.heads + head) * samples, corners);
-        const Number* origin = value + image * a.cells * stride + head * a.channels;
+        const Number* origin = value + image * a.tokens * stride + head * a.channels;
         Number* sum = output + (image * a.queries + query) * stride + head * a.channels;
         add_up_channels(corners, samples, a.channels, origin, stride, sum);
       }
@@ -235,12 +235,12 @@ void attend(const Attention& a, const Levels& levels, const Number* value,
   }
 }
 
-Index count_cells(const Index* level_sizes, Index levels) {
-  Index cells = 0;
+Index count_tokens(const Index* level_sizes, Index levels) {
+  Index tokens = 0;
   for (Index level = 0; level < levels; ++level) {
-    cells += level_sizes[2 * level] * level_sizes[2 * level + 1];
+    tokens += level_sizes[2 * level] * level_sizes[2 * level + 1];
   }
-  return cells;
+  return tokens;
 }
 
 }  // namespace
@@ -249,10 +249,10 @@ REFERDINO_EXPORT int referdino_deformable_inference(
     const void* value, const Index* level_sizes, const float* references, const void* projections,
     void* output, Index batch, Index reference_batch, Index queries, Index heads, Index channels,
     Index levels, Index points, Index reference_size, int is_bfloat16, int threads) try {
-  if (levels * points > kMostSamples) return kTooManySamples;
-  const Index cells = count_cells(level_sizes, levels);
+  if (levels * points > kMaxSamples) return kTooManySamples;
+  const Index tokens = count_tokens(level_sizes, levels);
   const Attention a{batch,  reference_batch, queries, heads,       channels,  levels,
-                    points, reference_size,  cells,   level_sizes, references};
+                    points, reference_size,  tokens,  level_sizes, references};
   const Levels constants(a);
 #pragma omp parallel num_threads(threads)
   if (is_bfloat16 != 0) {
@@ -266,8 +266,8 @@ REFERDINO_EXPORT int referdino_deformable_inference(
 }
 REFERDINO_CATCH
 
-// after(tokens + attention(tokens + positions, memory)); `positions` (position_batch, queries, width) of one
-// image serve all.
+// after(tokens + attention(tokens + positions, memory)); `positions` (position_batch, queries, width) are
+// broadcast for a position_batch of 1.
 REFERDINO_EXPORT int referdino_deformable_block(const DeformableAttentionWeights* block,
                                                 const float* tokens, const float* positions,
                                                 Index position_batch, const float* memory,
@@ -275,29 +275,29 @@ REFERDINO_EXPORT int referdino_deformable_block(const DeformableAttentionWeights
                                                 const float* references, Index reference_batch,
                                                 Index reference_size, float* output, Index batch,
                                                 Index queries, int threads) try {
-  if (levels * block->points > kMostSamples) return kTooManySamples;
+  if (levels * block->points > kMaxSamples) return kTooManySamples;
   const Index width = block->output.outputs;
-  const Index cells = count_cells(level_sizes, levels);
+  const Index memory_size = count_tokens(level_sizes, levels);
   const Attention a{batch,     reference_batch, queries,        block->heads, width / block->heads,
-                    levels,    block->points,   reference_size, cells,        level_sizes,
+                    levels,    block->points,   reference_size, memory_size,  level_sizes,
                     references};
   const Levels constants(a);
   const Index rows = batch * queries;
-  const Workspace located(rows * width);
-  const Workspace projections(rows * block->located.outputs);
-  const Workspace values(batch * cells * width);
+  const Workspace positioned(rows * width);
+  const Workspace projections(rows * block->positioned.outputs);
+  const Workspace values(batch * memory_size * width);
 #pragma omp parallel num_threads(threads)
   {
     for (Index image = 0; image < batch; ++image) {
       const Index first = image * queries * width;
       add(tokens + first, positions + (position_batch == 1 ? 0 : first), queries, width,
-          located.get() + first);
+          positioned.get() + first);
     }
-    linear({block->located, located.get(), rows, projections.get()});
-    linear({block->value, memory, batch * cells, values.get()});
-    // The places are done with: what was sampled there takes their memory.
-    attend<float>(a, constants, values.get(), projections.get(), located.get());
-    linear({block->output, located.get(), rows, output, kNone, tokens});
+    linear({block->positioned, positioned.get(), rows, projections.get()});
+    linear({block->value, memory, batch * memory_size, values.get()});
+    // The sampled values reuse the memory of the positioned tokens.
+    attend<float>(a, constants, values.get(), projections.get(), positioned.get());
+    linear({block->output, positioned.get(), rows, output, kNone, tokens});
     layer_norm(block->after, output, rows, width, output);
   }
   return kDone;

@@ -3,9 +3,9 @@
 //
 // Group normalisation on the CPU, for inference, in float32, channels last.
 //
-//   input   (images, cells, channels), channels in `groups` groups
+//   input   (images, pixels, channels), channels in `groups` groups
 //   weight  (channels); bias (channels)
-//   output  (images, cells, channels)
+//   output  (images, pixels, channels)
 
 #include "numbers.h"
 
@@ -16,35 +16,35 @@ namespace {
 
 using namespace referdino;
 
-// Cells that are summed up by themselves, so that sums do not depend on the number of threads.
-constexpr Index kCellsAtOnce = 64;
+// Pixels per partial sum; fixed, so that sums do not depend on the number of threads.
+constexpr Index kPixelsAtOnce = 64;
 
 struct GroupNorm {
   const float* input;
   const float* weight;
   const float* bias;
   float* output;
-  Index cells;
+  Index pixels;
   Index channels;
   Index groups;
   float epsilon;
 
-  Index chunks() const { return (cells + kCellsAtOnce - 1) / kCellsAtOnce; }
+  Index chunks() const { return (pixels + kPixelsAtOnce - 1) / kPixelsAtOnce; }
 };
 
-// Adds up value(channel, number) over a chunk's cells.
+// Sums value(channel, element) over the pixels of a chunk.
 template <typename Value>
 void add_up(const GroupNorm& norm, const float* input, Index chunk, float* sums,
             const Value& value) {
   std::fill_n(sums, norm.channels, 0.0f);
-  const Index end = std::min(norm.cells, (chunk + 1) * kCellsAtOnce);
-  for (Index cell = chunk * kCellsAtOnce; cell < end; ++cell) {
-    const float* row = input + cell * norm.channels;
+  const Index end = std::min(norm.pixels, (chunk + 1) * kPixelsAtOnce);
+  for (Index pixel = chunk * kPixelsAtOnce; pixel < end; ++pixel) {
+    const float* row = input + pixel * norm.channels;
     for (Index c = 0; c < norm.channels; ++c) sums[c] += value(c, row[c]);
   }
 }
 
-// The mean of every chunk's sums over each group, for every channel of the group.
+// The mean over each group, from the sums of all chunks, repeated for every channel of the group.
 void average(const GroupNorm& norm, const std::vector<float>& sums, std::vector<float>& means) {
   const Index size = norm.channels / norm.groups;
   for (Index group = 0; group < norm.groups; ++group) {
@@ -53,7 +53,7 @@ void average(const GroupNorm& norm, const std::vector<float>& sums, std::vector<
       const float* row = &sums[chunk * norm.channels + group * size];
       for (Index c = 0; c < size; ++c) total += row[c];
     }
-    const double mean = total / static_cast<double>(size * norm.cells);
+    const double mean = total / static_cast<double>(size * norm.pixels);
     std::fill_n(&means[group * size], size, static_cast<float>(mean));
   }
 }
@@ -62,20 +62,20 @@ void normalise(const GroupNorm& norm, const float* input, float* output, int thr
   std::vector<float> sums(norm.chunks() * norm.channels);
   std::vector<float> means(norm.channels);
   std::vector<float> scales(norm.channels);
-  const bool shared = norm.cells * norm.channels >= kElementsWorthSharing;
+  const bool shared = norm.pixels * norm.channels >= kMinParallelElements;
 #pragma omp parallel num_threads(threads) if (shared)
   {
 #pragma omp for schedule(static)
     for (Index chunk = 0; chunk < norm.chunks(); ++chunk) {
       add_up(norm, input, chunk, &sums[chunk * norm.channels],
-             [](Index, float number) { return number; });
+             [](Index, float element) { return element; });
     }
 #pragma omp single
     average(norm, sums, means);
 #pragma omp for schedule(static)
     for (Index chunk = 0; chunk < norm.chunks(); ++chunk) {
       add_up(norm, input, chunk, &sums[chunk * norm.channels],
-             [&](Index c, float number) { return (number - means[c]) * (number - means[c]); });
+             [&](Index c, float element) { return (element - means[c]) * (element - means[c]); });
     }
 #pragma omp single
     {
@@ -85,9 +85,9 @@ void normalise(const GroupNorm& norm, const float* input, float* output, int thr
       }
     }
 #pragma omp for schedule(static)
-    for (Index cell = 0; cell < norm.cells; ++cell) {
-      const float* row = input + cell * norm.channels;
-      float* target = output + cell * norm.channels;
+    for (Index pixel = 0; pixel < norm.pixels; ++pixel) {
+      const float* row = input + pixel * norm.channels;
+      float* target = output + pixel * norm.channels;
       for (Index c = 0; c < norm.channels; ++c) {
         target[c] = (row[c] - means[c]) * scales[c] + norm.bias[c];
       }
@@ -99,11 +99,11 @@ void normalise(const GroupNorm& norm, const float* input, float* output, int thr
 
 REFERDINO_EXPORT int referdino_group_norm(const float* input, const float* weight,
                                           const float* bias, float* output, Index images,
-                                          Index cells, Index channels, Index groups, float epsilon,
+                                          Index pixels, Index channels, Index groups, float epsilon,
                                           int threads) try {
-  const GroupNorm norm{input, weight, bias, output, cells, channels, groups, epsilon};
+  const GroupNorm norm{input, weight, bias, output, pixels, channels, groups, epsilon};
   for (Index image = 0; image < images; ++image) {
-    const Index first = image * cells * channels;
+    const Index first = image * pixels * channels;
     normalise(norm, input + first, output + first, threads);
   }
   return kDone;

@@ -1,8 +1,8 @@
 // Copyright 2026 The referdino authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// Attention of one head, in float32: the part that every kind of attention shares. Queries lie side by side
-// in a vector, so that a softmax runs down the keys and never across a vector.
+// Attention of one head, in float32, shared by all kinds of attention. A vector holds several queries, so that
+// the softmax runs over keys and never across a vector.
 
 #pragma once
 
@@ -13,12 +13,12 @@
 
 namespace referdino {
 
-// Keys that are compared, and queries that values are collected for, at once.
+// Keys per tile of logits, and queries per tile of results.
 constexpr Index kKeysAtOnce = 7;
 constexpr Index kQueriesAtOnce = 4;
 
-// One thread's memory for the queries, keys and values of one head. Channels are padded with zeros to a
-// multiple of the vector's length.
+// One thread's memory for the queries, keys and values of one head. Channels are zero-padded to a multiple
+// of the vector's length.
 class Head {
  public:
   Head(Index queries, Index keys, Index channels)
@@ -33,7 +33,7 @@ class Head {
         weights_(keys * kLanes),
         attended_(kLanes * channels_) {}
 
-  // For queries that are not put: nothing else is read before it is written.
+  // Clears the queries that are never put; everything else is written before it is read.
   void clear() { std::fill_n(query_rows_.get(), channels_ * padded_, 0.0f); }
 
   template <typename Number>
@@ -52,8 +52,8 @@ class Head {
     }
   }
 
-  // Attends for a vector of queries from `first` on. `adjust(key, logits)` gives their logits of a key as
-  // they shall be.
+  // Computes attention for a vector of queries from `first` on. `adjust(key, logits)` adds biases and masks to
+  // the logits of a key.
   template <typename Adjust>
   void attend(Index first, const Adjust& adjust) {
     Index key = 0;
@@ -68,12 +68,12 @@ class Head {
     }
   }
 
-  // Of the queries that attended last: the weights of a key, and what one of them gathered.
+  // For the queries of the last `attend`: the weights of a key, and the result of one query.
   Lanes weights_of(Index key) const { return load_lanes(&weights_[key * kLanes]); }
   const float* attended(Index lane) const { return &attended_[lane * channels_]; }
 
  private:
-  // A vector of a row's channels, zeros beyond the last.
+  // A vector of a row's channels, zero-padded.
   template <typename Number>
   Lanes read(const Number* row, Index channel) const {
     if (channel + kLanes <= given_) return load_lanes(row + channel);
@@ -94,7 +94,7 @@ class Head {
     for (Index k = 0; k < Keys; ++k) store_lanes(logits[k], &weights_[(key + k) * kLanes]);
   }
 
-  // Turns logits into weights that sum to one.
+  // Softmax over the keys, in place.
   template <typename Adjust>
   void weigh(const Adjust& adjust) {
     Lanes largest = Lanes{} - 1e30f;
@@ -105,9 +105,9 @@ class Head {
     }
     Lanes sum = {};
     for (Index k = 0; k < keys_; ++k) {
-      const Lanes share = exponential(weights_of(k) - largest);
-      store_lanes(share, &weights_[k * kLanes]);
-      sum += share;
+      const Lanes powers = exponential(weights_of(k) - largest);
+      store_lanes(powers, &weights_[k * kLanes]);
+      sum += powers;
     }
     const Lanes scale = 1.0f / sum;
     for (Index k = 0; k < keys_; ++k) store_lanes(weights_of(k) * scale, &weights_[k * kLanes]);

@@ -1,9 +1,8 @@
 // Copyright 2026 The referdino authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// Linear layers and layer normalisation in float32, as steps that a team of threads does together: called
-// within a parallel region each shares its rows among the threads and waits for the last; called outside of
-// one, the caller does it all.
+// Linear layers and layer normalisation in float32. Called within a parallel region, each function divides its
+// rows among the threads and ends with a barrier; called outside of one, it runs in the calling thread.
 
 #pragma once
 
@@ -27,7 +26,7 @@ struct NormWeights {
   float epsilon;
 };
 
-// x times the normal distribution's share below x, to 2e-7 of the larger of 1 and |x|
+// x times the cumulative normal distribution at x, with an error of 2e-7 max(1, |x|)
 // (Abramowitz and Stegun, 7.1.26).
 inline Vector gelu(Vector x) {
   const Vector scaled = x * 0.70710678f;
@@ -52,7 +51,7 @@ inline Vector activate(Activation activation, Vector x) {
   }
 }
 
-// What is done with every row of (rows, outputs) results: activation(result + bias) + added.
+// A linear layer with (rows, outputs) results: activation(input weights^T + bias) + added.
 struct LinearStep {
   const LinearWeights& weights;
   const float* input;
@@ -61,10 +60,10 @@ struct LinearStep {
   Activation activation = kNone;
   const float* added = nullptr;  // (rows, outputs), or null
 
-  Index products() const { return rows * weights.inputs * weights.outputs; }
+  Index multiplications() const { return rows * weights.inputs * weights.outputs; }
 };
 
-// Rows from `first` on, for one panel of columns.
+// Computes `count` rows from `first` on, for one panel of columns.
 inline void fill(const LinearStep& step, Index first, Index count, Index panel) {
   const LinearWeights& weights = step.weights;
   const Index start = panel * kPanel;
@@ -97,7 +96,7 @@ inline void linear(const LinearStep& step) {
   }
 }
 
-// One row of `width` elements, in place.
+// Normalises one row of `width` elements, in place.
 inline void normalise(const NormWeights& norm, Index width, float* output) {
   Lanes total = {};
   Index i = 0;

@@ -4,7 +4,7 @@
 // Linear layers and feed-forward networks on the CPU, for inference, in float32.
 //
 //   input   (rows, inputs)
-//   packed  weights as `referdino_pack_linear` lays them out
+//   packed  weights, prepacked by `referdino_pack_linear`
 //   added   (rows, outputs), added to the result; or null
 //   output  (rows, outputs): activation(input weights^T + bias) + added
 
@@ -14,13 +14,13 @@ namespace {
 
 using namespace referdino;
 
-// Numbers between the layers of a feed-forward network that stay in the cache.
+// Hidden elements of a feed-forward network that fit the cache.
 constexpr Index kHiddenAtOnce = 1 << 20;
 
 }  // namespace
 
-// Whether matrix multiplications are as fast as the processor: vectors with a fused multiply-add, which a library that is
-// built for any processor of its kind may have to do without.
+// Whether matrix multiplications use fused multiply-adds, which a library for any processor of its kind may
+// have to do without.
 REFERDINO_EXPORT int referdino_has_fast_matmul() noexcept {
 #if defined(__FMA__) || defined(__ARM_NEON)
   return 1;
@@ -47,13 +47,13 @@ REFERDINO_EXPORT int referdino_linear(const float* input, Index rows, Index inpu
                                       int threads) try {
   const LinearWeights weights{packed, bias, inputs, outputs};
   const LinearStep step{weights, input, rows, output, static_cast<Activation>(activation), added};
-#pragma omp parallel num_threads(threads) if (step.products() >= kProductsWorthSharing)
+#pragma omp parallel num_threads(threads) if (step.multiplications() >= kMinParallelMultiplications)
   linear(step);
   return kDone;
 }
 REFERDINO_CATCH
 
-// after(input + second(activation(first(before(input))))), either norm where there is one.
+// after(input + second(activation(first(before(input))))); both norms are optional.
 REFERDINO_EXPORT int referdino_feed_forward(const FeedForwardWeights* network, const float* input,
                                             Index rows, float* output, int threads) try {
   const Index width = network->first.inputs;
@@ -62,7 +62,7 @@ REFERDINO_EXPORT int referdino_feed_forward(const FeedForwardWeights* network, c
   const bool is_normed = network->before.weight != nullptr;
   const Workspace normed(is_normed ? at_once * width : 0);
   const Workspace hidden(at_once * inside);
-#pragma omp parallel num_threads(threads) if (rows * width * inside >= kProductsWorthSharing)
+#pragma omp parallel num_threads(threads) if (rows * width * inside >= kMinParallelMultiplications)
   for (Index start = 0; start < rows; start += at_once) {
     const Index count = std::min(at_once, rows - start);
     const float* tokens = input + start * width;

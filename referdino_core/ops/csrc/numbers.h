@@ -1,8 +1,8 @@
 // Copyright 2026 The referdino authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// Vectors of float32 and their exchange with bfloat16, for the inference kernels. Written with the
-// vector extensions that GCC and Clang share, so that the same source serves AVX-512, AVX2 and NEON.
+// Vectors of float32 and their conversion from and to bfloat16, for the inference kernels. Written with the
+// vector extensions of GCC and Clang, so that one source covers AVX-512, AVX2 and NEON.
 
 #pragma once
 
@@ -12,16 +12,16 @@
 
 namespace referdino {
 
-// Fewer multiplications, or elements, than these are done before a second thread has woken up.
-constexpr Index kProductsWorthSharing = 1 << 17;
-constexpr Index kElementsWorthSharing = 1 << 14;
+// Work below these limits is finished before a second thread has woken up.
+constexpr Index kMinParallelMultiplications = 1 << 17;
+constexpr Index kMinParallelElements = 1 << 14;
 
 // The upper half of a float32.
 struct BFloat16 {
   std::uint16_t bits;
 };
 
-// Numbers in a vector register. Longer vectors than the processor has would live in memory.
+// Elements of a vector register. Vectors longer than the processor's would be kept in memory.
 #if defined(__AVX512F__)
 constexpr Index kVector = 16;
 #elif defined(__AVX__)
@@ -33,7 +33,7 @@ typedef float Vector __attribute__((vector_size(4 * kVector), aligned(4), may_al
 typedef std::uint32_t VectorBits __attribute__((vector_size(4 * kVector), aligned(4), may_alias));
 typedef std::uint16_t VectorHalves __attribute__((vector_size(2 * kVector), aligned(2), may_alias));
 
-// At most eight at a time, for rows that are short.
+// A vector of at most eight elements, for short rows.
 constexpr Index kLanes = kVector < 8 ? kVector : 8;
 typedef float Lanes __attribute__((vector_size(4 * kLanes), aligned(4), may_alias));
 typedef std::int32_t IntLanes __attribute__((vector_size(4 * kLanes), aligned(4), may_alias));
@@ -66,7 +66,7 @@ inline void store(float value, float* target) { *target = value; }
 inline void store(float value, BFloat16* target) {
   std::uint32_t bits;
   std::memcpy(&bits, &value, sizeof bits);
-  // To the nearest, ties to even; what is not a number stays one.
+  // Rounds to nearest, ties to even; NaN stays NaN.
   const bool is_number = value == value;
   const std::uint32_t rounded = bits + 0x7fffu + ((bits >> 16) & 1u);
   target->bits = static_cast<std::uint16_t>((is_number ? rounded : (bits | 0x400000u)) >> 16);
@@ -90,13 +90,13 @@ inline void store_vector(Vector values, BFloat16* target) {
   for (Index i = 0; i < kVector; i += kLanes) store_lanes(load_lanes(spread + i), target + i);
 }
 
-// `chosen` where the bits of the mask are set, `otherwise` elsewhere.
+// Elementwise choice: `chosen` where the mask is set, `otherwise` elsewhere.
 template <typename Floats, typename Integers>
 inline Floats choose(Integers mask, Floats chosen, Floats otherwise) {
   return (Floats)(((Integers)chosen & mask) | ((Integers)otherwise & ~mask));
 }
 
-// e^x for x <= 0, to 2e-7 of its value; 0 below -87.
+// e^x for x <= 0, with a relative error of 2e-7; 0 below -87.
 template <typename Floats>
 inline Floats exponential(Floats x) {
   using Integers = decltype(x < x);

@@ -1,9 +1,8 @@
 // Copyright 2026 The referdino authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// Matrix products with weights that are laid out once, in float32: panels of columns that fit vectors,
-// so that a tile of results stays in registers while the inputs go by. A result is summed up in the same
-// order whatever the number of rows and threads.
+// Matrix multiplication with prepacked weights, in float32: weights are stored in panels of columns, so that a
+// tile of results stays in registers. The order of each sum does not depend on the number of rows or threads.
 
 #pragma once
 
@@ -13,7 +12,7 @@
 
 namespace referdino {
 
-// A tile of results fills most of the vector registers: NEON and AVX-512 have 32 of them, others 16.
+// A tile of results fills most vector registers: NEON and AVX-512 have 32 of them, others 16.
 #if defined(__AVX512F__)
 constexpr Index kPanelVectors = 2;
 constexpr Index kTileRows = 8;
@@ -26,21 +25,20 @@ constexpr Index kTileRows = 6;
 #endif
 constexpr Index kPanel = kPanelVectors * kVector;
 
-// Rows that meet one panel before the next panel's turn: both then stay in the cache.
+// Rows that are multiplied with one panel before the next, so that both stay in the cache.
 constexpr Index kRowsAtOnce = 16 * kTileRows;
 
-// Inputs that are summed up by themselves: long sums of float32 lose less that way.
+// Inputs per partial sum, which limits the rounding error of long sums.
 constexpr Index kInputsAtOnce = 256;
 
 inline Index panels_of(Index outputs) { return (outputs + kPanel - 1) / kPanel; }
 
-// Size of the layout of (outputs, inputs) weights, in numbers.
+// Elements of the prepacked form of (outputs, inputs) weights.
 inline Index packed_size(Index outputs, Index inputs) {
   return panels_of(outputs) * kPanel * inputs;
 }
 
-// Lays out weights as (panels, inputs, kPanel); what is beyond the outputs is zero. `weight(output, input)`
-// gives them.
+// Packs the weights `weight(output, input)` as (panels, inputs, kPanel), zero-padded.
 template <typename Weight>
 void pack(Index outputs, Index inputs, float* packed, const Weight& weight) {
   for (Index first = 0; first < outputs; first += kPanel) {
@@ -52,7 +50,7 @@ void pack(Index outputs, Index inputs, float* packed, const Weight& weight) {
   }
 }
 
-// Results of `Rows` rows for one panel's columns.
+// Results of `Rows` rows for the columns of one panel.
 template <Index Rows>
 struct Tile {
   Vector sums[Rows][kPanelVectors];
@@ -87,7 +85,7 @@ struct Tile {
   }
 };
 
-// Calls finish(row, column, results, count) for the results of `count` columns of every row, in vectors.
+// Calls finish(row, column, results, count) for every row, with vectors of `count` results.
 template <Index Rows, typename Finish>
 void multiply_rows(const float* rows, Index stride, Index inputs, const float* panel, Index columns,
                    const Finish& finish) {
@@ -113,7 +111,7 @@ void multiply_last_rows(Index count, const float* rows, Index stride, Index inpu
   }
 }
 
-// `count` rows, `stride` apart, times one panel, of which the first `columns` count.
+// Multiplies `count` rows, `stride` apart, with the first `columns` columns of a panel.
 template <typename Finish>
 void multiply_panel(const float* rows, Index count, Index stride, Index inputs, const float* panel,
                     Index columns, const Finish& finish) {
@@ -131,7 +129,7 @@ void multiply_panel(const float* rows, Index count, Index stride, Index inputs, 
                                     });
 }
 
-// Reads and writes of the last columns, which may be fewer than a vector.
+// Partial reads and writes of a vector, for the last columns.
 inline Vector load_some(const float* numbers, Index count) {
   if (count == kVector) return load_vector(numbers);
   float spread[kVector] = {};

@@ -1,8 +1,8 @@
 // Copyright 2026 The referdino authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// What a processor must have to run this library, written down for whoever has to know it before any of
-// this code runs; and what the processor has, to be asked of a library that itself needs nothing.
+// The processor features that this library requires, as data that can be read before any of its code runs;
+// and the features that the processor supports, for a library that itself requires none.
 
 #include "exports.h"
 
@@ -12,7 +12,7 @@
 #include <sys/auxv.h>
 #endif
 
-// Whether this library is compiled with a feature: compilers then define its macro, as 1.
+// Whether this library is compiled with a feature: compilers then define its macro as 1.
 #define REFERDINO_TEXT_OF(text) #text
 #define REFERDINO_TEXT(macro) REFERDINO_TEXT_OF(macro)
 #define REFERDINO_USES(macro) (REFERDINO_TEXT(macro)[0] == '1')
@@ -20,18 +20,18 @@
 namespace referdino {
 namespace {
 
-// Features are those that compilers make use of by themselves, named as in Linux's /proc/cpuinfo.
+// The features that compilers use of their own accord, named as in Linux's /proc/cpuinfo.
 #if defined(__x86_64__) || defined(__i386__)
 
 enum Register { kEax, kEbx, kEcx, kEdx };
 
-// Registers that the operating system must save for a thread, as bits of XCR0.
+// Register states that the operating system must save for a thread, as bits of XCR0.
 enum Saved : unsigned { kNothing = 0, kAvx = 0x6, kAvx512 = 0xe6, kAmx = 0x60000, kApx = 0x80000 };
 
 constexpr unsigned kExtended = 0x80000001u;
 
-// Where no bit tells: no processor counts as having the feature.
-constexpr int kNowhere = 32;
+// For features without a bit: no processor counts as having them.
+constexpr int kNoBit = 32;
 
 struct Feature {
   const char* name;
@@ -82,15 +82,15 @@ constexpr Feature kFeatures[] = {
     {"avx512_fp16", REFERDINO_USES(__AVX512FP16__), kAvx512, 7, 0, kEdx, 23},
     {"avx512_bf16", REFERDINO_USES(__AVX512BF16__), kAvx512, 7, 1, kEax, 5},
     {"avx10", REFERDINO_USES(__AVX10_1__), kAvx512, 7, 1, kEdx, 19},
-    {"avx10_2", REFERDINO_USES(__AVX10_2__), kAvx512, 7, 1, kEdx, kNowhere},
+    {"avx10_2", REFERDINO_USES(__AVX10_2__), kAvx512, 7, 1, kEdx, kNoBit},
     {"amx_tile", REFERDINO_USES(__AMX_TILE__), kAmx, 7, 0, kEdx, 24},
     {"apx", REFERDINO_USES(__APX_F__), kApx, 7, 1, kEdx, 21},
 };
 
-struct Answer {
+struct CpuId {
   unsigned registers[4] = {};
 
-  Answer(unsigned leaf, unsigned subleaf) {
+  CpuId(unsigned leaf, unsigned subleaf) {
     __get_cpuid_count(leaf, subleaf, registers + kEax, registers + kEbx, registers + kEcx,
                       registers + kEdx);
   }
@@ -102,14 +102,14 @@ struct Answer {
 bool is_saved(Saved wanted) {
   constexpr int kHasXgetbv = 27;
   if (wanted == kNothing) return true;
-  if (!Answer(1, 0).has(kEcx, kHasXgetbv)) return false;
+  if (!CpuId(1, 0).has(kEcx, kHasXgetbv)) return false;
   unsigned low, high;
   __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
   return (low & wanted) == wanted;
 }
 
-bool is_here(const Feature& feature) {
-  return Answer(feature.leaf, feature.subleaf).has(feature.place, feature.bit) &&
+bool is_supported(const Feature& feature) {
+  return CpuId(feature.leaf, feature.subleaf).has(feature.place, feature.bit) &&
          is_saved(feature.saved);
 }
 
@@ -141,11 +141,11 @@ constexpr Feature kFeatures[] = {
     {"mops", REFERDINO_USES(__ARM_FEATURE_MOPS), 2, 43},
 };
 
-bool is_here(const Feature& feature) {
+bool is_supported(const Feature& feature) {
 #ifdef __linux__
   return (getauxval(feature.word == 1 ? AT_HWCAP : AT_HWCAP2) >> feature.bit & 1u) != 0;
 #else
-  return feature.bit < 0;  // nothing tells
+  return feature.bit < 0;  // unknown
 #endif
 }
 
@@ -158,7 +158,7 @@ struct Feature {
 
 constexpr Feature kFeatures[] = {{"", false}};
 
-bool is_here(const Feature&) { return false; }
+bool is_supported(const Feature&) { return false; }
 
 #endif
 
@@ -169,7 +169,7 @@ constexpr bool are_same(const char* one, const char* other) {
 
 }  // namespace
 
-// A text that is put together by the compiler.
+// A text that is built at compile time.
 struct Text {
   char letters[1024] = {};
   int count = 0;
@@ -181,8 +181,8 @@ struct Text {
 
 constexpr Text requirements() {
   Text text;
-  // The number changes whenever a function or a structure of the library does, so that a library left over
-  // from an older version is seen.
+  // The version changes with every change of a function or structure of the library, so that an outdated
+  // library is detected.
   text.add("referdino kernels, version 8, need:");
   for (const Feature& feature : kFeatures) {
     if (!feature.is_used) continue;
@@ -199,11 +199,11 @@ constexpr Text requirements() {
 REFERDINO_EXPORT const referdino::Text referdino_kernel_requirements;
 const referdino::Text referdino_kernel_requirements = referdino::requirements();
 
-// Whether the processor has a feature, and the operating system lets programs use it: 1, or 0 where it is not
-// known. To be asked of a library whose requirements are met.
+// Whether the processor has a feature and the operating system supports it: 1, or 0 if not or unknown. Only to
+// be called in a library whose requirements are met.
 REFERDINO_EXPORT int referdino_processor_has(const char* name) noexcept {
   for (const referdino::Feature& feature : referdino::kFeatures) {
-    if (referdino::are_same(feature.name, name)) return referdino::is_here(feature) ? 1 : 0;
+    if (referdino::are_same(feature.name, name)) return referdino::is_supported(feature) ? 1 : 0;
   }
   return 0;
 }

@@ -1,8 +1,8 @@
 // Copyright 2026 The referdino authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// Memory for what lies between two steps. It is allocated before a team of threads starts, since an
-// exception must not leave a parallel region.
+// Memory for intermediate results. It is allocated before a parallel region starts, since an exception must
+// not leave one.
 
 #pragma once
 
@@ -18,18 +18,18 @@
 
 namespace referdino {
 
-// Room for some numbers; nothing is written to it beforehand, so that whoever does so first has it near.
+// Memory for some elements, uninitialised so that the first thread that writes to a page has it nearby.
 class Workspace {
  public:
-  explicit Workspace(Index numbers) : memory_(new float[static_cast<std::size_t>(numbers)]) {}
+  explicit Workspace(Index size) : memory_(new float[static_cast<std::size_t>(size)]) {}
   float* get() const { return memory_.get(); }
-  float& operator[](Index number) const { return memory_[static_cast<std::size_t>(number)]; }
+  float& operator[](Index index) const { return memory_[static_cast<std::size_t>(index)]; }
 
  private:
   std::unique_ptr<float[]> memory_;
 };
 
-// A `Space` for each thread of a team.
+// A `Space` for each thread of a parallel region.
 template <typename Space>
 class Team {
  public:

@@ -1,17 +1,17 @@
 // Copyright 2026 The referdino authors
 // SPDX-License-Identifier: Apache-2.0
 //
-// Swin's window attention on the CPU, for inference: from the joint projection of all cells of an
-// image to attended values, cell by cell. Shifting, padding to whole windows, cutting into windows and
-// putting together again are a table of cell numbers, so that nothing is copied for them.
+// Swin's window attention on the CPU, for inference, on the joint projection of all tokens of an image.
+// A table of token indices represents shifting, padding, partitioning and merging of windows, so that nothing
+// is copied for them.
 //
-//   projections  (images, cells, 3, heads, channels)   queries, keys, values; float32 or bfloat16
-//   padding      (3, heads, channels)                  what a cell beyond the border projects to
-//   window_cells (windows, size)     number of the cell, -1 beyond the border
-//   regions      (windows, size)     cells of different regions do not see each other; or null
-//   bias         (heads, size, padded) float32, added to the logits: by key, then by query, whose
-//                number is padded to a multiple of eight
-//   output       (images, cells, heads, channels)
+//   projections    (images, tokens, 3, heads, channels)   queries, keys, values; float32 or bfloat16
+//   padding        (3, heads, channels)   projection of tokens beyond the border
+//   window_tokens  (windows, size)        index of the token, -1 beyond the border
+//   regions        (windows, size)        attention stays within a region; or null
+//   bias           (heads, size, padded)  float32, added to the logits, by key and query; the number of queries
+//                                         is padded to a multiple of eight
+//   output         (images, tokens, heads, channels)
 
 #include "blocks.h"
 #include "head_attention.h"
@@ -20,19 +20,19 @@ namespace {
 
 using namespace referdino;
 
-// What Swin adds between cells that a shift has brought together.
-constexpr float kUnseen = -100.0f;
+// Added by Swin to the logits between different regions of a shifted window.
+constexpr float kMasked = -100.0f;
 
 constexpr Index kBiasPadding = 8;
 
 struct Windows {
   Index images;
-  Index cells;
+  Index tokens;
   Index windows;
   Index size;
   Index heads;
   Index channels;
-  const std::int32_t* window_cells;
+  const std::int32_t* window_tokens;
   const std::uint8_t* regions;
   const float* bias;
 
@@ -44,15 +44,15 @@ void gather(const Windows& w, const Number* projections, const Number* padding, 
             Index window, Index head, Head& space) {
   const Index part = w.heads * w.channels;
   for (Index i = 0; i < w.size; ++i) {
-    const std::int32_t cell = w.window_cells[window * w.size + i];
-    const Number* row = cell < 0 ? padding : projections + (image * w.cells + cell) * 3 * part;
+    const std::int32_t token = w.window_tokens[window * w.size + i];
+    const Number* row = token < 0 ? padding : projections + (image * w.tokens + token) * 3 * part;
     row += head * w.channels;
     space.put_query(i, row);
     space.put_key(i, row + part, row + 2 * part);
   }
 }
 
-// Adds the bias to the logits of a window's cells, and hides cells of other regions.
+// Adds bias and region mask to the logits of a window.
 class Adjustment {
  public:
   Adjustment(const Windows& w, Index window, Index head, Index first)
@@ -69,7 +69,7 @@ class Adjustment {
     logits += load_lanes(bias_ + key * stride_);
     if (regions_ == nullptr) return logits;
     const IntLanes apart = own_ != static_cast<std::int32_t>(regions_[key]);
-    return logits + (Lanes)((IntLanes)(Lanes{} + kUnseen) & apart);
+    return logits + (Lanes)((IntLanes)(Lanes{} + kMasked) & apart);
   }
 
  private:
@@ -85,9 +85,9 @@ void attend_window(const Windows& w, Index image, Index window, Index head, Head
   for (Index first = 0; first < w.size; first += kLanes) {
     space.attend(first, Adjustment(w, window, head, first));
     for (Index l = 0; l < kLanes && first + l < w.size; ++l) {
-      const std::int32_t cell = w.window_cells[window * w.size + first + l];
-      if (cell < 0) continue;
-      Number* target = output + ((image * w.cells + cell) * w.heads + head) * w.channels;
+      const std::int32_t token = w.window_tokens[window * w.size + first + l];
+      if (token < 0) continue;
+      Number* target = output + ((image * w.tokens + token) * w.heads + head) * w.channels;
       Index c = 0;
       for (; c + kLanes <= w.channels; c += kLanes) {
         store_lanes(load_lanes(space.attended(l) + c), target + c);
@@ -97,7 +97,7 @@ void attend_window(const Windows& w, Index image, Index window, Index head, Head
   }
 }
 
-// A step that a team of threads does together.
+// Shared by the threads of a parallel region.
 template <typename Number>
 void attend(const Windows& w, const Number* projections, const Number* padding, Number* output,
             Team<Head>& spaces) {
@@ -117,12 +117,12 @@ void attend(const Windows& w, const Number* projections, const Number* padding, 
 }  // namespace
 
 REFERDINO_EXPORT int referdino_window_attention(const void* projections, const void* padding,
-                                                const std::int32_t* window_cells,
+                                                const std::int32_t* window_tokens,
                                                 const std::uint8_t* regions, const float* bias,
-                                                void* output, Index images, Index cells,
+                                                void* output, Index images, Index tokens,
                                                 Index windows, Index size, Index heads,
                                                 Index channels, int is_bfloat16, int threads) try {
-  const Windows w{images, cells, windows, size, heads, channels, window_cells, regions, bias};
+  const Windows w{images, tokens, windows, size, heads, channels, window_tokens, regions, bias};
   Team<Head> spaces(threads, w.size, w.size, w.channels);
 #pragma omp parallel num_threads(threads)
   if (is_bfloat16 != 0) {
@@ -136,22 +136,22 @@ REFERDINO_EXPORT int referdino_window_attention(const void* projections, const v
 }
 REFERDINO_CATCH
 
-// tokens + attention(before(tokens)), both (images, cells, width). A cell beyond the border, a zero, is
-// projected to the bias.
+// tokens + attention(before(tokens)), both (images, count, width). Tokens beyond the border are zeros, which
+// are projected to the bias.
 REFERDINO_EXPORT int referdino_window_block(const WindowAttentionWeights* block,
                                             const float* tokens, float* output, Index images,
-                                            Index cells, int threads) try {
+                                            Index count, int threads) try {
   const Index width = block->output.outputs;
   const Windows w{images,
-                  cells,
+                  count,
                   block->windows,
                   block->size,
                   block->heads,
                   width / block->heads,
-                  block->window_cells,
+                  block->window_tokens,
                   block->regions,
                   block->bias};
-  const Index rows = images * cells;
+  const Index rows = images * count;
   const Workspace normed(rows * width);
   const Workspace projections(rows * 3 * width);
   Team<Head> spaces(threads, w.size, w.size, w.channels);
@@ -159,7 +159,7 @@ REFERDINO_EXPORT int referdino_window_block(const WindowAttentionWeights* block,
   {
     layer_norm(block->before, tokens, rows, width, normed.get());
     linear({block->projection, normed.get(), rows, projections.get()});
-    // The normalised tokens are done with: what they attend to takes their memory.
+    // The attention's results reuse the memory of the normalised tokens.
     attend<float>(w, projections.get(), block->projection.bias, normed.get(), spaces);
     linear({block->output, normed.get(), rows, output, kNone, tokens});
   }

@@ -43,7 +43,7 @@ def test_a_changed_file_of_the_exported_set_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        ({"format": 2}, "has format 2, this is 1"),
+        ({"format": 1}, "has format 1, this is 2"),
         ({"precision": "fp8"}, "cannot be understood"),
         ({"stages": {}}, "cannot be understood"),
     ],

@@ -62,7 +62,7 @@ class TestStages:
         runner = TensorRTRunner(exported, tmp_path / "engines", 2)
         image = runner.run("image_encoder", stage_inputs("image_encoder"))
         grounded = runner.run("grounder", stage_inputs("grounder", commands=2) | image)
-        chained = {name: grounded[name] for name in ("references", "mask_features")}
+        chained = {"mask_features": grounded["mask_features"]}
         readings = runner.run("readout", stage_inputs("readout", commands=2, frames=3) | chained)
         assert tuple(readings["scores"].shape) == (2, 3, 5)
         assert set(readings) == {"scores", "boxes", "mask_embeddings"}
