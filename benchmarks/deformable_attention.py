@@ -1,11 +1,11 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Times deformable attention, portable against fused.
+"""Benchmark of deformable attention on the CPU: portable version and fused kernel.
 
-Run it with ``python benchmarks/deformable_attention.py``.
+    python benchmarks/deformable_attention.py
 
-Both versions run in turns in the same process; each figure is the best of the rounds, which other
-work on the machine disturbs least.
+Both versions alternate in one process; each figure is the minimum of all rounds, which is least
+affected by other programs.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ VERSIONS: dict[str, Operator] = {
 
 @dataclass(frozen=True)
 class Layer:
-    """Self-attention of one encoder layer: every cell of every level is a query."""
+    """Self-attention of one encoder layer, with a query per token of every level."""
 
     name: str
     images: int
@@ -52,7 +52,7 @@ LAYERS = (
 
 
 def layer_inputs(layer: Layer) -> tuple[Tensor, Tensor, Tensor]:
-    """Value, locations and weights; locations lie around each query's own cell, 3 cells wide."""
+    """Value, locations and weights; locations deviate from the query's own by about 3 pixels."""
     generator = torch.Generator().manual_seed(0)
     centres = torch.cat(
         [
@@ -61,16 +61,16 @@ def layer_inputs(layer: Layer) -> tuple[Tensor, Tensor, Tensor]:
         ]
     )
     queries = len(centres)
-    place = (layer.images, queries, layer.heads, len(layer.spatial_shapes), layer.points)
+    shape = (layer.images, queries, layer.heads, len(layer.spatial_shapes), layer.points)
     sizes = torch.tensor([(width, height) for height, width in layer.spatial_shapes])
-    offsets = torch.randn(*place, 2, generator=generator) * 3 / sizes[:, None]
+    offsets = torch.randn(*shape, 2, generator=generator) * 3 / sizes[:, None]
     value = torch.randn(layer.images, queries, layer.heads, layer.channels, generator=generator)
-    weights = torch.rand(place, generator=generator).flatten(-2).softmax(-1).view(place)
+    weights = torch.rand(shape, generator=generator).flatten(-2).softmax(-1).view(shape)
     return value, centres[:, None, None, None] + offsets, weights
 
 
 def milliseconds(operator: Operator, layer: Layer, inputs: tuple, backward: bool) -> float:
-    """One call, with its backward pass where asked for."""
+    """Milliseconds of one call, optionally with its backward pass."""
     value, locations, weights = (x.detach().requires_grad_(backward) for x in inputs)
     start = time.perf_counter()
     output = operator(value, layer.spatial_shapes, locations, weights)

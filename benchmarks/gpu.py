@@ -1,18 +1,18 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""All there is to say about a machine with an NVIDIA GPU, in one command and under ten minutes.
+"""Complete benchmark of a machine with an NVIDIA GPU, in one command and under ten minutes.
 
     python benchmarks/gpu.py                        # writes gpu.json, and prints its table
     python benchmarks/gpu.py --models swint --out orin.json
-    python benchmarks/gpu.py --rehearse             # on a CPU, with nano alone: does it run?
+    python benchmarks/gpu.py --rehearse             # trial run on a CPU, with nano alone
 
 Builds the CUDA kernel and the TensorRT plugin, checks the kernel, then measures steady streams of
-every model on PyTorch (with CUDA graphs) and on TensorRT or TensorRT for RTX, whichever is there,
-whose engines it builds; `nano`'s answers are compared with the CPU's in fp32. A row is timed from
-the image to the masks on the host, with no synchronisation in between. Every part runs in a process
-of its own: one that fails or takes too long is a row that says why, and the others go on.
+every model on PyTorch (with CUDA graphs) and on TensorRT or TensorRT for RTX, whichever is
+installed, including the build of engines. The predictions of `nano` are compared with the CPU's in
+fp32. Times are from the image to the masks on the host, without synchronisation in between. Every
+part runs in a separate process; one that fails or takes too long becomes a row with the reason.
 
-Exit status: 0; 1 where a part failed; 77 where there is no GPU that PyTorch can use.
+Exit status: 0; 1 if a part failed; 77 if there is no GPU that PyTorch can use.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ from gpu_parts import PARTS, Row, Workload
 from referdino_core.ops.build import has_gpu
 
 NO_GPU = 77
-"""Exit status of a test or benchmark that is skipped, as Automake and Meson have it."""
+"""Exit status of a skipped test or benchmark, as in Automake and Meson."""
 
 BUDGET = 570.0
-"""Seconds for everything."""
+"""Seconds for all parts."""
 PART_LIMIT = 240.0
-"""Seconds for one part at most; building Swin-T's engines is the longest."""
+"""Maximum seconds for one part; building Swin-T's engines takes longest."""
 
 MODELS = ("nano", "swint", "swinb")
 RUNTIMES = ("torch-fp16", "torch-bf16", "tensorrt-fp16")
@@ -50,14 +50,14 @@ HEAD = (
 
 
 def say(message: str) -> None:
-    """Tell what is going on, and when."""
+    """Log a message with the time."""
     print(f"[{time.strftime('%H:%M:%S')}] {message}", file=sys.stderr, flush=True)
 
 
 def run_part(name: str, workload: Workload, seconds: float) -> list[Row]:
-    """The rows of a part, which runs in a process of its own; where it fails, one that says why."""
+    """Run a part in a separate process; returns its rows, or one row with the reason of failure."""
     if seconds < 1:
-        return [workload.row(error="left out: the time was used up")]
+        return [workload.row(error="skipped: the time was used up")]
     with tempfile.TemporaryDirectory() as folder:
         result = Path(folder) / "rows.json"
         command = [sys.executable, __file__, "--part", name, "--workload"]
@@ -76,7 +76,7 @@ def run_part(name: str, workload: Workload, seconds: float) -> list[Row]:
 
 
 def work_in_part(name: str, workload: Workload, out: Path) -> int:
-    """Do one part and write its rows; what it raises becomes the last line on stderr."""
+    """Run one part in this process and write its rows; an error is the last line on stderr."""
     try:
         rows = PARTS[name](workload)
     except Exception as error:
@@ -88,7 +88,7 @@ def work_in_part(name: str, workload: Workload, out: Path) -> int:
 
 
 def workloads(models: Sequence[str], rehearse: bool) -> list[tuple[str, Workload]]:
-    """The parts in their order, each with its workload."""
+    """The parts with their workloads, in order."""
     device = "cpu" if rehearse else "cuda"
     parts = [] if rehearse else [("kernel", Workload("kernel")), ("plugin", Workload("plugin"))]
     for model in models:
@@ -112,18 +112,18 @@ def table_lines(rows: Sequence[Row]) -> list[str]:
 
 
 def why_not_here() -> str | None:
-    """Why nothing can be measured here, in one line; None where it can be."""
+    """Why nothing can be measured on this machine, in one line; None if it can."""
     if not has_gpu():
         return "There is no NVIDIA GPU here: its driver lists none."
     import torch
 
     if not torch.cuda.is_available():
-        return f"PyTorch {torch.__version__} cannot use the GPU that is here."
+        return f"PyTorch {torch.__version__} cannot use the GPU of this machine."
     return None
 
 
 def measure_all(models: Sequence[str], rehearse: bool, budget: float) -> list[Row]:
-    """The rows of all parts, in their order."""
+    """The rows of all parts, in order."""
     began = time.monotonic()
     rows: list[Row] = []
     for name, workload in workloads(models, rehearse):
@@ -137,14 +137,14 @@ def measure_all(models: Sequence[str], rehearse: bool, budget: float) -> list[Ro
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Build, check, measure and write; see the module for the exit status."""
+    """Run the benchmark; returns the exit status, see the module."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--models", nargs="+", choices=MODELS, default=None)
-    parser.add_argument("--out", type=Path, default=Path("gpu.json"), help="of the figures")
-    parser.add_argument("--seconds", type=float, default=BUDGET, help="for everything")
-    parser.add_argument("--rehearse", action="store_true", help="on a CPU, with nano alone")
+    parser.add_argument("--out", type=Path, default=Path("gpu.json"), help="file to write")
+    parser.add_argument("--seconds", type=float, default=BUDGET, help="time for all parts")
+    parser.add_argument("--rehearse", action="store_true", help="run on a CPU, with nano alone")
     parser.add_argument("--part", choices=tuple(PARTS), help=argparse.SUPPRESS)
     parser.add_argument("--workload", type=json.loads, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)

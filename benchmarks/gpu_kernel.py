@@ -1,12 +1,13 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Checks and times deformable attention on an NVIDIA GPU, portable against the fused CUDA kernel.
+"""Check and benchmark of deformable attention on an NVIDIA GPU: portable version and CUDA kernel.
 
-Run it with ``python benchmarks/gpu_kernel.py``. It needs PyTorch with CUDA, and the kernel, which
-``python -m referdino_core.ops.build --cuda`` builds; it takes about a minute.
+    python benchmarks/gpu_kernel.py
 
-Each time is the median of the rounds, a round being many replays of one CUDA graph, so that what
-Python and PyTorch do between launches does not count. Both versions include the softmax.
+It needs PyTorch with CUDA, and the kernel built by ``python -m referdino_core.ops.build --cuda``;
+it takes about a minute. Each time is the median of several rounds of many replays of one CUDA
+graph, without the overhead of Python and PyTorch between launches. Both versions include the
+softmax.
 """
 
 from __future__ import annotations
@@ -25,13 +26,13 @@ from referdino_core.ops.deformable_attention import SpatialShapes, portable_defo
 PYRAMID: SpatialShapes = ((45, 80), (23, 40), (12, 20), (6, 10))
 SMALL_PYRAMID: SpatialShapes = ((15, 20), (8, 10), (4, 5), (2, 3))
 REPLAYS = 20
-# Of the largest result: a rounding of the output, and what sums in float32 lose.
+# Relative to the largest result: rounding of the output, and rounding errors of sums in float32.
 TOLERANCE = {torch.float32: 1e-5, torch.float16: 1e-3, torch.bfloat16: 4e-3}
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One call; without ``queries`` every cell of every level is a query."""
+    """One call; without ``queries``, every token of every level is a query."""
 
     name: str
     images: int
@@ -53,7 +54,7 @@ LAYERS = (
 
 @dataclass(frozen=True)
 class Inputs:
-    """What ``cuda_deformable_attention`` takes."""
+    """Inputs of ``cuda_deformable_attention``."""
 
     value: Tensor
     spatial_shapes: SpatialShapes
@@ -61,19 +62,19 @@ class Inputs:
     logits: Tensor
 
     def fused(self) -> Tensor:
-        """Through the CUDA kernel."""
+        """The result of the CUDA kernel."""
         return cuda_deformable_attention(
             self.value, self.spatial_shapes, self.locations, self.logits
         )
 
     def portable(self) -> Tensor:
-        """Through PyTorch's operators."""
+        """The result of PyTorch's operators."""
         weights = self.logits.softmax(-1).unflatten(-1, (len(self.spatial_shapes), -1))
-        places = self.locations.unflatten(3, (len(self.spatial_shapes), -1))
-        return portable_deformable_attention(self.value, self.spatial_shapes, places, weights)
+        locations = self.locations.unflatten(3, (len(self.spatial_shapes), -1))
+        return portable_deformable_attention(self.value, self.spatial_shapes, locations, weights)
 
-    def judge(self) -> Tensor:
-        """Through PyTorch's operators in double precision."""
+    def expected(self) -> Tensor:
+        """The result of PyTorch's operators in double precision."""
         doubled = Inputs(
             self.value.double(), self.spatial_shapes, self.locations.double(), self.logits.double()
         )
@@ -81,7 +82,7 @@ class Inputs:
 
 
 def layer_inputs(layer: Layer, precision: torch.dtype) -> Inputs:
-    """Random inputs; locations lie around each query's own place, 3 cells wide."""
+    """Random inputs; locations deviate from the query's own by about 3 pixels."""
     generator = torch.Generator().manual_seed(0)
     centres = torch.cat(
         [
@@ -89,14 +90,14 @@ def layer_inputs(layer: Layer, precision: torch.dtype) -> Inputs:
             for h, w in layer.spatial_shapes
         ]
     )
-    cells = len(centres)
+    tokens = len(centres)
     if layer.queries is not None:
         centres = torch.rand(layer.queries, 2, generator=generator)
-    place = (layer.images, len(centres), layer.heads, len(layer.spatial_shapes), layer.points)
+    shape = (layer.images, len(centres), layer.heads, len(layer.spatial_shapes), layer.points)
     sizes = torch.tensor([(width, height) for height, width in layer.spatial_shapes])
-    offsets = torch.randn(*place, 2, generator=generator) * 3 / sizes[:, None]
-    value = torch.randn(layer.images, cells, layer.heads, layer.channels, generator=generator)
-    logits = torch.randn(*place, generator=generator).flatten(3)
+    offsets = torch.randn(*shape, 2, generator=generator) * 3 / sizes[:, None]
+    value = torch.randn(layer.images, tokens, layer.heads, layer.channels, generator=generator)
+    logits = torch.randn(*shape, generator=generator).flatten(3)
     locations = (centres[:, None, None, None] + offsets).flatten(3, 4)
     return Inputs(
         value.to("cuda", precision),
@@ -106,13 +107,13 @@ def layer_inputs(layer: Layer, precision: torch.dtype) -> Inputs:
     )
 
 
-def error_of(found: Tensor, judge: Tensor) -> float:
-    """The largest error, as a share of the largest result."""
-    return float((found.double() - judge).abs().max() / judge.abs().max())
+def error_of(found: Tensor, expected: Tensor) -> float:
+    """The largest error, relative to the largest result."""
+    return float((found.double() - expected).abs().max() / expected.abs().max())
 
 
 def microseconds(operator: Callable[[], Tensor], rounds: int) -> float:
-    """One call, replayed from a CUDA graph."""
+    """Microseconds of one call, replayed from a CUDA graph."""
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
@@ -150,7 +151,7 @@ def main() -> None:
         for layer in LAYERS:
             for precision, tolerance in TOLERANCE.items():
                 inputs = layer_inputs(layer, precision)
-                error = error_of(inputs.fused(), inputs.judge())
+                error = error_of(inputs.fused(), inputs.expected())
                 is_wrong = not error <= tolerance
                 wrong = wrong or is_wrong
                 portable = microseconds(inputs.portable, arguments.rounds)

@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""The parts of `gpu.py`: what is built, checked and measured, each in a process of its own."""
+"""The parts of `gpu.py`, which build, check and measure, each in a separate process."""
 
 from __future__ import annotations
 
@@ -22,18 +22,21 @@ from performance import SENTENCE, fill_windows, images_of, model_of, without_voc
 
 import referdino_core as rd
 from referdino_core.errors import ReferDINOError
+from referdino_core.evaluation import recorded_scene
+from referdino_core.media.sources import open_source
 from referdino_core.ops.build import build_cuda
 
 FOLDER = Path(__file__).resolve().parent
 REPOSITORY = FOLDER.parent
 SCENES = ((1, 1), (1, 8), (8, 1))
-"""Cameras, and commands of each."""
+"""Number of cameras, and of commands per camera."""
 WARM_UP = 12
-"""Frames before the first that counts: buffers are allocated, and graphs are recorded."""
+"""Frames before the first measured one, in which buffers are allocated and graphs recorded."""
 MIN_FRAMES, MAX_FRAMES = 5, 500
 MASK_OVERLAP, BOX_ERROR = 0.98, 1.0
+COMPARED_FRAMES = 30
 BFLOAT16_SLACK = 0.03
-"""How much less bf16 may overlap with fp32 than it does on the CPU, in the same run."""
+"""How much lower the overlap of bf16 with fp32 may be than on the CPU in the same run."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +44,9 @@ class Row:
     """One line of the table.
 
     Attributes:
-        agrees: whether the answers are the CPU's in fp32; None where that is not compared.
-        note: what was done, for a part that is no measurement. error: why there are no figures.
+        agrees: whether the predictions agree with the CPU's in fp32; None if not compared.
+        note: what was done.
+        error: why there are no figures.
     """
 
     model: str
@@ -60,7 +64,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Workload:
-    """What a part works on: a model, a runtime with its precision, a device, seconds per scene."""
+    """Workload of a part: model, runtime with precision, device, and seconds per scene."""
 
     model: str
     runtime: str = ""
@@ -73,7 +77,7 @@ class Workload:
 
 
 def describe_machine(workload: Workload) -> list[Row]:
-    """One line on what was measured with what."""
+    """One line on the machine and the versions of the software."""
     name = platform.processor() or platform.machine()
     if workload.device == "cuda":
         properties = torch.cuda.get_device_properties(0)
@@ -93,7 +97,7 @@ def build_kernel(workload: Workload) -> list[Row]:
 
 
 def build_plugin(workload: Workload) -> list[Row]:
-    """Build the TensorRT plugin beside the kernel."""
+    """Build the TensorRT plugin next to the kernel."""
     if shutil.which("cmake") is None:
         raise ReferDINOError("cmake is not found (sudo apt install cmake).")
     with tempfile.TemporaryDirectory() as folder:
@@ -108,10 +112,10 @@ def build_plugin(workload: Workload) -> list[Row]:
 
 
 def run(command: Sequence[str]) -> str:
-    """What a command prints.
+    """Run a command; returns its standard output.
 
     Raises:
-        ReferDINOError: it fails; the message is its last line.
+        ReferDINOError: it failed; the message contains its last line.
     """
     outcome = subprocess.run(command, capture_output=True, text=True, check=False)
     if outcome.returncode != 0:
@@ -121,7 +125,7 @@ def run(command: Sequence[str]) -> str:
 
 
 def measure_streams(workload: Workload) -> list[Row]:
-    """Time steady streams of a model on a runtime, and compare nano's answers with the CPU's."""
+    """Measure steady streams of a model on a runtime; compares nano's predictions with the CPU."""
     free = free_memory(workload.device)
     model = model_of(workload.model, workload.device)
     images = images_of(model)
@@ -131,7 +135,7 @@ def measure_streams(workload: Workload) -> list[Row]:
     note = f"ready in {time.monotonic() - began:.0f} s"
     agrees = None
     if workload.model == "nano":
-        agrees, told = compare_answers(session, workload, images)
+        agrees, told = compare_predictions(session, workload)
         note = f"{note}, {told}"
     rows = []
     for cameras, commands in SCENES:
@@ -155,7 +159,7 @@ def measure_streams(workload: Workload) -> list[Row]:
 
 
 def open_session(model: rd.ReferDINO, workload: Workload) -> rd.Session:
-    """A session on a workload's runtime, in which every command is followed all the time."""
+    """A session on a workload's runtime, in which every command always has a target."""
     runtime, _, precision = workload.runtime.partition("-")
     with contextlib.ExitStack() as stack:
         if model.configuration.tokenizer == "wordpiece":
@@ -176,7 +180,7 @@ def time_scene(
     commands: int,
     workload: Workload,
 ) -> list[float]:
-    """Seconds per frame, from the images to the masks on the host; a frame has every camera's."""
+    """Seconds per frame, from the images of all cameras to the masks on the host."""
     session.begin_stream()
     group = rd.CameraGroup(session, cameras)
     for one in group.sessions:
@@ -196,25 +200,28 @@ def time_scene(
 
 
 def frames_of(images: Sequence[np.ndarray], cameras: int) -> Iterator[tuple[np.ndarray, ...]]:
-    """Endless frames; cameras are an image apart."""
+    """An endless sequence of frames, in which cameras are one image apart."""
     endless = [itertools.islice(itertools.cycle(images), camera, None) for camera in range(cameras)]
     return zip(*endless, strict=True)
 
 
-def compare_answers(
-    session: rd.Session, workload: Workload, images: Sequence[np.ndarray]
-) -> tuple[bool, str]:
-    """Whether cameras in one batch are answered as by the CPU in fp32 one by one, and how nearly.
+def compare_predictions(session: rd.Session, workload: Workload) -> tuple[bool, str]:
+    """Whether predictions in one batch agree with the CPU's in fp32 one by one, and how closely.
 
-    In bf16 it may be further off, but not much further than the CPU's bf16 is.
+    On the bundled scene: on noise, near ties of queries would decide. In bf16 the differences may
+    be larger, but not much larger than those of the CPU in bf16.
     """
+    scene = recorded_scene.load(recorded_scene.BUNDLED)
+    with open_source(str(scene.video)) as video:
+        images = [frame.image for frame in itertools.islice(video, COMPARED_FRAMES)]
     streams = [images, [*images[1:], images[0]]]
-    expected = one_by_one(cpu_session(workload, "fp32"), streams)
-    overlap, distance = agreement(answers_of(session, streams), expected)
+    sentence = scene.commands[0].text
+    expected = one_by_one(cpu_session(workload, "fp32"), streams, sentence)
+    overlap, distance = agreement(predictions_of(session, streams, sentence), expected)
     least, most = MASK_OVERLAP, BOX_ERROR
     if workload.runtime.endswith("bf16"):
         own_overlap, own_distance = agreement(
-            one_by_one(cpu_session(workload, "bf16"), streams), expected
+            one_by_one(cpu_session(workload, "bf16"), streams, sentence), expected
         )
         least, most = own_overlap - BFLOAT16_SLACK, max(most, own_distance + BOX_ERROR)
     told = f"mask overlap {overlap:.3f} (at least {least:.3f}), boxes {distance:.2f} px off"
@@ -227,19 +234,23 @@ def cpu_session(workload: Workload, precision: str) -> rd.Session:
     return open_session(model_of(workload.model, "cpu"), reference)
 
 
-def answers_of(session: rd.Session, streams: Sequence[Sequence[np.ndarray]]) -> list[rd.Target]:
-    """What a group of cameras finds for one command, camera by camera."""
+def predictions_of(
+    session: rd.Session, streams: Sequence[Sequence[np.ndarray]], sentence: str
+) -> list[rd.Target]:
+    """Targets of one command on a group of cameras, camera by camera."""
     session.begin_stream()
     group = rd.CameraGroup(session, len(streams))
     for camera in group.sessions:
-        camera.command("the red ball")
+        camera.command(sentence)
     steps = [group.step(frame) for frame in zip(*streams, strict=True)]
     return [target for camera in zip(*steps, strict=True) for (target,) in camera]
 
 
-def one_by_one(session: rd.Session, streams: Sequence[Sequence[np.ndarray]]) -> list[rd.Target]:
-    """The same, each camera alone."""
-    return [target for stream in streams for target in answers_of(session, [stream])]
+def one_by_one(
+    session: rd.Session, streams: Sequence[Sequence[np.ndarray]], sentence: str
+) -> list[rd.Target]:
+    """Targets of one command, with each camera processed alone."""
+    return [target for stream in streams for target in predictions_of(session, [stream], sentence)]
 
 
 def agreement(found: Sequence[rd.Target], expected: Sequence[rd.Target]) -> tuple[float, float]:
@@ -254,7 +265,7 @@ def agreement(found: Sequence[rd.Target], expected: Sequence[rd.Target]) -> tupl
 
 
 def free_memory(device: str) -> int | None:
-    """Bytes of a GPU that nobody uses; None for the CPU."""
+    """Free bytes of the GPU; None for the CPU."""
     return torch.cuda.mem_get_info()[0] if device == "cuda" else None
 
 

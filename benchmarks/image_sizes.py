@@ -1,12 +1,12 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""What large images cost: a step of a steady session by the size of the camera's images.
+"""Cost of large images: time per step of a steady session, by image size.
 
     OMP_NUM_THREADS=1 python benchmarks/image_sizes.py
 
-All sizes show the same scene in turns, so that what else the machine does falls on all of them. A
-mask is decoded at every size. The network sees 160x120 of every image of that shape, and 213x120 of
-those of 16:9, which are a third more pixels.
+All sizes show the same scene and alternate, so that other programs affect all of them alike. A mask
+is decoded at every size. The network's input is 160x120 for images with an aspect ratio of 4:3, and
+213x120 for 16:9, a third more pixels.
 """
 
 from __future__ import annotations
@@ -33,20 +33,20 @@ def main() -> None:
     options = parser.parse_args()
     scene = load(BUNDLED)
     with open_source(str(scene.video)) as source:
-        pictures = [frame.image for frame in source]
+        images = [frame.image for frame in source]
     sessions = {size: rd.Session("nano", settings=EVERYTHING, runtime="torch") for size in SIZES}
     for session in sessions.values():
         session.command(scene.commands[0].text)
     times: dict[tuple[int, int], list[float]] = {size: [] for size in SIZES}
     for number in range(WARM_UP + options.frames):
-        picture = pictures[number % len(pictures)]
+        image = images[number % len(images)]
         for size, session in sessions.items():
-            image = cv2.resize(picture, size)
+            resized = cv2.resize(image, size)
             began = time.perf_counter()
-            session.step(image, 0.1 * number)
+            session.step(resized, 0.1 * number)
             times[size].append(time.perf_counter() - began)
     smallest = statistics.median(times[SIZES[0]][WARM_UP:])
-    print("| image | step (ms) | against 160x120 |\n|---|---|---|")
+    print("| image | step (ms) | relative to 160x120 |\n|---|---|---|")
     for (width, height), own in times.items():
         step = statistics.median(own[WARM_UP:])
         print(f"| {width}x{height} | {1000 * step:.2f} | {step / smallest:.2f} |")

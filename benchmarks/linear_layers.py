@@ -1,10 +1,11 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Rate of linear layers of the network's shapes: PyTorch's against the CPU kernel's, in float32.
+"""Throughput of linear layers with the network's shapes in float32: PyTorch and the CPU kernel.
 
     python benchmarks/linear_layers.py --threads 1
 
-Both in the same run, in turns, the best of some rounds; GFLOP/s counts the matrix product alone.
+Both alternate in one process; figures are the best of several rounds. GFLOP/s counts the matrix
+multiplication alone.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ SHAPES = (
 
 
 def best_seconds(calls: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """The fastest of some rounds of each call."""
+    """The minimum time of each call over several rounds."""
     best = dict.fromkeys(calls, float("inf"))
     for _ in range(rounds):
         for name, call in calls.items():
@@ -52,13 +53,13 @@ def rates(rows: int, inputs: int, outputs: int, kernel: KernelLibrary) -> tuple[
     features = torch.randn(rows, inputs)
     plain = nn.Linear(inputs, outputs)
     packed = KernelLinear(plain.weight, plain.bias, kernel)
-    products = rows * inputs * outputs
+    multiplications = rows * inputs * outputs
     with torch.inference_mode():
         best = best_seconds(
             {"plain": lambda: plain(features), "packed": lambda: packed(features)},
-            rounds=max(10, 500_000_000 // products),
+            rounds=max(10, 500_000_000 // multiplications),
         )
-    return 2e-9 * products / best["plain"], 2e-9 * products / best["packed"]
+    return 2e-9 * multiplications / best["plain"], 2e-9 * multiplications / best["packed"]
 
 
 def main() -> None:

@@ -1,12 +1,12 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""How old the node's answers are while a camera is faster than the model.
+"""Age of the node's results while a camera is faster than the model.
 
     python benchmarks/node_latency.py --rate 100 --seconds 30
 
-Three processes on a DDS domain of their own: a camera that stamps every image when it publishes it,
-the node, and this listener. Prints the age of the answers (from the stamp to the arrival here), and
-the bound that newest-frame-wins promises: two inference times and 50 ms.
+Three processes on a separate DDS domain: a camera that stamps every image when it publishes it, the
+node, and this listener. Prints the age of the results (from the stamp to their arrival here), and
+the upper bound when only the newest frame is kept: two inference times plus 50 ms.
 """
 
 from __future__ import annotations
@@ -37,20 +37,20 @@ from referdino_ros.process import use_roomy_shared_memory
 
 NODE = "latency_node"
 SLACK = 0.050  # seconds beyond two inference times
-WARM_UP = 3.0  # seconds whose answers are not counted
+WARM_UP = 3.0  # seconds whose results are not counted
 SENTENCES = ("the red ball", "the green box", "the ball on the left", "the farthest cylinder")
 
 
 @dataclass
 class Measurement:
-    """Ages of answers in seconds, and the node's own figures."""
+    """Ages of results in seconds, and the node's own diagnostics."""
 
     ages: list[float] = field(default_factory=list)
     figures: dict[str, str] = field(default_factory=dict)
 
 
 def film(rate: float, height: int, width: int) -> None:
-    """Publish images with moving stripes at that rate until the process is told to end."""
+    """Publish images with changing stripes at a rate until the process is interrupted."""
     rclpy.init()
     node = Node("latency_camera")
     publisher = node.create_publisher(Image, f"/{NODE}/image_raw", 1)
@@ -71,7 +71,7 @@ def film(rate: float, height: int, width: int) -> None:
 
 
 def start_node(options: argparse.Namespace) -> subprocess.Popen[bytes]:
-    """The node under measurement."""
+    """Start the measured node."""
     parameters = {"model": options.model, "initial_command": SENTENCES[0]}
     if options.checkpoint:
         parameters["checkpoint"] = options.checkpoint
@@ -82,33 +82,33 @@ def start_node(options: argparse.Namespace) -> subprocess.Popen[bytes]:
 
 
 def start_camera(options: argparse.Namespace) -> subprocess.Popen[bytes]:
-    """This script again, as the camera."""
+    """Start this script as the camera."""
     arguments = ["--camera", f"--rate={options.rate}", f"--size={options.size}"]
     return subprocess.Popen([sys.executable, __file__, *arguments])
 
 
 def listen(options: argparse.Namespace) -> Measurement:
-    """Collect answers for the wanted time, once they come."""
+    """Collect results for the requested time, from the first one on."""
     rclpy.init()
     node = Node("latency_listener")
     measurement = Measurement()
-    first_answer = threading.Event()
+    first_result = threading.Event()
 
-    def answered(message: ReferredObjectArray) -> None:
-        first_answer.set()
+    def received(message: ReferredObjectArray) -> None:
+        first_result.set()
         age = node.get_clock().now() - Time.from_msg(message.header.stamp)
         measurement.ages.append(age.nanoseconds * 1e-9)
 
     def diagnosed(message: DiagnosticArray) -> None:
         measurement.figures = {pair.key: pair.value for pair in message.status[0].values}
 
-    node.create_subscription(ReferredObjectArray, f"/{NODE}/objects", answered, 10)
+    node.create_subscription(ReferredObjectArray, f"/{NODE}/objects", received, 10)
     node.create_subscription(DiagnosticArray, "/diagnostics", diagnosed, 10)
     spinning = threading.Thread(target=rclpy.spin, args=(node,), daemon=True)
     spinning.start()
     print("waiting for the model to be loaded", flush=True)
-    if not first_answer.wait(600):
-        raise SystemExit("The node answered no image in 600 s: see its log above.")
+    if not first_result.wait(600):
+        raise SystemExit("The node processed no image in 600 s: see its log above.")
     time.sleep(WARM_UP)
     measurement.ages.clear()
     for _ in tqdm(range(options.seconds), desc="measuring", unit="s"):
@@ -119,26 +119,26 @@ def listen(options: argparse.Namespace) -> Measurement:
 
 
 def report(options: argparse.Namespace, measurement: Measurement) -> None:
-    """Print what was measured."""
+    """Print the measurements."""
     ages, figures = sorted(measurement.ages), measurement.figures
     inference = float(figures["inference (ms)"]) / 1000.0
     bound = 2 * inference + SLACK
     within = sum(age <= bound for age in ages) / len(ages)
     print(f"input {options.rate:g} Hz, {options.size}, model {figures['model']}")
     print(
-        f"images received {figures['images received']}, answered {figures['images answered']}, "
-        f"dropped {figures['dropped frames']}; {len(ages) / options.seconds:.1f} answers/s"
+        f"images received {figures['images received']}, processed {figures['images answered']}, "
+        f"dropped {figures['dropped frames']}; {len(ages) / options.seconds:.1f} results/s"
     )
     print(f"inference, median of the last seconds: {inference * 1000:.0f} ms")
     print(
-        f"age of answers: median {statistics.median(ages) * 1000:.0f} ms, "
+        f"age of results: median {statistics.median(ages) * 1000:.0f} ms, "
         f"p95 {ages[int(0.95 * (len(ages) - 1))] * 1000:.0f} ms, worst {ages[-1] * 1000:.0f} ms"
     )
-    print(f"bound (two inference times + 50 ms): {bound * 1000:.0f} ms, kept by {within:.1%}")
+    print(f"bound (two inference times + 50 ms): {bound * 1000:.0f} ms, met by {within:.1%}")
 
 
 def main() -> None:
-    """Measure, or be the camera."""
+    """Measure, or run as the camera."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--rate", type=float, default=100.0, help="images per second")
     parser.add_argument("--size", default="160x120", help="WIDTHxHEIGHT of the images")

@@ -1,14 +1,14 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""What the node adds to the session's own time, from an image's publication to its answer's.
+"""Overhead of the node over the session, from the publication of an image to that of its result.
 
     python benchmarks/node_overhead.py --size 640x480 --rate 5 --seconds 30
 
-The node runs in this process, the camera in another, over DDS, slowly enough that no image waits
-for the one before. Per image: the time from the stamp, which the camera sets when it publishes, to
-the end of the answer's publication, less the time that `Session.step` took. It holds transport,
-deserialisation, threads, conversion and publication. What transport and rclpy take by themselves is
-measured first, with a subscription that does nothing.
+The node runs in this process and the camera in another, over DDS, slowly enough that no image waits
+for the previous one. The overhead is the time from the stamp, which the camera sets when it
+publishes, to the end of the result's publication, minus the time of `Session.step`. It includes
+transport, deserialisation, threads, conversion and publication. The time of transport and rclpy
+alone is measured first, with a subscription that does nothing.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ from referdino_ros.process import use_roomy_shared_memory
 from referdino_ros.referdino_node import ReferDINONode
 from referdino_ros.result_publishers import ResultPublishers
 
-WARM_UP = 3.0  # seconds whose answers are not counted
+WARM_UP = 3.0  # seconds whose results are not counted
 
 
 @contextlib.contextmanager
 def stopwatch(overheads: list[float], steps: list[float]) -> Iterator[None]:
-    """Note, for every image that is answered meanwhile, the session's seconds and the rest."""
+    """Context that records the seconds of the session, and the overhead, for every image."""
     step, publish = Session.step, ResultPublishers.publish_objects
     clock = rclpy.clock.Clock()
 
@@ -87,13 +87,13 @@ def bare_transport(options: argparse.Namespace, seconds: float) -> list[float]:
 
 
 def stop(camera: subprocess.Popen[bytes]) -> None:
-    """End the camera's process."""
+    """Stop the camera's process."""
     camera.send_signal(signal.SIGINT)
     camera.wait(60)
 
 
-def shown(name: str, spans: list[float]) -> str:
-    """Median, 95th percentile and worst of ascending seconds."""
+def summary(name: str, spans: list[float]) -> str:
+    """One line with median, 95th percentile and maximum of ascending seconds."""
     figures = (statistics.median(spans), spans[int(0.95 * (len(spans) - 1))], spans[-1])
     median, high, worst = (1000 * figure for figure in figures)
     return f"{name}: median {median:.2f} ms, p95 {high:.2f} ms, worst {worst:.2f} ms"
@@ -142,11 +142,11 @@ def main() -> None:
     finally:
         stop(camera)
     print(f"{len(overheads)} images of {options.size} at {options.rate:g} Hz, {options.model}")
-    print(shown("Session.step", sorted(steps)))
-    print(shown("bare subscription, from stamp to callback", bare))
-    print(shown("node, from stamp to published answer, less Session.step", sorted(overheads)))
+    print(summary("Session.step", sorted(steps)))
+    print(summary("bare subscription, from stamp to callback", bare))
+    print(summary("node, from stamp to published result, minus Session.step", sorted(overheads)))
     sys.stdout.flush()
-    os._exit(0)  # rclpy takes seconds to end its threads, and nothing is left to do
+    os._exit(0)  # rclpy would take seconds to end its threads
 
 
 if __name__ == "__main__":

@@ -1,22 +1,21 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Time per frame of steady streams: stages, runtimes, precisions, commands and cameras.
+"""Time per frame of steady streams, by stage, runtime, precision, commands and cameras.
 
-    python benchmarks/performance.py                                    # everything that is here
+    python benchmarks/performance.py                                    # everything available
     python benchmarks/performance.py --models swint --commands 1 8 --runtimes portable torch-bf16
     python benchmarks/performance.py --models swint --commands 1 --cameras 1 8 --device cuda
 
-Every row streams the same images through a group of cameras, in turns with the other rows of its
-model and numbers of cameras and commands, so that what else the machine does falls on all of them.
-Swin-T and Swin-B have random weights, which changes no shape. Masks are decoded for every command
-in every frame.
+Every row streams the same images through a group of cameras. Rows with the same model, cameras and
+commands alternate, so that other programs affect all of them alike. Swin-T and Swin-B have random
+weights, which changes no shapes. Masks are decoded for every command in every frame.
 
-A frame of several cameras is one image of each, and every camera has so many commands; "frames/s"
-counts all cameras' images.
+With several cameras, a frame has one image per camera, and the commands are per camera; "frames/s"
+counts the images of all cameras.
 
-"portable" is the network as it reads in the paper, in PyTorch's float32 operators with grid_sample.
-"GFLOP" counts the matrix products and convolutions that a frame takes in that row; "share" is how
-much of the machine's measured rate of matrix products, in the row's precision, that comes to.
+"portable" is the network as in the paper, in PyTorch's float32 operators with grid_sample. "GFLOP"
+counts the matrix multiplications and convolutions of a frame in that row; "share" is their rate as
+a fraction of the machine's measured rate of matrix multiplications in the row's precision.
 """
 
 from __future__ import annotations
@@ -48,7 +47,7 @@ from referdino_core.precision import PRECISIONS
 SENTENCE = "the small red box to the left of the big green ball"
 MATRIX = (4820, 2048, 2048)
 WARM_UP = 3
-"""Frames before the first that counts: buffers are allocated, and graphs are recorded."""
+"""Frames before the first measured one, in which buffers are allocated and graphs recorded."""
 
 ROWS = ("portable", "torch-fp32", "torch-bf16", "torch-fp16", "onnxruntime-fp32")
 ROWS_ON_REQUEST = ("tensorrt-fp32", "tensorrt-fp16")
@@ -56,7 +55,7 @@ ROWS_ON_REQUEST = ("tensorrt-fp32", "tensorrt-fp16")
 
 @dataclass
 class Row:
-    """One line of the table: cameras' sessions under way and what was measured of them."""
+    """One line of the table: a group of cameras with its measurements."""
 
     name: str
     group: rd.CameraGroup
@@ -66,16 +65,16 @@ class Row:
 
     @property
     def precision(self) -> str:
-        """The last part of the name; the portable row is in float32."""
+        """The row's precision, the last part of its name; fp32 for the portable row."""
         return self.name.partition("-")[2] or "fp32"
 
     @property
     def cameras(self) -> int:
-        """How many images there are in a frame."""
+        """Number of images in a frame."""
         return len(self.group.sessions)
 
     def step(self, images: Sequence[np.ndarray], counts: bool) -> None:
-        """Answer one image of each camera, and note how long that took."""
+        """Process one image of each camera, and record the time if it counts."""
         synchronise(self.backend.device)
         began = time.perf_counter()
         self.group.step(images)
@@ -85,13 +84,13 @@ class Row:
 
 
 def synchronise(device: torch.device) -> None:
-    """Wait for a GPU; a CPU has nothing to wait for."""
+    """Wait for pending work on a GPU; does nothing on a CPU."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def matrix_rate(dtype: torch.dtype, device: str, rounds: int = 8) -> float:
-    """GFLOP/s of one large matrix product, the best of some rounds."""
+    """GFLOP/s of one large matrix multiplication, the best of several rounds."""
     rows, inner, columns = MATRIX
     left = torch.randn(rows, inner, device=device).to(dtype)
     right = torch.randn(inner, columns, device=device).to(dtype)
@@ -106,7 +105,7 @@ def matrix_rate(dtype: torch.dtype, device: str, rounds: int = 8) -> float:
 
 
 def images_of(model: rd.ReferDINO, count: int = 16) -> list[np.ndarray]:
-    """A texture that drifts, in the size that the model works at."""
+    """Images of a drifting texture, in the model's input size."""
     short_side = model.configuration.image_short_side
     height, width = short_side, short_side * 4 // 3 if short_side < 360 else 640
     generator = np.random.default_rng(0)
@@ -116,7 +115,7 @@ def images_of(model: rd.ReferDINO, count: int = 16) -> list[np.ndarray]:
 
 
 def model_of(name: str, device: str) -> rd.ReferDINO:
-    """The model with its own weights, or with random ones where none come along."""
+    """The model with its bundled weights, or with random ones."""
     if name == "nano":
         return load_model(name, device)
     torch.manual_seed(0)
@@ -124,19 +123,19 @@ def model_of(name: str, device: str) -> rd.ReferDINO:
 
 
 class WordsOnly:
-    """Stands in for BERT's tokenizer, whose vocabulary is a download: one token per word."""
+    """Replacement for BERT's tokenizer, whose vocabulary is a download, with one token per word."""
 
     def encode(self, sentence: str) -> torch.Tensor:
-        """Token ids; which ones they are makes no difference to the time."""
+        """Arbitrary token ids, since their values do not affect the time."""
         return torch.tensor([101, *range(2000, 2000 + len(sentence.split())), 1012, 102])
 
     def unknown_words(self, sentence: str) -> list[str]:
-        """None: every word is known."""
+        """No words: all are known."""
         return []
 
 
 def open_row(name: str, model: rd.ReferDINO, commands: int, cameras: int = 1) -> Row | None:
-    """A row of the table, or None, with a line why, where its runtime is not to be had."""
+    """A row of the table; None, after printing the reason, if its runtime is unavailable."""
     runtime, _, precision = name.partition("-")
     settings = rd.SessionSettings(accept=0.0, keep=0.0)
     with contextlib.ExitStack() as stack:
@@ -164,7 +163,7 @@ def open_row(name: str, model: rd.ReferDINO, commands: int, cameras: int = 1) ->
 
 @contextlib.contextmanager
 def without_vocabulary() -> Iterator[None]:
-    """Sessions that are opened meanwhile need no vocabulary of BERT."""
+    """Context in which sessions can be opened without BERT's vocabulary."""
     from referdino_core.session import session as module
 
     original = module.tokenizer_of
@@ -176,7 +175,7 @@ def without_vocabulary() -> Iterator[None]:
 
 
 def fill_windows(group: rd.CameraGroup) -> None:
-    """Let every command remember as many frames as it can, all like its newest."""
+    """Fill the windows of all commands with copies of their newest frame."""
     for command in (c for session in group.sessions for c in session.running.values()):
         window = command.memory.window
         newest = window[-1]
@@ -185,7 +184,7 @@ def fill_windows(group: rd.CameraGroup) -> None:
 
 
 def count_gigaflops(row: Row, images: Sequence[np.ndarray]) -> float:
-    """GFLOP of the matrix products and convolutions of one frame."""
+    """GFLOP of the matrix multiplications and convolutions of one frame."""
     with MatrixWork() as work:
         row.group.step(images)
     return work.operations * 1e-9
@@ -194,7 +193,7 @@ def count_gigaflops(row: Row, images: Sequence[np.ndarray]) -> float:
 def measure(
     rows: Sequence[Row], images: Sequence[np.ndarray], arguments: argparse.Namespace
 ) -> None:
-    """Stream the images through all rows in turns; cameras are an image apart."""
+    """Stream the images through all rows alternately; cameras are one image apart."""
     cameras = max((row.cameras for row in rows), default=1)
     endless = [itertools.islice(itertools.cycle(images), camera, None) for camera in range(cameras)]
     frames = zip(*endless, strict=True)
@@ -232,8 +231,8 @@ def table_lines(
         if row.gigaflops is None:
             cells += ["", ""]
         else:
-            share = row.gigaflops / frame / rates[row.precision]
-            cells += [f"{row.gigaflops:.1f}", f"{share:.0%}"]
+            fraction = row.gigaflops / frame / rates[row.precision]
+            cells += [f"{row.gigaflops:.1f}", f"{fraction:.0%}"]
         yield "| " + " | ".join(cells) + " |"
 
 
@@ -245,7 +244,7 @@ HEAD = (
 
 
 def machine(arguments: argparse.Namespace, rates: dict[str, float]) -> str:
-    """One line on what was measured with what."""
+    """One line on the machine and the versions of the software."""
     name = platform.machine()
     cpu_facts = Path("/proc/cpuinfo")
     if cpu_facts.exists():
@@ -256,12 +255,12 @@ def machine(arguments: argparse.Namespace, rates: dict[str, float]) -> str:
     speeds = ", ".join(f"{precision} {rate:.0f}" for precision, rate in rates.items())
     return (
         f"{name}, {torch.get_num_threads()} CPU threads, PyTorch {torch.__version__}; matrix "
-        f"products of {'x'.join(map(str, MATRIX))}: {speeds} GFLOP/s. Times are milliseconds."
+        f"multiplication of {'x'.join(map(str, MATRIX))}: {speeds} GFLOP/s. Times are milliseconds."
     )
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure and print the tables."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

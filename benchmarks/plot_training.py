@@ -1,8 +1,10 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Draws the training curves of `nano`: python benchmarks/plot_training.py CURVE.jsonl... --out PNG.
+"""Plot of the training curves of `nano`.
 
-Needs matplotlib, which nothing else here does: pip install matplotlib.
+    python benchmarks/plot_training.py CURVE.jsonl... --out PNG
+
+Needs matplotlib, which is not a dependency of referdino: pip install matplotlib.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from pathlib import Path
 
 
 def main() -> None:
-    """One panel per curve, one line per loss."""
+    """Draw one panel per curve, with one line per loss."""
     from matplotlib import pyplot
 
     parser = argparse.ArgumentParser(description=__doc__)

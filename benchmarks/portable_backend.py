@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""A backend without any optimization, for comparison: the network as in the paper."""
+"""A backend without optimizations, for comparison: the network as in the paper."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from referdino_core.ops import library
 
 @contextlib.contextmanager
 def without_kernels() -> Iterator[None]:
-    """Context in which operators compute their formulas."""
+    """Context in which operators use their formulas instead of the kernels."""
     original = library.kernel_library
     library.kernel_library = lambda: None  # type: ignore[assignment]
     try:
@@ -50,7 +50,7 @@ class PortableBackend(Backend):
         return EncodedImage(self.features.tokens, self.features.finest)
 
     def ground(self, image: EncodedImage, text: TextFeatures) -> FrameGrounding:
-        """Ground N sentences in the images that were encoded last."""
+        """Ground N sentences in the most recently encoded images."""
         features = self.features
         if image.rows is None:
             features = features.repeat_interleave(len(text.tokens) // len(image.tokens))

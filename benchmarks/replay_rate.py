@@ -1,13 +1,13 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Frames per second of `referdino replay` over the same recordings with one and with more workers.
+"""Frames per second of `referdino replay` on the same recordings with one and more workers.
 
     python benchmarks/replay_rate.py --workers 1 2 --rounds 2
 
-One worker is this program, more are Ray's. Takes turns, so that a busy machine slows all alike, and
-prints the median of the rounds: frames per second while the workers are at work, their ratio to the
-first row, and the seconds of a whole call with the start of Ray and the loading of the model.
-Without RECORDINGS the demo's scene is replayed several times over.
+One worker is this process, several are Ray workers. They alternate, so that other programs affect
+all of them alike. Prints medians over the rounds: frames per second while the workers replay, the
+ratio to the first row, and the seconds of a whole call, including the start of Ray and the loading
+of the model. Without RECORDINGS the demo's scene is replayed several times.
 """
 
 from __future__ import annotations
@@ -32,21 +32,21 @@ from referdino_core.session.model_choice import ModelChoice
 
 
 def copies_of_the_scene(folder: Path, count: int) -> Path:
-    """The demo's video under several names."""
+    """Copy the demo's video under several names; returns the folder."""
     for number in range(count):
         shutil.copy(load(BUNDLED).video, folder / f"scene_{number}.mp4")
     return folder
 
 
 def measure(sources: list[Path], common: ReplayJob, workers: int) -> tuple[float, float]:
-    """Frames per second at work, and seconds of the whole call."""
+    """Frames per second during the replay, and seconds of the whole call."""
     with tempfile.TemporaryDirectory(prefix="replay_rate_") as name:
         out = Path(name)
         batch = Batch(tuple(find_recordings(sources, out)), common, out, with_report=False)
         began = time.perf_counter()
         summary = replay_batch(batch, replay_in_process if workers == 1 else RayWorkers(workers))
         whole = time.perf_counter() - began
-        # A run's identity is written just before it begins, its summary last of all.
+        # A run's identity is written just before it begins, and its summary at the very end.
         first = min(path.stat().st_mtime for path in out.glob(f"*/{IDENTITY_NAME}"))
         last = max(path.stat().st_mtime for path in out.glob(f"*/{SUMMARY_NAME}"))
         return summary["frames"]["read"] / (last - first), whole

@@ -1,17 +1,17 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""An hour with cameras and commands coming and going: does the node's memory stay flat?
+"""Soak test of the node: memory over an hour in which cameras and commands come and go.
 
     python benchmarks/soak.py --minutes 60 --out soak.json
     python benchmarks/soak.py --plot soak.png --out soak.json
 
-One node with three cameras and one model. Every few seconds something happens: a camera goes or
-comes back, perhaps with another image size or stamps that jump back; commands are set, added and
-removed for one camera or for all; somebody begins or ends to watch an overlay; images are damaged;
-now and then the node is deactivated and activated. Every five seconds the node's memory, threads
-and open files are noted. The events follow a seed.
+One node with three cameras and one model. Every few seconds there is a random event: a camera
+disconnects or reconnects, perhaps with another image size or with stamps that jump back; commands
+are set, added and removed for one camera or for all; an overlay is subscribed to or unsubscribed
+from; images are damaged; occasionally the node is deactivated and reactivated. The node's memory,
+threads and open files are recorded every five seconds. Events are reproducible by their seed.
 
-Drawing the plot needs matplotlib, which nothing else here does: pip install matplotlib.
+The plot needs matplotlib, which is not a dependency of referdino: pip install matplotlib.
 """
 
 from __future__ import annotations
@@ -57,11 +57,11 @@ SENTENCES = (
 SAMPLE_PERIOD = 5.0
 EVENT_PERIOD = 4.0
 WARM_UP = 300.0
-"""Seconds at the beginning that growth is not measured from: caches fill."""
+"""Initial seconds that are excluded from the growth, in which caches fill."""
 
 
 class RobotCamera:
-    """A camera that can be unplugged, and whose images can change."""
+    """A simulated camera that can be unplugged, and whose images can change."""
 
     def __init__(self, node: Node, name: str, clip: np.ndarray, rate: float) -> None:
         self.name = name
@@ -102,7 +102,7 @@ class RobotCamera:
 
 
 class Operator:
-    """Does things to the node and its cameras, one at a time, as a seed says."""
+    """Source of random events for the node and its cameras, reproducible by a seed."""
 
     def __init__(self, node: Node, cameras: list[RobotCamera], seed: int) -> None:
         self._node = node
@@ -176,7 +176,7 @@ def measured(process: subprocess.Popen[bytes]) -> dict[str, float]:
 
 
 def start_node() -> subprocess.Popen[bytes]:
-    """The node under test."""
+    """Start the tested node."""
     parameters = {"cameras": f"[{', '.join(CAMERAS)}]", "error_log_period": "600.0"}
     arguments = ["--ros-args", "-r", f"__node:={NODE}"]
     for name, value in parameters.items():
@@ -185,7 +185,7 @@ def start_node() -> subprocess.Popen[bytes]:
 
 
 def soak(options: argparse.Namespace, process: subprocess.Popen[bytes]) -> list[dict[str, float]]:
-    """Run the cameras and the operator; returns a row every few seconds."""
+    """Run the cameras and the operator; returns one row of measurements every few seconds."""
     with WorldRenderer() as renderer:
         clips = [renderer.clip("train", index).frames for index in range(len(CAMERAS))]
     rclpy.init()
@@ -197,12 +197,12 @@ def soak(options: argparse.Namespace, process: subprocess.Popen[bytes]) -> list[
     operator = Operator(node, cameras, options.seed)
     results = 0
 
-    def answered(message: ReferredObjectArray) -> None:
+    def received(message: ReferredObjectArray) -> None:
         nonlocal results
         results += 1
 
     for name in CAMERAS:
-        node.create_subscription(ReferredObjectArray, f"/{NODE}/{name}/objects", answered, 10)
+        node.create_subscription(ReferredObjectArray, f"/{NODE}/{name}/objects", received, 10)
     spinning = threading.Thread(target=rclpy.spin, args=(node,), daemon=True)
     spinning.start()
     rows: list[dict[str, float]] = []
@@ -213,7 +213,7 @@ def soak(options: argparse.Namespace, process: subprocess.Popen[bytes]) -> list[
             if process.poll() is not None:
                 raise SystemExit(f"The node ended with status {process.returncode}.")
             if not rclpy.ok():
-                raise SystemExit(f"Stopped; {options.out} holds what was measured.")
+                raise SystemExit(f"Stopped; the measurements so far are in {options.out}.")
             row = {"seconds": passed, "results": results, "events": operator.events}
             rows.append(row | measured(process))
             options.out.write_text(json.dumps(rows))
@@ -225,7 +225,7 @@ def soak(options: argparse.Namespace, process: subprocess.Popen[bytes]) -> list[
 
 
 def report(rows: list[dict[str, float]]) -> None:
-    """Print what was measured."""
+    """Print a summary of the measurements."""
     steady = [row for row in rows if row["seconds"] >= min(WARM_UP, rows[-1]["seconds"] / 2)]
     hours = [row["seconds"] / 3600.0 for row in steady]
     growth = np.polyfit(hours, [row["memory"] for row in steady], 1)[0]
@@ -234,13 +234,14 @@ def report(rows: list[dict[str, float]]) -> None:
     for name in ("memory", "threads", "files"):
         values = [row[name] for row in steady]
         print(
-            f"{name}: {values[0]:.0f} at first, {values[-1]:.0f} at last, {max(values):.0f} at most"
+            f"{name}: {values[0]:.0f} at the start, {values[-1]:.0f} at the end, "
+            f"maximum {max(values):.0f}"
         )
-    print(f"growth of the memory after the warm-up: {growth:.1f} MB per hour")
+    print(f"memory growth after the warm-up: {growth:.1f} MB per hour")
 
 
 def plot(rows: list[dict[str, float]], path: Path) -> None:
-    """Draw memory, threads and results over time."""
+    """Plot memory, threads and open files over time."""
     from matplotlib import pyplot
 
     minutes = [row["seconds"] / 60.0 for row in rows]
@@ -258,13 +259,13 @@ def plot(rows: list[dict[str, float]], path: Path) -> None:
 
 
 def main() -> None:
-    """Soak and report, or draw an earlier run."""
+    """Run the test and print its summary, or plot an earlier run."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--minutes", type=float, default=60.0, help="how long")
+    parser.add_argument("--minutes", type=float, default=60.0, help="duration")
     parser.add_argument("--rate", type=float, default=5.0, help="images per second and camera")
-    parser.add_argument("--seed", type=int, default=0, help="of the events")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the events")
     parser.add_argument("--out", type=Path, default=Path("soak.json"), help="the measurements")
-    parser.add_argument("--plot", type=Path, help="draw the measurements in --out instead")
+    parser.add_argument("--plot", type=Path, help="only plot the measurements in --out to a file")
     options = parser.parse_args()
     if options.plot:
         plot(json.loads(options.out.read_text()), options.plot)

@@ -1,10 +1,10 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""How long the node takes from its start to a loaded model and to its subscription.
+"""Start-up time of the node, until the model is loaded and until it is subscribed.
 
     python benchmarks/start_up.py --runs 5
 
-Beside it stands what importing PyTorch alone takes on this machine.
+The time to import PyTorch alone is measured for comparison.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ STEPS = {"model": "The model is ready", "active": "Active:"}
 
 
 def seconds_until(arguments: list[str], marks: dict[str, str]) -> dict[str, float]:
-    """Start a node; seconds until each mark stands in its log."""
+    """Start a node; returns the seconds until each mark appears in its log."""
     began = time.perf_counter()
     process = subprocess.Popen(
         [sys.executable, "-m", "referdino_ros.referdino_node", *arguments],
@@ -43,7 +43,7 @@ def seconds_until(arguments: list[str], marks: dict[str, str]) -> dict[str, floa
     process.send_signal(signal.SIGINT)
     process.communicate()
     if len(found) < len(marks):
-        raise SystemExit("The node did not come up; start it by hand to see why.")
+        raise SystemExit("The node did not start; start it by hand to see why.")
     return found
 
 

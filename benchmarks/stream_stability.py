@@ -1,12 +1,12 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Time per frame and memory of a long stream: both should stay flat.
+"""Time per frame and memory over a long stream, which should both stay constant.
 
     python benchmarks/stream_stability.py --frames 10000
 
 Plays the demo's recording back and forth. Prints a row per tenth of the stream: median milliseconds
-per frame, their ratio to the first tenth, the share of frames answered with a mask, and the
-resident memory of the process.
+per frame, their ratio to the first tenth, the fraction of frames with a mask, and the resident
+memory of the process.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def main() -> None:
     session.commands = {str(number): sentence for number in range(arguments.commands)}
     part = max(1, arguments.frames // 10)
     milliseconds: list[float] = []
-    answered, first = 0, 0.0
+    with_mask, first = 0, 0.0
     print("| frames | ms per frame, median | ratio to the first | with a mask | resident MB |")
     print("|---|---|---|---|---|")
     forth_and_back = itertools.cycle(images + images[-2:0:-1])
@@ -53,15 +53,15 @@ def main() -> None:
         began = time.perf_counter()
         targets = session.step(image)
         milliseconds.append(1000 * (time.perf_counter() - began))
-        answered += bool(targets[0].mask.any())
+        with_mask += bool(targets[0].mask.any())
         if frame % part == 0:
             median = float(np.median(milliseconds))
             first = first or median
             tqdm.write(
-                f"| {frame} | {median:.1f} | {median / first:.2f} | {answered / part:.0%} "
+                f"| {frame} | {median:.1f} | {median / first:.2f} | {with_mask / part:.0%} "
                 f"| {resident_megabytes():.0f} |"
             )
-            answered = 0
+            with_mask = 0
             milliseconds = []
 
 

@@ -1,8 +1,10 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Milliseconds per frame of reading and writing videos, here and with OpenCV alone.
+"""Milliseconds per frame of reading and writing videos, with referdino and with OpenCV.
 
-Both in the same run, alternating: `python benchmarks/video_files.py`.
+    python benchmarks/video_files.py
+
+Both alternate in one process.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ RATE = 25.0
 
 
 def scene(width: int, height: int, count: int) -> list[np.ndarray]:
-    """A ball before a background that moves."""
+    """Images of a ball in front of a moving background."""
     coarse = np.random.default_rng(0).integers(0, 256, (height // 16, width // 8, 3), np.uint8)
     wide = cv2.resize(coarse, (2 * width, height), interpolation=cv2.INTER_CUBIC)
     images = []
@@ -37,7 +39,7 @@ def scene(width: int, height: int, count: int) -> list[np.ndarray]:
 
 
 def write_with_opencv(path: Path, images: list[np.ndarray]) -> None:
-    """As MPEG-4 part 2, the best that OpenCV's wheels write into .mp4."""
+    """Write MPEG-4 part 2, the best format that OpenCV's wheels can write to .mp4."""
     height, width = images[0].shape[:2]
     video = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), RATE, (width, height))
     for image in images:
@@ -46,7 +48,7 @@ def write_with_opencv(path: Path, images: list[np.ndarray]) -> None:
 
 
 def write_here(path: Path, images: list[np.ndarray]) -> None:
-    """As overlays are written."""
+    """Write a video as for overlays."""
     height, width = images[0].shape[:2]
     with VideoWriter(path, RATE, (width, height)) as video:
         for image in images:
@@ -54,21 +56,21 @@ def write_here(path: Path, images: list[np.ndarray]) -> None:
 
 
 def read_with_opencv(path: Path) -> None:
-    """Every frame, as RGB."""
+    """Read every frame, converted to RGB."""
     capture = cv2.VideoCapture(str(path))
     while (read := capture.read())[0]:
         cv2.cvtColor(read[1], cv2.COLOR_BGR2RGB)
 
 
 def read_here(path: Path) -> None:
-    """Every frame, as `segment` reads it."""
+    """Read every frame as `segment` does."""
     with open_source(str(path)) as source:
         for _ in source:
             pass
 
 
 def compare(name: str, count: int, ways: dict[str, Callable[[], None]], repeats: int) -> None:
-    """Print the least time of each way, on the clock and of all processors."""
+    """Print the minimum wall-clock and CPU time of each way."""
     least = {way: [float("inf")] * 2 for way in ways}
     for _ in range(repeats):
         for way, work in ways.items():

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 from referdino_core.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from referdino_core.building import build
-    from referdino_core.checkpoint import load_checkpoint
+    from referdino_core.building import build, load_checkpoint
     from referdino_core.configuration import NetworkConfiguration, SessionSettings
     from referdino_core.errors import (
         CameraImageError,
@@ -52,7 +51,7 @@ _HOMES = {
     "TargetState": "target",
     "build": "building",
     "capabilities": "installation",
-    "load_checkpoint": "checkpoint",
+    "load_checkpoint": "building",
 }
 
 __all__ = [

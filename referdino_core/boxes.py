@@ -11,7 +11,7 @@ AREA_EPSILON = 1e-6
 
 
 def centre_to_corners(boxes: Tensor) -> Tensor:
-    """(..., 4) centre x, centre y, width, height to (..., 4) left, top, right, bottom."""
+    """Convert boxes (..., 4) from centre x, y, width, height to left, top, right, bottom."""
     centre, size = boxes.split(2, dim=-1)
     return torch.cat((centre - size / 2, centre + size / 2), dim=-1)
 
@@ -34,7 +34,7 @@ def boxes_of_masks(masks: Tensor) -> Tensor:
 
 
 def _extent(occupied: Tensor) -> tuple[Tensor, Tensor]:
-    """First set cell and end of the last one along the last axis, 0 to 1; zeros if none is set."""
+    """Start of the first set pixel and end of the last one along an axis, 0 to 1; 0 if none is."""
     length = occupied.shape[-1]
     flags = occupied.to(torch.uint8)
     first = flags.argmax(dim=-1)
@@ -43,15 +43,16 @@ def _extent(occupied: Tensor) -> tuple[Tensor, Tensor]:
     return first * some / length, end * some / length
 
 
-def generalised_iou(first: Tensor, second: Tensor) -> Tensor:
-    """Generalised intersection over union of boxes, -1 to 1, as the released weights learnt it.
+def generalised_iou(first: Tensor, second: Tensor, numerator_epsilon: float = 0.0) -> Tensor:
+    """Generalised intersection over union of boxes, -1 to 1, as in training the released weights.
 
     GIoU = I / (U + e) - (C - U) / (C + e), with I the intersection, U the union, C the smallest
-    box around both and e = 1e-6. With the epsilons a box of no area has a finite value; for two
-    boxes of no area at the same place it is 0, not 1.
+    box around both and e = 1e-6. The epsilons make it finite for boxes without area; for two such
+    boxes at the same position it is 0, not 1.
 
     Args:
         first, second: (..., 4) left, top, right, bottom that broadcast against each other.
+        numerator_epsilon: added to I and to C - U; SOC's losses add e there too.
 
     Returns:
         (...) of the broadcast shape.
@@ -66,7 +67,8 @@ def generalised_iou(first: Tensor, second: Tensor) -> Tensor:
     intersection = inner.prod(dim=-1)
     enclosing = outer.prod(dim=-1)
     union = _area(first) + _area(second) - intersection
-    return intersection / (union + AREA_EPSILON) - (enclosing - union) / (enclosing + AREA_EPSILON)
+    overlap = (intersection + numerator_epsilon) / (union + AREA_EPSILON)
+    return overlap - (enclosing - union + numerator_epsilon) / (enclosing + AREA_EPSILON)
 
 
 def _area(corners: Tensor) -> Tensor:

@@ -1,23 +1,25 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""From names and files to models that run."""
+"""Construction of models from names and files."""
 
 from __future__ import annotations
 
 import logging
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, cast, overload
 
 import torch
 
 from referdino_core.checkpoint import (
-    load_checkpoint,
+    Source,
     read_tensors,
     temporal_layers_of,
     trained_on_single_frames,
 )
+from referdino_core.checkpoint import load_checkpoint as load_referdino
 from referdino_core.configuration import (
     CONFIGURATIONS,
     NetworkConfiguration,
@@ -29,26 +31,69 @@ from referdino_core.models import vocabulary_file, weights_file
 from referdino_core.network.referdino import ReferDINO
 from referdino_core.network.tokenizer import Tokenizer, WordPieceTokenizer, WordTokenizer
 from referdino_core.network.uninitialised_weights import UninitialisedWeights
+from referdino_core.peers import PEER_NAMES
 from referdino_core.user_files import user_path
+
+if TYPE_CHECKING:
+    from referdino_core.peers.soc.soc import SOC
 
 logger = logging.getLogger("referdino.model")
 session_logger = logging.getLogger("referdino.session")
 
 PATCH_PROJECTION = "backbone.0.patch_embed.proj.weight"
 DEFAULT_CHECKPOINTS = {"swinb": "ryt_mevis_swinb"}
+NOT_CAUSAL = (
+    "{} is not causal: its result for a frame depends on later frames, so sessions and exports "
+    "cannot use it. Use referdino evaluate, or referdino replay --inference whole-clip."
+)
 
 
-def build(name: str, **overrides: Any) -> ReferDINO:
-    """A model with fresh weights, in evaluation mode.
+@overload
+def build(name: Literal["soc_swint", "soc_swinb"], **overrides: Any) -> SOC: ...
+
+
+@overload
+def build(name: str, **overrides: Any) -> ReferDINO: ...
+
+
+def build(name: str, **overrides: Any) -> ReferDINO | SOC:
+    """Build a model with random weights, in evaluation mode.
 
     Args:
-        name: "swint", "swinb" or "nano".
-        overrides: settings of `NetworkConfiguration` to replace, e.g. num_queries=32.
+        name: "swint", "swinb" or "nano"; "soc_swint" or "soc_swinb" for SOC, which processes whole
+            clips only and needs transformers.
+        overrides: settings of `NetworkConfiguration` to replace, e.g. num_queries=32; of
+            `SOCConfiguration` for SOC.
 
     Raises:
-        ReferDINOError: a name or value is unknown.
+        ReferDINOError: a name or value is unknown, or transformers is not installed.
     """
+    if name in PEER_NAMES:
+        from referdino_core.peers.soc.configuration import soc_configuration
+        from referdino_core.peers.soc.soc import SOC
+
+        return SOC(soc_configuration(name, **overrides)).eval()
     return ReferDINO(network_configuration(name, **overrides)).eval()
+
+
+def load_checkpoint(model: ReferDINO | SOC, source: Source, strict: bool = True) -> None:
+    """Load weights under their released names; see `checkpoint` and `peers.soc.checkpoint`.
+
+    Args:
+        model: built for the checkpoint's architecture; changed only if everything fits.
+        source: a .pth or .safetensors file, or tensors by name.
+        strict: if False, parts that the checkpoint lacks keep their values and are logged.
+
+    Raises:
+        CheckpointError: the file is missing, truncated, holds more than tensors, or names
+            are missing, unknown or of the wrong shape.
+    """
+    if isinstance(model, ReferDINO):
+        load_referdino(model, source, strict)
+        return
+    from referdino_core.peers.soc.checkpoint import load_released
+
+    load_released(model, source, strict)
 
 
 def load_model(
@@ -58,24 +103,28 @@ def load_model(
     architecture: str | None = None,
     single_frame: bool | None = None,
 ) -> ReferDINO:
-    """A model with weights, on its device, in evaluation mode.
+    """Load a model with weights on its device, in evaluation mode.
 
-    It has as many temporal layers as its weights, or none where they were trained on single frames.
+    It has as many temporal layers as its weights; none if they were trained on single frames.
 
     Args:
-        model: a built model, which stays as it is, a model's name, or a checkpoint's path.
-        device: as `usable_device` takes it; "auto" leaves a built model where it is.
-        architecture: name of the configuration that the checkpoint at this path is of; by default
-            it is recognised by the tensors' shapes.
-        single_frame: whether the weights were trained on single frames; by default
-            `trained_on_single_frames` finds out.
+        model: a built model, which is not changed, the name of a model, or the path of a
+            checkpoint.
+        device: see `usable_device`; "auto" leaves a built model where it is.
+        architecture: name of the checkpoint's configuration; by default it is recognised by the
+            shapes of the tensors.
+        single_frame: whether the weights were trained on single frames; by default the result of
+            `trained_on_single_frames`.
 
     Raises:
-        ReferDINOError: the weights or the device are not to be had; the message says what to do.
+        ReferDINOError: the weights or the device are unavailable; the message says what to do.
     """
     began = time.monotonic()
     if isinstance(model, ReferDINO):
         return (model if device == "auto" else model.to(usable_device(device))).eval()
+    peer = architecture or getattr(getattr(model, "configuration", None), "name", str(model))
+    if peer in PEER_NAMES:
+        raise ReferDINOError(NOT_CAUSAL.format(peer))
     place = usable_device(device)
     if architecture is None and str(model) in CONFIGURATIONS:
         architecture, source = str(model), weights_of(str(model))
@@ -87,6 +136,8 @@ def load_model(
                 "or give the path of a checkpoint."
             )
     tensors = read_tensors(source)
+    if is_peer(tensors):
+        raise ReferDINOError(NOT_CAUSAL.format(source.name))
     if single_frame is None:
         single_frame = trained_on_single_frames(tensors, source)
     name, layers = architecture or architecture_of(tensors, source), temporal_layers_of(tensors)
@@ -101,8 +152,41 @@ def load_model(
     return network
 
 
+def load_peer(name: str, checkpoint: Path | None, device: str = "auto") -> SOC:
+    """SOC with released weights, on its device, in evaluation mode.
+
+    Args:
+        name: "soc_swint" or "soc_swinb".
+        checkpoint: path of the weights, which are neither bundled nor downloadable.
+        device: as `usable_device` takes it.
+
+    Raises:
+        ReferDINOError: the weights, the device or transformers are not available.
+    """
+    if checkpoint is None:
+        raise CheckpointError(
+            f"No weights of {name} are bundled: get them as described in the README of "
+            "github.com/RobertLuo1/NeurIPS2023_SOC and give the file with --checkpoint."
+        )
+    began = time.monotonic()
+    place = usable_device(device)
+    tensors = read_tensors(checkpoint)
+    with UninitialisedWeights():
+        network = build(cast(Literal["soc_swint"], name))
+    load_checkpoint(network, tensors)
+    logger.info("Loaded %s in %.1f s.", checkpoint.name, time.monotonic() - began)
+    return network.to(place)
+
+
+def is_peer(tensors: Mapping[str, torch.Tensor]) -> bool:
+    """Whether these are the weights of a model that processes whole clips only."""
+    from referdino_core.peers.soc.checkpoint import is_soc
+
+    return is_soc(tensors)
+
+
 def warn_of_single_frames(model: ReferDINO) -> None:
-    """Say in one line where a model that is about to stream was trained on single frames."""
+    """Log a warning if a model for a stream was trained on single frames."""
     if model.configuration.single_frame:
         session_logger.warning(
             "These weights do not stream: they were trained on single frames and judge every image "
@@ -112,7 +196,7 @@ def warn_of_single_frames(model: ReferDINO) -> None:
 
 
 def tell_of_unused_gpu(device: str) -> None:
-    """Say in one line where a model was put on the CPU beside a GPU that would be faster."""
+    """Log a warning if a model is on the CPU although there is a GPU, which would be faster."""
     if device.startswith("cpu") and torch.cuda.is_available():
         session_logger.warning(
             "The model runs on the CPU, as asked, and this machine has a GPU (%s); device auto or "
@@ -122,10 +206,10 @@ def tell_of_unused_gpu(device: str) -> None:
 
 
 def usable_device(device: str) -> torch.device:
-    """The torch device of that name, if a tensor can live there.
+    """The PyTorch device with a name, checked by allocating a tensor.
 
     Args:
-        device: as PyTorch names it, or "auto" for the first GPU that PyTorch can use, else the CPU.
+        device: PyTorch's name, or "auto" for the first GPU that PyTorch can use, else the CPU.
 
     Raises:
         ReferDINOError: there is no such device, or it cannot be used.
@@ -142,7 +226,7 @@ def usable_device(device: str) -> torch.device:
 
 
 def weights_of(name: str) -> Path:
-    """Weights of a named model: bundled, or downloaded before."""
+    """Path of the weights of a model, bundled or downloaded before."""
     bundled = weights_file(name)
     if bundled.exists():
         return bundled
@@ -150,8 +234,8 @@ def weights_of(name: str) -> Path:
         others = [asset for asset in ASSETS if asset.endswith(f"_{name}")]
         published = f"none but {', '.join(others)}, of single frames," if others else "none"
         raise CheckpointError(
-            f"No weights of {name} come along and {published} are published; give a checkpoint's "
-            "path."
+            f"No weights of {name} are bundled and {published} are published; give the path of a "
+            "checkpoint."
         )
     return locate(DEFAULT_CHECKPOINTS[name])[0]
 
@@ -163,7 +247,7 @@ def architecture_of(tensors: dict[str, torch.Tensor], source: Path) -> str:
         if projection is not None and len(projection) == configuration.swin.embedding:
             return name
     raise CheckpointError(
-        f"{source} is no checkpoint of {', '.join(CONFIGURATIONS)}: "
+        f"{source} is not a checkpoint of {', '.join(CONFIGURATIONS)}: "
         f"{PATCH_PROJECTION} is missing or of another width."
     )
 

@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Checkpoints under the reference's tensor names, and the way from those names to ours."""
+"""Checkpoints with the tensor names of the reference, and the mapping to our names."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ logger = logging.getLogger("referdino.checkpoint")
 
 Source = str | Path | Mapping[str, Tensor]
 
-# Ours on the left, the reference's on the right; the first prefix that fits counts.
+# Our prefix and the reference's; the first match counts.
 PREFIXES = (
     ("text_encoder.bert.", "bert."),
     ("text_encoder.feature_map.", "feat_map."),
@@ -46,7 +46,7 @@ PREFIXES = (
     ("readout.temporal_decoder.", "temporal_decoder.0."),
 )
 
-# Copies of shared tensors, buffers and parts that inference never reads.
+# Copies of shared tensors, buffers, and parts that inference does not use.
 REDUNDANT = re.compile(
     r"(bbox_embed|ref_point_head)\.|transformer\.decoder\.bbox_embed\.[1-9]"
     r"|temporal_decoder\.[1-9]|bert\.pooler\.|bert\.embeddings\.position_ids"
@@ -63,7 +63,7 @@ LORA_RANK = 32
 
 def reference_name(name: str) -> str:
     """The reference's name of one of our tensors."""
-    # The reference keeps a layer's two feed-forward matrices beside its attention.
+    # In the reference a layer's two feed-forward matrices are siblings of its attention.
     name = name.replace(".feed_forward.linear", ".linear")
     for ours, theirs in PREFIXES:
         if name.startswith(ours):
@@ -76,17 +76,17 @@ def reference_name(name: str) -> str:
 
 
 def load_checkpoint(model: ReferDINO, source: Source, strict: bool = True) -> None:
-    """Load weights under the reference's names and merge LoRA: W + B A / 32.
+    """Load weights with the reference's names, and merge LoRA: W + B A / 32.
 
     Args:
-        model: built for the checkpoint's architecture; changed only if everything fits.
-        source: a .pth or .safetensors file, or tensors by name. Its temporal decoder is not read
-            where the model has none.
-        strict: with False, parts that the checkpoint lacks keep their values and are named
-            in the log (a grounding checkpoint has no mask or temporal decoder).
+        model: a model of the checkpoint's architecture; changed only if everything fits.
+        source: a .pth or .safetensors file, or tensors by name. Its temporal decoder is ignored if
+            the model has none.
+        strict: if False, parts that the checkpoint lacks are unchanged and named in the log (a
+            grounding checkpoint has no mask decoder and no temporal decoder).
 
     Raises:
-        CheckpointError: the file is missing, truncated, holds more than tensors, or names
+        CheckpointError: the file is missing, truncated, or contains more than tensors; or tensors
             are missing, unknown or of the wrong shape.
     """
     tensors = with_projections(merge_lora(read_tensors(source)), model)
@@ -188,18 +188,19 @@ def with_projections(tensors: dict[str, Tensor], model: ReferDINO) -> dict[str, 
 
 
 def temporal_layers_of(names: Iterable[str]) -> int:
-    """How many temporal layers a checkpoint with tensors of these names holds."""
+    """Number of temporal layers in a checkpoint with these tensor names."""
     return len({match[1] for match in map(TEMPORAL_LAYER.match, names) if match})
 
 
 def trained_on_single_frames(tensors: Mapping[str, Tensor], source: Source) -> bool:
     """Whether weights were trained on single frames, without tracker and temporal decoder.
 
-    So they were if their file bears the name of such a release, and, whatever its name, if beside a
-    trained mask decoder the temporal decoder is missing or as it was before training.
+    This is so if the file has the name of such a release, or if the mask decoder is trained but the
+    temporal decoder is missing or untrained.
 
     Args:
-        tensors: of the checkpoint. source: where they come from.
+        tensors: tensors of the checkpoint.
+        source: its file, or the tensors.
     """
     if isinstance(source, (str, Path)) and named_for_single_frames(Path(source)):
         return True
@@ -211,9 +212,9 @@ def trained_on_single_frames(tensors: Mapping[str, Tensor], source: Source) -> b
 
 
 def are_untrained(norms: Mapping[str, Tensor]) -> bool:
-    """Whether the weights and biases of layer norms are as they were before training.
+    """Whether the weights and biases of layer norms are untrained.
 
-    Weight decay alone shrinks all weights of a norm alike; learning moves every one of its own.
+    Weight decay alone shrinks all weights of a norm equally; training changes each differently.
     """
     return all(
         not tensor.any() if name.endswith("bias") else bool((tensor == tensor.flatten()[:1]).all())
@@ -222,24 +223,25 @@ def are_untrained(norms: Mapping[str, Tensor]) -> bool:
 
 
 def save_weights(model: ReferDINO, path: Path) -> None:
-    """Write a model's weights under the reference's names, in half precision (.safetensors)."""
+    """Write a model's weights under the reference's names, in half precision (.safetensors).
+
+    A LoRA is merged into the weights that it changes.
+    """
     from safetensors.torch import save_file
 
-    tensors = {
-        reference_name(name): tensor.detach().half().contiguous()
-        for name, tensor in model.state_dict().items()
-    }
+    named = {reference_name(name): tensor.detach() for name, tensor in model.state_dict().items()}
+    tensors = {name: tensor.half().contiguous() for name, tensor in merge_lora(named).items()}
     save_file(tensors, path, metadata={"model": model.configuration.name})
 
 
 def shorten(names: list[str], most: int = 4) -> str:
-    """The first few names, and how many more there are."""
+    """The first few names, and the number of further ones."""
     more = f", and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
 
 
 def merge_lora(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Fold every pair lora_A, lora_B into the weight beside it."""
+    """Merge every pair of lora_A and lora_B into the weight of the same layer."""
     merged = {name: t for name, t in tensors.items() if not name.endswith((".lora_A", ".lora_B"))}
     for name in tensors:
         if not name.endswith(".lora_A"):
@@ -253,7 +255,7 @@ def merge_lora(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def read_tensors(source: Source) -> dict[str, Tensor]:
-    """Tensors by name, without executing anything a file may contain."""
+    """Read tensors by name, without executing code that a file may contain."""
     if isinstance(source, Mapping):
         return _tensor_table(source, "The checkpoint")
     path = Path(source)
@@ -265,7 +267,7 @@ def read_tensors(source: Source) -> dict[str, Tensor]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise CheckpointError(
-            f"{path} is no readable checkpoint of tensors alone (truncated, or with code in it): "
+            f"{path} is not a readable checkpoint of tensors only (truncated, or contains code): "
             f"{str(error).splitlines()[0] if str(error) else type(error).__name__}"
         ) from error
     return _tensor_table(content, str(path))
@@ -284,11 +286,11 @@ def _tensor_table(content: Any, origin: str) -> dict[str, Tensor]:
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:
-    """Tensors of a .safetensors file."""
+    """Read the tensors of a .safetensors file."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     try:
         return load_file(path)
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path} is no readable .safetensors file: {error}") from error
+        raise CheckpointError(f"{path} is not a readable .safetensors file: {error}") from error

@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Every setting of the network and of the stream, declared once with type, range and default."""
+"""Settings of the network and of the stream, with types, ranges and defaults."""
 
 from __future__ import annotations
 
@@ -46,15 +46,14 @@ class BertConfiguration:
 class NetworkConfiguration:
     """ReferDINO's sizes and variants; the defaults are those of the released checkpoints.
 
-    `pruning_score` and `relevance` choose between what the released weights were trained with
-    and what the paper prints (eq. 4 and the object memory's update). `time_embedding` (the age
-    of each frame and the slots' boxes in the temporal decoder), `place_weight` (what a distance of
-    one image side between a query's box and a slot's last one adds to their cosine distance, when
-    queries are aligned) and `calibrated_scores` (a learned scale and offset on token similarities)
-    are referdino's extensions: released weights have no counterpart of them.
-    `initial_fusion_gain` is where the fusion layers' gains start; loaded weights bring their own.
-    `temporal_layers` is 0 for weights that were trained on single frames: there is no temporal
-    decoder, and scores, boxes and masks come from the decoder's queries directly.
+    `pruning_score` and `relevance` select the variant of the released weights or that of the paper
+    (eq. 4, and the update of the object memory). `time_embedding` (frame ages and slot boxes in the
+    temporal decoder), `place_weight` (weight of the distance between boxes when queries are
+    aligned, see `alignment_costs`) and `calibrated_scores` (a learned scale and offset of token
+    similarities) are referdino's extensions, which released weights lack. `initial_fusion_gain`
+    initialises the fusion layers' gains for training. `temporal_layers` is 0 for weights that were
+    trained on single frames: there is no temporal decoder, and scores, boxes and masks are computed
+    directly from the decoder's queries.
     """
 
     name: str
@@ -110,12 +109,12 @@ class NetworkConfiguration:
 
     @property
     def single_frame(self) -> bool:
-        """Whether every frame is judged on its own, without a temporal decoder."""
+        """Whether frames are processed independently, without a temporal decoder."""
         return self.temporal_layers == 0
 
     @property
     def surviving_queries(self) -> tuple[int, ...]:
-        """Queries alive after each decoder layer, e.g. (450, 225, 113, 57, 29, 15)."""
+        """Number of queries after each decoder layer, e.g. (450, 225, 113, 57, 29, 15)."""
         alive = [self.num_queries]
         for _ in range(self.decoder_layers):
             alive.append(math.ceil(alive[-1] * self.keep_ratio))
@@ -166,13 +165,13 @@ NANO = NetworkConfiguration(
 )
 
 RUNTIMES = ("auto", "torch", "onnxruntime", "tensorrt")
-"""What may compute the network; "auto" is the fastest that is here."""
+"""The supported runtimes; "auto" is the fastest available one."""
 
 CONFIGURATIONS = {configuration.name: configuration for configuration in (SWIN_T, SWIN_B, NANO)}
 
 
 def network_configuration(name: str, **overrides: Any) -> NetworkConfiguration:
-    """Configuration of that name with some settings replaced.
+    """The configuration with a name, with some settings replaced.
 
     Raises:
         ReferDINOError: the name or a setting is unknown, or a value is out of range.
@@ -189,22 +188,22 @@ def network_configuration(name: str, **overrides: Any) -> NetworkConfiguration:
 
 
 SELECTIONS = ("one", "all")
-"""How many objects a sentence may mean: the one that fits best, or every one that fits."""
+"""The objects that a command selects: the one that fits best, or all that fit."""
 
 MEMORIES = ("steady", "released")
-"""How an object memory moves: made for endless streams, or as the released weights' inference."""
+"""Updates of object memories: for endless streams, or as in the released inference code."""
 
 MAX_COMMANDS = 64
-"""Commands that may run at once on a stream; runtimes split them into batches that they take."""
+"""Maximum number of commands per stream; runtimes split them into smaller batches if necessary."""
 
 MAX_WINDOW = 64
-"""Frames that a window may have."""
+"""Maximum number of frames in a window."""
 
 RENAMED_SETTINGS = {
     "hold_frames": "hold (seconds)",
     "switch_frames": "switch_interval (seconds)",
 }
-"""Earlier names of `SessionSettings`' fields, and what they are called now."""
+"""Earlier names of `SessionSettings`' fields, with their present names."""
 
 
 @dataclass(frozen=True)
@@ -215,32 +214,31 @@ class SessionSettings:
     decisions do not depend on the frame rate.
 
     Attributes:
-        window: frames that the temporal decoder looks back over, at most `MAX_WINDOW`.
-        select: how many objects a sentence means unless its command says otherwise, one of
-            `SELECTIONS`.
-        accept: score at which a search takes up a target, and at which a target comes back.
-        keep: score below which a target that was accepted counts as not seen in a frame.
-        average: duration over which scores are averaged, at most the window's.
-        take_up: duration whose images are evidence for taking up a target, for its return and
-            for giving it up.
+        window: frames in the temporal decoder's window, at most `MAX_WINDOW`.
+        select: default selection of commands, one of `SELECTIONS`.
+        accept: score from which a target is accepted, and from which it is visible again.
+        keep: score below which an accepted target counts as not visible in a frame.
+        average: duration over which scores are averaged, limited by the window.
+        take_up: duration of the recent images that decide whether a target is accepted, returns, or
+            is no longer visible.
         take_up_share: fraction of those images that must agree, in (0, 1].
-        hold: duration without sight of a target (occluded) before it is lost.
-        switch_margin: how much better another object's average score must be to take over.
-        switch_interval: duration between two switches, at least.
-        same_appearance: cosine between a slot's query and its target's appearance, below which the
+        hold: duration for which an invisible target is occluded before it is lost.
+        switch_margin: how much higher the average score of another object must be to switch to it.
+        switch_interval: minimum duration between two switches.
+        same_appearance: cosine between a slot's query and the target's appearance, below which the
             slot holds another object.
-        same_place: distance of a box's centre from where the target is expected, as a fraction of
-            the image's sides, above which the box is another object's.
-        same_size: change of the natural logarithm of a box's area, from what is expected, above
-            which the box is another object's.
-        place_growth: by how much same_place and same_size grow per second since the target was
-            seen.
+        same_place: distance of a box's centre from the expected position, as a fraction of the
+            image's sides, above which the box belongs to another object.
+        same_size: difference of the natural logarithm of a box's area from the expected one, above
+            which the box belongs to another object.
+        place_growth: increase of same_place and same_size per second since the target was last
+            visible.
         mask_threshold: probability above which a pixel belongs to the mask.
         max_gap: duration between the stamps of two camera images that resets the memories; 0 never
             does.
-        max_lateness: how much earlier than its predecessor an image may be stamped to be dropped
-            alone; beyond it the clock jumped back, which resets the memories.
-        memory: how object memories move, one of `MEMORIES`.
+        max_lateness: how much earlier than its predecessor an image may be stamped to be just
+            dropped; a larger jump back of the clock resets the memories.
+        memory: update of object memories, one of `MEMORIES`.
 
     Raises:
         ReferDINOError: a value is out of its range.

@@ -1,20 +1,22 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Errors that a user can act on: one line each, on what is wrong and what to do about it."""
+"""Errors that a user can act on: one line each, with the problem and what to do about it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 
-def one_line(error: Exception) -> str:
-    """The type of an error and the first line of its message."""
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
-
-
 class ReferDINOError(Exception):
     """Base of every error that referdino raises on purpose."""
+
+
+def one_line(error: BaseException) -> str:
+    """First line of an error's message, with the error's type unless it is a ReferDINOError."""
+    lines = str(error).strip().splitlines()
+    if not lines:
+        return type(error).__name__
+    return lines[0] if isinstance(error, ReferDINOError) else f"{type(error).__name__}: {lines[0]}"
 
 
 class CheckpointError(ReferDINOError):
@@ -22,7 +24,7 @@ class CheckpointError(ReferDINOError):
 
 
 class CommandError(ReferDINOError):
-    """A command is empty, too long, or no text."""
+    """A command is empty, too long, or not a string."""
 
 
 class ImageError(ReferDINOError):
@@ -30,13 +32,13 @@ class ImageError(ReferDINOError):
 
 
 class CameraImageError(ImageError):
-    """Images or stamps of some of several cameras cannot be used.
+    """Images or stamps of some of several cameras are invalid.
 
     Args:
-        complaints: what is wrong, by number of the camera from 0.
+        complaints: the problem, by index of the camera from 0.
 
     Attributes:
-        cameras: whose images they are.
+        cameras: indices of these cameras.
     """
 
     def __init__(self, complaints: Mapping[int, str]) -> None:
@@ -47,7 +49,7 @@ class CameraImageError(ImageError):
 
 
 class InferenceError(ReferDINOError):
-    """The network's prediction cannot be used; memories are as they were before the image."""
+    """The network's prediction is invalid; memories are as before the image."""
 
 
 class SourceError(ReferDINOError):
@@ -55,19 +57,19 @@ class SourceError(ReferDINOError):
 
 
 class RuntimeUnavailable(ReferDINOError):
-    """A runtime or precision is unknown, or cannot be had on this machine."""
+    """A runtime or precision is unknown, or unavailable on this machine."""
 
 
 class ExportError(ReferDINOError):
-    """A network cannot be exported, or an export does not compute what the network does."""
+    """A network cannot be exported, or an export differs from its network."""
 
 
 class ExportedSetError(ReferDINOError):
-    """A folder holds no exported network, or one that is damaged or does not fit."""
+    """A folder does not contain an exported network, or one that is damaged or does not fit."""
 
 
 class DownloadError(ReferDINOError):
-    """A file cannot be fetched, cannot be stored, or is not the file it was before."""
+    """A file cannot be downloaded or stored, or has changed since it was recorded."""
 
 
 class TensorRTUnavailable(RuntimeUnavailable):

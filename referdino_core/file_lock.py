@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""A lock that processes hold on a file while they make what others would make as well."""
+"""File lock that keeps processes from doing the same work at the same time."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def file_lock(
     monitor: ProgressMonitor,
     error: type[ReferDINOError],
 ) -> Iterator[None]:
-    """Hold an exclusive lock between processes, after waiting until no other process holds it.
+    """Context that holds an exclusive lock between processes; waits for other processes first.
 
     Args:
-        path: of the lock's file, which is made and stays.
-        task: what the lock is held for, in the message of a cancellation.
+        path: path of the lock file, which is created and remains.
+        task: purpose of the lock, for the message of a cancellation.
         on_wait: called once if another process holds the lock.
         monitor: cancels waiting.
-        error: raised where the file cannot be made.
+        error: raised if the file cannot be created.
 
     Raises:
         Cancelled: waiting was cancelled.

@@ -1,9 +1,10 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Files that appear under their name only once they are complete; the folder of this package."""
+"""Atomic files, which appear only when they are complete; folder and version of referdino."""
 
 from __future__ import annotations
 
+import importlib.metadata
 from abc import ABC, abstractmethod
 from contextlib import suppress
 from pathlib import Path
@@ -22,26 +23,35 @@ class OutputError(ReferDINOError):
     """A result cannot be written."""
 
 
+def package_version() -> str | None:
+    """Version of the installed referdino; None if it runs from source, without installation."""
+    try:
+        return importlib.metadata.version("referdino")
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
 def temporary_path(path: Path) -> Path:
-    """The hidden name under which a file grows; keeps the suffix, by which video writers choose
-    the container.
+    """The hidden name of a file while it is written.
+
+    It has the same suffix, from which video writers choose the container.
     """
     return path.with_name(f".{path.stem}.partial{path.suffix}")
 
 
 class AtomicFile:
-    """A file that grows under a hidden name in the folder of its final one.
+    """A file that is written under a temporary name and renamed when it is complete.
 
     Attributes:
-        path: where the file is to appear.
-        temporary_path: where to write until then.
+        path: the final path.
+        temporary_path: the path to write to, in the same folder.
     """
 
     def __init__(self, path: Path) -> None:
-        """Make the folder and remove what an aborted run may have left there.
+        """Create the folder, and remove the temporary file of an aborted run.
 
         Raises:
-            OutputError: the folder cannot be made or written.
+            OutputError: the folder cannot be created or written.
         """
         self.path = path
         self.temporary_path = temporary_path(path)
@@ -52,7 +62,7 @@ class AtomicFile:
             raise OutputError(f"{path} cannot be written: {error.strerror}.") from error
 
     def commit(self) -> None:
-        """Give the finished file its name, in place of any earlier one.
+        """Rename the finished file to its final path, replacing an earlier one.
 
         Raises:
             OutputError: the file cannot be renamed.
@@ -63,29 +73,29 @@ class AtomicFile:
             raise OutputError(f"{self.path} cannot be written: {error.strerror}.") from error
 
     def discard(self) -> None:
-        """Remove what was written; an earlier file of the same name stays as it is."""
+        """Remove the temporary file; an earlier file at the final path is kept."""
         with suppress(OSError):
             self.temporary_path.unlink(missing_ok=True)
 
 
 class Output(ABC):
-    """Something that is written bit by bit, under a hidden name until it is complete.
+    """Base of outputs that are written incrementally, under a temporary name until complete.
 
-    As a context manager it keeps what was written on success and discards it when an error passes
-    through, or when it cannot be finished.
+    As a context manager it closes the output on success, and discards it if an error occurs or if
+    it cannot be finished.
     """
 
     @abstractmethod
     def finish(self) -> None:
-        """Write what is missing, still under the hidden name; nothing can be written then.
+        """Write the rest, still under the temporary name; nothing can be written afterwards.
 
         Raises:
-            OutputError: the disk does not take it.
+            OutputError: it cannot be written.
         """
 
     @abstractmethod
     def commit(self) -> None:
-        """Give what is finished its name.
+        """Rename the finished output to its final name.
 
         Raises:
             OutputError: it cannot be renamed.
@@ -93,7 +103,7 @@ class Output(ABC):
 
     @abstractmethod
     def discard(self) -> None:
-        """Give it up and remove what was written of it; raises nothing."""
+        """Discard the output and remove what was written of it; never raises."""
 
     def close(self) -> None:
         """Finish and commit.
@@ -124,31 +134,30 @@ class Output(ABC):
 
 
 class OutputGroup(Output):
-    """Several outputs that get their names together, once all of them are finished, or not at all.
+    """Several outputs that are renamed together when all are finished, or not at all.
 
-    To be entered before its members are opened, so that those are discarded where a later one
-    cannot be.
+    Enter it before opening its members, so that they are discarded if a later one cannot be opened.
     """
 
     def __init__(self) -> None:
         self._members: list[Output] = []
 
     def add(self, output: AnyOutput) -> AnyOutput:
-        """Take an output in; returns it."""
+        """Add an output; returns it."""
         self._members.append(output)
         return output
 
     def finish(self) -> None:
-        """Finish all.
+        """Finish all members.
 
         Raises:
-            OutputError: the disk does not take one of them.
+            OutputError: one of them cannot be written.
         """
         for output in self._members:
             output.finish()
 
     def commit(self) -> None:
-        """Give all their names.
+        """Rename all members to their final names.
 
         Raises:
             OutputError: one of them cannot be renamed.
@@ -157,6 +166,6 @@ class OutputGroup(Output):
             output.commit()
 
     def discard(self) -> None:
-        """Give all up."""
+        """Discard all members."""
         for output in self._members:
             output.discard()

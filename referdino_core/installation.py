@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""What this installation can do."""
+"""Capabilities of this installation."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from referdino_core.models import weights_file
 from referdino_core.ops.library import kernel_status
 
 SHARED_FROM = 20_000_000
-"""Parameters from which a network's operators are large enough to share among CPU threads."""
+"""Parameters from which a network's operators are large enough to run on several CPU threads."""
 
 
 def capabilities() -> dict[str, str | bool | int | tuple[str, ...] | dict[str, str]]:
-    """Kernels, devices, models and optional parts by name."""
+    """Kernels, devices, models and optional parts of this installation, by name."""
     cuda = torch.cuda.is_available()
     return {
         "fused CPU kernel": kernel_status(),
@@ -35,10 +35,10 @@ def capabilities() -> dict[str, str | bool | int | tuple[str, ...] | dict[str, s
 
 
 def choose_threads(model: nn.Module) -> int:
-    """Give a small network one CPU thread in the calling thread, and say how many there are.
+    """Limit a small network to one CPU thread in the calling thread; returns the thread count.
 
-    Operators of `nano` take microseconds: a second thread costs more than it brings, and on a busy
-    machine much more. `OMP_NUM_THREADS`, where it is set, is left as it is.
+    Operators of `nano` take microseconds: a second thread costs more than it saves, and much more
+    on a busy machine. If `OMP_NUM_THREADS` is set, nothing is changed.
     """
     small = sum(parameter.numel() for parameter in model.parameters()) < SHARED_FROM
     if small and "OMP_NUM_THREADS" not in os.environ:

@@ -17,7 +17,7 @@ class Progress:
 
     Attributes:
         done: completed part, in the unit of `total`.
-        total: the whole task, such as frames or bytes; 1 where `done` is a fraction, None where
+        total: the whole task, such as frames or bytes; 1 if `done` is a fraction, None if
             the size of the task is unknown.
         phase: the step in progress, in a few words; may be empty.
     """
@@ -28,7 +28,7 @@ class Progress:
 
     @property
     def fraction(self) -> float:
-        """Completed fraction in [0, 1]; 0 where the size of the task is unknown."""
+        """Completed fraction in [0, 1]; 0 if the size of the task is unknown."""
         return min(1.0, self.done / self.total) if self.total else 0.0
 
 

@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Sentences as they are compared and read: without case, spare white space and invisible marks."""
+"""Normalisation of sentences: case, white space and invisible characters."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import unicodedata
 
 
 def plain(sentence: str) -> str:
-    """The sentence in lower case, with single spaces, without characters that cannot be seen.
+    """The sentence in lower case, with single spaces and without invisible characters.
 
-    Those are Unicode's format characters (soft hyphens, zero-width spaces and joiners, marks of
-    direction, byte order marks) and variation selectors. They stand for nothing, as in BERT's own
-    tokenizer: a sentence means what it looks like.
+    Invisible are Unicode's format characters (soft hyphens, zero-width spaces and joiners,
+    directional marks, byte order marks) and variation selectors. BERT's own tokenizer ignores them
+    too: a sentence means what it looks like.
     """
     if not sentence.isascii():
         sentence = "".join(one for one in sentence if not _is_invisible(one))

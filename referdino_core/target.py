@@ -13,11 +13,11 @@ Box = tuple[float, float, float, float]
 
 
 class TargetState(str, Enum):
-    """Where a target stands.
+    """State of a target.
 
-    searching: nothing has been picked yet. tracking: the target is followed. occluded: the target
-    was seen lately and is not seen now. lost: it has not been seen for so long that the search is
-    open again.
+    searching: no object has been chosen yet. tracking: the target is visible. occluded: the target
+    was visible recently but is not now. lost: it has been invisible for so long that another object
+    may be chosen.
     """
 
     SEARCHING = "searching"
@@ -27,12 +27,12 @@ class TargetState(str, Enum):
 
 
 class Judgement(str, Enum):
-    """Whether the model was able to judge an image.
+    """Whether the model judged an image, that is, computed results for it.
 
-    judged: it was. reset: it was, and every memory had been forgotten just before, so that earlier
-    track ids mean nothing any more. late: the image was stamped before its predecessor and was
-    dropped. failed: the model could not judge it. After the last two, masks are empty, and states
-    and track ids are those of the image before; a command that failed itself is searching anew.
+    judged: it did. reset: it did, after all memories were reset, so that earlier track ids are no
+    longer valid. late: the image was stamped before its predecessor and was dropped. failed: the
+    model could not process it. In the last two cases masks are empty, and states and track ids are
+    those of the previous image; a command that itself failed is searching again.
     """
 
     JUDGED = "judged"
@@ -46,17 +46,18 @@ class Target:
     """An object that a command refers to, in one image.
 
     Attributes:
-        command_id, command: the command that this answers.
-        track_id: identity of the object within the session, from 1; 0 while none is picked.
-        state: where the target stands.
-        score: average probability of the last frames that this object is meant, of whatever its
-            slot holds while it is not seen; the best candidate's while none is picked.
+        command_id, command: id and sentence of the command.
+        track_id: identity of the object within the session, from 1; 0 before one is chosen.
+        state: state of the target.
+        score: probability that the sentence means this object, averaged over recent frames. While
+            the object is not visible, it is that of its slot; before one is chosen, that of the
+            best candidate.
         frame_score: the same for this frame alone.
         box: left, top, right, bottom in pixels of the given image, the smallest around the mask;
-            None where the mask is empty.
-        mask: (H, W) bool; empty unless the object is seen in this image.
-        predicted_box: the box head's box in the same coordinates; None unless the object is seen.
-        judgement: whether the model was able to judge this image.
+            None if the mask is empty.
+        mask: (H, W) bool; empty unless the object is visible in this image.
+        predicted_box: the box head's box in the same coordinates; None unless it is visible.
+        judgement: whether the model judged this image.
     """
 
     command_id: str

@@ -1,8 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Files as people and their systems hand them over: text with byte order marks, names of any bytes,
-what operating systems leave beside them, and homes that are not there.
-"""
+"""Handling of users' files: byte order marks, undecodable names, system files, cache folder."""
 
 from __future__ import annotations
 
@@ -40,21 +38,21 @@ _SYSTEM_NAMES = frozenset(
         "desktop.ini",
     }
 )
-# Of homes that are read-only, another user's, or named and not there.
+# Errors of home directories that are read-only, belong to another user, or do not exist.
 _NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR)
 _FIRST_ESCAPED_BYTE = 0xDC00
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def read_text(path: Path, errors: Literal["strict", "surrogateescape"] = "strict") -> str:
-    """The text of a file: UTF-8, or what its byte order mark says; the mark is left out.
+    """The text of a file in UTF-8, or in the encoding of its byte order mark, which is removed.
 
     Args:
-        errors: as `bytes.decode` takes it; "surrogateescape" for a file that holds names of files.
+        errors: see `bytes.decode`; "surrogateescape" for a file that contains file names.
 
     Raises:
         OSError: the file cannot be read.
-        UnicodeDecodeError: it is no such text.
+        UnicodeDecodeError: it cannot be decoded.
     """
     data = path.read_bytes()
     encoding = next((name for mark, name in _MARKS if data.startswith(mark)), "utf-8")
@@ -62,15 +60,15 @@ def read_text(path: Path, errors: Literal["strict", "surrogateescape"] = "strict
 
 
 def legible(text: str) -> str:
-    r"""The text with bytes of names that are no UTF-8 written as \xe9, so that it can be shown."""
+    r"""The text with undecodable bytes of file names written like \xe9, which can be printed."""
     return _SURROGATE.sub(_escape, text)
 
 
 def user_path(path: str | Path) -> Path:
-    """A path as a user wrote it, with ~ and ~somebody replaced by home directories.
+    """A user's path, with ~ and ~somebody replaced by home directories.
 
     Raises:
-        ReferDINOError: that home directory is not known.
+        ReferDINOError: the home directory is unknown.
     """
     try:
         return Path(path).expanduser()
@@ -81,7 +79,7 @@ def user_path(path: str | Path) -> Path:
 
 
 def cache_directory() -> Path:
-    """Where downloads, exports and engines are kept; it need not exist yet.
+    """The directory of downloads, exports and engines; it need not exist yet.
 
     The environment variable REFERDINO_CACHE, else `referdino` under XDG_CACHE_HOME, else
     ~/.cache/referdino.
@@ -100,30 +98,30 @@ def cache_directory() -> Path:
     except RuntimeError as error:
         raise ReferDINOError(
             "There is no home directory to keep downloads and exports in: set "
-            f"{CACHE_VARIABLE} to a folder that can be written."
+            f"{CACHE_VARIABLE} to a writable folder."
         ) from error
 
 
 def cannot_be_written(path: Path, error: OSError) -> str:
-    """The line about a file or folder that could not be made, with what to do where that helps."""
+    """The message about a file or folder that could not be written, with advice for the cache."""
     if error.errno in _NOT_WRITABLE and path.is_relative_to(cache_directory()):
-        advice = f"; set {CACHE_VARIABLE} to a folder that can be"
+        advice = f"; set {CACHE_VARIABLE} to a writable folder"
     else:
         advice = ""
     return f"{path} cannot be written: {error.strerror}{advice}."
 
 
 def is_left_by_system(name: str) -> bool:
-    """Whether an operating system or file manager leaves files or folders of this name unasked.
+    """Whether operating systems or file managers create files or folders with this name.
 
-    True of all hidden names, such as .DS_Store and the ._x.png that macOS puts beside x.png on
+    True for all hidden names, such as .DS_Store, and the ._x.png that macOS puts next to x.png on
     foreign disks.
     """
     return name.startswith(".") or name.casefold() in _SYSTEM_NAMES
 
 
 def visible_entries(folder: Path) -> list[Path]:
-    """Files and folders in a folder in the order of their names, without what systems leave there.
+    """Files and folders in a folder, sorted by name, without those that systems create.
 
     Raises:
         OSError: the folder cannot be read.
@@ -132,7 +130,7 @@ def visible_entries(folder: Path) -> list[Path]:
 
 
 def visible(paths: Iterable[Path]) -> Iterator[Path]:
-    """The files and folders among some that no operating system left."""
+    """The paths without those that operating systems create."""
     return (path for path in paths if not is_left_by_system(path.name))
 
 

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from referdino_core.errors import ReferDINOError
+from referdino_core.errors import ReferDINOError, one_line
 from referdino_core.messages.compressed_images import compressed_image_to_rgb
 from referdino_core.messages.images import image_to_rgb
 from referdino_core.messages.results import Verdict
 from referdino_ros.camera_topics import CameraTopics
 from referdino_ros.diagnostics import CameraHealth, SessionView, StreamStatistics, view_of
-from referdino_ros.error_log import ErrorLog, one_line
+from referdino_ros.error_log import ErrorLog
 from referdino_ros.image_input import ImageInput
 from referdino_ros.managed_node import ManagedNode
 from referdino_ros.messages import ReceivedImage, image_age

@@ -20,10 +20,10 @@ from referdino.msg import Command
 from referdino.srv import SetCommands
 from std_msgs.msg import String
 
-from referdino_core.errors import CommandError, ReferDINOError
+from referdino_core.errors import CommandError, ReferDINOError, one_line
 from referdino_core.session.command_request import CommandRequest, single_command
 from referdino_ros.camera_topics import CameraTopics
-from referdino_ros.error_log import ErrorLog, one_line
+from referdino_ros.error_log import ErrorLog
 from referdino_ros.model_worker import ModelWorker, WorkerStopped
 from referdino_ros.subscription_thread import (
     ExternallyHandledGroup,

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from referdino_core.errors import ReferDINOError
+from referdino_core.errors import one_line as one_line
 
 DISTINCT_PER_PERIOD = 5
 """Maximum number of different messages of one kind that are logged in one period."""
@@ -87,9 +87,3 @@ class ErrorLog:
             return None
         period.logged.add(message)
         return f"{message} ({silenced} more like it were not shown.)" if silenced else message
-
-
-def one_line(error: BaseException) -> str:
-    """The error's message in one line, with its type unless it is a ReferDINOError."""
-    text = " ".join(str(error).split())
-    return text if isinstance(error, ReferDINOError) else f"{type(error).__name__}: {text}"

@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.lifecycle import LifecycleNodeMixin, LifecycleState, TransitionCallbackReturn
 
-from referdino_ros.error_log import one_line
+from referdino_core.errors import one_line
 from referdino_ros.parameters import LenientParameterNode
 
 

@@ -16,19 +16,19 @@ from ament_index_python.packages import get_package_share_directory
 from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
 from rclpy.node import Node
 
-from referdino_ros.error_log import one_line
+from referdino_core.errors import one_line
 
 THREADS = 3
 """One each for transitions and commands, which may block, and one for everything else."""
 
 
-def spin_until_shutdown(node: Node) -> None:
+def spin_until_shutdown(node: Node, threads: int = THREADS) -> None:
     """Run the node's callbacks until SIGINT, SIGTERM or a shutdown of its context.
 
     An exception of a callback is logged and does not end the node. (In Humble rclpy raises even if
     a client is gone before its response is sent.)
     """
-    executor = MultiThreadedExecutor(num_threads=THREADS, context=node.context)
+    executor = MultiThreadedExecutor(num_threads=threads, context=node.context)
     executor.add_node(node)
     try:
         while node.context.ok():

@@ -24,12 +24,12 @@ from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 
-from referdino_core.errors import ReferDINOError
+from referdino_core.errors import ReferDINOError, one_line
 from referdino_core.progress import Progress, ProgressMonitor
 from referdino_ros.camera import Camera, process_images
 from referdino_ros.command_input import CommandInput
 from referdino_ros.diagnostics import CameraHealth, ClockMonitor, NodeHealth, diagnostic_array
-from referdino_ros.error_log import ErrorLog, one_line
+from referdino_ros.error_log import ErrorLog
 from referdino_ros.managed_node import ManagedNode, reporting_faults
 from referdino_ros.messages import ReceivedImage, pass_on_skipped
 from referdino_ros.model_loading import load_cameras, wait_until_loaded

@@ -13,7 +13,7 @@
 
 #include "deformable_attention_cuda.h"
 
-#ifndef TRT_MAJOR_RTX  // TensorRT for RTX, which has had it from its first release
+#ifndef TRT_MAJOR_RTX  // TensorRT for RTX has had IPluginV3 since its first release
 static_assert(NV_TENSORRT_MAJOR >= 10, "IPluginV3 needs TensorRT 10.0 or later");
 #endif
 
@@ -28,7 +28,7 @@ using nvinfer1::PluginTensorDesc;
 constexpr std::int32_t kSuccess = 0;
 constexpr std::int32_t kFailure = -1;
 
-// Positions of the tensors; the output follows the inputs.
+// Indices of the tensors: inputs, then the output.
 constexpr std::int32_t kValue = 0;
 constexpr std::int32_t kLocations = 1;
 constexpr std::int32_t kLogits = 2;
@@ -36,10 +36,10 @@ constexpr std::int32_t kInputs = 3;
 constexpr std::int32_t kOutput = 3;
 constexpr std::int32_t kOutputs = 1;
 
-// TensorRT hands this over once, when it loads the library.
+// Set once by TensorRT, when it loads the library.
 std::atomic<nvinfer1::ILoggerFinder*> logger_finder{nullptr};
 
-void complain(char const* problem) noexcept {
+void log_error(char const* problem) noexcept {
   try {
     nvinfer1::ILoggerFinder* const finder = logger_finder.load();
     nvinfer1::ILogger* const logger = finder != nullptr ? finder->findLogger() : nullptr;
@@ -47,20 +47,20 @@ void complain(char const* problem) noexcept {
     std::string const line = std::string(referdino::kPluginName) + ": " + problem;
     logger->log(nvinfer1::ILogger::Severity::kERROR, line.c_str());
   } catch (...) {
-    // Where even the complaint fails, the caller's return value still says that something is wrong.
+    // Logging itself failed; the caller's return value still reports the error.
   }
 }
 
-bool read_number_type(DataType type, std::int32_t& number_type) noexcept {
+bool read_element_type(DataType type, std::int32_t& element_type) noexcept {
   switch (type) {
     case DataType::kFLOAT:
-      number_type = kReferdinoFloat32;
+      element_type = kReferdinoFloat32;
       return true;
     case DataType::kHALF:
-      number_type = kReferdinoFloat16;
+      element_type = kReferdinoFloat16;
       return true;
     case DataType::kBF16:
-      number_type = kReferdinoBFloat16;
+      element_type = kReferdinoBFloat16;
       return true;
     default:
       return false;
@@ -71,9 +71,9 @@ bool may_equal(std::int64_t one, std::int64_t other) noexcept {
   return one < 0 || other < 0 || one == other;
 }
 
-// ONNX keeps whole numbers in 64 bits; its parser hands them over in 32 or in 64.
-std::vector<std::int32_t> read_numbers(PluginField const& field) {
-  std::vector<std::int32_t> numbers;
+// ONNX stores integers in 64 bits; its parser passes them in 32 or 64 bits.
+std::vector<std::int32_t> read_integers(PluginField const& field) {
+  std::vector<std::int32_t> integers;
   for (std::int32_t i = 0; i < field.length; ++i) {
     std::int64_t number = 0;
     if (field.type == PluginFieldType::kINT32) {
@@ -81,14 +81,14 @@ std::vector<std::int32_t> read_numbers(PluginField const& field) {
     } else if (field.type == PluginFieldType::kINT64) {
       number = static_cast<std::int64_t const*>(field.data)[i];
     } else {
-      throw std::invalid_argument("spatial_shapes is not a list of whole numbers");
+      throw std::invalid_argument("spatial_shapes is not a list of integers");
     }
     if (number < 1 || number > std::numeric_limits<std::int32_t>::max()) {
-      throw std::invalid_argument("spatial_shapes has a size that no level can have");
+      throw std::invalid_argument("spatial_shapes has a size that is not positive or too large");
     }
-    numbers.push_back(static_cast<std::int32_t>(number));
+    integers.push_back(static_cast<std::int32_t>(number));
   }
-  return numbers;
+  return integers;
 }
 
 }  // namespace
@@ -109,7 +109,7 @@ DeformableAttentionPlugin::DeformableAttentionPlugin(std::vector<std::int32_t> s
     if (level_sizes_[i] < 1 || level_sizes_[i + 1] < 1) {
       throw std::invalid_argument("spatial_shapes has an empty level");
     }
-    cells_ += level_sizes_[i] * level_sizes_[i + 1];
+    tokens_ += level_sizes_[i] * level_sizes_[i + 1];
   }
   field_ = PluginField(kSpatialShapes, spatial_shapes_.data(), PluginFieldType::kINT32,
                        static_cast<std::int32_t>(count));
@@ -133,38 +133,38 @@ nvinfer1::IPluginCapability* DeformableAttentionPlugin::getCapabilityInterface(
 
 DeformableAttentionPlugin* DeformableAttentionPlugin::clone() noexcept {
   try {
-    // Not a copy of the object: the fields point into the object that they belong to.
+    // Constructed anew rather than copied: fields_ points into its own object.
     return new DeformableAttentionPlugin(spatial_shapes_);
   } catch (std::exception const& error) {
-    complain(error.what());
+    log_error(error.what());
     return nullptr;
   }
 }
 
-bool DeformableAttentionPlugin::fits(Dims const& value, Dims const& locations,
-                                     Dims const& logits) const noexcept {
+bool DeformableAttentionPlugin::shapes_match(Dims const& value, Dims const& locations,
+                                             Dims const& logits) const noexcept {
   if (value.nbDims != 4 || locations.nbDims != 5 || logits.nbDims != 4) {
-    complain("takes value (N, S, M, D), locations (N, Q, M, K, 2) and logits (N, Q, M, K)");
+    log_error("takes value (N, S, M, D), locations (N, Q, M, K, 2) and logits (N, Q, M, K)");
     return false;
   }
-  if (!may_equal(value.d[1], cells_)) {
-    complain("the value has other cells than the levels of spatial_shapes together");
+  if (!may_equal(value.d[1], tokens_)) {
+    log_error("the value's number of tokens differs from that of spatial_shapes");
     return false;
   }
-  bool together = may_equal(value.d[0], locations.d[0]) && may_equal(value.d[2], locations.d[2]) &&
-                  may_equal(locations.d[4], 2);
+  bool match = may_equal(value.d[0], locations.d[0]) && may_equal(value.d[2], locations.d[2]) &&
+               may_equal(locations.d[4], 2);
   for (int axis = 0; axis < 4; ++axis) {
-    together = together && may_equal(locations.d[axis], logits.d[axis]);
+    match = match && may_equal(locations.d[axis], logits.d[axis]);
   }
   std::int64_t const levels = static_cast<std::int64_t>(spatial_shapes_.size() / 2);
-  if (!together || (logits.d[3] >= 0 && (logits.d[3] == 0 || logits.d[3] % levels != 0))) {
-    complain("value, locations and logits do not belong together");
+  if (!match || (logits.d[3] >= 0 && (logits.d[3] == 0 || logits.d[3] % levels != 0))) {
+    log_error("the shapes of value, locations and logits do not match");
     return false;
   }
   return true;
 }
 
-// ---- What TensorRT asks while it builds ----------------------------------------------------------
+// ---- IPluginV3OneBuild ---------------------------------------------------------------------------
 
 std::int32_t DeformableAttentionPlugin::getOutputDataTypes(DataType* output_types,
                                                            std::int32_t outputs,
@@ -197,10 +197,10 @@ bool DeformableAttentionPlugin::supportsFormatCombination(
   if (inputs != kInputs || outputs != kOutputs || position < 0 || position > kOutput) return false;
   PluginTensorDesc const& tensor = tensors[position].desc;
   if (tensor.format != nvinfer1::TensorFormat::kLINEAR) return false;
-  std::int32_t number_type = 0;
+  std::int32_t element_type = 0;
   switch (position) {
     case kValue:
-      return read_number_type(tensor.type, number_type);
+      return read_element_type(tensor.type, element_type);
     case kLocations:
       return tensor.type == DataType::kFLOAT;
     case kLogits:
@@ -215,17 +215,19 @@ std::int32_t DeformableAttentionPlugin::configurePlugin(nvinfer1::DynamicPluginT
                                                         nvinfer1::DynamicPluginTensorDesc const*,
                                                         std::int32_t outputs) noexcept {
   if (inputs != kInputs || outputs != kOutputs) return kFailure;
-  bool const fitting = fits(in[kValue].desc.dims, in[kLocations].desc.dims, in[kLogits].desc.dims);
-  return fitting ? kSuccess : kFailure;
+  bool const match =
+      shapes_match(in[kValue].desc.dims, in[kLocations].desc.dims, in[kLogits].desc.dims);
+  return match ? kSuccess : kFailure;
 }
 
-// ---- What TensorRT asks while it runs ------------------------------------------------------------
+// ---- IPluginV3OneRuntime -------------------------------------------------------------------------
 
 std::int32_t DeformableAttentionPlugin::onShapeChange(PluginTensorDesc const* in,
                                                       std::int32_t inputs, PluginTensorDesc const*,
                                                       std::int32_t outputs) noexcept {
   if (inputs != kInputs || outputs != kOutputs) return kFailure;
-  return fits(in[kValue].dims, in[kLocations].dims, in[kLogits].dims) ? kSuccess : kFailure;
+  bool const match = shapes_match(in[kValue].dims, in[kLocations].dims, in[kLogits].dims);
+  return match ? kSuccess : kFailure;
 }
 
 std::int32_t DeformableAttentionPlugin::enqueue(PluginTensorDesc const* input_descriptions,
@@ -235,9 +237,9 @@ std::int32_t DeformableAttentionPlugin::enqueue(PluginTensorDesc const* input_de
   Dims const& value = input_descriptions[kValue].dims;
   Dims const& logits = input_descriptions[kLogits].dims;
   ReferdinoDeformableAttention call{};
-  if (!read_number_type(input_descriptions[kValue].type, call.value_type) ||
-      !read_number_type(input_descriptions[kLogits].type, call.logits_type)) {
-    complain("the value or the logits are of a type that it cannot compute with");
+  if (!read_element_type(input_descriptions[kValue].type, call.value_type) ||
+      !read_element_type(input_descriptions[kLogits].type, call.logits_type)) {
+    log_error("the type of the value or of the logits is not supported");
     return kFailure;
   }
   call.value = inputs[kValue];
@@ -252,7 +254,7 @@ std::int32_t DeformableAttentionPlugin::enqueue(PluginTensorDesc const* input_de
   call.levels = static_cast<std::int32_t>(level_sizes_.size() / 2);
   call.points = static_cast<std::int32_t>(logits.d[3] / call.levels);
   int const error = referdino_cuda_deformable_attention(&call, stream);
-  if (error != 0) complain(referdino_cuda_error_text(error));
+  if (error != 0) log_error(referdino_cuda_error_text(error));
   return error;
 }
 
@@ -265,7 +267,7 @@ nvinfer1::PluginFieldCollection const* DeformableAttentionPlugin::getFieldsToSer
   return &fields_;
 }
 
-// ---- Its creator ---------------------------------------------------------------------------------
+// ---- Creator -------------------------------------------------------------------------------------
 
 DeformableAttentionPluginCreator::DeformableAttentionPluginCreator()
     : field_(kSpatialShapes, nullptr, PluginFieldType::kINT32, 1) {
@@ -280,20 +282,20 @@ nvinfer1::IPluginV3* DeformableAttentionPluginCreator::createPlugin(
     for (std::int32_t i = 0; fields != nullptr && i < fields->nbFields; ++i) {
       PluginField const& field = fields->fields[i];
       if (std::strcmp(field.name, kSpatialShapes) == 0) {
-        return new DeformableAttentionPlugin(read_numbers(field));
+        return new DeformableAttentionPlugin(read_integers(field));
       }
     }
     throw std::invalid_argument("the attribute spatial_shapes is missing");
   } catch (std::exception const& error) {
-    complain(error.what());
+    log_error(error.what());
     return nullptr;
   }
 }
 
 }  // namespace referdino
 
-// ---- What IPluginRegistry::loadLibrary looks for -------------------------------------------------
-// There is no static registrar besides: a library whose plugins are registered already is refused.
+// ---- Entry points of IPluginRegistry::loadLibrary ------------------------------------------------
+// No static registrar: TensorRT refuses a library whose plugins are already registered.
 
 extern "C" __attribute__((visibility("default"))) void setLoggerFinder(
     nvinfer1::ILoggerFinder* finder) {

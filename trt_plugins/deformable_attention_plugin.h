@@ -4,9 +4,9 @@
 // Multi-scale deformable attention as a TensorRT plugin (IPluginV3, TensorRT 10.0 and later).
 //
 // Inputs: value (N, S, M, D), locations (N, Q, M, K, 2), logits (N, Q, M, K). Output: (N, Q, M * D).
-// Value and output are of one type, float, half or bfloat16; locations are float; logits are of the
-// value's type or float. The attribute `spatial_shapes` holds height, width for each level, finest
-// first. referdino_core/ops/csrc/deformable_attention_cuda.h has the arithmetic's conventions.
+// Value and output have the same type: float, half or bfloat16. Locations are float; logits have
+// the value's type or are float. The attribute `spatial_shapes` holds height, width of each level,
+// finest first. Conventions: referdino_core/ops/csrc/deformable_attention_cuda.h.
 
 #ifndef REFERDINO_DEFORMABLE_ATTENTION_PLUGIN_H_
 #define REFERDINO_DEFORMABLE_ATTENTION_PLUGIN_H_
@@ -28,7 +28,7 @@ class DeformableAttentionPlugin final : public nvinfer1::IPluginV3,
                                         public nvinfer1::IPluginV3OneBuild,
                                         public nvinfer1::IPluginV3OneRuntime {
  public:
-  // Height, width for each level; std::invalid_argument where they are no levels.
+  // spatial_shapes: height, width of each level. Throws std::invalid_argument if they are not.
   explicit DeformableAttentionPlugin(std::vector<std::int32_t> spatial_shapes);
 
   nvinfer1::IPluginCapability* getCapabilityInterface(
@@ -68,13 +68,13 @@ class DeformableAttentionPlugin final : public nvinfer1::IPluginV3,
   nvinfer1::PluginFieldCollection const* getFieldsToSerialize() noexcept override;
 
  private:
-  // Whether shapes belong together; a negative extent is one that is not known yet.
-  bool fits(nvinfer1::Dims const& value, nvinfer1::Dims const& locations,
-            nvinfer1::Dims const& logits) const noexcept;
+  // Whether the inputs' shapes match each other and the levels; negative extents are unknown yet.
+  bool shapes_match(nvinfer1::Dims const& value, nvinfer1::Dims const& locations,
+                    nvinfer1::Dims const& logits) const noexcept;
 
   std::vector<std::int32_t> spatial_shapes_;
-  std::vector<std::int64_t> level_sizes_;  // the same numbers, as the kernel takes them
-  std::int64_t cells_ = 0;
+  std::vector<std::int64_t> level_sizes_;  // the same in the type that the kernel takes
+  std::int64_t tokens_ = 0;                // of all levels together
   nvinfer1::PluginField field_;
   nvinfer1::PluginFieldCollection fields_;
 };

@@ -46,8 +46,8 @@ _BLOCK = re.compile(r"kThreadsPerBlock = (\d+);")
 class Variant:
     """One compiled variant of the kernel.
 
-    value, logits: their types. lanes: channels per thread. index_bits: 32, or 64 for calls of more
-    threads than that. spills: bytes per thread that did not fit into registers, written and read.
+    value, logits: element types. lanes: channels per thread. index_bits: 32, or 64 for calls with
+    2**32 threads and more. spills: bytes per thread stored to and loaded from local memory.
     """
 
     gpu: str
@@ -59,7 +59,7 @@ class Variant:
     spills: int
 
     def occupancy(self, threads_per_block: int) -> float:
-        """The share of a multiprocessor's threads that its registers let run at once, 0..1."""
+        """Fraction of a multiprocessor's threads that can run at once given its registers, 0..1."""
         per_warp = self.registers * THREADS_PER_WARP
         per_warp += -per_warp % REGISTERS_PER_ALLOCATION
         warps = threads_per_block // THREADS_PER_WARP
@@ -69,10 +69,10 @@ class Variant:
 
 
 def compile_variants(architectures: Sequence[str] = ARCHITECTURES) -> list[Variant]:
-    """Compile the kernel and read what the compiler says of it.
+    """Compile the kernel and parse the compiler's report.
 
     Raises:
-        KernelBuildError: there is no nvcc, or it fails.
+        KernelBuildError: nvcc is missing or fails.
     """
     with tempfile.TemporaryDirectory(prefix="referdino-kernel-") as folder:
         command = [*build.find_nvcc(), "-std=c++17", "-O3", "-c", "-Xptxas=-v", str(SOURCE)]
@@ -89,7 +89,7 @@ def compile_variants(architectures: Sequence[str] = ARCHITECTURES) -> list[Varia
 
 
 def read_variants(report: str) -> Iterator[Variant]:
-    """The variants that a report of ptxas lists."""
+    """Variants listed in a report of ptxas."""
     name, spills = None, 0
     for line in report.splitlines():
         name = _NAME.search(line) or name
@@ -109,14 +109,14 @@ def read_variants(report: str) -> Iterator[Variant]:
 
 
 def threads_per_block() -> int:
-    """How many threads the kernel is launched with in a block."""
+    """Number of threads per block that the kernel is launched with."""
     found = _BLOCK.search(SOURCE.read_text(encoding="utf-8"))
     assert found, f"{SOURCE} does not say how many threads a block has"
     return int(found[1])
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Print the table; the exit status is 1 where there is no nvcc that works."""
+    """Print the table; the exit status is 1 if no nvcc works."""
     parser = argparse.ArgumentParser(description="Registers and spills of the CUDA kernel.")
     parser.add_argument("architectures", nargs="*", default=ARCHITECTURES, metavar="SM")
     parser.add_argument("--all", action="store_true", help="also single channels, 64-bit indices")

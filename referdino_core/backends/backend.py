@@ -28,8 +28,8 @@ class EncodedImage:
 
     Attributes:
         tokens: (B, S, d). finest: (B, C, h, w) backbone features at stride 4.
-        rows: (N,) int64, the image that each of N sentences is grounded in; None where all share
-            the only image, or where each of B sentences has its own.
+        rows: (N,) int64, the image that each of N sentences is grounded in; None if all share
+            the only image, or if each of B sentences has its own.
     """
 
     tokens: Tensor
@@ -43,7 +43,7 @@ class FrameGrounding:
 
     Attributes:
         queries: (N, Q, d) surviving queries. references: (N, Q, 4) their boxes, in [0, 1].
-        text: (N, L, d) fused text; where L is padded, rows beyond a sentence are meaningless.
+        text: (N, L, d) fused text; rows beyond the end of a sentence are undefined.
         mask_features: (N, d, h, w) at stride 4, in the backend's precision.
     """
 
@@ -107,7 +107,7 @@ class Backend(abc.ABC):
         return None
 
     def try_again(self) -> None:
-        """Let failed preparations be retried, because a command is requested anew."""
+        """Allow failed preparations to be retried, when a command is requested again."""
         return None
 
     def allow_window(self, frames: int) -> None:

@@ -42,9 +42,9 @@ class GraphedFunction:
     Args:
         function: from tensors to tensors, with the same work for the same signature.
         device: the GPU.
-        in_place: indices of the inputs that are read where they are, because another graph writes
+        in_place: indices of the inputs that are read in place, because another graph writes
             them; the others are copied. A graph is recorded anew when such an address changes.
-        stream: where the function runs, in order with PyTorch's current stream; None is the
+        stream: the stream of the function, in order with PyTorch's current stream; None is the
             current stream itself.
         max_graphs: number of graphs that are kept; the least recently used is dropped.
         can_record: False runs the function eagerly in all cases.
@@ -69,12 +69,12 @@ class GraphedFunction:
         self.graphs: OrderedDict[Hashable, RecordedGraph | None] = OrderedDict()
 
     def __call__(self, *inputs: Tensor, key: Hashable = None) -> tuple[Tensor, ...]:
-        """The function's outputs.
+        """Call the function; returns its outputs.
 
         Args:
             inputs: whose shapes are part of the signature.
             key: the rest of the signature: whatever else the recorded work depends on, such as
-                addresses and shapes of tensors that are no inputs.
+                addresses and shapes of tensors that are not inputs.
         """
         signature = (key, *(tuple(tensor.shape) for tensor in inputs))
         with self._on_stream():
@@ -104,7 +104,7 @@ class GraphedFunction:
 
     @contextmanager
     def _on_stream(self) -> Iterator[None]:
-        """Run on the function's stream, after the current one, which waits for it in turn."""
+        """Run on the function's stream, synchronised with the current stream before and after."""
         if self.stream is None:
             yield
             return
@@ -115,7 +115,7 @@ class GraphedFunction:
         current.wait_stream(self.stream)
 
     def _drop_oldest(self) -> None:
-        """Free the least recently used graph, once it is done, when there are too many."""
+        """Free the least recently used graph, after it has finished, if there are too many."""
         while len(self.graphs) > self.max_graphs:
             _, dropped = self.graphs.popitem(last=False)
             if dropped is not None:
@@ -128,7 +128,7 @@ class GraphedFunction:
         )
 
     def _record(self, inputs: tuple[Tensor, ...]) -> RecordedGraph | None:
-        """Record the function; None, after one warning in the log, where that is impossible."""
+        """Record the function; None, after one warning in the log, if that is impossible."""
         static = tuple(
             tensor if index in self.in_place else tensor.clone()
             for index, tensor in enumerate(inputs)

@@ -46,7 +46,7 @@ TOKEN_COUNTS = (16, 32, 64)
 
 
 class ExportedBackend(Backend):
-    """A backend over exported networks, which it exports itself where none is given.
+    """Base of the backends that run exported networks, which are exported on demand.
 
     Texts are padded to the smallest of `TOKEN_COUNTS` that fits the longest sentence and is open,
     or to the length of the given export. Where a longer one or another image size is needed while
@@ -118,7 +118,7 @@ class ExportedBackend(Backend):
             )
 
     def check_can_export(self) -> None:
-        """Raise RuntimeUnavailable where there is no export of the model and none can be made."""
+        """Raise RuntimeUnavailable if the model has no export and cannot be exported."""
         found = None if self.cache.holds_any() else obstacle("onnx")
         if found is not None:
             raise RuntimeUnavailable(
@@ -168,7 +168,7 @@ class ExportedBackend(Backend):
             prepared.forget_failures()
 
     def prepare(self, size: Shape) -> None:
-        """Load the graphs for images of that size, after exporting them where there are none."""
+        """Load the graphs for images of that size; exports them first if necessary."""
         if size == self.size and size in self.prepared:
             return
         if not self.can_prepare(size) and self.given is not None:
@@ -220,7 +220,7 @@ class ExportedBackend(Backend):
         return None
 
     def open_count(self, size: Shape, count: int, monitor: ProgressMonitor) -> Runner:
-        """Open the runner for texts of `count` tokens, after exporting it where there is none."""
+        """Open the runner for texts of `count` tokens; exports it first if necessary."""
         exported = self.given or self.cache.provide(
             size, count, monitor.with_phase("exporting the network"), self.window
         )

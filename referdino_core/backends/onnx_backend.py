@@ -127,7 +127,7 @@ class OnnxSession:
         }
 
     def _run_bound(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The same on a GPU, where inputs and outputs stay."""
+        """Run on a GPU, with inputs and outputs bound to its memory; see `run`."""
         binding = self.session.io_binding()
         sizes = dict(self.sizes)
         for spec in self.stage.inputs:

@@ -44,11 +44,11 @@ def open_backend(
     Args:
         model: on its device.
         runtime: "torch", "onnxruntime", "tensorrt", or "auto" for the fastest that works here;
-            where that cannot be opened, or fails to prepare for an image size, PyTorch takes over.
+            if that cannot be opened, or fails to prepare for an image size, PyTorch takes over.
         precision: "fp32", "bf16" or "fp16", of the tensor stages.
         exports: folder that `referdino export` wrote; by default ONNX Runtime and TensorRT export
             what they need, and keep it.
-        monitor: for progress and cancellation where preparation takes long.
+        monitor: progress and cancellation of preparations that take long.
 
     Raises:
         ReferDINOError: the runtime is unavailable here, or in this precision; the message says
@@ -93,7 +93,7 @@ def _listed(runtime: str, device: torch.device) -> str:
 def _open_fastest(
     model: ReferDINO, precision: str, exports: Path | None, monitor: ProgressMonitor
 ) -> tuple[Backend, str]:
-    """The backend for "auto", and why; PyTorch's where the fastest cannot be opened."""
+    """The backend for "auto", and why; PyTorch's if the fastest cannot be opened."""
     name, reason = fastest(model.device, precision)
 
     def pytorch() -> Backend:
@@ -142,7 +142,7 @@ class AutomaticBackend(Backend):
         return self.backend.takes_batches
 
     def prepare(self, size: Shape) -> None:
-        """As the base class; where the first backend fails, PyTorch takes over for good.
+        """As the base class; if the first backend fails, PyTorch takes over for good.
 
         A given export that does not fit raises, because the user has to correct it.
         """
@@ -202,13 +202,13 @@ def _yes_or(found: str | None) -> str:
 
 
 def onnxruntime_obstacle() -> str | None:
-    """Why ONNX Runtime is unavailable, and how to install it; None where it is available."""
+    """Why ONNX Runtime is unavailable, and how to install it; None if it is available."""
     found = obstacle("onnxruntime")
     return None if found is None else f"{found}; {GET_ONNXRUNTIME}"
 
 
 def tensorrt_obstacle() -> str | None:
-    """Why TensorRT is unavailable, and how to install it; None where it loads, GPU or not."""
+    """Why TensorRT is unavailable, and how to install it; None if it loads, GPU or not."""
     from referdino_core.backends.tensorrt.library import load_tensorrt
 
     try:

@@ -14,11 +14,13 @@ from referdino_core.batch.one_run import run_recording
 from referdino_core.batch.outcomes import Attempts, RunOutcome, WorkerProgress, summarise
 from referdino_core.batch.recordings import FoundRecording
 from referdino_core.errors import Cancelled
+from referdino_core.evaluation.benchmarks import STREAM
 from referdino_core.evaluation.ground_truth.opening import TOPIC, WORLD
 from referdino_core.progress import Progress, ProgressMonitor
 from referdino_core.replay.directory_lock import check_apart
 from referdino_core.replay.opening import ReplayJob, changes_of
-from referdino_core.session.model_choice import LoadedModel, ModelChoice, load
+from referdino_core.replay.whole_clip import Loaded, load_for_replay
+from referdino_core.session.model_choice import ModelChoice
 from referdino_core.user_files import user_path
 
 
@@ -131,7 +133,7 @@ def replay_in_process(
     batch: Batch,
     attempts: Attempts,
     monitor: ProgressMonitor,
-    loaded: LoadedModel | None = None,
+    loaded: Loaded | None = None,
 ) -> Iterator[RunOutcome]:
     """Replay recordings one by one in this process, with a model that is loaded once.
 
@@ -143,7 +145,7 @@ def replay_in_process(
     Raises:
         ReferDINOError: the model cannot be loaded.
     """
-    loaded = loaded or load(batch.model)
+    loaded = loaded or load_for_replay(batch.model, batch.common.inference)
     own = WorkerProgress()
     finished = 0
 
@@ -188,6 +190,7 @@ def batch_settings(batch: Batch) -> dict[str, Any]:
         "truth": [_absolute_truth(job.truth), job.meanings],
         "clock": [job.clock.summary(), getattr(job.clock, "latencies", ())],
         "frame rate": job.frame_rate,
+        **({} if job.inference == STREAM else {"inference": job.inference}),
         "model": {
             name: str(value) if isinstance(value, Path) else value for name, value in model.items()
         },

@@ -80,7 +80,7 @@ class WorkerProgress:
     fraction: float = 0.0
 
     def update(self, progress: Progress) -> None:
-        """Take in a report of the current run, which comes after every frame."""
+        """Update the progress with a report of the current run, which comes after every frame."""
         self.frames += progress.done > 0
         self.fraction = progress.fraction
 
@@ -133,7 +133,9 @@ class Attempts:
 
 
 FORMAT = 1
-_COMMON = ("model", "runtime", "device", "window", "settings", "clock", "commit", "versions")
+_COMMON = (
+    "model", "runtime", "device", "inference", "window", "settings", "clock", "commit", "versions",
+)  # fmt: skip
 
 
 def summarise(folder: Path, outcomes: Sequence[RunOutcome]) -> dict[str, Any]:
@@ -153,7 +155,7 @@ def summarise(folder: Path, outcomes: Sequence[RunOutcome]) -> dict[str, Any]:
     scored = False
     for outcome in done:
         summary = RunFolder(folder / outcome.name).summary
-        common = common or {name: summary[name] for name in _COMMON}
+        common = common or {name: summary[name] for name in _COMMON if name in summary}
         if summary["scores"] is not None:
             scored = True
             commands += map(_command_scores, summary["scores"]["commands"])

@@ -20,7 +20,8 @@ from referdino_core.progress import ProgressMonitor
 if TYPE_CHECKING:
     from referdino_core.batch.outcomes import RunOutcome
     from referdino_core.replay.opening import ReplayJob
-    from referdino_core.session.model_choice import LoadedModel, ModelChoice
+    from referdino_core.replay.whole_clip import Loaded
+    from referdino_core.session.model_choice import ModelChoice
 
 CONTROL = "control"
 THREADS_VARIABLE = "OMP_NUM_THREADS"
@@ -30,11 +31,11 @@ class ReplayWorker:
     """Actor that replays one recording after another, and reports progress meanwhile."""
 
     def __init__(self) -> None:
-        self._loaded: LoadedModel | None = None
+        self._loaded: Loaded | None = None
         self._progress = WorkerProgress()
         self._cancelled = threading.Event()
 
-    def load(self, choice: ModelChoice, threads: int, wanted: str | None) -> None:
+    def load(self, choice: ModelChoice, inference: str, threads: int, wanted: str | None) -> None:
         """Load the model.
 
         Args:
@@ -53,12 +54,12 @@ class ReplayWorker:
         import torch
 
         from referdino_core.media.sources import quiet_opencv
-        from referdino_core.session.model_choice import load
+        from referdino_core.replay.whole_clip import load_for_replay
 
         quiet_opencv()
         cv2.setNumThreads(threads)
         torch.set_num_threads(min(threads, torch.get_num_threads()))
-        self._loaded = load(choice)
+        self._loaded = load_for_replay(choice, inference)
 
     def replay(self, job: ReplayJob, with_report: bool) -> RunOutcome | None:
         """Replay a recording; None if the worker was stopped meanwhile."""

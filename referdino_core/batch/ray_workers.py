@@ -198,7 +198,9 @@ class _Pool:
         actor: Any = ray.remote(**settings)(ReplayWorker)
         worker = actor.remote()
         wanted = os.environ.get(THREADS_VARIABLE)
-        return worker, worker.load.remote(self._batch.model, self._threads, wanted)
+        batch = self._batch
+        loading = worker.load.remote(batch.model, batch.common.inference, self._threads, wanted)
+        return worker, loading
 
     def _begin_next(self, slot: _Slot) -> None:
         if self._stopping:
@@ -209,7 +211,7 @@ class _Pool:
             slot.task = slot.worker.replay.remote(job, self._batch.with_report)
 
     def _stop_all(self) -> None:
-        """Have every run end after its current frame; do not wait for models to load."""
+        """Let every run end after its current frame, without waiting for models to load."""
         for slot in self._slots:
             slot.worker.stop.remote()
             if slot.recording is None:

@@ -17,6 +17,7 @@ from referdino_core.configuration import (
     SessionSettings,
 )
 from referdino_core.download import ASSETS, locate
+from referdino_core.peers import PEER_NAMES
 from referdino_core.precision import PRECISIONS
 from referdino_core.session.model_choice import DEFAULT_MODEL, LoadedModel, ModelChoice, load
 from referdino_core.user_files import user_path
@@ -28,8 +29,9 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     """Add --model, --checkpoint and --single-frame."""
     parser.add_argument(
         "--model",
-        choices=tuple(CONFIGURATIONS),
-        help=f"the network (default: {DEFAULT_MODEL}, which is bundled with its weights)",
+        choices=(*CONFIGURATIONS, *PEER_NAMES),
+        help=f"the network (default: {DEFAULT_MODEL}, which is bundled with its weights); "
+        f"{' and '.join(PEER_NAMES)} process whole clips only",
     )
     parser.add_argument(
         "--checkpoint",

@@ -13,18 +13,22 @@ from typing import TYPE_CHECKING, Any
 
 from referdino_core.cli.arguments import (
     add_session_arguments,
+    model_choice,
     open_model,
 )
 from referdino_core.cli.progress import ExitStatus, GracefulShutdown, progress_bar
-from referdino_core.errors import SourceError
+from referdino_core.errors import ReferDINOError, SourceError
 from referdino_core.evaluation.benchmarks import BENCHMARK_NAMES, STREAM, WHOLE_CLIP
+from referdino_core.peers import PEER_NAMES
 
 if TYPE_CHECKING:
+    from referdino_core.evaluation.benchmarks.catalogue import Entry
     from referdino_core.evaluation.benchmarks.clips import Benchmark
     from referdino_core.evaluation.benchmarks.running import BenchmarkRun
     from referdino_core.evaluation.benchmarks.segmenters import Segmenter
+    from referdino_core.evaluation.benchmarks.soc_segmenter import SOCProtocol
+    from referdino_core.evaluation.soc_model import LoadedSOC
     from referdino_core.session.model_choice import LoadedModel
-    from referdino_core.session.session import Session
 
 BOTH = "both"
 SUMMARY_NAME = "summary.json"
@@ -47,7 +51,9 @@ and {SUMMARY_NAME}. Ctrl-C stops the run gracefully."""
 _EPILOG = """examples:
   referdino evaluate mevis --data data/mevis --out results/mevis --inference both
   referdino evaluate ref-youtube-vos --data data/ref-youtube-vos --out results --model swinb
-  referdino evaluate ref-davis17 --data data/ref-davis --out results --videos 2"""
+  referdino evaluate ref-davis17 --data data/ref-davis --out results --videos 2
+  referdino evaluate ref-youtube-vos --data data/ref-youtube-vos --out results/soc \\
+    --model soc_swinb --checkpoint soc_swinb.pth"""
 
 _logger = logging.getLogger("referdino.evaluate")
 
@@ -99,15 +105,16 @@ def run(arguments: argparse.Namespace) -> int:
     from referdino_core.evaluation.benchmarks.summary import FORMAT, summarise_run, table
 
     entry = BENCHMARKS[arguments.benchmark]
-    benchmark = open_benchmark(arguments.benchmark, arguments.data, arguments.split)
+    soc = _soc_protocol(arguments)
+    context = None if soc is None else soc.context
+    benchmark = open_benchmark(arguments.benchmark, arguments.data, arguments.split, context)
     videos = _choose(benchmark, arguments.videos)
-    loaded = open_model(arguments)
-    session = loaded.session
+    loaded = _load(arguments)
     settings = _settings(arguments, benchmark, loaded)
     summaries: dict[str, Any] = {}
     archives = []
     with GracefulShutdown() as stop:
-        for segmenter in _segmenters(arguments.inference, session, entry.merge_above):
+        for segmenter in _segmenters(arguments.inference, loaded, entry):
             folder = arguments.out / segmenter.name
             current = _open_run(arguments, benchmark, segmenter, folder, settings, stop)
             with progress_bar(total=len(videos), unit="video", desc=segmenter.name) as bar:
@@ -130,14 +137,55 @@ def run(arguments: argparse.Namespace) -> int:
     return _status(summaries, stop)
 
 
-def _segmenters(inference: str, session: Session, merge_above: float) -> list[Segmenter]:
-    from referdino_core.evaluation.benchmarks.segmenters import Streamed, WholeClip
+def _soc_protocol(arguments: argparse.Namespace) -> SOCProtocol | None:
+    """SOC's protocol for the benchmark; None for other models.
 
+    Raises:
+        ReferDINOError: there is none, or an option does not apply to SOC.
+    """
+    from referdino_core.evaluation.benchmarks.catalogue import BENCHMARKS
+
+    if arguments.model not in PEER_NAMES:
+        return None
+    protocol = BENCHMARKS[arguments.benchmark].soc
+    if protocol is None:
+        known = ", ".join(name for name, entry in BENCHMARKS.items() if entry.soc)
+        raise ReferDINOError(
+            f"{arguments.model} has no published protocol for {arguments.benchmark}; choose one "
+            f"of {known}."
+        )
+    if arguments.inference != WHOLE_CLIP:
+        raise ReferDINOError(
+            f"{arguments.model} is not causal: leave --inference {arguments.inference} out."
+        )
+    if arguments.window is not None or arguments.select == "all" or arguments.exports is not None:
+        raise ReferDINOError(
+            f"{arguments.model} takes no --window and no --exports, and selects one object."
+        )
+    return protocol
+
+
+def _load(arguments: argparse.Namespace) -> LoadedModel | LoadedSOC:
+    if arguments.model not in PEER_NAMES:
+        return open_model(arguments)
+    from referdino_core.evaluation.soc_model import load_soc
+
+    return load_soc(model_choice(arguments))
+
+
+def _segmenters(inference: str, loaded: LoadedModel | LoadedSOC, entry: Entry) -> list[Segmenter]:
+    from referdino_core.evaluation.benchmarks.segmenters import Streamed, WholeClip
+    from referdino_core.evaluation.benchmarks.soc_segmenter import SOCWholeClip
+    from referdino_core.evaluation.soc_model import LoadedSOC
+
+    if isinstance(loaded, LoadedSOC):
+        assert entry.soc is not None
+        return [SOCWholeClip(loaded, entry.soc)]
     segmenters: list[Segmenter] = []
     if inference in (WHOLE_CLIP, BOTH):
-        segmenters.append(WholeClip(session, merge_above))
+        segmenters.append(WholeClip(loaded.session, entry.merge_above))
     if inference in (STREAM, BOTH):
-        segmenters.append(Streamed(session, merge_above))
+        segmenters.append(Streamed(loaded.session, entry.merge_above))
     return segmenters
 
 
@@ -176,7 +224,7 @@ def _choose(benchmark: Benchmark, wanted: list[str] | None) -> tuple[str, ...]:
 
 
 def _settings(
-    arguments: argparse.Namespace, benchmark: Benchmark, loaded: LoadedModel
+    arguments: argparse.Namespace, benchmark: Benchmark, loaded: LoadedModel | LoadedSOC
 ) -> dict[str, Any]:
     """Everything that results depend on, besides the inference mode."""
     return {
@@ -184,7 +232,7 @@ def _settings(
         "split": benchmark.split,
         "data": str(arguments.data.resolve()),
         "model": loaded.summary(),
-        "device": loaded.session.device,
+        "device": loaded.device,
     }
 
 

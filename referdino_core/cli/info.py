@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import importlib.metadata
 import os
 import platform
 from collections.abc import Iterable, Mapping
@@ -18,7 +17,9 @@ from referdino_core.cli.progress import ExitStatus
 from referdino_core.configuration import CONFIGURATIONS, SessionSettings
 from referdino_core.download import ASSETS, cache_directory
 from referdino_core.errors import ReferDINOError
+from referdino_core.files import package_version
 from referdino_core.models import weights_file
+from referdino_core.peers import PEER_NAMES
 
 _MODULES = ("torch", "numpy", "cv2", "onnx", "onnxruntime", "tensorrt", "rclpy")
 _DESCRIPTION = "Shows versions, capabilities, models with their weights, and sizes of the network."
@@ -48,25 +49,32 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         ReferDINOError: the checkpoint does not match the model.
     """
-    from referdino_core.building import load_model
+    from referdino_core.building import load_model, load_peer
     from referdino_core.installation import capabilities
 
     name = arguments.model or DEFAULT_MODEL
-    if arguments.checkpoint is not None:
+    if arguments.checkpoint is not None and name in PEER_NAMES:
+        weights = checkpoint_path(arguments.checkpoint)
+        load_peer(name, weights, "cpu")
+        _print_table("checkpoint", [(str(weights), f"fits {name}")])
+    elif arguments.checkpoint is not None:
         weights = checkpoint_path(arguments.checkpoint)
         network = load_model(weights, "cpu", architecture=name, single_frame=arguments.single_frame)
         frames = " (single frames)" if network.configuration.single_frame else ""
         _print_table("checkpoint", [(str(weights), f"fits {name}{frames}")])
     _print_table("versions", _versions())
     _print_table("capabilities", _flat(capabilities()))
-    _print_table("models", [(model, _whereabouts(model)) for model in CONFIGURATIONS])
+    _print_table(
+        "models", [(model, _whereabouts(model)) for model in (*CONFIGURATIONS, *PEER_NAMES)]
+    )
     _print_table(f"parameters of {name}", _parameter_counts(name))
     _print_table("stream settings", asdict(SessionSettings()).items())
     return ExitStatus.DONE
 
 
 def _versions() -> list[tuple[str, str]]:
-    versions = [("referdino", _own_version()), ("python", platform.python_version())]
+    own_version = package_version() or "not installed, run from source"
+    versions = [("referdino", own_version), ("python", platform.python_version())]
     for module in _MODULES:
         try:
             version = getattr(importlib.import_module(module), "__version__", "installed")
@@ -74,13 +82,6 @@ def _versions() -> list[tuple[str, str]]:
             version = "not installed"
         versions.append(("opencv" if module == "cv2" else module, version))
     return versions
-
-
-def _own_version() -> str:
-    try:
-        return importlib.metadata.version("referdino")
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed, run from source"
 
 
 def _flat(entries: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
@@ -102,7 +103,7 @@ def _readable(value: Any) -> str:
 
 
 def _whereabouts(model: str) -> str:
-    """Where the weights of a model are on this machine, or how to get them."""
+    """Location of a model's weights on this machine, or how to get them."""
     from referdino_core.building import DEFAULT_CHECKPOINTS
 
     bundled = weights_file(model)
@@ -119,6 +120,8 @@ def _whereabouts(model: str) -> str:
         return f"downloaded: {', '.join(here)}"
     if model in DEFAULT_CHECKPOINTS:
         return f"get weights with: referdino download {DEFAULT_CHECKPOINTS[model]} bert"
+    if model in PEER_NAMES:
+        return "no weights can be downloaded; give the released ones with --checkpoint FILE"
     if assets:
         return f"get weights of single frames with: referdino download {assets[0].name} bert"
     return "no weights are published; give your own with --checkpoint FILE"
@@ -133,13 +136,17 @@ def _parameter_counts(name: str) -> list[tuple[str, str]]:
 
     with UninitialisedWeights():
         model = build(name)
-    stages: dict[str, nn.Module | None] = {
-        "text encoder": model.text_encoder,
-        "image encoder": model.image_encoder,
-        "grounder": model.grounder,
-        "object memory": None,
-        "readout": model.readout,
-    }
+    stages: dict[str, nn.Module | None]
+    if name in PEER_NAMES:
+        stages = {child.replace("_", " "): module for child, module in model.named_children()}
+    else:
+        stages = {
+            "text encoder": model.text_encoder,
+            "image encoder": model.image_encoder,
+            "grounder": model.grounder,
+            "object memory": None,
+            "readout": model.readout,
+        }
     counts = {
         stage: sum(parameter.numel() for parameter in module.parameters()) if module else 0
         for stage, module in stages.items()

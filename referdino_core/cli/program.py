@@ -25,6 +25,7 @@ from referdino_core.cli import (
     replay,
     report,
     segment,
+    train,
 )
 from referdino_core.cli.progress import ExitStatus, say
 from referdino_core.errors import ReferDINOError
@@ -102,6 +103,7 @@ def _parser() -> argparse.ArgumentParser:
         segment,
         replay,
         evaluate,
+        train,
         report,
         compare,
         info,

@@ -20,6 +20,7 @@ from referdino_core.cli.progress import ExitStatus, GracefulShutdown, progress_b
 from referdino_core.cli.replay_many import add_many_arguments, is_many, replay_many
 from referdino_core.configuration import RENAMED_SETTINGS, SessionSettings
 from referdino_core.errors import Cancelled, ReferDINOError, RuntimeUnavailable
+from referdino_core.evaluation.benchmarks import STREAM, WHOLE_CLIP
 from referdino_core.media.result_names import results_folder
 from referdino_core.progress import Progress, ProgressMonitor
 
@@ -69,6 +70,7 @@ def add_command(commands: argparse._SubParsersAction, common: argparse.ArgumentP
     _add_recording_arguments(parser)
     _add_command_arguments(parser)
     _add_clock_arguments(parser)
+    _add_inference_argument(parser)
     add_session_arguments(parser)
     parser.add_argument(
         "--set",
@@ -132,6 +134,17 @@ def _add_clock_arguments(parser: argparse.ArgumentParser) -> None:
         help="drop and delay frames as in real time, with this latency per frame: a time with its "
         "unit, such as 40ms, or a table of measured seconds (JSON, CSV, or the timing.jsonl of a "
         "run)",
+    )
+
+
+def _add_inference_argument(parser: argparse.ArgumentParser) -> None:
+    """Add --inference."""
+    parser.add_argument(
+        "--inference",
+        choices=(STREAM, WHOLE_CLIP),
+        default=STREAM,
+        help="stream, frame by frame as in the node (default), or whole-clip, which needs memory "
+        "for all frames of the recording",
     )
 
 
@@ -221,6 +234,7 @@ def job_of(arguments: argparse.Namespace) -> ReplayJob:
         inputs=None if arguments.inputs is None else tuple(arguments.inputs),
         truth=arguments.truth,
         meanings=tuple(arguments.means),
+        inference=arguments.inference,
         clock=EveryFrame() if arguments.realtime_on is None else read_clock(arguments.realtime_on),
         frame_rate=arguments.frame_rate,
         model=model_choice(arguments, _settings(arguments.set)),

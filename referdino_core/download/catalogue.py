@@ -81,6 +81,18 @@ def _bert(revision: str, checksums: dict[str, str]) -> Asset:
     )
 
 
+def _roberta() -> Asset:
+    folder = "roberta-base"
+    return Asset(
+        "roberta",
+        "vocabulary of RoBERTa (base), for soc_swint and soc_swinb",
+        tuple(
+            RemoteFile(f"FacebookAI/{folder}", name, f"{folder}/{name}")
+            for name in ("vocab.json", "merges.txt")
+        ),
+    )
+
+
 ASSETS = {
     asset.name: asset
     for asset in (
@@ -109,6 +121,7 @@ ASSETS = {
                 "config.json": "7160e1553ad2ca51d8c1cb066be533db31826e12d173824c1bb0cb1a4f187d20",
             },
         ),
+        _roberta(),
     )
 }
 
@@ -123,7 +136,7 @@ def locate(name: str, directory: Path | None = None) -> tuple[Path, ...]:
 
     Args:
         name: a key of `ASSETS`.
-        directory: where to look, by default the cache directory.
+        directory: directory to search, by default the cache directory.
 
     Raises:
         DownloadError: the name is unknown, or a file is missing; the message says how to get it.

@@ -56,11 +56,11 @@ def fetch(file: RemoteFile, directory: Path, monitor: ProgressMonitor | None = N
 
     Args:
         file: what to fetch.
-        directory: where the cache is.
+        directory: the cache directory.
         monitor: for progress, in bytes, and cancellation.
 
     Raises:
-        DownloadError: the file is not to be had, or is not the one that was published or recorded.
+        DownloadError: the file is unavailable, or differs from the published or recorded one.
         Cancelled: the download was cancelled; what has arrived is kept.
     """
     path = directory / file.place

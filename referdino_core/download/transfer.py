@@ -293,7 +293,7 @@ def _receive(
 
 
 def _write_all(part: FileIO, block: bytes) -> None:
-    """Unbuffered, so that closing a file on a full disk has nothing left to fail with."""
+    """Write all data unbuffered, so that closing the file cannot fail on a full disk."""
     rest = memoryview(block)
     while rest:
         rest = rest[part.write(rest) :]

@@ -19,24 +19,24 @@ ABSENT_AREA = 15
 
 
 def without_ignored(
-    prediction: np.ndarray, truth: np.ndarray, void: np.ndarray | None
+    prediction: np.ndarray, truth: np.ndarray, ignored: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Prediction and ground truth, (H, W) bool, without the pixels of the ignore mask `void`.
+    """Prediction and ground truth, (H, W) bool, without the pixels of an ignore mask.
 
     Raises:
         ImageError: the sizes differ, or an array is not boolean.
     """
     given = {"prediction": prediction, "ground truth": truth}
-    if void is not None:
-        given["ignore mask"] = void
+    if ignored is not None:
+        given["ignore mask"] = ignored
     for name, mask in given.items():
         if mask.ndim != 2 or mask.dtype != np.bool_:
             raise ImageError(f"The {name} must be (H, W) bool, not {mask.shape} {mask.dtype}.")
         if mask.shape != truth.shape:
             raise ImageError(f"The {name} is {mask.shape}, but the ground truth {truth.shape}.")
-    if void is None:
+    if ignored is None:
         return prediction, truth
-    return prediction & ~void, truth & ~void
+    return prediction & ~ignored, truth & ~ignored
 
 
 RIGHT_OVERLAP = 0.5
@@ -44,13 +44,13 @@ RIGHT_OVERLAP = 0.5
 
 
 def region_similarity(
-    prediction: np.ndarray, truth: np.ndarray, void: np.ndarray | None = None
+    prediction: np.ndarray, truth: np.ndarray, ignored: np.ndarray | None = None
 ) -> float:
     """J of DAVIS: intersection over union of two masks, 0 to 1.
 
     Args:
         prediction, truth: (H, W) bool.
-        void: (H, W) bool, ignore mask; none by default.
+        ignored: (H, W) bool, ignore mask; none by default.
 
     Returns:
         Intersection over union without ignored pixels; 1 if both are empty.
@@ -58,7 +58,7 @@ def region_similarity(
     Raises:
         ImageError: the sizes differ, or an array is not boolean.
     """
-    prediction, truth = without_ignored(prediction, truth, void)
+    prediction, truth = without_ignored(prediction, truth, ignored)
     union = int(np.count_nonzero(prediction | truth))
     if union == 0:
         return 1.0
@@ -70,7 +70,7 @@ TOLERANCE = 0.008
 
 
 def boundary_accuracy(
-    prediction: np.ndarray, truth: np.ndarray, void: np.ndarray | None = None
+    prediction: np.ndarray, truth: np.ndarray, ignored: np.ndarray | None = None
 ) -> float:
     """F of DAVIS: harmonic mean of the boundaries' precision and recall, 0 to 1.
 
@@ -80,7 +80,7 @@ def boundary_accuracy(
 
     Args:
         prediction, truth: (H, W) bool.
-        void: (H, W) bool, ignore mask, removed from both masks before boundaries are computed;
+        ignored: (H, W) bool, ignore mask, removed from both masks before boundaries are computed;
             none by default.
 
     Returns:
@@ -89,7 +89,7 @@ def boundary_accuracy(
     Raises:
         ImageError: the sizes differ, or an array is not boolean.
     """
-    prediction, truth = without_ignored(prediction, truth, void)
+    prediction, truth = without_ignored(prediction, truth, ignored)
     predicted, true = boundary(prediction), boundary(truth)
     if not predicted.any() or not true.any():
         return float(predicted.any() == true.any())
@@ -150,7 +150,7 @@ def sequence_statistics(values: Sequence[float]) -> SequenceStatistics:
     is up to the caller.
 
     Args:
-        values: at least one number.
+        values: at least one value.
 
     Raises:
         ValueError: there are no values.

@@ -23,12 +23,12 @@ from referdino_core.target import Target
 from referdino_core.world import Clip, WorldRenderer
 
 MIN_OVERLAP = 0.98
-LARGEST_BOX_ERROR = 1.0
+MAX_BOX_ERROR = 1.0
 """Pixels."""
 MAX_ALONE = 0.05
-"""Fraction of predictions that one stream alone may make, where a score is near a threshold."""
+"""Fraction of predictions that only one stream may make, when a score is near a threshold."""
 CLIPS = range(20)
-"""Of the world's test split."""
+"""Indices of clips in the world's test split."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,9 @@ class Agreement:
     """Agreement of two streams' predictions for the same sentences on the same frames.
 
     Attributes:
-        predictions: number that both streams made. alone: number that only one of them made.
-        overlap: mean intersection over union of the masks that both predicted; least: the worst.
-        box_error: mean of the boxes' largest side error in pixels; largest: the worst.
+        predictions: number of predictions of both streams. alone: those of only one of them.
+        overlap: mean intersection over union of masks that both predicted. least: the minimum.
+        box_error: mean of the boxes' largest side error in pixels. largest: the maximum.
     """
 
     predictions: int
@@ -55,7 +55,7 @@ class Agreement:
             self.predictions > 0
             and self.alone <= MAX_ALONE * (self.predictions + self.alone)
             and self.overlap >= MIN_OVERLAP
-            and self.box_error <= LARGEST_BOX_ERROR
+            and self.box_error <= MAX_BOX_ERROR
         )
 
     def __str__(self) -> str:
@@ -75,11 +75,13 @@ def world_agreement(
     """Stream test clips of the world through a backend, and through the network in float32.
 
     Args:
-        model: that understands the world's sentences. backend: of that model, on the CPU.
-        indices: of the clips. kinds: of the sentences.
+        model: a model that understands the world's sentences.
+        backend: a backend of that model, on the CPU.
+        indices: indices of the clips.
+        kinds: kinds of sentences to evaluate.
 
     Raises:
-        WorldUnavailable: the world cannot be rendered here.
+        WorldUnavailable: the world cannot be rendered on this machine.
     """
     network = TorchBackend(model, "fp32")
     session = Session(model, runtime="torch")
@@ -99,7 +101,7 @@ def predict(session: Session, backend: Backend, clip: Clip, sentences: list[str]
     """The targets of every frame and sentence of a clip, computed by a backend."""
     session.backend = backend
     session.begin_stream()
-    session.commands = {str(place): text for place, text in enumerate(sentences)}
+    session.commands = {str(index): text for index, text in enumerate(sentences)}
     targets: list[Target] = []
     for frame, stamp in zip(clip.frames, clip.stamps.tolist(), strict=True):
         targets += session.step(frame, stamp)

@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Parity of an export with its network.
 
-ONNX Runtime on the CPU runs the export, PyTorch the original network, in float32. Two exceptions:
-an export with the plugin's node runs with every such node lowered (all other nodes are the
-export's own), and one in bfloat16, which opset 17 does not know in all operators, is represented by
-the PyTorch stages that it was recorded from.
+ONNX Runtime runs the export on the CPU, and PyTorch runs the original network in float32. There are
+two exceptions: in an export with the plugin's node, every such node is lowered first, and an export
+in bfloat16, which opset 17 does not support in all operators, is represented by the PyTorch stages
+that it was recorded from.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ from referdino_core.network.text_encoder import TextFeatures
 from referdino_core.precision import PRECISIONS
 
 MASK_LIMIT = 1e-3
-"""Largest difference of the mask logits of a float32 export, once the same queries are kept."""
+"""Largest difference of mask logits in a float32 export that keeps the same queries."""
 RELATIVE_LIMITS = {"fp16": 0.005, "bf16": 0.05}
 """Largest difference of features in low precision, relative to the features (both RMS)."""
 SAME_QUERY = 0.05
-"""Largest distance between two queries that are the same, relative to their norm."""
+"""Largest distance between matching queries, relative to their norm."""
 FRAMES, COMMANDS = 3, 2
 
 
@@ -61,8 +61,9 @@ class CheckReport:
     """Result of a parity check.
 
     Attributes:
-        precision: of the export. outputs: every output of every stage, and the masks.
-        kept: fraction of the network's surviving queries that the export keeps as well.
+        precision: precision of the export.
+        outputs: differences of every output of every stage, and of the masks.
+        kept: fraction of the network's surviving queries that the export also keeps.
     """
 
     precision: str
@@ -75,7 +76,7 @@ class CheckReport:
         errors = {entry.output: entry for entry in self.outputs}
         if self.precision == "fp32":
             return self.kept == 1.0 and errors["masks"].largest <= MASK_LIMIT
-        # What is selected may differ in low precision; what is computed may not.
+        # Low precision may change the selection of queries, but not the computed features.
         checked = ("tokens", "finest", "mask_features", "mask_embeddings")
         return all(errors[name].relative <= RELATIVE_LIMITS[self.precision] for name in checked)
 
@@ -87,11 +88,11 @@ class CheckReport:
             for entry in self.outputs
         ]
         verdict = "passed" if self.passed else "FAILED"
-        return "\n".join([*rows, "", f"The same queries kept: {self.kept:.1%}. Check {verdict}."])
+        return "\n".join([*rows, "", f"Same queries kept: {self.kept:.1%}. Check {verdict}."])
 
 
 class RecordedBackend(TorchBackend):
-    """The stages that are recorded, on PyTorch."""
+    """The stages that exports are recorded from, on PyTorch."""
 
     def prepare(self, size: Shape) -> None:
         """Prepare for images of that size."""
@@ -106,7 +107,8 @@ def open_for_check(model: ReferDINO, exported: ExportedSet) -> Iterator[Backend]
     """A backend that runs an export on this machine's CPU.
 
     Args:
-        model: that was exported, on the CPU.
+        model: the exported model, on the CPU.
+        exported: its export.
     """
     if exported.precision == "bf16":
         yield RecordedBackend(model, "bf16")
@@ -115,10 +117,10 @@ def open_for_check(model: ReferDINO, exported: ExportedSet) -> Iterator[Backend]
     from referdino_core.backends.onnx_backend import OnnxRuntimeBackend
 
     class BackendOfAnyPrecision(OnnxRuntimeBackend):
-        """ONNX Runtime also in float16, which is slow on a CPU."""
+        """ONNX Runtime in any precision, including float16, which is slow on a CPU."""
 
         def check_precision(self) -> None:
-            """Everything is allowed."""
+            """Allow every precision."""
 
     with tempfile.TemporaryDirectory() as folder:
         if exported.deformable_attention == "plugin":
@@ -156,7 +158,8 @@ def check_export(
     """Compare an export with its network.
 
     Args:
-        model: that was exported, on the CPU.
+        exported: an export.
+        model: the exported model, on the CPU.
         pixels: (T, 3, H, W) frames of the export's size; by default a drifting texture.
         sentences: (L_i,) int64 token ids each; by default two of different length.
     """
@@ -208,7 +211,7 @@ def check_export(
 def run_network(
     model: ReferDINO, pixels: Tensor, text: TextFeatures, frames: int
 ) -> tuple[ImageFeatures, Grounding, Window]:
-    """Features and grounding of the last of (T, 3, H, W) frames, and windows of all of them."""
+    """Features and grounding of the last of (T, 3, H, W) frames, and windows of all frames."""
     memories = [model.object_memory(frames) for _ in text.tokens]
     for number, frame in enumerate(pixels):
         image = model.image_encoder(frame[None])
@@ -232,7 +235,7 @@ def stage_differences(
 def output_difference(
     stage: str, output: str, expected: Tensor, actual: Tensor
 ) -> OutputDifference:
-    """Difference of `actual` to `expected`."""
+    """Difference between `actual` and `expected`."""
     difference = actual.float() - expected.float()
     relative = difference.pow(2).mean().sqrt() / expected.float().pow(2).mean().sqrt()
     return OutputDifference(stage, output, float(difference.abs().max()), float(relative))
@@ -241,7 +244,7 @@ def output_difference(
 def match_queries(expected: Tensor, actual: Tensor) -> tuple[Tensor, float]:
     """Match actual to expected queries, (N, Q, d) both.
 
-    Queries that survive with almost the same score may come in another order.
+    Queries with almost equal scores may be in a different order.
 
     Returns:
         (N, Q) indices of the actual queries in the order of the expected ones, and the fraction of
@@ -259,12 +262,12 @@ def match_queries(expected: Tensor, actual: Tensor) -> tuple[Tensor, float]:
 
 
 def pick(tensor: Tensor, rows: Tensor) -> Tensor:
-    """(N, Q, ...) entries in the order of (N, Q) `rows`."""
+    """Entries (N, Q, ...) in the order of (N, Q) `rows`."""
     return torch.stack([entries[order] for entries, order in zip(tensor, rows, strict=True)])
 
 
 def example_frames(size: Shape) -> Tensor:
-    """(T, 3, H, W) frames over which a smooth texture drifts; always the same."""
+    """Frames (T, 3, H, W) of a smooth drifting texture; always the same."""
     generator = torch.Generator().manual_seed(0)
     height, width = size
     coarse = torch.randn(1, 3, height // 8 + 8, width // 8 + 8, generator=generator)
@@ -274,7 +277,7 @@ def example_frames(size: Shape) -> Tensor:
 
 
 def example_sentences(model: ReferDINO, tokens: int) -> list[Tensor]:
-    """Token ids of sentences of different length, that fit `tokens`."""
+    """Token ids of sentences of different lengths, at most `tokens`."""
     bert = model.configuration.bert
     generator = torch.Generator().manual_seed(1)
     begin, end = bert.sentence_ends[:2]

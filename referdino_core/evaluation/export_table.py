@@ -42,8 +42,8 @@ def main() -> None:
         # In low precision the variants differ by less than a rounding error; one stands for all.
         for variant in VARIANTS if precision == "fp32" else VARIANTS[:1]:
             with tempfile.TemporaryDirectory() as folder:
-                place = Path(folder) / "export"
-                exported = export(model, place, size, TOKENS, precision, variant)
+                path = Path(folder) / "export"
+                exported = export(model, path, size, TOKENS, precision, variant)
                 report = check_export(exported, model)
                 with open_for_check(model, exported) as backend:
                     found = world_agreement(model, backend, clips)

@@ -1,9 +1,9 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Identity when a target disappears: the target alone is painted out of the image and comes back.
+"""Benchmark of identities when a target disappears: it is painted out of the image for a while.
 
-Clips of the world show an attribute sentence's target for 12 images. In the next 20 it is painted
-out while all else stays, then it is there again for 20.
+Clips of the world show the target of an attribute sentence in 12 images. In the next 20 it is
+painted out while everything else is unchanged, and in the last 20 it is visible again.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from referdino_core.world.clip import Split
 from referdino_core.world.settings import WorldSettings
 
 SHOWN, HIDDEN, BACK = range(12), range(12, 32), range(32, 52)
-"""Images that show the target, from which it is painted out, and that show it again."""
+"""Images before, while and after the target is painted out."""
 MIN_AREA_SHOWN, MIN_AREA_BACK = 40, 15
 """Visible pixels of the target in every image that shows it."""
 ELSEWHERE = 0.1
@@ -35,12 +35,14 @@ _INPAINTING_RADIUS = 5
 
 @dataclass(frozen=True)
 class IdentityScore:
-    """One sentence over one clip; its own id is that of most right masks before it is hidden.
+    """Score of one sentence in one clip.
+
+    The target's own id is that of most right masks before it is hidden.
 
     Attributes:
-        lent_frames: images without the target in which a mask bears its id.
-        lent: whether in any image a mask on something else bears its id.
-        returned: whether the last image shows the target under its own id.
+        lent_frames: images without the target in which a mask has its id.
+        lent: whether a mask on something else has its id in any image.
+        returned: whether the last image shows the target with its own id.
     """
 
     clip: int
@@ -53,11 +55,12 @@ class IdentityScore:
 def evaluate_identity(
     session: Session, split: Split, indices: Iterable[int]
 ) -> list[IdentityScore]:
-    """Score clips in which the target was found before it is hidden; others are left out.
+    """Score the clips in which the target is found before it is hidden; others are skipped.
 
     Args:
-        session: its commands are replaced, and what it remembers is forgotten.
-        split: "validation" or "test"; indices: which clips of it.
+        session: a session, whose commands and memories are replaced.
+        split: "validation" or "test".
+        indices: indices of clips in the split.
     """
     scores = []
     with WorldRenderer(WorldSettings(frames=len(SHOWN) + len(HIDDEN) + len(BACK))) as renderer:
@@ -79,7 +82,7 @@ def evaluate_identity(
 
 
 def choose_sentence(clip: Clip) -> Expression | None:
-    """An attribute sentence whose target is visible in every image that is to show it, or None."""
+    """An attribute sentence whose target is visible whenever it is not hidden; None without one."""
     options = []
     for sentence in clip.expressions:
         if sentence.kind == "attribute" and sentence.target is not None:
@@ -92,14 +95,14 @@ def choose_sentence(clip: Clip) -> Expression | None:
 
 
 def images_of(clip: Clip, target: int) -> Iterator[np.ndarray]:
-    """The clip's images, with the target painted out while it is to be hidden."""
+    """The clip's images, with the target painted out in those of `HIDDEN`."""
     for number, image in enumerate(clip.frames):
         hidden = number in HIDDEN
         yield paint_out(image, clip.segmentation[number] == target) if hidden else image
 
 
 def paint_out(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """An (H, W, 3) uint8 image with a mask's pixels, and three around them, inpainted (Telea)."""
+    """Inpaint a mask and three pixels around it in an (H, W, 3) uint8 image (Telea)."""
     wide = cv2.dilate(mask.astype(np.uint8), _DILATION)
     painted: np.ndarray = cv2.inpaint(image, wide, _INPAINTING_RADIUS, cv2.INPAINT_TELEA)
     return painted
@@ -108,7 +111,7 @@ def paint_out(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
 def score_identity(
     clip: Clip, sentence: Expression, targets: Sequence[Target]
 ) -> IdentityScore | None:
-    """Compare a clip's targets with the ground truth; None where none was right before."""
+    """Compare a clip's targets with the ground truth; None if the target was not found at first."""
     truths = clip.segmentation == sentence.target
     right = [
         region_similarity(target.mask, truth) > RIGHT_OVERLAP
@@ -118,10 +121,10 @@ def score_identity(
     if not ids:
         return None
     own = ids.most_common(1)[0][0]
-    bearing = [target.mask.any() and target.track_id == own for target in targets]
-    lent_frames = sum(bearing[number] for number in HIDDEN)
+    has_own_id = [target.mask.any() and target.track_id == own for target in targets]
+    lent_frames = sum(has_own_id[number] for number in HIDDEN)
     elsewhere = [
-        bearing[number]
+        has_own_id[number]
         and np.count_nonzero(targets[number].mask & truths[number])
         < ELSEWHERE * np.count_nonzero(targets[number].mask)
         for number in BACK
@@ -131,7 +134,7 @@ def score_identity(
         text=sentence.text,
         lent_frames=int(lent_frames),
         lent=bool(lent_frames or any(elsewhere)),
-        returned=bool(bearing[BACK[-1]] and right[BACK[-1]]),
+        returned=bool(has_own_id[BACK[-1]] and right[BACK[-1]]),
     )
 
 

@@ -1,8 +1,9 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""The model on a robot whose camera stands, turns or drives: is the object kept, and its identity?
+"""Benchmark of objects and identities while a robot's camera stands, turns or drives.
 
-Clips of the world as a robot sees it, 24 images at 10 per second; one attribute sentence each.
+Clips of the world with scenes of a robot, 24 images at 10 per second, with one attribute sentence
+each.
 """
 
 from __future__ import annotations
@@ -19,16 +20,17 @@ from referdino_core.world import Clip, Expression, WorldRenderer, WorldSettings
 from referdino_core.world.clip import Split
 
 FRAMES = 24
-MIN_SHARE_SHOWN = 0.7
-"""Of the images, that show a clip's target."""
+MIN_VISIBLE = 0.7
+"""Minimum fraction of a clip's images that show its target."""
 
 
 @dataclass(frozen=True)
 class CameraMotion:
-    """How the camera moves.
+    """Motion of the camera.
 
     Attributes:
-        turn: rad/s, to and fro. drive: m/s, forward.
+        turn: turning rate in rad/s, back and forth.
+        drive: forward speed in m/s.
     """
 
     turn: float = 0.0
@@ -53,12 +55,12 @@ CAMERA_MOTIONS = (
 
 @dataclass(frozen=True)
 class KeptScore:
-    """One sentence over one clip.
+    """Score of one sentence in one clip.
 
     Attributes:
-        shown: images that show the target. right: those among them whose mask has J above 0.5.
-        empty: images that do not show it. false_alarms: those among them answered with a mask.
-        ids: how many identities the masks bear.
+        shown: number of images that show the target. right: those with a J above 0.5.
+        empty: number of images without the target. false_alarms: those with a predicted mask.
+        ids: number of different identities of the masks.
     """
 
     clip: int
@@ -76,11 +78,13 @@ def evaluate_moving_camera(
     indices: Sequence[int],
     motions: Iterable[CameraMotion] = CAMERA_MOTIONS,
 ) -> dict[CameraMotion, list[KeptScore]]:
-    """Score the same clips under each motion of the camera; those without a sentence are left out.
+    """Score the same clips with each motion of the camera; clips without a sentence are skipped.
 
     Args:
-        session: its commands are replaced, and what it remembers is forgotten.
-        split: "validation" or "test"; indices: which clips of it.
+        session: a session, whose commands and memories are replaced.
+        split: "validation" or "test".
+        indices: indices of clips in the split.
+        motions: motions of the camera.
     """
     scores: dict[CameraMotion, list[KeptScore]] = {}
     for motion in motions:
@@ -98,12 +102,12 @@ def evaluate_moving_camera(
 
 
 def choose_sentence(clip: Clip) -> Expression | None:
-    """An attribute sentence whose target most images show, the first and the last among them."""
+    """An attribute sentence whose target is visible in most images, the first and the last one."""
     options = []
     for sentence in clip.expressions:
         if sentence.kind == "attribute" and sentence.target is not None:
             shown = clip.objects[sentence.target - 1].areas >= ABSENT_AREA
-            if shown[0] and shown[-1] and shown.mean() >= MIN_SHARE_SHOWN:
+            if shown[0] and shown[-1] and shown.mean() >= MIN_VISIBLE:
                 options.append(sentence)
     if not options:
         return None

@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""A recorded scene with its ground truth: rendered, or the bundled one."""
+"""Recorded scenes with ground truth: rendered ones, and the bundled one."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Scene:
     """A video with ground truth.
 
     Attributes:
-        video: its file.
+        video: path of the video file.
         frame_rate: frames per second.
         objects: descriptions of the objects, such as "big red ball".
         segmentation: (T, H, W) uint8, 0 background, k where objects[k - 1] is visible.
@@ -79,8 +79,8 @@ def render(seed: int, seconds: float, folder: Path) -> Scene:
     """Render a clip of the test split, which no model is trained on, and save it in `folder`.
 
     Raises:
-        WorldUnavailable: there is no MuJoCo or no OpenGL here.
-        ReferDINOError: seed or length are impossible, or the folder cannot be written.
+        WorldUnavailable: MuJoCo or OpenGL is missing.
+        ReferDINOError: seed or length is invalid, or the folder cannot be written.
     """
     frames = max(1, round(seconds * FRAME_RATE))
     settings = WorldSettings(WIDTH, HEIGHT, frames, FRAME_RATE)

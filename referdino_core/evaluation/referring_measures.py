@@ -107,7 +107,7 @@ class ReferringMeasures:
             ValueError: there are no samples.
         """
         if not self._overlaps:
-            raise ValueError("Without samples there are no measures.")
+            raise ValueError("There are no metrics without samples.")
         overlaps = np.asarray(self._overlaps)
         return ReferringScores(
             samples=len(overlaps),

@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Scores of a stream: what one command's answers were worth, frame by frame and altogether."""
+"""Scores of a stream: one command's results, frame by frame and in total."""
 
 from __future__ import annotations
 
@@ -33,28 +33,28 @@ from referdino_core.evaluation.tracking_measures import (
 )
 
 ELSEWHERE_OVERLAP = 0.1
-"""J below which an answer is another object rather than a poor mask of the right one."""
+"""J below which a result counts as another object rather than a poor mask of the right one."""
 
 MISSED = "missed"
 WRONG_OBJECT = "wrong object"
 POOR_MASK = "poor mask"
 FALSE_ALARM = "false alarm"
 FAILURES = (MISSED, WRONG_OBJECT, POOR_MASK, FALSE_ALARM)
-"""What can be wrong with the answer to one frame."""
+"""Kinds of failure in one frame."""
 
 SEARCHING = "searching"
-_STATES = ("tracking", "occluded", "lost", SEARCHING)  # the first of several targets' counts
+_STATES = ("tracking", "occluded", "lost", SEARCHING)  # by precedence among several targets
 
 Box = tuple[float, float, float, float]
 
 
-class Answered(Protocol):
-    """What is scored of one target of a command.
+class ScoredTarget(Protocol):
+    """The properties of a command's target that are scored.
 
     Attributes:
         track_id: its identity.
         mask: (H, W) bool.
-        box: left, top, right, bottom in pixels; None where nothing is seen.
+        box: left, top, right, bottom in pixels; None if it is not visible.
     """
 
     @property
@@ -69,15 +69,15 @@ class Answered(Protocol):
 
 @dataclass(frozen=True)
 class FrameScore:
-    """One command's answer to one frame that has ground truth: its targets' masks, merged into one.
+    """Scores of one command in one frame with ground truth; the masks of its targets are merged.
 
     Attributes:
-        present: whether the ground truth has at least 15 pixels that are judged.
-        region, boundary: J and F, 0 to 1; None where the target is absent.
-        centre_error: pixels between the centres of the answered and the true box; None where the
-            target is absent or no box was answered.
-        overlap_with_other: id of another object that takes most of the mask, None where none does.
-        answered: whether the mask has pixels that are judged.
+        present: whether the ground truth has at least 15 evaluated pixels.
+        region, boundary: J and F, 0 to 1; None if the target is absent.
+        centre_error: pixels between the centres of the predicted and the true box; None if the
+            target is absent or there is no predicted box.
+        overlap_with_other: id of another object that covers most of the mask; None without one.
+        answered: whether the predicted mask has evaluated pixels.
     """
 
     present: bool
@@ -89,15 +89,13 @@ class FrameScore:
 
 
 def score_frame(
-    targets: Sequence[Answered], truth: FrameGroundTruth, objects: Collection[int]
+    targets: Sequence[ScoredTarget], truth: FrameGroundTruth, objects: Collection[int]
 ) -> FrameScore | None:
-    """Compare an answer with the ground truth of its frame; None where not a single pixel is
-    judged.
+    """Compare a result with the ground truth of its frame; None if all pixels are ignored.
 
     Args:
-        targets: of one command, whose masks count as one; none is an empty answer.
-        objects: ids that the command means, merged into one target; none where it is true of
-            nothing.
+        targets: targets of one command, whose masks are merged; () for an empty prediction.
+        objects: ids that the command means, merged into one target; () if it matches nothing.
 
     Raises:
         ImageError: mask and ground truth differ in size.
@@ -105,47 +103,50 @@ def score_frame(
     mask = np.zeros(truth.size, dtype=bool)
     for target in targets:
         if target.mask.shape != truth.size:
-            raise ImageError(f"The mask is {target.mask.shape}, but the truth is {truth.size}.")
+            raise ImageError(
+                f"The mask is {target.mask.shape}, but the ground truth is {truth.size}."
+            )
         mask |= target.mask
-    if truth.void is not None and truth.void.all():
+    if truth.ignored is not None and truth.ignored.all():
         return None
     meant = truth.of(objects)
-    judged = meant if truth.void is None else meant & ~truth.void
-    answered = mask if truth.void is None else mask & ~truth.void
+    evaluated = meant if truth.ignored is None else meant & ~truth.ignored
+    predicted = mask if truth.ignored is None else mask & ~truth.ignored
     other = other_object(mask, truth, objects)
     box = _box_around([target.box for target in targets])
-    if np.count_nonzero(judged) < ABSENT_AREA:
-        return FrameScore(False, None, None, None, other, bool(answered.any()))
+    if np.count_nonzero(evaluated) < ABSENT_AREA:
+        return FrameScore(False, None, None, None, other, bool(predicted.any()))
     return FrameScore(
         present=True,
-        region=region_similarity(mask, meant, truth.void),
-        boundary=boundary_accuracy(mask, meant, truth.void),
-        centre_error=None if box is None else centre_distance(box, judged),
+        region=region_similarity(mask, meant, truth.ignored),
+        boundary=boundary_accuracy(mask, meant, truth.ignored),
+        centre_error=None if box is None else centre_distance(box, evaluated),
         overlap_with_other=other,
-        answered=bool(answered.any()),
+        answered=bool(predicted.any()),
     )
 
 
 def other_object(mask: np.ndarray, truth: FrameGroundTruth, objects: Collection[int]) -> int | None:
-    """Id of the object that is not meant, takes over half of the (H, W) mask, and more than the
-    target does; None where there is no such object.
+    """Id of another object that covers over half of the (H, W) mask; None if there is none.
+
+    It must also cover more of the mask than the target does.
     """
-    judged = mask if truth.void is None else mask & ~truth.void
-    shares = {
-        number: int(np.count_nonzero(judged & other))
+    evaluated = mask if truth.ignored is None else mask & ~truth.ignored
+    overlaps = {
+        number: int(np.count_nonzero(evaluated & other))
         for number, other in truth.masks.items()
         if number not in objects
     }
-    if not shares:
+    if not overlaps:
         return None
-    largest = max(shares, key=lambda number: shares[number])
-    own = int(np.count_nonzero(judged & truth.of(objects)))
-    needed = max(np.count_nonzero(judged) / 2, own)
-    return largest if shares[largest] > needed else None
+    largest = max(overlaps, key=lambda number: overlaps[number])
+    own = int(np.count_nonzero(evaluated & truth.of(objects)))
+    needed = max(np.count_nonzero(evaluated) / 2, own)
+    return largest if overlaps[largest] > needed else None
 
 
 def centre_distance(box: Box, mask: np.ndarray) -> float:
-    """Pixels between the centre of a box and that of the box around an (H, W) mask, not empty."""
+    """Pixels between the centres of a box and of the box around a non-empty (H, W) mask."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     left, top, right, bottom = box
     across = (left + right) / 2 - (columns[0] + columns[-1] + 1) / 2
@@ -154,20 +155,20 @@ def centre_distance(box: Box, mask: np.ndarray) -> float:
 
 
 def state_of(states: Collection[str]) -> str:
-    """The state of a command whose targets have these; without targets it is searching."""
+    """The state of a command, given those of its targets; "searching" without targets."""
     return min(states, key=_STATES.index, default=SEARCHING)
 
 
 def failure_of(score: FrameScore, seen: bool = True) -> str | None:
-    """What is wrong with an answer, one of `FAILURES`; None where nothing is.
+    """The kind of failure, one of `FAILURES`; None if the result is right.
 
     Args:
-        seen: False where it is known that no mask was answered, whatever `score.answered` says.
+        seen: False if the mask is known to be empty, whatever `score.answered` says.
     """
-    answered = seen and score.answered
+    predicted = seen and score.answered
     if not score.present:
-        return FALSE_ALARM if answered else None
-    if not answered:
+        return FALSE_ALARM if predicted else None
+    if not predicted:
         return MISSED
     overlap = score.region or 0.0
     if overlap > RIGHT_OVERLAP:
@@ -179,25 +180,26 @@ def failure_of(score: FrameScore, seen: bool = True) -> str | None:
 
 @dataclass(frozen=True)
 class CommandScores:
-    """What a command came to over a stream.
+    """Scores of one command over a stream.
 
     Attributes:
-        frames: frames that it had to answer; frames_dropped: those among them that were dropped.
-        frames_with_truth: those that were scored.
-        region, boundary: J and F over the frames that show the target; None where none does.
+        frames: frames while it was active. frames_dropped: those of them that were dropped.
+        frames_with_truth: scored frames.
+        region, boundary: J and F over the frames that show the target; None without such frames.
         region_and_boundary: mean of the two means.
-        right: whether mean J exceeds 0.5; None where no frame shows the target.
-        time_to_acquire: seconds from the command to the first frame with J above 0.5; None where
-            there is none: never, if the target is shown at all.
-        frames_lost: frames that show the target and were answered with nothing.
-        frames_absent: scored frames without the target; false_alarms: those answered with a mask.
-        centre_error: median in pixels over the frames that show the target, one without a box
-            counting as infinite; None where that is the median, or no frame shows the target.
-        failures: how many frames failed in each of the ways of `FAILURES`.
-        states: how many frames were answered in each state.
-        frames_located: frames that show the target and were answered with a box; None in runs of
-            before these were counted, whose centre error is over these alone.
-        tracking: identity over time; None in runs of before it was measured.
+        right: whether mean J exceeds 0.5; None if no frame shows the target.
+        time_to_acquire: seconds from the command to the first frame with J above 0.5; None without
+            such a frame.
+        frames_lost: frames that show the target and have no predicted mask.
+        frames_absent: scored frames without the target.
+        false_alarms: those of them with a predicted mask.
+        centre_error: median in pixels over the frames that show the target, with infinity for
+            frames without a box; None if the median is infinite or no frame shows the target.
+        failures: number of frames per kind of failure in `FAILURES`.
+        states: number of frames per state.
+        frames_located: frames that show the target and have a predicted box; None in older runs,
+            whose centre error is over these frames alone.
+        tracking: identity over time; None in older runs.
     """
 
     command_id: str
@@ -221,7 +223,7 @@ class CommandScores:
 
 
 class StreamScorer:
-    """Collects the frames of one command; keeps a few numbers per frame."""
+    """Accumulator of the frames of one command; stores a few values per frame."""
 
     def __init__(
         self,
@@ -230,11 +232,11 @@ class StreamScorer:
         since: float,
         first_objects: FirstObjects | None = None,
     ) -> None:
-        """Begin.
+        """Initialise.
 
         Args:
-            since: seconds on the clock of the stamps at which the command was given.
-            first_objects: of the run, shared by its commands; by default of this one alone.
+            since: time of the command in seconds, on the clock of the stamps.
+            first_objects: those of the run, shared by its commands; by default of this one alone.
         """
         self._command_id = command_id
         self._sentence = sentence
@@ -255,11 +257,12 @@ class StreamScorer:
         score: FrameScore | None,
         tracks: FrameTracks | None = None,
     ) -> None:
-        """Take in one frame.
+        """Add the next frame.
 
         Args:
-            stamp: seconds. state: of the command, see `state_of`.
-            score, tracks: None where the frame has no ground truth.
+            stamp: seconds.
+            state: state of the command, see `state_of`.
+            score, tracks: None for a frame without ground truth.
         """
         self._states[state] += 1
         if score is None:
@@ -279,7 +282,7 @@ class StreamScorer:
             self._time_to_acquire = stamp - self._since
 
     def drop(self) -> None:
-        """Count a frame as dropped, besides `add`, which is told what was believed meanwhile."""
+        """Count a frame as dropped; it is also added, with the latest earlier result."""
         self._dropped += 1
 
     def result(self) -> CommandScores:
@@ -310,19 +313,19 @@ class StreamScorer:
 
 @dataclass(frozen=True)
 class OverallScores:
-    """Several commands together.
+    """Scores of several commands together.
 
     Attributes:
         region, boundary, region_and_boundary: means over the commands that have them.
-        right: share of the commands whose object was right.
-        commands_shown: commands of which a scored frame shows the target.
-        time_to_acquire: median over those, one that never acquired it counting as infinite; None
-            where that is the median: never, if there are any.
-        commands_acquired: how many of them acquired it.
-        centre_error: likewise, with the commands that have none counting as infinite.
-        commands_located: how many of them have one.
+        right: fraction of the commands whose object was right.
+        commands_shown: commands whose target is shown by a scored frame.
+        time_to_acquire: median over these, with infinity for commands that never acquired their
+            target; None if the median is infinite.
+        commands_acquired: number of these that acquired their target.
+        centre_error: likewise, with infinity for commands without one.
+        commands_located: number of these with a centre error.
         frames_lost, frames_absent, false_alarms: sums.
-        tracking: all commands' together; None where it was not measured for one of them.
+        tracking: combined scores of all commands; None if one of them has none.
     """
 
     region: float | None
@@ -341,7 +344,7 @@ class OverallScores:
 
 
 def overall_scores(commands: Sequence[CommandScores]) -> OverallScores:
-    """Sum up several commands, each of which counts the same."""
+    """Aggregate the scores of several commands with equal weights."""
     shown = [scores for scores in commands if scores.region]
     acquired = [_or_never(scores.time_to_acquire) for scores in shown]
     located = [_or_never(scores.centre_error) for scores in shown]
@@ -382,6 +385,6 @@ def _or_never(value: float | None) -> float:
 
 
 def _median(values: Sequence[float]) -> float | None:
-    """The median; None where there are no values, or it is infinite."""
+    """The median; None without values or if it is infinite."""
     median = statistics.median(values) if len(values) else math.inf
     return float(median) if math.isfinite(median) else None

@@ -71,13 +71,13 @@ def frame_tracks(
         objects: ids that the command means.
     """
     evaluated = {
-        number: mask if truth.void is None else mask & ~truth.void
+        number: mask if truth.ignored is None else mask & ~truth.ignored
         for number, mask in truth.masks.items()
     }
     predicted = [
         (target.track_id, mask)
         for target in targets
-        if (mask := target.mask if truth.void is None else target.mask & ~truth.void).any()
+        if (mask := target.mask if truth.ignored is None else target.mask & ~truth.ignored).any()
     ]
     found = [
         number
@@ -129,7 +129,7 @@ class TrackingScores:
             for images without a result of their own, do not count.
         mota: 1 - (misses + false positives + switches) / ground truths, at most 1 and possibly
             negative; None without ground truth.
-        idf1: 2 identity matches / (ground truths + masks), 0 to 1; None where there are neither.
+        idf1: 2 identity matches / (ground truths + masks), 0 to 1; None without either.
     """
 
     ground_truths: int
@@ -144,7 +144,7 @@ class TrackingScores:
 
 
 class TrackingScorer:
-    """Accumulator of the frames of one command; keeps a few numbers per object and track id."""
+    """Accumulator of the frames of one command; stores a few values per object and track id."""
 
     def __init__(self, first_objects: FirstObjects | None = None) -> None:
         """Initialise.
@@ -198,18 +198,18 @@ class TrackingScorer:
                 for number in frame.objects
             ]
         )
-        worth = _CONTINUED * continued + frame.overlaps
-        worth[frame.overlaps < MATCH_OVERLAP - _EPSILON] = 0.0
-        rows, columns = linear_sum_assignment(worth, maximize=True)
+        scores = _CONTINUED * continued + frame.overlaps
+        scores[frame.overlaps < MATCH_OVERLAP - _EPSILON] = 0.0
+        rows, columns = linear_sum_assignment(scores, maximize=True)
         return {
             frame.objects[row]: frame.tracks[column]
             for row, column in zip(rows, columns, strict=True)
-            if worth[row, column] > _EPSILON
+            if scores[row, column] > _EPSILON
         }
 
     def _identity_matches(self) -> int:
-        numbers = {number: place for place, number in enumerate({one for one, _ in self._together})}
-        tracks = {track: place for place, track in enumerate({one for _, one in self._together})}
+        numbers = {number: index for index, number in enumerate({one for one, _ in self._together})}
+        tracks = {track: index for index, track in enumerate({one for _, one in self._together})}
         counts = np.zeros((len(numbers), len(tracks)), dtype=np.int64)
         for (number, track), count in self._together.items():
             counts[numbers[number], tracks[track]] = count

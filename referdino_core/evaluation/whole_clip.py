@@ -1,10 +1,10 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Whole-clip inference, as the paper does it: every frame is judged with the whole clip in view.
+"""Whole-clip inference as in the paper: every frame is segmented with the whole clip as context.
 
-Frames go through the network a few at a time. Of each are kept its queries, its fused text and
-the narrow map that mask features are made of, about a megabyte for 360x640 pixels; masks are
-decoded when they are asked for. A clip of 200 frames so needs some 200 MB, not 3 GB.
+The network processes a few frames at a time. Per frame it keeps the queries, the fused text, and
+the input of the pixel decoder's last layer, about 1 MB for 360x640 pixels; masks are decoded on
+demand. A clip of 200 frames then needs about 200 MB instead of 3 GB.
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ FRAMES_AT_ONCE = 8
 MASK_THRESHOLD = 0.5
 """Probability above which a pixel belongs to the mask, as in the paper."""
 NO_MERGING = 1.0
-"""A threshold that no score exceeds: the best slot alone answers."""
+"""A threshold that no score exceeds: only the best slot is used."""
 
 
 @dataclass(frozen=True)
 class ImageProtocol:
-    """How images are resized for the network, and how masks come back to the images' size.
+    """How images are resized for the network, and how masks are resized to the images.
 
     Attributes:
-        longest_side: in pixels, of what the network sees; None for the usual bound.
-        to_masks: as `threshold_masks`.
+        longest_side: longest side of the network's input in pixels; None for the default.
+        to_masks: a function like `threshold_masks`.
     """
 
     longest_side: int | None = None
@@ -60,12 +60,12 @@ SINGLE_FRAMES = ImageProtocol(640, nearest_masks)
 
 
 class ClipReading:
-    """What the network says of one sentence over a clip of T frames, for Q slots.
+    """Prediction for one sentence on a clip of T frames, with Q slots.
 
     A slot is one candidate object, the same in all frames.
 
     Attributes:
-        scores: (T, Q) float32, probability that the slot is what the sentence refers to.
+        scores: (T, Q) float32, probability that the sentence refers to the slot.
         size: height and width of the frames.
     """
 
@@ -77,13 +77,13 @@ class ClipReading:
         size: tuple[int, int],
         protocol: ImageProtocol = VIDEOS,
     ) -> None:
-        """Read a clip.
+        """Compute the scores of all slots.
 
         Args:
-            window: the T aligned frames of the one sentence.
-            kept: per chunk of frames, in order, the pixel decoder's narrow maps (n, d / 16, h, w).
+            window: the T aligned frames of the sentence.
+            kept: per chunk of frames, the output (n, d / 16, h, w) of `PixelDecoder.decode`.
             size: height and width of the frames.
-            protocol: by which they were resized.
+            protocol: the protocol by which they were resized.
         """
         self.size = size
         self._protocol = protocol
@@ -99,10 +99,10 @@ class ClipReading:
         self.scores: np.ndarray = scores.sigmoid().cpu().numpy()
 
     def best_slots(self, merge_above: float = NO_MERGING) -> list[int]:
-        """The slot with the highest mean score over the clip, and every one above the threshold.
+        """The slot with the highest mean score over the clip, and all slots above the threshold.
 
-        By default that is one slot. MeViS, whose sentences may mean several objects, merges all
-        slots with a mean above 0.2.
+        By default it is one slot. On MeViS, whose sentences may mean several objects, all slots
+        with a mean above 0.2 are merged.
         """
         means = self.scores.mean(axis=0)
         return sorted({int(means.argmax()), *np.flatnonzero(means > merge_above).tolist()})
@@ -115,27 +115,24 @@ class ClipReading:
             yield self._protocol.to_masks(logits, resized, self.size, threshold)[0]
 
     def answer(self, merge_above: float = NO_MERGING) -> np.ndarray:
-        """What the sentence refers to: (T, H, W) bool, the union of `best_slots`.
+        """The predicted masks of the sentence, (T, H, W) bool: the union of `best_slots`.
 
-        The slot with the highest mean score answers in every frame, as in the paper: the answer
-        may be wrong, but it is never silence.
+        The slot with the highest mean score is used in every frame, as in the paper, also if the
+        target is absent.
         """
         slots = self.best_slots(merge_above)
-        answer = np.empty((len(self.scores), *self.size), dtype=bool)
+        prediction = np.empty((len(self.scores), *self.size), dtype=bool)
         for index, masks in enumerate(self.masks(slots)):
-            answer[index] = masks.any(axis=0)
-        return answer
+            prediction[index] = masks.any(axis=0)
+        return prediction
 
     def probabilities(self, slots: Sequence[int]) -> Iterator[np.ndarray]:
-        """How surely pixels belong to some slots, frame by frame, each (len(slots), H, W) float32.
-
-        The values are from 0 to 1.
-        """
+        """Mask probabilities of some slots, frame by frame, (len(slots), H, W) float32, 0 to 1."""
         for logits, resized in self._logits(slots):
             yield mask_probabilities(logits, resized, self.size)[0].cpu().numpy()
 
     def _logits(self, slots: Sequence[int]) -> Iterator[tuple[Tensor, tuple[int, int]]]:
-        """Frame by frame mask logits (1, len(slots), h, w), and what the frame was resized to."""
+        """Mask logits (1, len(slots), h, w) of each frame, and the size it was resized to."""
         short_side = self._model.configuration.image_short_side
         resized = network_size(*self.size, short_side, self._protocol.longest_side)
         first = 0
@@ -174,8 +171,8 @@ def read_clip(
     Args:
         frames: (T, H, W, 3) uint8 RGB, or T images of one size; read once, in order.
         stamps: T seconds; by default frames are 0.1 s apart.
-        frames_at_once: how many frames the network sees side by side; memory grows with it.
-        protocol: how images are resized, and masks back.
+        frames_at_once: frames per batch; memory grows with it.
+        protocol: how images and masks are resized.
 
     Raises:
         CommandError: the sentence is empty or too long.
@@ -185,7 +182,7 @@ def read_clip(
         raise ImageError("The clip has no frames.")
     times = [0.1 * index for index in range(len(frames))] if stamps is None else list(stamps)
     if len(times) != len(frames):
-        raise ImageError(f"{len(frames)} frames come with {len(times)} stamps; give one for each.")
+        raise ImageError(f"{len(frames)} frames have {len(times)} stamps; give one for each.")
     text: TextFeatures = model.text_encoder([tokenizer.encode(sentence)])
     memory = model.object_memory(None)
     short_side = model.configuration.image_short_side
@@ -217,7 +214,7 @@ def _read_frames(
     pixels: Tensor,
     stamps: Sequence[float],
 ) -> Tensor:
-    """Remember the queries of some frames; return what their masks are decoded from."""
+    """Add some frames to the memory; returns the output of `PixelDecoder.decode`."""
     encoded: ImageFeatures = model.image_encoder(pixels)
     grounding = model.grounder(encoded, text.expand(len(pixels)))
     for row, stamp in enumerate(stamps):

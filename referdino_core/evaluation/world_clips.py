@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""The model on unseen clips of the world: every kind of sentence, streamed and whole-clip."""
+"""Evaluation on unseen clips of the world, by kind of sentence, streaming and whole-clip."""
 
 from __future__ import annotations
 
@@ -31,12 +31,13 @@ Inference = Callable[[Session, Clip, Sequence[Expression]], list[Masks]]
 
 @dataclass(frozen=True)
 class SentenceScore:
-    """One sentence over one clip.
+    """Score of one sentence in one clip.
 
     Attributes:
-        region, boundary: mean J and F over the frames that show the target; None where none does.
-        empty_frames: frames from which the target is absent.
-        false_alarms: how many of those were answered with a mask.
+        region, boundary: mean J and F over the frames that show the target; None without such
+            frames.
+        empty_frames: number of frames without the target.
+        false_alarms: number of those with a predicted mask.
     """
 
     clip: int
@@ -49,21 +50,22 @@ class SentenceScore:
 
     @property
     def right(self) -> bool:
-        """Whether the right object was picked: mean J above 0.5."""
+        """Whether the right object was found: mean J above 0.5."""
         return self.region is not None and self.region > RIGHT_OVERLAP
 
 
 def choose_sentences(clip: Clip, index: int) -> list[Expression]:
-    """Two static sentences, and one each about motion, true of nothing and of several objects.
+    """Random sentences of a clip, of several kinds.
 
-    Only where there are such.
+    Two are static; one each is about motion, without a referent, and about several objects. Kinds
+    that the clip lacks are left out.
     """
     generator = np.random.default_rng([index, 11])
     chosen: list[Expression] = []
     wanted = ((STATIC_KINDS, 2), (("motion", "direction"), 1), (("absent",), 1), (("plural",), 1))
     for kinds, count in wanted:
         present = [kind for kind in kinds if any(e.kind == kind for e in clip.expressions)]
-        # Kinds first, then sentences: otherwise the most talkative kind would decide the figure.
+        # The kind is drawn first, then the sentence: otherwise frequent kinds would dominate.
         for kind in [present[i] for i in generator.permutation(len(present))[:count]]:
             options = [e for e in clip.expressions if e.kind == kind]
             chosen.append(options[generator.integers(len(options))])
@@ -77,16 +79,17 @@ def evaluate_world(
     inferences: Sequence[str] = (STREAMING,),
     settings: WorldSettings | None = None,
 ) -> dict[str, list[SentenceScore]]:
-    """Score clips, all sentences of a clip at once, under one or several ways of inference.
+    """Score clips in one or several inference modes, all sentences of a clip at once.
 
     Args:
-        session: its commands are replaced; memories start anew with every clip.
-        split: "validation" or "test"; indices: which clips of it.
-        inferences: names of `INFERENCES`; each sees the same clips and sentences.
-        settings: of the world; by default its own.
+        session: a session, whose commands and memories are replaced.
+        split: "validation" or "test".
+        indices: indices of clips in the split.
+        inferences: names of `INFERENCES`; all use the same clips and sentences.
+        settings: settings of the world.
 
     Returns:
-        For each way of inference one score per clip and sentence, in the same order.
+        For each inference mode one score per clip and sentence, in the same order.
     """
     scores: dict[str, list[SentenceScore]] = {inference: [] for inference in inferences}
     with WorldRenderer(settings) as renderer:
@@ -94,18 +97,18 @@ def evaluate_world(
             clip = renderer.clip(split, index)
             sentences = choose_sentences(clip, index)
             for inference in inferences:
-                answers = INFERENCES[inference](session, clip, sentences)
+                predictions = INFERENCES[inference](session, clip, sentences)
                 scores[inference] += [
                     score_sentence(clip, sentence, masks)
-                    for sentence, masks in zip(sentences, answers, strict=True)
+                    for sentence, masks in zip(sentences, predictions, strict=True)
                 ]
     return scores
 
 
 def stream_clip(session: Session, clip: Clip, sentences: Sequence[Expression]) -> list[Masks]:
-    """Stream one clip: T masks per sentence, each from the frames up to its own."""
+    """Segment one clip as a stream: T masks per sentence, each based on the frames so far."""
     session.begin_stream()
-    keys = [str(place) for place in range(len(sentences))]
+    keys = [str(index) for index in range(len(sentences))]
     session.commands = {
         key: CommandRequest(one.text, "all" if one.others else "one")
         for key, one in zip(keys, sentences, strict=True)
@@ -120,7 +123,7 @@ def stream_clip(session: Session, clip: Clip, sentences: Sequence[Expression]) -
 def merged_masks(
     targets: Sequence[Target], keys: Iterable[str], size: tuple[int, ...]
 ) -> dict[str, np.ndarray]:
-    """The mask (H, W) of all targets of each command together, by the command's id."""
+    """The union (H, W) of the masks of each command's targets, by id of the command."""
     masks = {key: np.zeros(size, dtype=bool) for key in keys}
     for target in targets:
         masks[target.command_id] |= target.mask
@@ -128,7 +131,7 @@ def merged_masks(
 
 
 def read_whole_clip(session: Session, clip: Clip, sentences: Sequence[Expression]) -> list[Masks]:
-    """Segment one clip as the paper does: T masks per sentence, each from all frames."""
+    """Segment one clip as in the paper: T masks per sentence, each based on all frames."""
     model, tokenizer, stamps = session.model, session.tokenizer, clip.stamps.tolist()
     return [
         list(read_clip(model, tokenizer, sentence.text, clip.frames, stamps).answer())
@@ -137,7 +140,7 @@ def read_whole_clip(session: Session, clip: Clip, sentences: Sequence[Expression
 
 
 INFERENCES: Mapping[str, Inference] = {STREAMING: stream_clip, WHOLE_CLIP: read_whole_clip}
-"""The ways of inference by name."""
+"""The inference modes by name."""
 
 
 def score_sentence(clip: Clip, sentence: Expression, masks: Masks) -> SentenceScore:
@@ -157,7 +160,7 @@ def score_sentence(clip: Clip, sentence: Expression, masks: Masks) -> SentenceSc
 
 
 def table(scores: Mapping[str, Sequence[SentenceScore]]) -> str:
-    """Markdown tables: a row per kind of sentence and group of kinds, columns per inference."""
+    """Markdown tables with a row per kind of sentence and group of kinds, and columns per mode."""
     groups: dict[str, tuple[str, ...]] = {kind: (kind,) for kind in KINDS if kind != "absent"}
     groups["static, all"] = STATIC_KINDS
     groups["motion and direction"] = ("motion", "direction")
@@ -182,8 +185,8 @@ def table(scores: Mapping[str, Sequence[SentenceScore]]) -> str:
         chosen = [[score for score in ones if score.kind in kinds] for ones in scores.values()]
         frames = sum(score.empty_frames for score in chosen[0])
         alarms = [sum(score.false_alarms for score in ones) for ones in chosen]
-        shares = [f"{count / frames:.1%}" if frames else "none" for count in alarms]
-        rows.append(_row(name, str(frames), *shares))
+        fractions = [f"{count / frames:.1%}" if frames else "none" for count in alarms]
+        rows.append(_row(name, str(frames), *fractions))
     return "\n".join(rows)
 
 

@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""The cache of exports, which are made when they are first needed."""
+"""The cache of exports, which are created on first use."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class ExportCache:
         monitor: ProgressMonitor | None = None,
         window: int = SessionSettings.window,
     ) -> ExportedSet:
-        """The export for an image size and a number of tokens; made, or made again, if necessary.
+        """The export for an image size and a number of tokens; created or replaced if necessary.
 
         Args:
             size: (height, width) of the images in pixels.

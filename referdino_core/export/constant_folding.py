@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Folds constants in a graph whose shapes are all static.
 
-PyTorch's exporter computes shapes inside the graph, also where they are constant. After folding,
+PyTorch's exporter computes shapes inside the graph even if they are constant. After folding,
 the graph holds only what depends on the inputs' values, and the weights.
 """
 

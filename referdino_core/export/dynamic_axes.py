@@ -20,7 +20,7 @@ from referdino_core.errors import ExportError
 from referdino_core.export.constant_folding import IR_VERSION, OPSETS
 
 _SHAPE_INPUTS = {"Expand": 1, "Resize": 3, "ConstantOfShape": 0}
-"""Operators, but for Reshape, that take a shape, and where."""
+"""Operators other than Reshape that take a shape, with the index of that input."""
 
 
 Axes = Mapping[str, tuple[str, int]]

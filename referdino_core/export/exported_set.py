@@ -93,7 +93,7 @@ def read_exported_set(folder: Path) -> ExportedSet:
     """Read an exported network from a folder, and verify the checksums of its files.
 
     Raises:
-        ExportedSetError: it is no exported set, of another format, incomplete or changed.
+        ExportedSetError: it is not an exported set, or of another format, incomplete or changed.
     """
     description = folder / DESCRIPTION
     if not description.is_file():

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import logging
 import shutil
 import tempfile
@@ -25,6 +24,7 @@ from referdino_core.export.exported_set import (
     ExportedSet,
 )
 from referdino_core.export.stage_io import COMMANDS, FRAMES, STAGES, StageSpec
+from referdino_core.files import package_version
 from referdino_core.network.image_geometry import Shape
 from referdino_core.network.referdino import ReferDINO
 from referdino_core.precision import PRECISIONS
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 SMALLEST_SIDE = 32
 MAX_TOKENS = 256
 LARGEST_FILE = 2_000_000_000
-"""Bytes; weights of larger graphs are written beside them, as ONNX asks for."""
+"""Bytes; larger graphs are written with external weights, as ONNX requires."""
 
 logger = logging.getLogger("referdino.export")
 
@@ -52,7 +52,7 @@ def export(
     window: int = 8,
     monitor: ProgressMonitor | None = None,
 ) -> ExportedSet:
-    """Export a model; the folder appears when it is complete.
+    """Export a model into a folder, which appears only when it is complete.
 
     The same weights give the same bytes. The model may be on any device, and is not changed.
 
@@ -205,7 +205,7 @@ def _check_arguments(
 
 
 def _temporary_folder(folder: Path) -> Path:
-    """A folder to write in, beside the final one."""
+    """A temporary folder next to the final one."""
     if not _may_replace(folder):
         raise ExportError(f"{folder} holds something else than an export; choose another folder.")
     try:
@@ -223,8 +223,8 @@ def _may_replace(folder: Path) -> bool:
 
 
 def _move(temporary: Path, folder: Path) -> None:
-    """Give a complete folder its final name, in place of an earlier export."""
-    # mkdtemp lets nobody else in; what is exported is for everyone, as other files are.
+    """Rename a complete folder to its final name, replacing an earlier export."""
+    # mkdtemp denies access to other users; exports get the usual permissions of files.
     temporary.chmod(0o755)
     if not folder.exists():
         temporary.rename(folder)
@@ -235,11 +235,8 @@ def _move(temporary: Path, folder: Path) -> None:
 
 
 def release() -> str:
-    """Version of the installed referdino."""
-    try:
-        return importlib.metadata.version("referdino")
-    except importlib.metadata.PackageNotFoundError:
-        return "unknown"
+    """Version of the installed referdino, or "unknown"."""
+    return package_version() or "unknown"
 
 
 def require(*packages: str) -> None:
@@ -254,7 +251,7 @@ def require(*packages: str) -> None:
 
 
 def obstacle(package: str) -> str | None:
-    """Why a package cannot be imported, as a clause of a message; None where it can be."""
+    """Why a package cannot be imported, as a clause of a message; None if it can be."""
     try:
         import_module(package)
     except ModuleNotFoundError as error:

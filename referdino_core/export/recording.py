@@ -37,11 +37,11 @@ _FILL = {"references": 0.5, "text_attention": 1}
 
 
 def exportable_stages(model: ReferDINO, size: Shape, precision: torch.dtype) -> OptimizedStages:
-    """The stages in operators that every runtime knows, on the CPU; the model is not changed."""
+    """The stages in operators that every runtime supports, on the CPU; the model is unchanged."""
     with torch.inference_mode(False), torch.no_grad():
-        # The text encoder is not exported, and large.
-        twin = copy.deepcopy(model, {id(model.text_encoder): None}).requires_grad_(False).cpu()
-        stages = copy_stages(twin, size, precision)
+        # Without the text encoder, which is large and not exported.
+        copied = copy.deepcopy(model, {id(model.text_encoder): None}).requires_grad_(False).cpu()
+        stages = copy_stages(copied, size, precision)
         replace_swin_stages(stages.image.encoder.backbone, size, CachedSwinStage)
         for stage in (stages.image, stages.grounding, stages.readout):
             replace_modules(stage, {BidirectionalAttention: FoldedBidirectionalAttention})

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Inputs and outputs of the three exported stages: names, axes and element types.
 
-The one table that recording, ONNX Runtime, TensorRT, the parity check and docs/export.md use.
+This table is shared by recording, ONNX Runtime, TensorRT, the parity check and docs/export.md.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ COMMANDS, FRAMES = "N", "T"
 """The dynamic axes: commands, and frames of the window; all other axes are static."""
 
 LOW_PRECISION = "low"
-"""Stands for the element type of the export's precision."""
+"""Placeholder for the element type of the export's precision."""
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,8 @@ class TensorSpec:
     """One input or output of a stage.
 
     Attributes:
-        name: in the ONNX graph.
-        axes: a size, or a letter that means the same size everywhere: N commands, T frames of the
+        name: name in the ONNX graph.
+        axes: sizes, or letters for sizes that all tensors share: N commands, T frames of the
             window, H and W the image, L text tokens, S image tokens, Q queries, d their width,
             C, h and w channels and sides of the backbone's stride-4 features.
         element_type: "float32", "bool", "int32" or `LOW_PRECISION`.
@@ -82,9 +82,9 @@ class StageSpec:
         """The dynamic axes by letter: the first input that has the axis, and its index there."""
         found: dict[str, tuple[str, int]] = {}
         for tensor in self.inputs:
-            for place, axis in enumerate(tensor.axes):
+            for index, axis in enumerate(tensor.axes):
                 if axis in (COMMANDS, FRAMES):
-                    found.setdefault(str(axis), (tensor.name, place))
+                    found.setdefault(str(axis), (tensor.name, index))
         return found
 
     def named_inputs(self, *values: Value) -> dict[str, Value]:

@@ -35,7 +35,7 @@ _STAMP_DIGITS = 6
 
 
 class FrameRecordWriter(Output):
-    """A JSON document with a line per frame, which appears under its name when it is closed.
+    """A JSON document with one line per frame, written atomically.
 
     Attributes:
         complete: set it to False if the run is interrupted.

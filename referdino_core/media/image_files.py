@@ -98,7 +98,7 @@ class ImageFiles(FrameSource):
 def images_in(folder: Path) -> list[Path]:
     """The images of a folder in natural order: frame2 before frame10.
 
-    Hidden files are left out, such as the ._x.png that macOS leaves beside x.png.
+    Hidden files are left out, such as the ._x.png that macOS leaves next to x.png.
 
     Raises:
         SourceError: there is none, or the folder cannot be read.

@@ -29,7 +29,7 @@ _CONVERT = "convert {} with rosbags-convert, and give the result to referdino re
 
 
 def what_is_no_video(path: Path) -> str:
-    """What a file is and what to do with it, if it is a ROS recording, an archive or empty.
+    """Advice for a file that is a ROS recording, an archive or empty; "" for other files.
 
     Returns:
         As `recording_of_ros`; "" for all other files, videos among them.
@@ -47,7 +47,7 @@ def what_is_no_video(path: Path) -> str:
 
 
 def recording_of_ros(path: Path) -> str:
-    """What a file or folder is and what to do with it, if it is a ROS recording.
+    """Advice for a file or folder that is a ROS recording; "" for others.
 
     Returns:
         The rest of a sentence that begins with the path: "is a ROS 1 bag; convert it …"; "" if it

@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Overlays: masks, boxes and labels of targets drawn over their image."""
+"""Overlays of images: masks, boxes and labels of targets."""
 
 from __future__ import annotations
 
@@ -175,7 +175,7 @@ def _draw_label(
     occupied: Sequence[_Rectangle],
     other_boxes: Sequence[_Rectangle],
 ) -> _Rectangle:
-    """Draw the label of a visible target where there is room, and return its rectangle."""
+    """Draw the label of a visible target at a free position; returns its rectangle."""
     letters = text_drawing.text_height(drawn)
     padding = letters // 2
     findings = f"{target.state.value} {target.score:.2f}"

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Stage 4, object memory: aligns queries to slots and keeps the window (memory-augmented tracker).
 
-It has no parameters. Only the assignment runs on the host. What several commands' memories have in
-common is computed for all of them together.
+It has no parameters. Only the assignment runs on the host; everything else is computed for several
+commands together.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+from referdino_core.errors import InferenceError
 from referdino_core.network.host_copies import download, upload
 from referdino_core.network.token_similarity import token_similarity
 
@@ -28,7 +29,7 @@ class RememberedFrame:
     """One frame of one command, with its queries in the order of the slots.
 
     Attributes:
-        queries: (Q, d); references: (Q, 4) boxes in [0, 1].
+        queries: (Q, d). references: (Q, 4) boxes in [0, 1].
         text: (L, d) fused text of the frame, without padding.
         stamp: seconds.
     """
@@ -41,11 +42,11 @@ class RememberedFrame:
 
 @dataclass(frozen=True)
 class Window:
-    """Windows of equal length of N commands.
+    """Windows of N commands, all of the same length T.
 
     Attributes:
-        queries: (N, T, Q, d); references: (N, T, Q, 4).
-        text: (N, T, L, d); text_padding: (N, L) bool.
+        queries: (N, T, Q, d). references: (N, T, Q, 4).
+        text: (N, T, L, d). text_padding: (N, L) bool.
         ages: (N, T) seconds before the newest frame.
     """
 
@@ -57,10 +58,10 @@ class Window:
 
 
 class ObjectMemory:
-    """Slots of one command: which query is which object from frame to frame.
+    """Object slots of one command, which associate queries with objects from frame to frame.
 
     Attributes:
-        memory: (Q, d), what every slot looked like; None before the first frame.
+        memory: (Q, d) appearance of every slot; None before the first frame.
         window: the last frames, newest last.
     """
 
@@ -72,14 +73,14 @@ class ObjectMemory:
         interval: float = 0.0,
         place_weight: float = 0.0,
     ) -> None:
-        """Remember nothing yet.
+        """Initialise an empty memory.
 
         Args:
             window: frames to keep; None for all.
             momentum: how far a slot of relevance 1 moves per frame, in [0, 1].
-            relevance: the released or the paper's.
-            interval: seconds between two frames of the window, at least; the newest frame is kept
-                whenever it came. With 0 every frame is.
+            relevance: the variant of the released code or of the paper.
+            interval: minimum seconds between two frames of the window, except the newest one; 0 to
+                keep every frame.
             place_weight: see `alignment_costs`.
         """
         self.momentum = momentum
@@ -90,11 +91,12 @@ class ObjectMemory:
         self.window: deque[RememberedFrame] = deque(maxlen=window)
 
     def update(self, queries: Tensor, references: Tensor, text: Tensor, stamp: float) -> None:
-        """Take in a frame as the paper does: align, remember, and move every slot by its relevance.
+        """Add a frame as in the paper: align, remember, and move every slot by its relevance.
 
         Args:
-            queries: (Q, d) surviving queries; references: (Q, 4) their boxes.
-            text: (L, d) fused text without padding; stamp: seconds.
+            queries: (Q, d) surviving queries. references: (Q, 4) their boxes.
+            text: (L, d) fused text without padding.
+            stamp: seconds.
         """
         frame = self.align(queries, references, text, stamp)
         pace = self.momentum * self.relevance_of(frame)
@@ -103,7 +105,7 @@ class ObjectMemory:
     def align(
         self, queries: Tensor, references: Tensor, text: Tensor, stamp: float
     ) -> RememberedFrame:
-        """The frame with its queries in the order of the slots; nothing is remembered yet."""
+        """The frame with its queries in the order of the slots; the memory is unchanged."""
         if self.memory is not None:
             (costs,) = download(alignment_costs([self], queries[None], references[None]))
             order = upload(torch.from_numpy(assign_slots(costs))[0], queries.device)
@@ -111,12 +113,12 @@ class ObjectMemory:
         return RememberedFrame(queries, references, text, stamp)
 
     def remember(self, frame: RememberedFrame, memory: Tensor) -> None:
-        """Append an aligned frame to the window, and take (Q, d) as what the slots look like."""
+        """Append an aligned frame to the window, and set the appearance of the slots, (Q, d)."""
         self.memory = memory
         self.window = self.window_with(frame)
 
     def window_with(self, frame: RememberedFrame) -> deque[RememberedFrame]:
-        """The window as it will be once `frame` is remembered."""
+        """The window after adding `frame`."""
         kept = self.window.copy()
         if len(kept) > 1 and kept[-1].stamp - kept[-2].stamp < self.interval:
             kept.pop()
@@ -124,7 +126,7 @@ class ObjectMemory:
         return kept
 
     def relevance_of(self, frame: RememberedFrame) -> Tensor:
-        """(Q,) in [0, 1]: how much a slot concerns the sentence."""
+        """Relevance of each slot to the sentence, (Q,) in [0, 1]."""
         padding = torch.zeros(1, len(frame.text), dtype=torch.bool, device=frame.text.device)
         return slot_relevance(frame.queries[None], frame.text[None], padding, self.relevance)[0]
 
@@ -132,40 +134,42 @@ class ObjectMemory:
 def slot_relevance(
     queries: Tensor, text: Tensor, padding: Tensor, kind: Literal["released", "paper"]
 ) -> Tensor:
-    """(N, Q) in [0, 1]: how much each command's slots concern its sentence.
+    """Relevance of the slots of N commands to their sentences, (N, Q) in [0, 1].
 
-    The paper's cosine is clamped at 0: a negative one would push memory and query apart, and a long
-    stream would diverge.
+    The paper's cosine is clamped at 0: a negative value would push memory and query apart, and long
+    streams would diverge.
 
     Args:
-        queries: (N, Q, d) of the slots. text: (N, L, d); padding: (N, L) bool.
-        kind: the released or the paper's.
+        queries: (N, Q, d) queries in the order of the slots.
+        text: (N, L, d). padding: (N, L) bool.
+        kind: the variant of the released code or of the paper.
     """
     if kind == "paper":
         return F.cosine_similarity(queries, text[:, :1], dim=-1).clamp(min=0)
-    fit = token_similarity(queries, text, padding)
-    least, most = fit.aminmax(dim=1, keepdim=True)
-    return (fit - least) / (most - least).clamp(min=1e-12)
+    similarity = token_similarity(queries, text, padding)
+    low, high = similarity.aminmax(dim=1, keepdim=True)
+    return (similarity - low) / (high - low).clamp(min=1e-12)
 
 
 def alignment_costs(
     memories: Sequence[ObjectMemory], queries: Tensor, references: Tensor
 ) -> Tensor:
-    """(N, Q, Q) distance of N commands' slots from queries: how unlike they are, and how far apart.
+    """Costs (N, Q, Q) of assigning queries to the slots of N commands, by appearance and position.
 
-    One minus the cosine, as in the paper. The distance between the centres of a query's box and of
-    the slot's last one, in image sides, adds to it `place_weight` times: of two objects that look
-    the same, each then keeps its slot. It is 0 for released weights.
+    The cost is one minus the cosine, as in the paper, plus `place_weight` times the distance in
+    image sides between the centre of the query's box and that of the slot's last box, so that
+    objects that look the same keep their slots. The weight is 0 for released weights.
 
     Args:
-        memories: each of them remembers a frame. queries: (N, Q, d); references: (N, Q, 4).
+        memories: memories with at least one frame.
+        queries: (N, Q, d). references: (N, Q, 4).
     """
     looks = torch.stack([memory.memory for memory in memories if memory.memory is not None])
     costs = 1 - F.normalize(looks, dim=-1) @ F.normalize(queries.detach(), dim=-1).mT
     weight = memories[0].place_weight
     if weight:
         last = torch.stack([memory.window[-1].references for memory in memories])
-        # By matrix multiplication, the distance of neighbours would be lost in rounding.
+        # A matrix multiplication would lose small distances to rounding.
         distances = torch.cdist(
             last[..., :2],
             references[..., :2].detach(),
@@ -176,17 +180,24 @@ def alignment_costs(
 
 
 def assign_slots(costs: np.ndarray) -> np.ndarray:
-    """(N, Q) int64 index of the query for every slot: Hungarian over (N, Q, Q) costs."""
+    """Index (N, Q) int64 of the query for every slot: Hungarian assignment over (N, Q, Q) costs.
+
+    Raises:
+        InferenceError: a cost is not finite.
+    """
+    if not np.isfinite(costs).all():
+        raise InferenceError("Queries cannot be aligned: they are not finite.")
     return np.stack([linear_sum_assignment(one)[1] for one in costs])
 
 
 def move_memories(
     memories: Sequence[ObjectMemory], frames: Sequence[RememberedFrame], paces: Tensor
 ) -> Sequence[Tensor]:
-    """What the slots of N commands look like after their frames, (Q, d) each.
+    """The appearance of the slots of N commands after their frames, (Q, d) each.
 
     Args:
-        memories: stay as they are. frames: aligned, one for each.
+        memories: object memories, which are not changed.
+        frames: aligned frames, one per memory.
         paces: (N, Q) in [0, 1], how far each slot moves from its memory to the frame's query.
     """
     queries = [frame.queries.detach() for frame in frames]
@@ -203,7 +214,7 @@ def move_memories(
 
 
 def stack_windows(windows: Sequence[Sequence[RememberedFrame]]) -> Window:
-    """Batch windows of equally many frames; texts are padded."""
+    """Stack windows of the same length to a batch; texts are padded."""
     device = windows[0][-1].queries.device
     lengths = [len(window[-1].text) for window in windows]
     longest = max(lengths)

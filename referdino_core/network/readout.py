@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Stage 5, readout: windows of aligned queries to scores, boxes and masks of the slots."""
+"""Stage 5, readout: windows of aligned queries to scores, boxes and mask embeddings."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from referdino_core.network.token_similarity import TokenSimilarity
 
 @dataclass(frozen=True)
 class SlotReadings:
-    """Every slot of N commands at the newest frame.
+    """Readout of all slots of N commands at the newest frame.
 
     Attributes:
-        scores: (N, T, Q) logits of every frame in the window, seen from the newest.
+        scores: (N, T, Q) logits of every frame in the window, given the whole window.
         boxes: (N, Q, 4) centre x, y, width, height in [0, 1] at the newest frame.
-        mask_embeddings: (N, Q, d); `decode_masks` turns those asked for into masks.
+        mask_embeddings: (N, Q, d), from which `decode_masks` computes masks.
     """
 
     scores: Tensor
@@ -32,9 +32,9 @@ class SlotReadings:
 
 
 class Readout(nn.Module):
-    """Temporal decoder, score and box heads, mask decoder.
+    """The readout stage: temporal decoder, score and box heads, mask decoder.
 
-    The reference-point head and the box head are the grounder's: the network shares them.
+    The reference-point head and the box head are shared with the grounder.
     """
 
     def __init__(self, configuration: NetworkConfiguration, grounder: Grounder) -> None:
@@ -46,7 +46,7 @@ class Readout(nn.Module):
         self.boxes = grounder.decoder.refine
 
     def forward(self, window: Window, masks: MaskFeatures) -> SlotReadings:
-        """Read every slot at the newest frame; `masks` are that frame's mask features."""
+        """Read all slots at the newest frame; `masks` are the mask features of that frame."""
         history = self.history(window)
         references = window.references[:, -1]
         text = window.text[:, -1]
@@ -61,7 +61,7 @@ class Readout(nn.Module):
         )
 
     def history(self, window: Window) -> Tensor:
-        """(N, T, Q, d) queries that know their slot's history and the sentence."""
+        """Queries (N, T, Q, d), updated by the history of their slot and the sentence."""
         decoder = self.temporal_decoder
         sentence = decoder.sentence(window.text, window.text_padding)
         return decoder(window.queries, sentence, window.ages, window.references)

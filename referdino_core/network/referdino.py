@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""ReferDINO: the five stages together, over a whole clip or as a causal stream."""
+"""ReferDINO: the complete network, for whole clips and for causal streams."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from referdino_core.network.text_encoder import TextEncoder, TextFeatures
 
 
 class ReferDINO(nn.Module):
-    """Referring video object segmentation in five stages."""
+    """The network for referring video object segmentation, composed of five stages."""
 
     def __init__(self, configuration: NetworkConfiguration) -> None:
         super().__init__()
@@ -32,14 +32,14 @@ class ReferDINO(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Device of the weights."""
         return self.image_encoder.level_embedding.device
 
     def object_memory(self, window: int | None, interval: float = 0.0) -> ObjectMemory:
-        """A fresh object memory that keeps `window` frames, or all of them (None).
+        """A new object memory with a window of `window` frames, or of all frames (None).
 
-        For `interval` see `ObjectMemory`. A single-frame network looks back at no frame, so in its
-        streams the newest alone is kept.
+        For `interval` see `ObjectMemory`. A single-frame network does not use earlier frames, so
+        its streams keep only the newest one.
         """
         settings = self.configuration
         if settings.single_frame and window is not None:
@@ -54,14 +54,14 @@ class ReferDINO(nn.Module):
     ) -> ClipPrediction:
         """Whole-clip inference of the paper.
 
-        A single-frame network answers from each frame's own queries; the tracker only aligns them
-        to slots, which leaves those of a clip of one frame as they are.
+        A single-frame network predicts from each frame's own queries; the object memory only aligns
+        them to slots, which changes nothing in a clip of one frame.
 
         Args:
             pixels: (T, 3, H, W) float32 frames, normalised with ImageNet's mean and deviation.
             input_ids: (L,) int64 tokens of the sentence, special tokens included.
-            stamps: seconds of each frame; only a time embedding looks at them. By default the
-                frames are 0.1 s apart.
+            stamps: seconds of each frame, used only by a time embedding. By default frames are
+                0.1 s apart.
 
         Returns:
             Scores (T, Q), boxes (T, Q, 4) and masks (T, Q, h, w), one slot per query.
@@ -71,10 +71,10 @@ class ReferDINO(nn.Module):
         return self.track(grounding, len(grounding.layers) - 1, frame_stamps(pixels, stamps))
 
     def track(self, grounding: Grounding, layer: int, stamps: Sequence[float]) -> ClipPrediction:
-        """Read a clip out of one decoder layer's queries.
+        """Whole-clip prediction from the queries of one decoder layer.
 
         Args:
-            grounding: the clip's T frames under one sentence.
+            grounding: the clip's T frames grounded with one sentence.
             layer: index of the decoder layer whose queries are tracked.
             stamps: T stamps in seconds.
         """
@@ -104,7 +104,7 @@ class ReferDINO(nn.Module):
 
 
 class Stream:
-    """One sentence over an endless sequence of frames; work and memory per frame are constant."""
+    """Causal inference of one sentence on an endless stream, at constant cost per frame."""
 
     def __init__(self, model: ReferDINO, input_ids: Tensor, window: int) -> None:
         self.model = model
@@ -136,5 +136,5 @@ class Stream:
 
 
 def frame_stamps(pixels: Tensor, stamps: Sequence[float] | None) -> Sequence[float]:
-    """The stamps given, or frames 0.1 s apart."""
+    """The given stamps, or those of frames that are 0.1 s apart."""
     return [0.1 * frame for frame in range(len(pixels))] if stamps is None else stamps

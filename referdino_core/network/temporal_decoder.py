@@ -15,19 +15,19 @@ from referdino_core.network.position_encoding import BoxEmbedding, SineEmbedding
 
 
 def mean_token(text: Tensor, padding: Tensor) -> Tensor:
-    """(N, T, d) mean of the tokens of texts (N, T, L, d) where (N, L) is no padding."""
+    """Mean (N, T, d) of the tokens of texts (N, T, L, d), without padding (N, L)."""
     words = (~padding).to(text.dtype)[:, None, :, None]
     return (text * words).sum(2) / words.sum(2)
 
 
 class TimeEmbedding(nn.Module):
-    """When and where each slot was seen, and what was said; referdino's extension of the paper.
+    """Embeddings of frame ages, slot boxes and words; referdino's extension of the paper.
 
-    Without ages, attention along time is blind to order: reversing the frames reverses the
-    output exactly, so "moving left" and "moving right" look the same. Without reference boxes a
-    slot's way has to be guessed from what its queries happen to tell of their places. For the
-    words see `TemporalDecoder.sentence`. The projections of boxes and words begin at zero: weights
-    that were trained without them are used as they are.
+    Without ages, attention along time ignores the order: reversing the frames reverses the output
+    exactly, so that "moving left" and "moving right" look the same. Without reference boxes, a
+    slot's motion must be inferred from the little that its queries reveal about their positions.
+    For the words see `TemporalDecoder.sentence`. The projections of boxes and words are initialised
+    to zero, so that weights trained without them work unchanged.
     """
 
     def __init__(self, width: int) -> None:
@@ -45,14 +45,14 @@ class TimeEmbedding(nn.Module):
 
         Args:
             ages: (N, T) seconds before the newest frame.
-            references: (N, T, Q, 4) the slots' boxes, centre x, y, width, height in [0, 1].
+            references: (N, T, Q, 4) boxes of the slots, centre x, y, width, height in [0, 1].
         """
         age = self.projection(self.ages(ages * (2 * math.pi)))
         return age[:, :, None] + self.box_projection(self.boxes(references))
 
 
 class SentenceDecoderLayer(nn.Module):
-    """Post-norm transformer decoder layer: the sentence asks, one slot's history answers."""
+    """Post-norm decoder layer, in which the sentence attends to the history of one slot."""
 
     def __init__(self, width: int, heads: int, feed_forward: int) -> None:
         super().__init__()
@@ -64,9 +64,9 @@ class SentenceDecoderLayer(nn.Module):
         self.norm3 = ResidualNorm(width)
 
     def forward(self, sentence: Tensor, history: Tensor) -> Tensor:
-        """Sentence features (B, T, d) over slot history (B, T, d) to (B, T, d).
+        """Sentence features (B, T, d) and slot history (B, T, d) to (B, T, d).
 
-        Where all slots of a sentence still share its features, (N, T, d) will do: one for every
+        If all slots of a sentence still share its features, they may be (N, T, d), one for every
         B / N rows of the history.
         """
         sentence = self.norm1(sentence, self.self_attn(sentence, sentence, sentence))
@@ -77,7 +77,7 @@ class SentenceDecoderLayer(nn.Module):
 
 
 class TemporalLayer(nn.Module):
-    """Self-attention along a slot's history, then the sentence decoder."""
+    """Self-attention along a slot's history, followed by the sentence decoder layer."""
 
     def __init__(self, width: int, heads: int, feed_forward: int) -> None:
         super().__init__()
@@ -92,9 +92,9 @@ class TemporalLayer(nn.Module):
 
 
 class TemporalDecoder(nn.Module):
-    """Attention along time, separately for every slot, unmasked.
+    """Unmasked attention along time, separately for every slot.
 
-    With no layers (single-frame weights) queries pass through as they are.
+    Without layers (single-frame weights) queries pass through unchanged.
     """
 
     def __init__(self, configuration: NetworkConfiguration) -> None:
@@ -109,11 +109,11 @@ class TemporalDecoder(nn.Module):
         self.time_embedding = TimeEmbedding(c.width) if embeds_time else None
 
     def sentence(self, text: Tensor, padding: Tensor) -> Tensor:
-        """What asks of every slot's history: (N, T, d) of fused text (N, T, L, d).
+        """Sentence features (N, T, d) of fused text (N, T, L, d), which attend to slot histories.
 
-        The [CLS] token, as in the paper. It sees no other token of its sentence and learns of them
-        through the image alone, which does not show what "moving" and "still" mean: with a time
-        embedding a projection of all tokens' mean joins it.
+        They are the [CLS] token, as in the paper. It does not attend to the other tokens of its
+        sentence and receives information about them only through the image, which does not show
+        "moving" and "still": a time embedding adds a projection of the mean of all tokens.
 
         Args:
             padding: (N, L) bool, True on padding.
@@ -126,12 +126,14 @@ class TemporalDecoder(nn.Module):
     def forward(
         self, queries: Tensor, sentence: Tensor, ages: Tensor, references: Tensor
     ) -> Tensor:
-        """Queries that know their slot's history.
+        """Queries updated by the history of their slot.
 
         Args:
-            queries: (N, T, Q, d) aligned queries; sentence: (N, T, d), see `sentence`.
-            ages: (N, T) seconds before the newest frame. references: (N, T, Q, 4) boxes of the
-                slots. Only a time embedding looks at either.
+            queries: (N, T, Q, d) aligned queries.
+            sentence: (N, T, d), see `sentence`.
+            ages: (N, T) seconds before the newest frame.
+            references: (N, T, Q, 4) boxes of the slots. Ages and references are used only by a time
+                embedding.
 
         Returns:
             (N, T, Q, d).

@@ -149,13 +149,6 @@ def kernels_for(
     return None if is_recorded() else kernel_library()
 
 
-def inference_kernels_for(*tensors: Tensor) -> KernelLibrary | None:
-    """`kernels_for`, or None if a gradient is required, which most kernels lack."""
-    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
-        return None
-    return kernels_for(*tensors)
-
-
 def matmul_kernels_for(*tensors: Tensor) -> KernelLibrary | None:
     """`kernels_for`, or None if PyTorch's matrix multiplications are faster."""
     library = kernels_for(*tensors)

@@ -25,7 +25,7 @@ __all__ = ["OtherProcessorError", "libraries", "open_library", "requirements"]
 
 VERSION = 8
 
-# If the package is installed as links to its sources, the libraries are beside the sources.
+# If the package is installed as links to its sources, the libraries are next to the sources.
 FOLDER = Path(__file__).resolve().parent
 ANY_PROCESSORS_LIBRARY = FOLDER / "libreferdino_kernels.so"
 

@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Deformable attention with one joint projection, sampling first where that is less work."""
+"""Deformable attention with a joint projection, sampling before projecting if that is cheaper."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ CORNERS = 4
 
 
 class KernelDeformableAttention(nn.Module):
-    """`DeformableAttention` in three steps: project, one pass of the CPU kernel, project.
+    """`DeformableAttention` with the CPU kernel between its projections.
 
-    Where a few queries look at many tokens, sampling comes before the projection of the values:
-    both are linear, so that only what was sampled needs to be projected.
+    If few queries attend to many tokens, values are sampled before they are projected: both steps
+    are linear, so that only the samples need to be projected.
     """
 
     def __init__(self, attention: DeformableAttention, library: KernelLibrary) -> None:
@@ -45,7 +45,7 @@ class KernelDeformableAttention(nn.Module):
         spatial_shapes: SpatialShapes,
         padding: Tensor | None = None,
     ) -> Tensor:
-        """As `DeformableAttention.forward`, without padding; references (1, ...) serve all."""
+        """As `DeformableAttention.forward`, without padding; references may be (1, ...)."""
         projections = self.query_proj(query)
         if self.samples_first(query.shape[1], value.shape[1]):
             sampled = self.sample_first(projections, references, value, spatial_shapes)
@@ -57,18 +57,18 @@ class KernelDeformableAttention(nn.Module):
         return self.output_proj(sampled)
 
     def samples_first(self, queries: int, tokens: int) -> bool:
-        """Whether the queries read fewer values than there are tokens to project."""
+        """Whether the queries read fewer values than there are tokens."""
         return queries * self.heads * self.samples * CORNERS < tokens
 
     def sample_first(
         self, projections: Tensor, references: Tensor, value: Tensor, spatial_shapes: SpatialShapes
     ) -> Tensor:
-        """(N, Q, width) sampled from values that are projected afterwards, head by head."""
+        """Sampled values (N, Q, width), which are projected head by head after sampling."""
         batch, queries, _ = projections.shape
         offsets, logits = projections.split(
             [2 * self.heads * self.samples, self.heads * self.samples], dim=-1
         )
-        # Every head becomes a query of its own that looks at all channels.
+        # Every head becomes a separate query over all channels.
         rows = [part.unflatten(-1, (self.heads, -1)) for part in (offsets, logits)]
         rows_of_heads = torch.cat(rows, dim=-1).flatten(1, 2)
         references = references.repeat_interleave(self.heads, dim=1)
@@ -76,7 +76,7 @@ class KernelDeformableAttention(nn.Module):
         sampled = projected_deformable_attention(self.library, value.unsqueeze(2), *arguments)
         ones = value.new_ones(len(value), value.shape[1], 1, 1)
         inside = projected_deformable_attention(self.library, ones, *arguments)
-        # (heads, N * Q, width) times (heads, width, channels); the bias counts where tokens are.
+        # (heads, N * Q, width) times (heads, width, channels); samples outside have no bias.
         sampled = sampled.view(batch * queries, self.heads, -1).transpose(0, 1)
         weight = self.value_weight.unflatten(0, (self.heads, -1)).transpose(1, 2)
         bias = self.value_bias.unflatten(0, (self.heads, 1, -1))
@@ -85,7 +85,7 @@ class KernelDeformableAttention(nn.Module):
 
 
 def side_by_side(first: nn.Linear, second: nn.Linear) -> nn.Linear:
-    """One linear layer whose outputs are those of the first, then those of the second."""
+    """One linear layer with the outputs of the first, followed by those of the second."""
     joint = nn.Linear(first.in_features, first.out_features + second.out_features)
     joint.weight = constant(torch.cat([first.weight, second.weight]))
     joint.bias = constant(torch.cat([first.bias, second.bias]))

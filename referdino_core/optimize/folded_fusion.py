@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Bi-directional attention of image and text, multiplied in the cheaper order."""
+"""Bi-directional attention of image and text, with the cheaper order of multiplications."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from referdino_core.ops.linear import KernelLinear
 
 
 class FoldedBidirectionalAttention(nn.Module):
-    """`BidirectionalAttention` whose projections of the image are moved to the text's side.
+    """`BidirectionalAttention` with the projections of the image moved to the text.
 
     An image has thousands of tokens and a sentence a few, and matrix multiplication is associative:
-    (v Wq) (l Wk)^T = v (Wq (l Wk)^T). So the three projections between d and the inner width are
-    applied to the sentence's tokens, or to what they gathered from the image, in place of every
-    image token: a factor of inner width / (heads x L) less work. Attention weights sum to one, so
-    that the biases of values pass through unchanged.
+    (v Wq) (l Wk)^T = v (Wq (l Wk)^T). The three projections between d and the inner width are
+    therefore applied to the tokens of the sentence, or to the features that they gathered, in place
+    of every image token, which reduces the work by a factor of inner width / (heads x L). Attention
+    weights sum to one, so that the biases of values pass through unchanged.
 
-    Takes no padding of the image: an image that is prepared for has none.
+    Images are not padded.
     """
 
     def __init__(self, attention: BidirectionalAttention) -> None:
@@ -64,8 +64,8 @@ class FoldedBidirectionalAttention(nn.Module):
         values = (self.split(self.values_l_proj(text)) @ self.image_output).flatten(1, 2)
         image_update = to_text.flatten(-2) @ values + self.image_output_bias
 
-        # Computed anew, transposed: cheaper than a softmax down the columns. What a text token adds
-        # to all its logits, the softmax takes away.
+        # Recomputed in transposed form, which is cheaper than a softmax over columns. The offsets
+        # are constant along the softmax and cancel out.
         to_image = long_softmax(keys @ image.transpose(1, 2))
         seen = (to_image @ image).unflatten(1, (self.heads, length))
         text_update = seen @ self.image_value + self.image_value_bias
@@ -73,10 +73,9 @@ class FoldedBidirectionalAttention(nn.Module):
 
 
 class KernelFusionLayer(nn.Module):
-    """`FusionLayer` in float32, whose attention is one call of the CPU kernel.
+    """`FusionLayer` in float32, with attention in one call of the CPU kernel.
 
-    Everything linear between a text token and the image's channels is multiplied beforehand: the
-    projections of `FoldedBidirectionalAttention`, and the gains.
+    The projections of `FoldedBidirectionalAttention` and the gains are multiplied in advance.
     """
 
     def __init__(self, layer: FusionLayer, library: KernelLibrary) -> None:
@@ -103,11 +102,11 @@ class KernelFusionLayer(nn.Module):
 def fold_text(
     attention: FoldedBidirectionalAttention, gain: Tensor, library: KernelLibrary
 ) -> KernelLinear:
-    """From text tokens to the rows that `fusion_attention` takes."""
+    """The layer from text tokens to the folded rows of `fusion_attention`."""
     shape = (attention.heads, -1, attention.l_proj.in_features)
 
     def per_head(projection: nn.Linear, following: Tensor) -> tuple[Tensor, Tensor]:
-        """A projection (heads, inner, d), then (heads, inner, out): (heads, out, d) and bias."""
+        """Weight (heads, out, d) and bias of a projection followed by (heads, inner, out)."""
         following = following.double().transpose(1, 2)
         weight = following @ projection.weight.double().view(shape)
         bias = following @ projection.bias.double().view(*shape[:2], 1)
@@ -129,7 +128,7 @@ def fold_text(
 def unfold_image(
     attention: FoldedBidirectionalAttention, gain: Tensor, library: KernelLibrary
 ) -> KernelLinear:
-    """From what each head of a text token saw, (heads * d), to the token's update."""
+    """The layer from features gathered by a text token's heads, (heads * d), to its update."""
     output = attention.out_l_proj
     following = output.weight.double().unflatten(1, (attention.heads, -1)).transpose(0, 1)
     weight = following @ attention.image_value.double().transpose(1, 2)
@@ -142,5 +141,5 @@ def unfold_image(
 
 
 def constant(tensor: Tensor) -> nn.Parameter:
-    """A weight that is no longer trained."""
+    """A contiguous parameter that is not trained."""
     return nn.Parameter(tensor.detach().contiguous(), requires_grad=False)

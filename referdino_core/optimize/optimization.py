@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Replaces blocks of the network by faster equivalents, in the precision that is asked for."""
+"""Replacement of the network's blocks by faster equivalents, in a given precision."""
 
 from __future__ import annotations
 
@@ -55,12 +55,12 @@ FULL_PRECISION = (
     "similarity",
     "time_embedding",
 )
-"""Parts that stay in float32: coordinates, scores and what they follow from."""
+"""Parts that stay in float32: coordinates, scores, and the layers that compute them."""
 
 
 @dataclass(frozen=True)
 class OptimizedStages:
-    """The tensor stages of one model at one image size, in one precision."""
+    """The tensor stages of one model for one image size and precision."""
 
     image: ImageStage
     grounding: GroundingStage
@@ -68,7 +68,7 @@ class OptimizedStages:
 
 
 def copy_stages(model: ReferDINO, size: Shape, precision: torch.dtype) -> OptimizedStages:
-    """The stages with blocks of their own over the model's weights, in a precision."""
+    """The stages as copies of the model's blocks, in a precision; they share float32 weights."""
     encoder = share_weights(model.image_encoder, precision)
     grounder = share_weights(model.grounder, precision)
     readout = share_weights(model.readout, precision)
@@ -82,9 +82,9 @@ def copy_stages(model: ReferDINO, size: Shape, precision: torch.dtype) -> Optimi
 
 
 def optimize(model: ReferDINO, size: Shape, precision: torch.dtype) -> OptimizedStages:
-    """The stages at their fastest on the model's device, for images of (height, width) pixels."""
+    """The optimized stages on the model's device, for images of (height, width) pixels."""
     device = model.device
-    # What is made in inference mode could not be used outside of it.
+    # Tensors created in inference mode cannot be used outside of it.
     with torch.inference_mode(False), torch.no_grad():
         stages = copy_stages(model, size, precision)
         optimize_backbone(stages.image.encoder.backbone, size, device)
@@ -94,7 +94,7 @@ def optimize(model: ReferDINO, size: Shape, precision: torch.dtype) -> Optimized
 
 
 def share_weights(block: Block, precision: torch.dtype) -> Block:
-    """A copy of a block that may be changed; over the same weights where they are float32."""
+    """A copy of a block that may be modified, in a precision; it shares float32 weights."""
     kept: dict[int, Any] = {id(weight): weight for weight in block.parameters()}
     shared = copy.deepcopy(block, kept).eval()
     if precision is not torch.float32:
@@ -103,7 +103,7 @@ def share_weights(block: Block, precision: torch.dtype) -> Block:
 
 
 def lower_precision(block: nn.Module, precision: torch.dtype) -> None:
-    """Convert a block's weights, but for those of `FULL_PRECISION`."""
+    """Convert a block's weights to a precision, except for the parts in `FULL_PRECISION`."""
     for name, child in block.named_children():
         if name not in FULL_PRECISION:
             lower_precision(child, precision)
@@ -114,7 +114,7 @@ def lower_precision(block: nn.Module, precision: torch.dtype) -> None:
 
 
 def replace_modules(block: nn.Module, replacements: Replacements) -> None:
-    """Replace every descendant of a type in `replacements` by what its function makes of it."""
+    """Replace every descendant whose type is in `replacements`."""
     for name, child in block.named_children():
         make = replacements.get(type(child))
         if make is None:
@@ -126,7 +126,7 @@ def replace_modules(block: nn.Module, replacements: Replacements) -> None:
 def replace_swin_stages(
     backbone: SwinTransformer, size: Shape, make: Callable[[SwinStage, int, int], nn.Module]
 ) -> None:
-    """Replace every stage of a backbone by one that is made for images of `size` in pixels."""
+    """Replace every stage of a backbone by one for images of `size` in pixels."""
     height, width = (-(-side // 4) for side in size)
     for index, stage in enumerate(backbone.layers):
         backbone.layers[index] = make(cast(SwinStage, stage), height, width)
@@ -134,7 +134,7 @@ def replace_swin_stages(
 
 
 def optimize_backbone(backbone: SwinTransformer, size: Shape, device: torch.device) -> None:
-    """Fix a backbone to images of `size`, with the CPU kernels where there are any."""
+    """Optimize a backbone for images of `size`, with the CPU kernels if available."""
     library = kernel_library() if device.type == "cpu" else None
     if library is None:
         replace_swin_stages(backbone, size, CachedSwinStage)
@@ -145,7 +145,7 @@ def optimize_backbone(backbone: SwinTransformer, size: Shape, device: torch.devi
 
 
 def optimize_blocks(block: nn.Module, precision: torch.dtype, device: torch.device) -> None:
-    """Replace whatever has a faster equivalent on this device, in this precision."""
+    """Replace all blocks that have a faster equivalent on this device and in this precision."""
     library = kernel_library() if device.type == "cpu" else None
     if library is not None and library.has_fast_matmul and precision is torch.float32:
         replace_layers(block, library)
@@ -169,7 +169,7 @@ def optimize_blocks(block: nn.Module, precision: torch.dtype, device: torch.devi
 
 
 def replace_layers(block: nn.Module, library: KernelLibrary) -> None:
-    """Replace the float32 layers that are a few calls of the CPU kernels."""
+    """Replace float32 transformer layers by a few calls of the CPU kernels each."""
     replace_modules(
         block,
         {

@@ -1,9 +1,9 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""The three tensor stages at one image size, as functions from tensors to tensors.
+"""The three tensor stages for one image size, as functions from tensors to tensors.
 
-N commands look at one image; T is the number of frames in their windows. Half precision, where it
-is chosen, stays within and between the stages: what the host reads is float32.
+N commands share one image; T is the number of frames in their windows. Half precision, if chosen,
+is used within and between the stages; outputs for the host are float32.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from referdino_core.network.text_encoder import TextFeatures
 
 
 class ImageStage(nn.Module):
-    """Pixels to multi-scale features."""
+    """Image encoder stage: pixels to multi-scale features."""
 
     def __init__(self, encoder: ImageEncoder, precision: torch.dtype) -> None:
         super().__init__()
@@ -37,11 +37,11 @@ class ImageStage(nn.Module):
 
 
 class GroundingStage(nn.Module):
-    """Features and text to surviving queries and mask features.
+    """Grounding stage: features and text to surviving queries and mask features.
 
     Args:
-        grounder: prepared, in its precision.
-        encoder: gives the positions of the image's tokens.
+        grounder: the grounder in the stage's precision.
+        encoder: the image encoder, for the positions of the image's tokens.
         size: (height, width) of the image in pixels.
     """
 
@@ -62,7 +62,7 @@ class GroundingStage(nn.Module):
                 self.register_buffer(entry.name, value, persistent=False)
 
     def geometry(self) -> ImageGeometry:
-        """Where the image's tokens lie."""
+        """Geometry of the image's tokens."""
         buffers = dict(self.named_buffers(recurse=False))
         return ImageGeometry(
             spatial_shapes=self.spatial_shapes, padding=None, finest_padding=None, **buffers
@@ -80,13 +80,14 @@ class GroundingStage(nn.Module):
         """Ground N sentences in one image.
 
         Args:
-            tokens: (1, S, d); finest: (1, C, h, w), as the image stage gives them.
-            text: (N, L, d) float32; text_padding: (N, L) bool, True on padding.
-            text_attention: (N, L, L) bool, True where one token sees another.
-            text_positions: (N, L) int, place of each token in its sub-sentence.
+            tokens: (1, S, d). finest: (1, C, h, w). Both are outputs of the image stage.
+            text: (N, L, d) float32.
+            text_padding: (N, L) bool, True on padding.
+            text_attention: (N, L, L) bool attention mask, True where allowed.
+            text_positions: (N, L) int, position of each token in its sub-sentence.
 
         Returns:
-            Queries (N, Q, d), the boxes (N, Q, 4) they entered the last layer with, and fused text
+            Queries (N, Q, d), their boxes (N, Q, 4) before the last layer, and fused text
             (N, L, d), all float32; mask features (N, d, h, w).
         """
         image = ImageFeatures(tokens, finest, self.geometry())
@@ -103,7 +104,7 @@ class GroundingStage(nn.Module):
 
 
 class ReadoutStage(nn.Module):
-    """Windows of aligned queries to scores, boxes and mask embeddings."""
+    """Readout stage: windows of aligned queries to scores, boxes and mask embeddings."""
 
     def __init__(self, readout: Readout, precision: torch.dtype, device: torch.device) -> None:
         super().__init__()
@@ -121,11 +122,12 @@ class ReadoutStage(nn.Module):
         ages: Tensor,
         mask_features: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Read every slot at the newest frame.
+        """Read all slots at the newest frame. Floating-point inputs are float32.
 
         Args:
-            queries: (N, T, Q, d); references: (N, T, Q, 4).
-            text: (N, T, L, d); text_padding: (N, L) bool; ages: (N, T) seconds. All float32.
+            queries: (N, T, Q, d). references: (N, T, Q, 4).
+            text: (N, T, L, d). text_padding: (N, L) bool.
+            ages: (N, T) seconds.
             mask_features: (N, d, h, w) of the newest frame.
 
         Returns:

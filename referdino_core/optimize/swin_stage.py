@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Swin's stages at one image size: masks and biases made once, windows fused where a kernel is."""
+"""Swin's stages for one image size, with precomputed masks and biases, and the CPU kernels."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ from referdino_core.optimize.folded_fusion import constant
 from referdino_core.optimize.transformer_layers import blockwise_swin
 
 BEYOND = -1
-"""Number of a cell that padding to whole windows has added."""
+"""Index of tokens that padding to whole windows has added."""
 
 
 class WindowTable(nn.Module):
-    """Where a block's windows lie in an image of one size, and what is added to its logits.
+    """Table of a block's windows for one image size, with the bias of its logits.
 
     Attributes:
-        cells: (windows, size) int32 number of the cell at every place of every window.
-        regions: (windows, size) uint8, cells of different regions do not see each other; or None.
-        bias: (heads, size, padded) float32, by key, then by query, whose number the kernel wants
-            in eights.
+        tokens: (windows, size) int32 index of every token of every window.
+        regions: (windows, size) uint8; attention stays within a region. None for unshifted windows.
+        bias: (heads, size, padded) float32, by key and query; the number of queries is padded to a
+            multiple of 8 for the kernel.
     """
 
     def __init__(self, block: SwinBlock, height: int, width: int) -> None:
@@ -48,21 +48,21 @@ class WindowTable(nn.Module):
         window, shift = block.window, block.shift
         bias = block.attn.bias().float().transpose(1, 2)
         self.bias = constant(F.pad(bias, (0, -bias.shape[-1] % 8)))
-        cells = torch.arange(height * width, dtype=torch.int32).view(1, height, width, 1)
-        cells = F.pad(cells, (0, 0, 0, -width % window, 0, -height % window), value=BEYOND)
+        tokens = torch.arange(height * width, dtype=torch.int32).view(1, height, width, 1)
+        tokens = F.pad(tokens, (0, 0, 0, -width % window, 0, -height % window), value=BEYOND)
         regions = None
         if shift:
-            cells = cells.roll((-shift, -shift), dims=(1, 2))
-            regions = window_regions(cells.shape[1], cells.shape[2], window, cells.device)
+            tokens = tokens.roll((-shift, -shift), dims=(1, 2))
+            regions = window_regions(tokens.shape[1], tokens.shape[2], window, tokens.device)
             regions = regions.to(torch.uint8).contiguous()
-        self.cells: Tensor
+        self.tokens: Tensor
         self.regions: Tensor | None
-        self.register_buffer("cells", partition_windows(cells, window).squeeze(-1).contiguous())
+        self.register_buffer("tokens", partition_windows(tokens, window).squeeze(-1).contiguous())
         self.register_buffer("regions", regions)
 
 
 class WindowTableSwinBlock(nn.Module):
-    """A Swin block at one size, whose windows are a table of cell numbers for the CPU kernel."""
+    """Swin block for one image size, with window attention in the CPU kernel."""
 
     def __init__(self, block: SwinBlock, height: int, width: int, library: KernelLibrary) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ class WindowTableSwinBlock(nn.Module):
         self.norm1, self.norm2 = block.norm1, block.norm2
         self.mlp = blockwise_swin(block.mlp)
         self.qkv, self.proj = fast_linear(attention.qkv), fast_linear(attention.proj)
-        # What a cell beyond the border, a zero, is projected to.
+        # Projection of the zeros beyond the border.
         self.padding = constant(attention.qkv.bias)
 
     def forward(self, tokens: Tensor) -> Tensor:
@@ -82,7 +82,7 @@ class WindowTableSwinBlock(nn.Module):
             self.library,
             self.qkv(self.norm1(tokens)),
             self.padding,
-            table.cells,
+            table.tokens,
             table.regions,
             table.bias,
         )
@@ -91,7 +91,7 @@ class WindowTableSwinBlock(nn.Module):
 
 
 class FusedSwinBlock(nn.Module):
-    """A Swin block at one size in float32, in two calls of the CPU kernel."""
+    """Swin block for one image size in float32, in two calls of the CPU kernel."""
 
     def __init__(self, block: SwinBlock, height: int, width: int, library: KernelLibrary) -> None:
         super().__init__()
@@ -106,11 +106,11 @@ class FusedSwinBlock(nn.Module):
             before=norm_weights(norm),
             projection=self.qkv.weights,
             output=self.proj.weights,
-            window_cells=self.table.cells.data_ptr(),
+            window_tokens=self.table.tokens.data_ptr(),
             regions=None if regions is None else regions.data_ptr(),
             bias=self.table.bias.data_ptr(),
-            windows=len(self.table.cells),
-            size=self.table.cells.shape[1],
+            windows=len(self.table.tokens),
+            size=self.table.tokens.shape[1],
             heads=attention.heads,
         )
         self.feed_forward = FeedForwardBlock(
@@ -123,7 +123,7 @@ class FusedSwinBlock(nn.Module):
 
 
 class KernelSwinStage(nn.Module):
-    """`SwinStage` at one size through the CPU kernel."""
+    """`SwinStage` for one image size, with the CPU kernels."""
 
     def __init__(self, stage: SwinStage, height: int, width: int, library: KernelLibrary) -> None:
         super().__init__()
@@ -143,7 +143,7 @@ class KernelSwinStage(nn.Module):
 
 
 class CachedWindowAttention(WindowAttention):
-    """`WindowAttention` with its bias, and the mask of shifted windows, computed once."""
+    """`WindowAttention` with precomputed bias and mask of shifted windows."""
 
     def __init__(self, attention: WindowAttention, mask: Tensor | None) -> None:
         nn.Module.__init__(self)
@@ -153,7 +153,7 @@ class CachedWindowAttention(WindowAttention):
         self.mask = constant(bias if mask is None else bias + mask[:, None])
 
     def logit_bias(self, mask: Tensor | None, batch: int) -> Tensor:
-        """(batch or 1, heads, cells, cells), the mask included."""
+        """(batch or 1, heads, tokens, tokens) bias, including the mask."""
         repeats = batch // len(self.mask)
         if len(self.mask) == 1 or repeats == 1:
             return self.mask
@@ -161,7 +161,7 @@ class CachedWindowAttention(WindowAttention):
 
 
 class CachedSwinStage(nn.Module):
-    """`SwinStage` at one size, in PyTorch's own operators."""
+    """`SwinStage` for one image size, in PyTorch's operators."""
 
     def __init__(self, stage: SwinStage, height: int, width: int) -> None:
         super().__init__()

@@ -1,10 +1,10 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Transformer layers in float32 whose blocks are one call of the CPU kernels each.
+"""Transformer layers in float32, with one call of the CPU kernels per block.
 
-A block is attention or a feed-forward network with the residual around it and the norm beside it.
-Layers of few tokens are made of dozens of operators that take microseconds each; so few calls
-leave the time to the products.
+A block is attention or a feed-forward network, with its residual and norm. Layers of few tokens
+consist of dozens of operators that take microseconds each; fewer calls leave more time to the
+matrix multiplications.
 """
 
 from __future__ import annotations
@@ -38,42 +38,42 @@ from referdino_core.optimize.deformable_attention import KernelDeformableAttenti
 
 
 def fast_perceptron(perceptron: MultilayerPerceptron) -> nn.Module:
-    """A perceptron of a CPU at its fastest."""
+    """The fastest equivalent of a perceptron on the CPU."""
     *hidden, last = (layer for layer in perceptron.layers if isinstance(layer, nn.Linear))
     return nn.Sequential(*(fast_linear(layer, "relu") for layer in hidden), fast_linear(last))
 
 
 def blockwise(block: FeedForward) -> BlockwiseFeedForward:
-    """A transformer's feed-forward network."""
+    """A transformer's feed-forward network, computed in blocks of tokens."""
     return BlockwiseFeedForward(block.linear1, block.linear2, "relu")
 
 
 def blockwise_swin(block: SwinFeedForward) -> BlockwiseFeedForward:
-    """Swin's feed-forward network."""
+    """Swin's feed-forward network, computed in blocks of tokens."""
     return BlockwiseFeedForward(block.fc1, block.fc2, "gelu")
 
 
 def feed_forward_block(
     feed_forward: FeedForward, norm: ResidualNorm, library: KernelLibrary
 ) -> FeedForwardBlock:
-    """norm(tokens + feed_forward(tokens))."""
+    """A block that computes norm(tokens + feed_forward(tokens))."""
     first, second = feed_forward.linear1, feed_forward.linear2
     return FeedForwardBlock(first, second, "relu", library, after=norm)
 
 
 class AttentionBlock(nn.Module):
-    """norm(tokens + attention); see `ops.attention.attention_block`.
+    """Block that computes norm(tokens + attention); see `ops.attention.attention_block`.
 
     Args:
-        attention: of tokens to each other, or to a context.
-        keys_are_located: whether positions are part of the keys too: tokens attend to each other.
-        norm: of the sum.
+        attention: self-attention, or cross-attention to a context.
+        keys_have_positions: whether positions are added to the keys too, as in self-attention.
+        norm: norm of the sum.
     """
 
     def __init__(
         self,
         attention: MultiHeadAttention,
-        keys_are_located: bool,
+        keys_have_positions: bool,
         norm: ResidualNorm,
         library: KernelLibrary,
     ) -> None:
@@ -81,8 +81,8 @@ class AttentionBlock(nn.Module):
         self.library = library
         self.heads = attention.heads
         width = attention.out_proj.in_features
-        parts = [2 * width, width] if keys_are_located else [width, 2 * width]
-        self.located, self.source = (
+        parts = [2 * width, width] if keys_have_positions else [width, 2 * width]
+        self.positioned, self.source = (
             KernelLinear(weight, bias, library)
             for weight, bias in zip(
                 attention.in_proj_weight.split(parts),
@@ -93,7 +93,7 @@ class AttentionBlock(nn.Module):
         self.output = KernelLinear(attention.out_proj.weight, attention.out_proj.bias, library)
         self.norm = norm
         self.weights = AttentionWeights(
-            located=self.located.weights,
+            positioned=self.positioned.weights,
             source=self.source.weights,
             output=self.output.weights,
             after=norm_weights(norm),
@@ -117,7 +117,7 @@ class AttentionBlock(nn.Module):
         context: Tensor | None = None,
         attn_mask: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """The same, and the attention weights (N, heads, Q, K)."""
+        """As `forward`, with the attention weights (N, heads, Q, K)."""
         count, queries, _ = tokens.shape
         keys = queries if context is None else context.shape[1]
         attention = tokens.new_empty(count, self.heads, queries, keys)
@@ -130,19 +130,19 @@ class AttentionBlock(nn.Module):
 def self_attention_block(
     attention: MultiHeadAttention, norm: ResidualNorm, library: KernelLibrary
 ) -> AttentionBlock:
-    """Tokens attend to each other."""
+    """A block of self-attention."""
     return AttentionBlock(attention, True, norm, library)
 
 
 def cross_attention_block(
     attention: MultiHeadAttention, norm: ResidualNorm, library: KernelLibrary
 ) -> AttentionBlock:
-    """Tokens attend to a context."""
+    """A block of cross-attention to a context."""
     return AttentionBlock(attention, False, norm, library)
 
 
 class DeformableAttentionBlock(nn.Module):
-    """norm(tokens + deformable attention); see `ops.deformable_attention.deformable_block`."""
+    """Block of deformable attention; see `ops.deformable_attention.deformable_block`."""
 
     def __init__(
         self, attention: DeformableAttention, norm: ResidualNorm, library: KernelLibrary
@@ -152,15 +152,15 @@ class DeformableAttentionBlock(nn.Module):
         self.norm = norm
         self.attention = KernelDeformableAttention(attention, library)
         query = cast(nn.Linear, self.attention.query_proj)
-        located, value, output = (
+        positioned, value, output = (
             KernelLinear(linear.weight, linear.bias, library)
             for linear in (query, attention.value_proj, attention.output_proj)
         )
-        self.attention.query_proj = located
+        self.attention.query_proj = positioned
         self.attention.value_proj = value
         self.attention.output_proj = output
         self.weights = DeformableAttentionWeights(
-            located=located.weights,
+            positioned=positioned.weights,
             value=value.weights,
             output=output.weights,
             after=norm_weights(norm),
@@ -186,7 +186,7 @@ class DeformableAttentionBlock(nn.Module):
 
 
 class KernelTextLayer(nn.Module):
-    """`TextLayer` in two calls."""
+    """`TextLayer` in two calls of the CPU kernels."""
 
     def __init__(self, layer: TextLayer, library: KernelLibrary) -> None:
         super().__init__()
@@ -199,7 +199,7 @@ class KernelTextLayer(nn.Module):
 
 
 class KernelImageLayer(nn.Module):
-    """`ImageLayer` in two calls."""
+    """`ImageLayer` in two calls of the CPU kernels."""
 
     def __init__(self, layer: ImageLayer, library: KernelLibrary) -> None:
         super().__init__()
@@ -215,7 +215,7 @@ class KernelImageLayer(nn.Module):
 
 
 class KernelDecoderLayer(nn.Module):
-    """`DecoderLayer` in four calls."""
+    """`DecoderLayer` in four calls of the CPU kernels."""
 
     def __init__(self, layer: DecoderLayer, library: KernelLibrary) -> None:
         super().__init__()
@@ -245,7 +245,7 @@ class KernelDecoderLayer(nn.Module):
 
 
 class KernelTemporalLayer(nn.Module):
-    """`TemporalLayer` in four calls."""
+    """`TemporalLayer` in four calls of the CPU kernels."""
 
     def __init__(self, layer: TemporalLayer, library: KernelLibrary) -> None:
         super().__init__()

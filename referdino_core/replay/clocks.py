@@ -80,7 +80,7 @@ class RealTimeClock:
 
     Attributes:
         latencies: nanoseconds that the model takes per frame, repeated cyclically.
-        description: where they come from.
+        description: their origin.
     """
 
     has_delays: ClassVar[bool] = True
@@ -228,7 +228,7 @@ class LatencyPercentiles:
 
 
 def latency_percentiles(seconds: Sequence[float]) -> LatencyPercentiles | None:
-    """Percentiles of latencies in seconds; None where there are none."""
+    """Percentiles of latencies in seconds; None if there are none."""
     if not len(seconds):
         return None
     median, *others = np.percentile(np.asarray(seconds, dtype=np.float64), (50, 90, 95, 99, 100))

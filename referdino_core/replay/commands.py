@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from referdino_core.configuration import SELECTIONS
 from referdino_core.errors import CommandError, SourceError
@@ -17,6 +17,9 @@ from referdino_core.network.tokenizer import caption
 from referdino_core.replay.recording import NANOSECONDS
 from referdino_core.session import CommandRequest, Session
 from referdino_core.session.command_request import SINGLE_COMMAND
+
+if TYPE_CHECKING:
+    from referdino_core.replay.whole_clip import WholeClip
 
 _FIELDS = ("at", "text", "id", "objects", "select")
 _LATEST = 1e6  # seconds; later is a slip of the keyboard
@@ -42,7 +45,7 @@ class CommandChange:
     at: float = 0.0
     select: str | None = None
 
-    def apply(self, session: Session) -> None:
+    def apply(self, session: Session | WholeClip) -> None:
         """Apply the change to a session.
 
         Raises:
@@ -92,7 +95,7 @@ def read_commands(path: Path) -> tuple[CommandChange, ...]:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
         reason = getattr(error, "problem", None) or "not UTF-8"
-        raise SourceError(f"{path}{where}, is no YAML: {reason}.") from error
+        raise SourceError(f"{path}{where}, is not valid YAML: {reason}.") from error
     if not isinstance(entries, list) or not entries:
         raise SourceError(f'{path} must be a list of entries such as {{at: 2.5, text: "the mug"}}.')
     changes = []
@@ -241,7 +244,7 @@ class CommandLog:
         """Add a recorded text, at integer nanoseconds; times are non-decreasing."""
         self._due.append((time, with_objects(CommandChange(text), self._meanings)))
 
-    def apply(self, session: Session, time: int) -> list[GivenCommand]:
+    def apply(self, session: Session | WholeClip, time: int) -> list[GivenCommand]:
         """Apply the changes due up to a time, in integer nanoseconds; returns the new commands.
 
         A change that is refused becomes a problem; the active commands stay.

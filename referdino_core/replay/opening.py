@@ -4,13 +4,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
 from pathlib import Path
 
 from referdino_core.errors import SourceError
+from referdino_core.evaluation.benchmarks import STREAM, WHOLE_CLIP
 from referdino_core.evaluation.ground_truth import GroundTruth, open_ground_truth
 from referdino_core.evaluation.ground_truth.opening import TOPIC
 from referdino_core.media.frame_source import check_frame_rate
@@ -51,6 +52,7 @@ class ReplayJob:
         truth: as `open_ground_truth` takes it; None without ground truth.
         meanings: object ids of the ground truth by sentence, for commands that name none.
         clock: decides which frames are processed, and when their results are available.
+        inference: "stream" (frame by frame, as in the node) or "whole-clip".
         frame_rate: of a folder of images; overrides a video's own.
         restart: whether to discard an unfinished run in `out`.
     """
@@ -65,6 +67,7 @@ class ReplayJob:
     truth: str | None = None
     meanings: tuple[tuple[str, tuple[int, ...]], ...] = ()
     clock: Clock = field(default_factory=EveryFrame)
+    inference: str = STREAM
     frame_rate: float | None = None
     model: ModelChoice = field(default_factory=ModelChoice)
     restart: bool = False
@@ -123,6 +126,23 @@ def open_recording(job: ReplayJob) -> Recording:
         inputs=job.inputs,
         truth_topic=truth.removeprefix(TOPIC) if truth.startswith(TOPIC) else None,
     )
+
+
+def check_inference(job: ReplayJob, changes: Sequence[CommandChange]) -> None:
+    """Check that the options of a job are compatible with its inference.
+
+    Raises:
+        SourceError: whole-clip inference with commands that change, or with a real-time clock.
+    """
+    if job.inference != WHOLE_CLIP:
+        return
+    if job.clock.has_delays:
+        raise SourceError("Whole-clip inference is not causal: leave --realtime-on out.")
+    if not changes or any(change.at or not change.text.strip() for change in changes):
+        raise SourceError(
+            "Whole-clip inference needs commands that are active from the first frame to the last: "
+            "give --command, or --commands with times of 0."
+        )
 
 
 def open_job_ground_truth(job: ReplayJob) -> GroundTruth:

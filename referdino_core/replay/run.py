@@ -33,6 +33,7 @@ from referdino_core.replay.message_types import header_message
 from referdino_core.replay.opening import (
     ReplayJob,
     changes_of,
+    check_inference,
     open_job_ground_truth,
     open_recording,
     with_frame_rate,
@@ -54,11 +55,11 @@ from referdino_core.replay.run_summary import (
 )
 from referdino_core.replay.scoring import RunScorer
 from referdino_core.replay.unfinished_run import FRAMES_BETWEEN_SNAPSHOTS, UnfinishedRun
-from referdino_core.session.model_choice import LoadedModel, load
+from referdino_core.replay.whole_clip import Loaded, WholeClip, load_for_replay
 
 
 def replay(
-    job: ReplayJob, loaded: LoadedModel | None = None, monitor: ProgressMonitor | None = None
+    job: ReplayJob, loaded: Loaded | None = None, monitor: ProgressMonitor | None = None
 ) -> Path:
     """Replay one recording; returns the folder of the complete run.
 
@@ -86,9 +87,13 @@ def replay(
         truth = None if job.truth is None else stack.enter_context(open_job_ground_truth(job))
         scorer = RunScorer(truth, job.clock.has_delays)
         scorer.check(changes)
-        loaded = loaded or load(job.model)
+        check_inference(job, changes)
+        loaded = loaded or load_for_replay(job.model, job.inference)
         check_sentences(changes, loaded.session.tokenizer.encode)
         loaded.session.begin_stream()
+        if isinstance(loaded.session, WholeClip):
+            with open_recording(job) as whole:
+                loaded.session.read(whole, [change.text for change in changes], monitor)
         unfinished = UnfinishedRun(job.out, identity_of(job, loaded, changes), job.restart)
         stack.callback(unfinished.close)
         log = CommandLog(changes, job.objects_by_sentence)
@@ -116,7 +121,7 @@ class _Run:
         recording: Recording,
         log: CommandLog,
         scorer: RunScorer,
-        loaded: LoadedModel,
+        loaded: Loaded,
         unfinished: UnfinishedRun,
     ) -> None:
         self._job = job
@@ -198,7 +203,7 @@ class _Run:
     def _take(self, scheduled: Scheduled[RecordedFrame], since: float) -> None:
         """Process or drop one frame and write its result; `since`: when work on it began."""
         frame = scheduled.frame
-        # A command runs from when it was given, also where the next images are dropped.
+        # A command is active from when it was given, even if the next images are dropped.
         when = frame.arrival if scheduled.taken is None else scheduled.taken
         self._scorer.begin(self._log.apply(self._loaded.session, when))
         try:

@@ -11,18 +11,18 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from referdino_core.evaluation.benchmarks import WHOLE_CLIP
 from referdino_core.evaluation.ground_truth.opening import ground_truth_files
-from referdino_core.files import PACKAGE
+from referdino_core.files import PACKAGE, package_version
 from referdino_core.user_files import visible_entries
 
 if TYPE_CHECKING:
     from referdino_core.replay.commands import CommandChange
     from referdino_core.replay.opening import ReplayJob
-    from referdino_core.session.model_choice import LoadedModel
+    from referdino_core.replay.whole_clip import Loaded
 
 MAY_CHANGE_UNASKED = ("source files", "truth files", "weights", "versions", "code")
 """Parts of a run's identity that can change between two runs of the same command."""
@@ -32,7 +32,7 @@ _CODE_SUFFIXES = (".cpp", ".cu", ".h", ".msg", ".py")
 
 
 def identity_of(
-    job: ReplayJob, loaded: LoadedModel, changes: tuple[CommandChange, ...]
+    job: ReplayJob, loaded: Loaded, changes: tuple[CommandChange, ...]
 ) -> dict[str, Any]:
     """Everything that a run's results depend on; runs of equal identity have equal results.
 
@@ -64,16 +64,15 @@ def identity_of(
     }
 
 
-def model_summary(loaded: LoadedModel) -> dict[str, Any]:
-    """Model, runtime, device and thresholds."""
+def model_summary(loaded: Loaded) -> dict[str, Any]:
+    """Model, runtime, device, and the thresholds of a stream."""
+    from referdino_core.replay.whole_clip import WholeClip
+
     session = loaded.session
-    return {
-        "model": loaded.summary(),
-        "runtime": session.runtime,
-        "device": session.device,
-        "window": session.settings.window,
-        "settings": asdict(session.settings),
-    }
+    summary = {"model": loaded.summary(), "runtime": session.runtime, "device": session.device}
+    if isinstance(session, WholeClip):
+        return {**summary, "inference": WHOLE_CLIP}
+    return {**summary, "window": session.settings.window, "settings": asdict(session.settings)}
 
 
 @cache
@@ -95,10 +94,7 @@ def versions() -> dict[str, str]:
 
 def referdino_version() -> str:
     """The installed version; "" if the package is not installed."""
-    try:
-        return version("referdino")
-    except PackageNotFoundError:
-        return ""
+    return package_version() or ""
 
 
 @cache

@@ -178,7 +178,7 @@ def _samples(overlay: Path, frames: int) -> list[np.ndarray]:
 
 
 def _encode(images: Iterator[np.ndarray], rate: float, width: int, path: Path) -> int | None:
-    """Write a video and return its size in bytes; None where there is no codec."""
+    """Write a video and return its size in bytes; None without a codec."""
     first = next(images, None)
     if first is None:
         return None

@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""The stream as a robot uses it: commands in, targets out, frame by frame."""
+"""Sessions: commands in, targets out, frame by frame."""
 
 from __future__ import annotations
 

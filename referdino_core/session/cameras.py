@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""CameraGroup: several streams of images through one model, their images in one batch."""
+"""CameraGroup: one model for several cameras, whose images are processed in one batch."""
 
 from __future__ import annotations
 
@@ -18,24 +18,23 @@ from referdino_core.target import Target
 
 
 class CameraGroup:
-    """Follows one stream per camera, with images that are taken together.
+    """Sessions of several cameras that share one model, one session per camera.
 
-    Every camera has a session of its own: commands, memories, stamps, resets and tracks. The
-    results are those that the sessions would give one by one; the model sees all images of one
-    size at once, which makes use of a GPU that one image leaves idle. The runtimes "onnxruntime"
-    and "tensorrt" take one image at a time and go from camera to camera. Not thread-safe: one
-    thread owns a group and its sessions.
+    Every session has its own commands, memories, stamps, resets and tracks. The results are those
+    of separate sessions, but the model processes all images of one size in one batch, which makes
+    better use of a GPU. The runtimes "onnxruntime" and "tensorrt" process one image at a time. Not
+    thread-safe: one thread owns a group and its sessions.
 
     Attributes:
         sessions: one per camera, to give commands to.
     """
 
     def __init__(self, session: Session, cameras: int) -> None:
-        """Open sessions beside one that is open.
+        """Open further sessions in addition to an open one.
 
         Args:
-            session: becomes the first camera's; the others share its model, runtime and settings.
-            cameras: how many there are with it.
+            session: that of the first camera; the others share its model, runtime and settings.
+            cameras: number of cameras, including the first.
 
         Raises:
             ValueError: there is less than one camera.
@@ -46,7 +45,7 @@ class CameraGroup:
 
     @property
     def settings(self) -> SessionSettings:
-        """Thresholds of the target states: the first camera's, and of all once they are set."""
+        """Thresholds of the target states: those of the first camera; set for all cameras."""
         return self.sessions[0].settings
 
     @settings.setter
@@ -55,13 +54,13 @@ class CameraGroup:
             session.settings = settings
 
     def set_commands(self, wanted: Mapping[int, Mapping[str, str | CommandRequest]]) -> None:
-        """Replace the commands of some cameras: of all of these, or of none.
+        """Replace the commands of some cameras, all or nothing.
 
         Args:
-            wanted: by camera, what `Session.commands` takes.
+            wanted: by camera, a value of `Session.commands`.
 
         Raises:
-            CommandError: an id or a sentence cannot be used; every running set is as it was.
+            CommandError: an id or a sentence is invalid; all running commands are unchanged.
         """
         before = {camera: self.sessions[camera].running for camera in wanted}
         try:
@@ -75,22 +74,22 @@ class CameraGroup:
     def step(
         self, images: Sequence[np.ndarray | None], stamps: Sequence[float | None] | None = None
     ) -> tuple[tuple[Target, ...], ...]:
-        """What every command of every camera refers to in that camera's next image.
+        """The targets of every command of every camera in the camera's next image.
 
         Args:
-            images: one per camera, (H, W, 3) uint8 RGB; None where a camera has none this time,
-                whose stream then waits.
+            images: one per camera, (H, W, 3) uint8 RGB; None for a camera without an image this
+                time, whose stream does not advance.
             stamps: seconds, one per camera; by default every camera's images are 0.1 s apart.
 
         Returns:
-            For every camera one target per command, in the order of its commands; none where it
-            has no commands or no image.
+            For every camera its targets in the order of its commands; () if it has no commands or
+            no image.
 
         Raises:
-            CameraImageError: images or stamps cannot be used; it says which. No stream has moved:
-                the others' images can be stepped again, with None in place of those.
-            ImageError: there are not as many images, or stamps, as cameras.
-            InferenceError: a camera's prediction is not finite; the others have moved on.
+            CameraImageError: some images or stamps are invalid; it names the cameras. No stream
+                has advanced: the step can be repeated with None in place of these images.
+            ImageError: the number of images or stamps differs from the number of cameras.
+            InferenceError: a camera's prediction is not finite; the other streams have advanced.
         """
         given = self._given(images, stamps)
         complaints = complaints_about(given)
@@ -105,13 +104,13 @@ class CameraGroup:
     def step_each(
         self, images: Sequence[np.ndarray | None], stamps: Sequence[float | None] | None = None
     ) -> dict[int, StepResult]:
-        """As `step`, but what fails stays with its camera.
+        """As `step`, but a failure affects only its own camera.
 
         Returns:
-            By camera, of those that have an image, the targets or the error.
+            Targets or error by camera, for the cameras with an image.
 
         Raises:
-            ImageError: there are not as many images, or stamps, as cameras.
+            ImageError: the number of images or stamps differs from the number of cameras.
         """
         given = self._given(images, stamps)
         complaints = complaints_about(given)
@@ -124,7 +123,7 @@ class CameraGroup:
     def _given(
         self, images: Sequence[np.ndarray | None], stamps: Sequence[float | None] | None
     ) -> dict[int, tuple[np.ndarray, float | None]]:
-        """Image and stamp by camera, of those that have an image."""
+        """Image and stamp by camera, for the cameras with an image."""
         count = len(self.sessions)
         stamps = [None] * count if stamps is None else stamps
         for what, given in (("images", images), ("stamps", stamps)):
@@ -139,7 +138,7 @@ class CameraGroup:
     def _results(
         self, given: Mapping[int, tuple[np.ndarray, float | None]]
     ) -> dict[int, StepResult]:
-        """The results of images that can be used, in a batch for every size."""
+        """The results of valid images, with one batch per image size."""
         by_size: dict[tuple[int, ...], list[int]] = {}
         for camera, (image, _) in given.items():
             by_size.setdefault(image.shape, []).append(camera)
@@ -154,7 +153,7 @@ class CameraGroup:
 def complaints_about(
     given: Mapping[int, tuple[np.ndarray, float | None]],
 ) -> dict[int, ImageError]:
-    """By camera, what is wrong with images and stamps that cannot be used."""
+    """The problems of invalid images and stamps, by camera."""
     complaints = {}
     for camera, (image, stamp) in given.items():
         try:

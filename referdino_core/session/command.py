@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Command: a sentence that runs on a stream, with everything that it remembers."""
+"""Command: a sentence that runs on a stream, with its object memory and tracker."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from referdino_core.session.target_tracker import (
 from referdino_core.session.track import SlotReadings
 
 SECONDS_PER_MOMENTUM = 0.1
-"""Time between frames for which the network's memory momentum is meant."""
+"""Time between frames that the network's memory momentum is defined for."""
 
 TRACKERS: Mapping[str, type[TargetTracker]] = {
     "one": SingleTargetTracker,
@@ -39,9 +39,10 @@ class Command:
     """One running command.
 
     Attributes:
-        request: what was asked for.
-        text: its encoded sentence.
-        memory: who is who from frame to frame. tracker: which of them are meant.
+        request: the sentence and selection as given.
+        text: the encoded sentence.
+        memory: associates queries with objects from frame to frame.
+        tracker: chooses the objects that the sentence means.
     """
 
     def __init__(
@@ -59,23 +60,23 @@ class Command:
 
     @property
     def sentence(self) -> str:
-        """The sentence as it was given."""
+        """The sentence as given."""
         return self.request.text
 
     @property
     def tokens(self) -> int:
-        """Length of the encoded sentence."""
+        """Number of tokens of the encoded sentence."""
         return self.text.tokens.shape[1]
 
     def forget(self) -> None:
-        """Remember nothing of the stream any more."""
+        """Clear memory and tracker."""
         self.memory = self._new_memory()
         self.tracker = self._new_tracker(self.request.select)
 
     def remember(
         self, frame: RememberedFrame, readings: SlotReadings, settings: SessionSettings
     ) -> None:
-        """Take an aligned frame into the memory, once the tracker has judged it."""
+        """Add an aligned frame to the memory; call it after the tracker's update."""
         relevance = self.memory.relevance_of(frame).cpu().numpy()
         pace = upload(self.pace(frame.stamp, relevance, readings, settings), frame.queries.device)
         self.memory.remember(frame, move_memories([self.memory], [frame], pace[None])[0])
@@ -87,12 +88,12 @@ class Command:
         readings: SlotReadings,
         settings: SessionSettings,
     ) -> Tensor:
-        """(Q,) in [0, 1] on the host: how far each slot moves to the newest frame's query.
+        """(Q,) in [0, 1] on the host: how far each slot moves towards the newest frame's query.
 
-        In a steady memory a slot moves by its relevance and by how probable it is that the slot
-        holds what the sentence means; momentum follows the time between frames. Slots that score
-        below `keep`, or whose target the frame does not show, stay as they are: what is absent
-        does not drift towards what takes its place.
+        In a steady memory a slot moves by its relevance times the probability that it holds what
+        the sentence means, and the momentum follows the time between frames. Slots that score
+        below `keep`, or whose target is not visible, do not move: an absent target must not drift
+        towards whatever takes its place.
         """
         memory = self.memory
         pace = memory.momentum * torch.from_numpy(relevance)
@@ -117,7 +118,7 @@ class Command:
         }
 
     def restore(self, plain: Mapping[str, Any]) -> None:
-        """Remember what another command of the same sentence did when it took this snapshot."""
+        """Restore memory and tracker from a snapshot of a command with the same sentence."""
         device = self.text.tokens.device
         memory = plain["memory"]
         self.memory.memory = None if memory is None else memory.to(device)
@@ -131,12 +132,12 @@ class Command:
 def remember_together(
     predicted: Sequence[tuple[Command, Prediction]], settings: SessionSettings
 ) -> list[Exception]:
-    """Take the predictions' frames into the commands' memories.
+    """Add the frames of predictions to their commands' memories.
 
-    A command that fails forgets what it remembered, rather than half of it.
+    A command that fails is cleared, so that it is never left half updated.
 
     Returns:
-        What went wrong.
+        The failures.
     """
     if not predicted:
         return []
@@ -160,12 +161,12 @@ def remember_together(
 
 
 def text_from_snapshot(plain: Mapping[str, Any], device: torch.device) -> TextFeatures:
-    """The encoded sentence of a command's snapshot."""
+    """The encoded sentence in a command's snapshot."""
     return TextFeatures(**_on(device, plain["text"]))
 
 
 def _plain(record: TextFeatures | RememberedFrame) -> dict[str, Any]:
-    # A tensor may be a view of a larger one, all of which would be saved.
+    # Cloned, since saving a view would save all of the larger tensor.
     values = {field.name: getattr(record, field.name) for field in fields(record)}
     return {
         name: value.clone() if isinstance(value, Tensor) else value

@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""CommandRequest: a sentence as a user gives it; knows nothing of the network."""
+"""CommandRequest: a sentence as given by the user, independent of the network."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ SINGLE_COMMAND = "command"
 
 @dataclass(frozen=True)
 class CommandRequest:
-    """A sentence as a user gives it.
+    """A sentence as given by the user.
 
     Attributes:
         text: the sentence.
-        select: "one" for the object that fits best, "all" for every one that fits; None for what
-            the session's settings say.
+        select: "one" for the object that fits best, "all" for every object that fits; None for the
+            choice of the session's settings.
 
     Raises:
         CommandError: select is something else.
@@ -35,6 +35,6 @@ class CommandRequest:
 
 
 def single_command(sentence: str, select: str | None = None) -> dict[str, CommandRequest]:
-    """The set of commands with one sentence alone; empty where the sentence is blank."""
+    """Commands that consist of one sentence; {} if it is blank."""
     blank = isinstance(sentence, str) and not sentence.strip()
     return {} if blank else {SINGLE_COMMAND: CommandRequest(sentence, select)}

@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Images of several streams through their model in one batch; a failure stays with its stream."""
+"""One step of several streams in one batch of their model; a failure affects only its stream."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from referdino_core.target import Judgement, Target
 
 @dataclass(frozen=True)
 class StepResult:
-    """What came of one image of one stream.
+    """Result of one image of one stream.
 
     Attributes:
-        targets: of the stream's commands; none where the image failed.
+        targets: targets of the stream's commands; () if the image failed.
         error: why the image could not be judged, or None.
     """
 
@@ -38,28 +38,29 @@ class StepResult:
         return self.targets
 
 
-_Shown: TypeAlias = tuple[Stream, np.ndarray, float]
-"""A stream, its image and the stamp that the stream admitted it with."""
+_Admitted: TypeAlias = tuple[Stream, np.ndarray, float]
+"""A stream, its image, and the stamp with which the stream admitted it."""
 
 
 def step_together(
     streams: Sequence[Stream], images: Sequence[np.ndarray], stamps: Sequence[float | None]
 ) -> list[StepResult]:
-    """One image for each of several streams, through the model in one batch.
+    """Process one image of each of several streams in one batch.
 
     Args:
-        streams: at least one; they share their predictor.
-        images: checked, of one size. stamps: seconds, None for 0.1 s after the one before.
+        streams: at least one; they share a predictor.
+        images: valid images of one size.
+        stamps: seconds; None for 0.1 s after the previous image.
     """
     height, width = images[0].shape[:2]
     size = (height, width)
     admitted = [stream.admit(size, stamp) for stream, stamp in zip(streams, stamps, strict=True)]
-    shown = [
+    batch = [
         (stream, image, stamp)
         for stream, image, stamp in zip(streams, images, admitted, strict=True)
         if stamp is not None
     ]
-    predictions = iter(_predict(shown))
+    predictions = iter(_predict(batch))
     return [
         StepResult(stream.unjudged(size, Judgement.LATE))
         if stamp is None
@@ -68,23 +69,23 @@ def step_together(
     ]
 
 
-def _predict(shown: Sequence[_Shown]) -> list[list[Prediction] | Exception]:
-    """For every stream the predictions of its commands, or why there are none.
+def _predict(batch: Sequence[_Admitted]) -> list[list[Prediction] | Exception]:
+    """The predictions of each stream's commands, or the error.
 
-    A batch that fails is tried again image by image: one camera does not blind the others.
+    A batch that fails is retried image by image, so that one camera does not affect the others.
     """
-    questions = [stream.questions(place, stamp) for place, (stream, _, stamp) in enumerate(shown)]
+    questions = [stream.questions(index, stamp) for index, (stream, _, stamp) in enumerate(batch)]
     if not any(questions):
-        return [[] for _ in shown]
-    predictor = shown[0][0].predictor
+        return [[] for _ in batch]
+    predictor = batch[0][0].predictor
     try:
         flat = predictor.predict(
-            [image for _, image, _ in shown], [question for own in questions for question in own]
+            [image for _, image, _ in batch], [question for own in questions for question in own]
         )
     except Exception as error:
-        if len(shown) == 1:
+        if len(batch) == 1:
             return [error]
-        return [outcome for one in shown for outcome in _predict([one])]
+        return [outcome for one in batch for outcome in _predict([one])]
     predictions = iter(flat)
     return [[next(predictions) for _ in own] for own in questions]
 
@@ -95,7 +96,7 @@ def _concluded(
     size: tuple[int, int],
     stamp: float,
 ) -> StepResult:
-    """What a stream makes of its predictions."""
+    """The result of a stream, given its predictions."""
     try:
         if isinstance(predictions, Exception):
             raise predictions

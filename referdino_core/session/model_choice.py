@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Which network a session runs, with what; plain data that travels between processes."""
+"""Choice of a session's network, weights and runtime, as plain data for other processes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DEFAULT_MODEL = "nano"
 
 @dataclass(frozen=True)
 class ModelChoice:
-    """A network, its weights, what computes it, and the thresholds of its session.
+    """A network, its weights, its runtime, and the thresholds of the session.
 
     Attributes:
         model: name of the configuration; None for the checkpoint's own, or "nano".
@@ -43,14 +43,19 @@ class ModelChoice:
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A session, which may serve one task after the other, and what it was opened with."""
+    """A session, reusable for one task after another, and the choice it was opened with."""
 
     session: Session
     choice: ModelChoice
 
+    @property
+    def device(self) -> str:
+        """Device of the model."""
+        return self.session.device
+
     @cached_property
     def sha256(self) -> str:
-        """Of the file of the weights."""
+        """SHA-256 checksum of the file of weights."""
         from referdino_core.building import weights_of
         from referdino_core.download import checksums
 
@@ -58,9 +63,9 @@ class LoadedModel:
         return checksums.compute(choice.checkpoint or weights_of(choice.model or DEFAULT_MODEL))
 
     def summary(self) -> dict[str, str | bool | None]:
-        """What tells these weights from others: `name`, `checkpoint` and `sha256`.
+        """Identification of the weights: `name`, `checkpoint` and `sha256`.
 
-        Where they are used without temporal decoder, `single_frame` says so.
+        `single_frame` is added if they are used without temporal decoder.
         """
         checkpoint = self.choice.checkpoint
         summary: dict[str, str | bool | None] = {
@@ -74,10 +79,10 @@ class LoadedModel:
 
 
 def load(choice: ModelChoice) -> LoadedModel:
-    """Open a session as the node does, with as many threads as suit the model.
+    """Open a session as the node does, with the number of threads that suits the model.
 
     Raises:
-        ReferDINOError: weights, device or runtime are not to be had.
+        ReferDINOError: weights, device or runtime are unavailable.
     """
     from referdino_core.building import load_model
     from referdino_core.installation import choose_threads

@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""What the network is asked of an image, and what it says."""
+"""Questions to the network about an image, and its predictions."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from referdino_core.session.track import SlotReadings
 
 @dataclass(frozen=True)
 class Question:
-    """A sentence that is asked of an image.
+    """A sentence to be found in an image.
 
     Attributes:
-        image: place of the image in its batch.
-        name: of the command, for messages.
+        image: index of the image in its batch.
+        name: name of the command, for messages.
         text: the encoded sentence.
-        memory: of the command; it is read and stays as it is.
-        stamp: of the image, seconds.
-        slots: whose masks will probably be needed: those that hold what is followed.
+        memory: the command's memory, which is only read.
+        stamp: stamp of the image in seconds.
+        slots: the slots of tracked objects, whose masks will probably be needed.
     """
 
     image: int
@@ -42,15 +42,16 @@ class Question:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the network says of one question.
+    """The network's prediction for one question.
 
     Attributes:
         frame: the image's queries in the order of the memory's slots, not yet remembered.
-        readings: of the slots, on the host.
-        relevance: (Q,) in [0, 1], how much a slot concerns the sentence, on the host.
+        readings: readout of the slots, on the host.
+        relevance: (Q,) relevance of each slot to the sentence in [0, 1], on the host.
         mask_embeddings: (Q, d). mask_features: (1, d, h, w) at stride 4.
         resized: (height, width) in pixels that the image was resized to.
-        logits: masks of the network's size (h, w) on the host by slot, as far as they are decoded.
+        logits: mask logits (h, w) at the network's size, on the host, by slot; only those that
+            have been decoded.
     """
 
     frame: RememberedFrame
@@ -62,7 +63,7 @@ class Prediction:
     logits: dict[int, np.ndarray] = field(default_factory=dict)
 
     def mask(self, slot: int, size: tuple[int, int], threshold: float) -> np.ndarray:
-        """The mask (H, W) of a slot, bool: where its probability exceeds the threshold."""
+        """Mask of a slot, (H, W) bool: where its probability exceeds the threshold."""
         if slot not in self.logits:
             decode_slots([(self, slot)])
         return enlarged_mask(self.logits[slot], size, threshold)
@@ -70,7 +71,7 @@ class Prediction:
 
 @torch.inference_mode()
 def decode_slots(wanted: Sequence[tuple[Prediction, int]]) -> None:
-    """Decode masks of slots of predictions, those that are not yet; the host waits once."""
+    """Decode the mask logits of slots that are not decoded yet, in one copy to the host."""
     missing = [(one, slot) for one, slot in wanted if slot not in one.logits]
     if not missing:
         return

@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Predictor: images and commands through the network's stages, in batches; remembers nothing."""
+"""Predictor: stateless, batched inference of images and commands through the network's stages."""
 
 from __future__ import annotations
 
@@ -34,18 +34,22 @@ from referdino_core.session.prediction import Prediction, Question
 from referdino_core.session.track import SlotReadings
 
 MAX_BATCHES = 16
-"""Batches of encoded sentences that are kept: one for every camera."""
+"""Batches of encoded sentences in the cache; every camera uses one."""
 
 
 @dataclass(frozen=True)
 class _Read:
-    """Questions whose windows are of one length, after the readout; nothing is on the host yet.
+    """Readout of questions with windows of the same length, on the device.
 
     Attributes:
-        rows: of the questions. masks: their mask features. ages: (N, T) seconds, on the host.
-        readings: of the slots. queries: (N, Q, d) of unit length. relevance: (N, Q).
-        places, slots, logits: of the masks that are decoded already, see `probable_masks`.
-        finite: whether all of it is, as a number; a scalar.
+        rows: rows of the questions.
+        masks: their mask features.
+        ages: (N, T) seconds, on the host.
+        readings: readout of the slots.
+        queries: (N, Q, d) unit vectors.
+        relevance: (N, Q).
+        owners, slots, logits: the masks that are already decoded, see `probable_masks`.
+        finite: scalar, 1 if all values are finite.
     """
 
     rows: list[int]
@@ -54,14 +58,14 @@ class _Read:
     readings: Readings
     queries: Tensor
     relevance: Tensor
-    places: list[int]
+    owners: list[int]
     slots: Tensor
     logits: Tensor
     finite: Tensor
 
     @property
     def wanted(self) -> tuple[Tensor, ...]:
-        """What the host needs."""
+        """The tensors that are copied to the host."""
         return (
             self.finite,
             self.readings.scores.sigmoid(),
@@ -76,8 +80,8 @@ class _Read:
 class Predictor:
     """Runs the stages of one model.
 
-    Images of one size go through the image encoder together, all commands through the grounder
-    and the readout together. A backend that takes one image at a time is called image by image.
+    Images of one size are encoded in one batch; all commands are grounded and read in one batch.
+    A backend that supports only one image at a time is called image by image.
     """
 
     def __init__(self, model: ReferDINO, backend: Backend) -> None:
@@ -88,10 +92,10 @@ class Predictor:
         ] = OrderedDict()
 
     def prepare(self, height: int, width: int) -> None:
-        """Get ready for images of this size, where that takes long.
+        """Prepare the backend for images of this size.
 
         Raises:
-            ReferDINOError: the runtime cannot serve this size.
+            ReferDINOError: the runtime does not support this size.
         """
         self.backend.prepare(self.size_of((height, width)))
 
@@ -101,10 +105,10 @@ class Predictor:
 
     @torch.inference_mode()
     def encode_text(self, input_ids: Tensor) -> TextFeatures:
-        """A sentence of (L,) int64 token ids, special tokens included.
+        """Encode a sentence of (L,) int64 token ids, special tokens included.
 
         Raises:
-            CommandError: it is longer than the runtime takes.
+            CommandError: the sentence is too long for the runtime.
         """
         return self.backend.encode_text([input_ids])
 
@@ -112,24 +116,24 @@ class Predictor:
     def predict(
         self, images: Sequence[np.ndarray], questions: Sequence[Question]
     ) -> list[Prediction]:
-        """One prediction per question, in their order.
+        """One prediction per question, in the same order.
 
         Args:
-            images: (H, W, 3) uint8 RGB of one size; those that nobody asks about are not encoded.
-            questions: in ascending order of their images.
+            images: (H, W, 3) uint8 RGB of one size; images without questions are not encoded.
+            questions: questions in ascending order of their images.
 
         Raises:
-            InferenceError: a prediction is not finite; no memory has changed.
+            InferenceError: a prediction is not finite; the memories are unchanged.
         """
         if not questions:
             return []
         if self.backend.takes_batches:
             return self._predict_together(images, questions)
         predictions: list[Prediction] = []
-        places = dict.fromkeys(one.image for one in questions)
-        for place in places:
-            asked = [one for one in questions if one.image == place]
-            predictions += self._predict_together(images, asked, others_follow=len(places) > 1)
+        indices = dict.fromkeys(one.image for one in questions)
+        for index in indices:
+            asked = [one for one in questions if one.image == index]
+            predictions += self._predict_together(images, asked, others_follow=len(indices) > 1)
         return predictions
 
     def _predict_together(
@@ -138,8 +142,8 @@ class Predictor:
         questions: Sequence[Question],
         others_follow: bool = False,
     ) -> list[Prediction]:
-        rows = {place: row for row, place in enumerate(dict.fromkeys(q.image for q in questions))}
-        shown = [images[place] for place in rows]
+        rows = {index: row for row, index in enumerate(dict.fromkeys(q.image for q in questions))}
+        shown = [images[index] for index in rows]
         self.prepare(*shown[0].shape[:2])
         device = self.model.device
         pixels = to_pixels(
@@ -153,7 +157,7 @@ class Predictor:
             encoded = replace(encoded, rows=upload(by_question, device))
         grounding = self.backend.ground(encoded, self._stacked([one.text for one in questions]))
         if others_follow:
-            # The next image's run may overwrite what the runtime gave for this one.
+            # The runtime may overwrite the outputs for this image when it runs the next one.
             grounding = replace(grounding, mask_features=grounding.mask_features.clone())
         frames = align(questions, grounding)
         height, width = pixels.shape[-2:]
@@ -173,10 +177,10 @@ class Predictor:
         return [found[row] for row in range(len(questions))]
 
     def _stacked(self, texts: Sequence[TextFeatures]) -> TextFeatures:
-        """The texts as one batch; the last few batches are kept, as commands rarely change."""
+        """The texts as one batch; recent batches are cached, since commands rarely change."""
         key = tuple(map(id, texts))
         if key not in self._batches:
-            # The texts are kept with their batch, so that no other can have their ids.
+            # The texts are kept with their batch, so that no other objects can have their ids.
             self._batches[key] = (tuple(texts), stack_texts(texts))
             while len(self._batches) > MAX_BATCHES:
                 self._batches.popitem(last=False)
@@ -192,18 +196,18 @@ class Predictor:
         resized: tuple[int, int],
         others_follow: bool,
     ) -> _Read:
-        """Read the questions of a group, whose windows are of one length."""
+        """Run the readout on a group of questions with windows of the same length."""
         masks = select_rows(grounding.mask_features, group)
         windows = [questions[row].memory.window_with(frames[row]) for row in group]
         window = stack_windows(windows)
         readings = self.backend.read(window, masks)
         if others_follow:
-            # The next run may overwrite what the runtime gave in this one.
+            # The runtime may overwrite these outputs in its next run.
             readings = Readings(*(getattr(readings, one.name).clone() for one in fields(readings)))
         newest, text = window.queries[:, -1], window.text[:, -1]
         relevance = self.model.configuration.relevance
         asked = [questions[row] for row in group]
-        places, slots, logits = probable_masks(asked, readings, masks, resized)
+        owners, slots, logits = probable_masks(asked, readings, masks, resized)
         return _Read(
             rows=group,
             masks=masks,
@@ -211,7 +215,7 @@ class Predictor:
             readings=readings,
             queries=F.normalize(newest.float(), dim=-1),
             relevance=slot_relevance(newest, text, window.text_padding, relevance),
-            places=places,
+            owners=owners,
             slots=slots,
             logits=logits,
             finite=all_finite(readings.scores, readings.boxes, readings.mask_embeddings, masks),
@@ -221,13 +225,13 @@ class Predictor:
 def probable_masks(
     questions: Sequence[Question], readings: Readings, masks: Tensor, resized: tuple[int, int]
 ) -> tuple[list[int], Tensor, Tensor]:
-    """The masks that will probably be needed, which come to the host with everything else.
+    """Decode the masks that will probably be needed, to copy them to the host with the rest.
 
-    Those of the slots that hold what is followed; where nothing is, of the slot that scores best.
-    Where the host computes the network itself, masks are decoded once they are needed.
+    They are the masks of tracked slots, or of the best slot if nothing is tracked. On a CPU, masks
+    are only decoded when they are needed.
 
     Returns:
-        Places of the M masks' questions, their slots (M,), and their logits (M, H, W).
+        For M masks: the index of the question, the slot (M,), and the logits (M, H, W).
     """
     device, count = masks.device, len(questions)
     if device.type == "cpu":
@@ -240,11 +244,11 @@ def probable_masks(
     slots = torch.where(followed < 0, best, followed)
     embeddings = torch.take_along_dim(readings.mask_embeddings, slots[..., None], dim=1)
     logits = decode_masks(embeddings.to(masks.dtype), masks)
-    used = [(place, k) for place in range(count) for k in range(len(questions[place].slots) or 1)]
-    chosen = upload(torch.tensor([place * most + k for place, k in used]), device)
+    used = [(index, k) for index in range(count) for k in range(len(questions[index].slots) or 1)]
+    chosen = upload(torch.tensor([index * most + k for index, k in used]), device)
     logits = logits.flatten(0, 1).index_select(0, chosen)
     return (
-        [place for place, _ in used],
+        [index for index, _ in used],
         slots.flatten().index_select(0, chosen),
         at_network_size(logits[None].float(), resized)[0],
     )
@@ -257,32 +261,32 @@ def predictions_of(
     frames: Sequence[RememberedFrame],
     resized: tuple[int, int],
 ) -> Iterator[Prediction]:
-    """The predictions of a group, from what the host was given of it."""
+    """The predictions of a group, given its values on the host."""
     _, scores, boxes, queries, relevance, slots, logits = values
     ages = read.ages.numpy()
     decoded: list[dict[int, np.ndarray]] = [{} for _ in read.rows]
-    for place, slot, mask in zip(read.places, slots, logits, strict=True):
-        decoded[place][int(slot)] = mask
-    for place, row in enumerate(read.rows):
+    for owner, slot, mask in zip(read.owners, slots, logits, strict=True):
+        decoded[owner][int(slot)] = mask
+    for index, row in enumerate(read.rows):
         yield Prediction(
             frame=frames[row],
             readings=SlotReadings(
                 stamp=questions[row].stamp,
-                scores=scores[place],
-                ages=ages[place],
-                boxes=boxes[place],
-                queries=queries[place],
+                scores=scores[index],
+                ages=ages[index],
+                boxes=boxes[index],
+                queries=queries[index],
             ),
-            relevance=relevance[place],
-            mask_embeddings=read.readings.mask_embeddings[place],
-            mask_features=read.masks[place : place + 1],
+            relevance=relevance[index],
+            mask_embeddings=read.readings.mask_embeddings[index],
+            mask_features=read.masks[index : index + 1],
             resized=resized,
-            logits=decoded[place],
+            logits=decoded[index],
         )
 
 
 def align(questions: Sequence[Question], grounding: FrameGrounding) -> list[RememberedFrame]:
-    """Every question's queries in the order of its memory's slots.
+    """Align every question's queries to the slots of its memory.
 
     Raises:
         InferenceError: queries or references are not finite.
@@ -297,15 +301,15 @@ def align(questions: Sequence[Question], grounding: FrameGrounding) -> list[Reme
         )
     finite, *costs = download(*wanted)
     if not finite:
-        raise spoilt([one.name for one in questions], queries, references)
+        raise not_finite([one.name for one in questions], queries, references)
     if known:
-        # Of all commands' queries, one after the other.
+        # Indices into the concatenated queries of all commands.
         count, slots = queries.shape[:2]
         order = np.arange(count * slots).reshape(count, slots)
         order[known] = assign_slots(costs[0]) + slots * np.array(known)[:, None]
-        places = upload(torch.from_numpy(order.ravel()), queries.device)
+        indices = upload(torch.from_numpy(order.ravel()), queries.device)
         queries, references = (
-            one.flatten(0, 1).index_select(0, places).view_as(one) for one in (queries, references)
+            one.flatten(0, 1).index_select(0, indices).view_as(one) for one in (queries, references)
         )
     return [
         RememberedFrame(
@@ -319,9 +323,9 @@ def align(questions: Sequence[Question], grounding: FrameGrounding) -> list[Reme
 
 
 def all_finite(*outputs: Tensor) -> Tensor:
-    """Whether every value of some outputs is finite, as a number; a scalar of their device.
+    """Scalar on the device: 1 if all values of the outputs are finite, 0 otherwise.
 
-    The extremes of a tensor are not finite where one of its values is not.
+    The extremes of a tensor are finite if and only if all its values are.
     """
     extremes = [
         extreme.float() for output in outputs for extreme in torch.aminmax(in_memory_order(output))
@@ -330,7 +334,7 @@ def all_finite(*outputs: Tensor) -> Tensor:
 
 
 def in_memory_order(tensor: Tensor) -> Tensor:
-    """A view whose axes lie in memory in their order, so that reading it all needs no copy."""
+    """A view with the axes in memory order, so that reading it as a whole needs no copy."""
     return tensor.permute(*sorted(range(tensor.ndim), key=tensor.stride, reverse=True))
 
 
@@ -338,14 +342,14 @@ def check_readings(read: _Read, finite: np.ndarray, questions: Sequence[Question
     """Raise InferenceError unless a group's readings are finite."""
     if not finite:
         readings = read.readings
-        raise spoilt(
+        raise not_finite(
             [questions[row].name for row in read.rows],
             readings.scores, readings.boxes, readings.mask_embeddings, read.masks,
         )  # fmt: skip
 
 
-def spoilt(names: Sequence[str], *outputs: Tensor) -> InferenceError:
-    """The error that names those of N commands whose (N, …) outputs are not finite."""
+def not_finite(names: Sequence[str], *outputs: Tensor) -> InferenceError:
+    """The error that names the commands, of N, whose (N, …) outputs are not finite."""
     finite = torch.stack([output.isfinite().flatten(1).all(dim=1) for output in outputs])
     failed = [
         name for name, good in zip(names, finite.all(dim=0).tolist(), strict=True) if not good
@@ -353,12 +357,12 @@ def spoilt(names: Sequence[str], *outputs: Tensor) -> InferenceError:
     commands = ", ".join(repr(name) for name in failed)
     return InferenceError(
         f"The network's prediction for {commands} is not finite, so the image was not judged; the "
-        "memories are as they were. If it happens again, choose the precision fp32."
+        "memories are unchanged. If it happens again, choose the precision fp32."
     )
 
 
 def select_rows(tensor: Tensor, rows: list[int]) -> Tensor:
-    """Some rows of a tensor, ascending; all of them are not copied."""
+    """Rows of a tensor, in ascending order; returns the tensor itself for all rows."""
     if len(rows) == len(tensor):
         return tensor
     return tensor.index_select(0, upload(torch.tensor(rows), tensor.device))
@@ -367,7 +371,7 @@ def select_rows(tensor: Tensor, rows: list[int]) -> Tensor:
 def rows_by_window(
     questions: Sequence[Question], frames: Sequence[RememberedFrame]
 ) -> list[list[int]]:
-    """Rows of questions grouped by the length of their windows with the newest frame."""
+    """Rows of questions, grouped by the length of their windows including the newest frame."""
     groups: dict[int, list[int]] = {}
     for row, (question, frame) in enumerate(zip(questions, frames, strict=True)):
         groups.setdefault(len(question.memory.window_with(frame)), []).append(row)

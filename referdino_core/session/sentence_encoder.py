@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""SentenceEncoder: sentences through the text encoder, each once for all streams of a model."""
+"""SentenceEncoder: a text encoder with a cache that all streams of a model share."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from referdino_core.session.predictor import Predictor
 
 logger = logging.getLogger("referdino.session")
 
-REMEMBERED = 64
-"""Sentences, the most recent ones."""
+MAX_CACHED = 64
+"""Sentences in the cache, the most recently used ones."""
 
 
 class SentenceEncoder:
     """Encodes the sentences of commands.
 
     Args:
-        name: of the model, for messages.
+        name: name of the model, for messages.
     """
 
     def __init__(self, tokenizer: Tokenizer, predictor: Predictor, name: str) -> None:
@@ -31,10 +31,10 @@ class SentenceEncoder:
         self._encoded: OrderedDict[str, TextFeatures] = OrderedDict()
 
     def encode(self, sentence: str) -> TextFeatures:
-        """The features of a sentence; words that the vocabulary lacks are told the first time.
+        """Features of a sentence; warns of words that the vocabulary lacks, once per sentence.
 
         Raises:
-            CommandError: the sentence cannot be used.
+            CommandError: the sentence is invalid.
         """
         caption(sentence)
         if sentence in self._encoded:
@@ -49,6 +49,6 @@ class SentenceEncoder:
                 ", ".join(dict.fromkeys(unknown)),
             )
         self._encoded[sentence] = features
-        if len(self._encoded) > REMEMBERED:
+        if len(self._encoded) > MAX_CACHED:
             self._encoded.popitem(last=False)
         return features

@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Session: several commands over one stream of images, with one model."""
+"""Session: one model that follows several commands through one stream of images."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ from referdino_core.target import Target
 
 
 class Session(Stream):
-    """Follows what sentences refer to through a stream of images.
+    """Follows the objects that sentences refer to through a stream of images.
 
-    The image is encoded once per frame however many commands there are, a sentence once per
-    command; masks are decoded only for targets that are seen. Work and memory per frame do not
-    depend on how long the stream has run. Not thread-safe: one thread owns a session. For several
-    cameras there is `CameraGroup`.
+    Each image is encoded once, however many commands there are, and each sentence once per
+    command; masks are decoded only for visible targets. Work and memory per frame do not depend on
+    how long the stream has run. Not thread-safe: one thread owns a session. For several cameras,
+    see `CameraGroup`.
     """
 
     def __init__(
@@ -57,20 +57,20 @@ class Session(Stream):
         """Open a session.
 
         Args:
-            model: a built model, "nano" (is bundled), "swint" or "swinb" (downloaded weights),
-                or the path of a checkpoint.
-            window: frames that the temporal decoder looks back over; overrides the settings'.
+            model: a built model, "nano" (bundled), "swint" or "swinb" (downloaded weights), or the
+                path of a checkpoint.
+            window: frames in the temporal decoder's window; overrides that of the settings.
             settings: thresholds of the target states.
             device: where the model runs, e.g. "cpu" or "cuda"; "auto" is the first GPU that PyTorch
                 can use, else the CPU, and leaves a built model where it is.
-            runtime: "torch", "onnxruntime", "tensorrt", or "auto" for the fastest that is here.
+            runtime: "torch", "onnxruntime", "tensorrt", or "auto" for the fastest available one.
             precision: "fp32", "bf16" or "fp16".
-            exports: folder that `referdino export` wrote, for ONNX Runtime and TensorRT.
-            watch: for progress and cancellation where a runtime takes long to get ready for an
-                image size.
+            exports: a folder written by `referdino export`, for ONNX Runtime and TensorRT.
+            watch: progress and cancellation for runtimes that take long to prepare for an image
+                size.
 
         Raises:
-            ReferDINOError: the model, its weights, the device or the runtime is not to be had.
+            ReferDINOError: the model, its weights, the device or the runtime is unavailable.
         """
         settings = settings or SessionSettings()
         if window is not None:
@@ -84,7 +84,7 @@ class Session(Stream):
         self.encoder = SentenceEncoder(self.tokenizer, self.predictor, self.model_name)
 
     def another(self) -> Session:
-        """A session of another stream, over the same model and runtime and with equal settings."""
+        """A session for another stream, with the same model, runtime and settings."""
         session = copy.copy(self)
         session.begin_stream()
         return session
@@ -107,25 +107,25 @@ class Session(Stream):
 
     @property
     def device(self) -> str:
-        """Where the model runs."""
+        """Device that the model runs on."""
         return str(self.model.device)
 
     @property
     def runtime(self) -> str:
-        """What computes the network, and in which precision."""
+        """Name and precision of the backend, such as "torch fp32"."""
         return f"{self.backend.name} {self.backend.precision}"
 
     @property
     def commands(self) -> dict[str, str]:
-        """The running commands' sentences by id."""
+        """Sentences of the running commands by id."""
         return {key: command.sentence for key, command in self.running.items()}
 
     @commands.setter
     def commands(self, wanted: Mapping[str, str | CommandRequest]) -> None:
-        """Replace the set; commands whose id and request stay keep what they remember.
+        """Replace all commands; those whose id and request are unchanged keep their memory.
 
         Raises:
-            CommandError: an id or a sentence cannot be used; the running set stays as it was.
+            CommandError: an id or a sentence is invalid; the running commands are unchanged.
         """
         if len(wanted) > MAX_COMMANDS:
             raise CommandError(
@@ -142,53 +142,52 @@ class Session(Stream):
 
     @property
     def requests(self) -> dict[str, CommandRequest]:
-        """The running commands by id, as they were asked for."""
+        """Requests of the running commands by id."""
         return {key: command.request for key, command in self.running.items()}
 
     def command(self, sentence: str, select: str | None = None) -> None:
-        """Follow this sentence alone; an empty one clears.
+        """Follow this sentence alone; an empty one clears all commands.
 
         Args:
-            select: "one" for the object that fits best, "all" for every one that fits; by default
-                what the settings say.
+            select: "one" for the object that fits best, "all" for every object that fits; by
+                default as in the settings.
 
         Raises:
-            CommandError: the sentence cannot be used; what was running goes on.
+            CommandError: the sentence is invalid; the running commands are unchanged.
         """
         self.commands = single_command(sentence, select)
 
     def begin(self, request: CommandRequest) -> Command:
-        """A command with nothing remembered."""
+        """A new command with an empty memory."""
         text = self.encoder.encode(request.text)
         self.backend.try_again()
         return Command(request, text, self.new_memory, self.new_tracker)
 
     def prepare(self, height: int, width: int) -> None:
-        """Get ready for images of this size ahead of the first, where that takes long.
+        """Prepare for images of this size before the first one arrives.
 
         Raises:
-            ReferDINOError: the runtime cannot serve this size.
+            ReferDINOError: the runtime does not support this size.
         """
         self.predictor.prepare(height, width)
 
     def step(self, image: np.ndarray, stamp: float | None = None) -> tuple[Target, ...]:
-        """What every command refers to in the next image.
+        """The targets of every command in the next image.
 
-        An image that is stamped a little before its predecessor is dropped and counted: its
-        targets bear the judgement LATE.
+        An image that is stamped slightly before its predecessor is dropped and counted; its
+        targets have the judgement LATE.
 
         Args:
             image: (H, W, 3) uint8 RGB.
             stamp: seconds; by default images are 0.1 s apart.
 
         Returns:
-            The commands' targets, in the order of the commands: one for a command that selects
-            one object, none or several for one that selects all.
+            Targets in the order of the commands: one for a command that selects one object, any
+            number for a command that selects all.
 
         Raises:
-            ImageError: this is no such image; the stream goes on with the next one.
-            InferenceError: the network's prediction is not finite; nothing was remembered of the
-                image.
+            ImageError: the image or stamp is invalid; the stream continues with the next image.
+            InferenceError: the network's prediction is not finite; the memories are unchanged.
         """
         check_image(image, stamp)
         (result,) = step_together([self], [image], [stamp])

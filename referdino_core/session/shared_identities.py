@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""SharedIdentities: one track id for one object, however many commands rest on it."""
+"""SharedIdentities: a common track id for an object that several commands refer to."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from referdino_core.session.track import Track
 from referdino_core.target import Box
 
 SAME_MASK_OVERLAP = 0.7
-"""Intersection over union of two commands' masks, from which they show one object."""
+"""Intersection over union of two commands' masks from which they show the same object."""
 OTHER_MASK_OVERLAP = 0.1
-"""Intersection over union below which they show two."""
-SEVERAL_IMAGES = 3
-"""Images in a row that must agree before an identity changes."""
+"""Intersection over union up to which they show different objects."""
+MIN_STREAK = 3
+"""Consecutive images that must agree before an identity changes."""
 
 
 @dataclass(frozen=True)
 class Sighting:
-    """A track that the newest image shows.
+    """A track whose target is visible in the newest image.
 
     Attributes:
-        command_id: of the command whose track it is.
-        mask: (H, W) bool, not empty; box: around it.
+        command_id: id of the track's command.
+        mask: (H, W) bool, not empty. box: the box around it.
     """
 
     command_id: str
@@ -47,25 +47,25 @@ Pair = tuple[str, int, str, int]
 
 
 class SharedIdentities:
-    """Compares the masks of different commands' tracks from image to image.
+    """Merges and separates the identities of different commands' tracks by their masks.
 
-    Tracks whose masks agree over several images are one object and report the older id; once their
-    masks lie apart over several images, each reports its own again.
+    Tracks whose masks agree over several images are the same object and report the older id; once
+    their masks are apart over several images, each reports its own id again.
 
     Attributes:
-        streaks: by pair of tracks, for how many images in a row they agreed, or lay apart
-            (negative).
+        streaks: by pair of tracks, the number of consecutive images in which their masks agreed;
+            negative if they were apart.
     """
 
     def __init__(self) -> None:
         self.streaks: dict[Pair, int] = {}
 
     def update(self, sightings: Sequence[Sighting], tracks: Mapping[str, Sequence[Track]]) -> None:
-        """Compare the newest image's masks and correct what the tracks report.
+        """Compare the masks of the newest image, and update the reported ids.
 
         Args:
-            sightings: the tracks that the image shows.
-            tracks: all that every command remembers.
+            sightings: the tracks that are visible in the image.
+            tracks: all tracks of every command.
         """
         streaks: dict[Pair, int] = {}
         for first, second in combinations(sightings, 2):
@@ -77,15 +77,15 @@ class SharedIdentities:
             streak = max(streak, 0) + 1 if agree else min(streak, 0) - 1 if apart else 0
             streaks[pair_of(first, second)] = streak
             same = first.track.track_id == second.track.track_id
-            if same and streak <= -SEVERAL_IMAGES:
+            if same and streak <= -MIN_STREAK:
                 first.track.shared_id = second.track.shared_id = None
-            elif not same and streak >= SEVERAL_IMAGES:
+            elif not same and streak >= MIN_STREAK:
                 share_older(first, second, tracks)
         self.streaks = streaks
 
 
 def share_older(first: Sighting, second: Sighting, tracks: Mapping[str, Sequence[Track]]) -> None:
-    """Let both tracks report their older id, unless a command has it on another object."""
+    """Let both tracks report the older id, unless a command uses it for another object."""
     older = min(first.track.track_id, second.track.track_id)
     for sighting in (first, second):
         others = (one for one in tracks[sighting.command_id] if one is not sighting.track)
@@ -101,7 +101,7 @@ def pair_of(first: Sighting, second: Sighting) -> Pair:
 
 
 def mask_overlap(first: Sighting, second: Sighting) -> float:
-    """Intersection over union of two masks; 0 where their boxes lie apart."""
+    """Intersection over union of two masks; 0 if their boxes do not overlap."""
     left, top = (int(max(a, b)) for a, b in zip(first.box[:2], second.box[:2], strict=True))
     right, bottom = (int(min(a, b)) for a, b in zip(first.box[2:], second.box[2:], strict=True))
     if left >= right or top >= bottom:

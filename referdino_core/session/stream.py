@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Stream: what running commands remember of one camera's images, and what they make of the next."""
+"""Stream: the state of all running commands on one camera's images."""
 
 from __future__ import annotations
 
@@ -38,26 +38,26 @@ logger = logging.getLogger("referdino.session")
 
 SECONDS_BETWEEN_RESET_LOGS = 10.0
 MAX_STAMP = 1e12
-"""Seconds; beyond it differences of stamps lose their meaning."""
+"""Seconds; differences between larger stamps lose their precision."""
 WINDOW_INTERVAL = 0.075
-"""Seconds between the frames of a steady memory's window, at least: a faster camera's window spans
-as much time as one of 10 images per second, for which the temporal decoder is trained."""
+"""Minimum seconds between the frames in a steady memory's window. With a faster camera the window
+then covers as much time as at 10 images per second, for which the temporal decoder is trained."""
 
 
 class Stream:
-    """The state of one stream; the network's predictions come from outside.
+    """State of one stream of images; the network's predictions are computed elsewhere.
 
-    An image goes through it in three steps: `admit` notes its size and stamp, `questions` says
-    what the predictor is asked, `conclude` takes the predictions in and gives the targets.
+    An image is processed in three steps: `admit` records its size and stamp, `questions` returns
+    what to ask the predictor, and `conclude` turns the predictions into targets.
 
     Attributes:
         running: commands by id.
-        asked: ids of those that the newest image is judged for: all but those whose sentence the
-            runtime still gets ready for.
+        asked: ids of the commands that the newest image is judged for: all except those whose
+            sentence the runtime is still preparing for.
         clock: the images' stamps.
         judgement: whether the model was able to judge the newest image.
-        reset_count: how often the memories were forgotten because the stream broke; first_reset,
-            last_reset: why, None before the first.
+        reset_count: number of resets of the memories after a break in the stream.
+        first_reset, last_reset: reasons of the first and last of them; None before the first.
         failure_count: images in which a command failed or the network's prediction was unusable.
     """
 
@@ -72,7 +72,7 @@ class Stream:
         """Thresholds of the target states.
 
         Raises:
-            RuntimeUnavailable: the runtime does not take such a window; the settings stay.
+            RuntimeUnavailable: the runtime does not support this window; the settings are kept.
         """
         return self._settings
 
@@ -83,7 +83,7 @@ class Stream:
         self._settings = settings
 
     def begin_stream(self) -> None:
-        """Have no commands, and have seen nothing yet."""
+        """Start over without commands and without any image seen."""
         self.last_reset: str | None = None
         self.first_reset: str | None = None
         self.reset_count = 0
@@ -105,7 +105,7 @@ class Stream:
 
     @property
     def reason(self) -> str:
-        """Why memories were reset before the newest image, or why it was dropped; else empty."""
+        """Why memories were reset before the newest image, or why it was dropped; "" otherwise."""
         return {
             Judgement.RESET: f"Memories were reset: {self.last_reset}.",
             Judgement.LATE: "The image is stamped before its predecessor and was dropped.",
@@ -113,27 +113,27 @@ class Stream:
 
     @property
     def late_count(self) -> int:
-        """How many images were dropped because they were stamped before their predecessor."""
+        """Number of images dropped because they were stamped before their predecessor."""
         return self.clock.late
 
     def new_memory(self) -> ObjectMemory:
-        """An object memory of the settings' window."""
+        """An empty object memory with the window of the settings."""
         interval = WINDOW_INTERVAL if self.settings.memory == "steady" else 0.0
         return self.model.object_memory(self.settings.window, interval)
 
     def new_tracker(self, select: str | None) -> TargetTracker:
-        """A tracker that numbers its tracks from the session's counter."""
+        """A tracker that takes track ids from the session's counter."""
         return TRACKERS[select or self.settings.select](self.new_track_id)
 
     def new_track_id(self) -> int:
-        """An identity that no object of this session has had."""
+        """A track id that is unused in this session."""
         self.track_count += 1
         return self.track_count
 
     # ---- Memory ------------------------------------------------------------------------------
 
     def reset(self, reason: str) -> None:
-        """Forget every command's memory, keep the commands, and say why in the log now and then."""
+        """Clear every command's memory, but keep the commands; log the reason, rate-limited."""
         self.last_reset = reason
         self.first_reset = self.first_reset or reason
         self.reset_count += 1
@@ -146,7 +146,7 @@ class Stream:
             command.forget()
 
     def snapshot(self) -> dict[str, Any]:
-        """Everything that is remembered, as plain data for `torch.save`; not the model."""
+        """The state of the stream, without the model, as plain data for `torch.save`."""
         return {
             "image_size": self.image_size,
             "clock": vars(self.clock).copy(),
@@ -161,7 +161,7 @@ class Stream:
         }
 
     def restore(self, remembered: Mapping[str, Any]) -> None:
-        """Go on where a session of the same model and settings took this snapshot."""
+        """Restore the state from a snapshot of a session with the same model and settings."""
         self.begin_stream()
         self.image_size = remembered["image_size"]
         self.clock = StreamClock(**remembered["clock"])
@@ -181,10 +181,10 @@ class Stream:
     # ---- Images ------------------------------------------------------------------------------
 
     def skip(self, stamp: float) -> None:
-        """Note a camera image that will not be judged, for example because a newer one is there.
+        """Record a camera image that will not be judged, for example because a newer one arrived.
 
-        What the session takes for a gap in the stream, or for a jump of its clock, depends on all
-        images of the camera, in the order in which they came.
+        Gaps in the stream and jumps of its clock are detected from all images of the camera, in
+        the order of their arrival.
 
         Args:
             stamp: seconds.
@@ -196,10 +196,10 @@ class Stream:
             self.reset(break_in_time)
 
     def admit(self, size: tuple[int, int], stamp: float | None) -> float | None:
-        """Note the next image's (height, width) and stamp; resets where the stream breaks.
+        """Record the next image's (height, width) and stamp; resets memories if the stream breaks.
 
         Returns:
-            Its stamp; None where it is late and must not be judged.
+            Its stamp; None if it is late and must not be judged.
         """
         stamp = self.clock.following() if stamp is None else float(stamp)
         if self.clock.is_late(stamp, self.settings):
@@ -221,16 +221,16 @@ class Stream:
 
     @property
     def preparing(self) -> dict[str, Preparation]:
-        """By id, the running commands that join once the runtime is ready for their sentence."""
+        """Preparations by id, of the commands whose sentence the runtime is not yet ready for."""
         backend, shown = self.predictor.backend, self.image_size
         size = None if shown is None else self.predictor.size_of(shown)
         found = {key: backend.preparation(one.tokens, size) for key, one in self.running.items()}
         return {key: one for key, one in found.items() if one is not None}
 
     def questions(self, image: int, stamp: float) -> list[Question]:
-        """The running commands' questions about an image, by its place in the batch.
+        """The running commands' questions about an image, given by its index in the batch.
 
-        Those that the runtime still gets ready for ask none.
+        Commands that the runtime is still preparing for ask none.
         """
         preparing = self.preparing
         self.asked = tuple(key for key in self.running if key not in preparing)
@@ -243,10 +243,10 @@ class Stream:
     def conclude(
         self, predictions: Sequence[Prediction], size: tuple[int, int], stamp: float
     ) -> tuple[Target, ...]:
-        """Remember the predictions, one per command that was asked, and choose the targets.
+        """Remember the predictions, one per command in `asked`, and choose the targets.
 
-        The others are where they were: searching, if they never joined. A command that fails
-        forgets what it remembered, rather than half of it.
+        Other commands keep their state: searching, if they were never asked. A command that fails
+        is cleared, so that it is never left half updated.
         """
         self.judgement = Judgement.RESET if self.reset_untold else Judgement.JUDGED
         predicted = dict(zip(self.asked, predictions, strict=True))
@@ -274,7 +274,7 @@ class Stream:
         return tuple(replace(target, track_id=choice.track_id) for choice, target in found)
 
     def _remember(self, predicted: Mapping[str, Prediction]) -> None:
-        """Let trackers and memories take in the newest image; the first failure is raised last."""
+        """Update all trackers and memories with the newest image, then raise the first failure."""
         failures: list[Exception] = []
         followed: list[tuple[Command, Prediction]] = []
         for key, prediction in predicted.items():
@@ -298,7 +298,7 @@ class Stream:
         size: tuple[int, int],
         judgement: Judgement,
     ) -> Target:
-        """A command's object; without a prediction it is where it was, with an empty mask."""
+        """A target of a command; without a prediction it keeps its state and has an empty mask."""
         height, width = size
         predicted_box = None
         if prediction is None or not choice.is_seen:
@@ -321,14 +321,14 @@ class Stream:
         )
 
     def fail(self) -> None:
-        """Note that the newest image could not be judged."""
+        """Record that the newest image could not be judged."""
         self.judgement = Judgement.FAILED
         self.failure_count += 1
 
     def unjudged(self, size: tuple[int, int], judgement: Judgement) -> tuple[Target, ...]:
-        """The targets of an image of (height, width) that was not judged, with empty masks.
+        """The targets, with empty masks, of an image of (height, width) that was not judged.
 
-        States, track ids and scores are those of the image before.
+        States, track ids and scores are those of the previous image.
         """
         return tuple(
             self._target(key, choice, None, size, judgement)
@@ -338,12 +338,12 @@ class Stream:
 
 
 def check_image(image: np.ndarray, stamp: float | None) -> None:
-    """Raise ImageError unless this is a non-empty (H, W, 3) uint8 array at a finite time."""
+    """Raise ImageError unless the image is a non-empty (H, W, 3) uint8 array at a finite time."""
     if not isinstance(image, np.ndarray):
-        raise ImageError(f"An image is a NumPy array, not {type(image).__name__}.")
+        raise ImageError(f"An image must be a NumPy array, not {type(image).__name__}.")
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         raise ImageError(
-            f"An image is (H, W, 3) uint8 RGB, not {image.shape} {image.dtype}; convert it first."
+            f"An image must be (H, W, 3) uint8 RGB, not {image.shape} {image.dtype}; convert it."
         )
     if not image.shape[0] or not image.shape[1]:
         raise ImageError(f"The image has no pixels: {image.shape[1]}x{image.shape[0]}.")
@@ -351,4 +351,4 @@ def check_image(image: np.ndarray, stamp: float | None) -> None:
     if stamp is None:
         return
     if not isinstance(stamp, numbers.Real) or not abs(stamp) <= MAX_STAMP:
-        raise ImageError(f"The stamp {stamp!r} is no time; give seconds.")
+        raise ImageError(f"The stamp {stamp!r} is not a valid time; give seconds.")

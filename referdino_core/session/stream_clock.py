@@ -14,13 +14,13 @@ DEFAULT_INTERVAL = 0.1
 
 @dataclass
 class StreamClock:
-    """Time as the images' stamps tell it.
+    """Time according to the images' stamps, in seconds.
 
     Attributes:
-        judged: stamp of the last image that was judged, None before the first of a stream.
-        newest: the latest stamp of all camera images, also of those that were dropped before the
-            model came to them, None before the first. Both in seconds.
-        late: how many images were dropped because they were stamped before their predecessor.
+        judged: stamp of the last judged image; None before the first one of a stream.
+        newest: latest stamp of all camera images, including those that were dropped without being
+            judged; None before the first.
+        late: number of images dropped because they were stamped before their predecessor.
     """
 
     judged: float | None = None
@@ -28,16 +28,16 @@ class StreamClock:
     late: int = 0
 
     def following(self) -> float:
-        """The stamp of an image that has none."""
+        """The stamp to use for an image that has none."""
         latest = self.newest if self.judged is None else self.judged
         return 0.0 if latest is None else latest + DEFAULT_INTERVAL
 
     def is_late(self, stamp: float, settings: SessionSettings) -> bool:
-        """Whether an image comes after a judged one that is slightly newer."""
+        """Whether an image is slightly older than the last judged one."""
         return self.judged is not None and 0 < self.judged - stamp < settings.max_lateness
 
     def note(self, stamp: float, settings: SessionSettings) -> str | None:
-        """Note a camera image; returns why the stream breaks before it, or None."""
+        """Record a camera image; returns why the stream breaks before it, or None."""
         reason = None
         if self.newest is not None:
             gap = stamp - self.newest

@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""TargetTracker: from slot scores to the objects of one command, with states and identities."""
+"""TargetTracker: tracks the objects of one command from slot scores, with states and identities."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from referdino_core.session.track import (
 from referdino_core.target import TargetState
 
 EVIDENCE_SLACK = 0.15
-"""Seconds beyond `take_up` in which a target that was left may return to its slot."""
+"""Seconds beyond `take_up` in which an unseen target may return to its slot."""
 MAX_REMEMBERED_TRACKS = 8
-"""Tracks without sight of their target whose identity can still come back."""
+"""Most unseen tracks whose identity is remembered."""
 
 
 @dataclass(frozen=True)
 class SlotChoice:
-    """An object of a command in one frame.
+    """The slot and track of one object of a command in one frame.
 
     Attributes:
-        slot: index of the slot that holds it; the best candidate's while none is followed.
-        track: the object that is followed, or was before it was lost; None where none ever was.
-        score, frame_score: probabilities, averaged and of the frame.
+        slot: index of its slot; that of the best candidate while nothing is tracked.
+        track: its track, also after it was lost; None if there has never been one.
+        score, frame_score: probabilities, averaged over recent frames and of this frame alone.
     """
 
     slot: int
@@ -44,12 +44,12 @@ class SlotChoice:
 
     @property
     def track_id(self) -> int:
-        """Identity of the object; 0 while none is picked."""
+        """Identity of the object; 0 before one is chosen."""
         return 0 if self.track is None else self.track.track_id
 
     @property
     def state(self) -> TargetState:
-        """Where the target stands."""
+        """State of the target."""
         return TargetState.SEARCHING if self.track is None else self.track.state
 
     @property
@@ -59,11 +59,11 @@ class SlotChoice:
 
 
 class TargetTracker(abc.ABC):
-    """Follows the objects of one command from frame to frame.
+    """Tracks the objects of one command from frame to frame.
 
     Attributes:
-        tracks: those that are followed and, before them, lost ones that may come back.
-        latest: what was chosen in the newest frame.
+        tracks: lost tracks that may be resumed, followed by the active ones.
+        latest: the choices of the newest frame.
     """
 
     def __init__(self, new_track_id: Callable[[], int]) -> None:
@@ -79,26 +79,26 @@ class TargetTracker(abc.ABC):
 
     @abc.abstractmethod
     def choose(self, readings: SlotReadings, settings: SessionSettings) -> tuple[SlotChoice, ...]:
-        """Follow, switch and take up tracks, and say what the command's objects are."""
+        """Continue, switch and start tracks; returns the command's objects."""
 
     @property
     def standing(self) -> tuple[SlotChoice, ...]:
-        """What holds while no image is judged: the newest choices."""
+        """The choices that remain valid until the next image is judged."""
         return self.latest
 
     def seen_slots(self) -> tuple[int, ...]:
-        """Slots that the newest frame showed a target in, and the next probably will."""
+        """Slots of the targets that the newest frame shows, and the next one probably will."""
         return tuple(dict.fromkeys(track.slot for track in self.tracks if track.is_seen))
 
     def frozen_slots(self) -> list[int]:
-        """Slots whose target the newest frame does not show; what they hold is not the target."""
+        """Slots whose target is not visible in the newest frame; they hold something else."""
         seen = {track.slot for track in self.tracks if track.is_seen}
         return [one.slot for one in self.tracks if not one.is_seen and one.slot not in seen]
 
     def follow(
         self, tracks: Sequence[Track], readings: SlotReadings, settings: SessionSettings
     ) -> None:
-        """Let each track find its slot, those that are seen first; no two share an object."""
+        """Assign a slot to each track, visible targets first; no two tracks share an object."""
         taken: list[int] = []
         for track in sorted(tracks, key=lambda one: (not one.is_seen, -one.seen)):
             slot = self.slot_of(track, readings, settings, taken)
@@ -113,7 +113,7 @@ class TargetTracker(abc.ABC):
         settings: SessionSettings,
         taken: Sequence[int],
     ) -> int | None:
-        """The slot that holds a track's target: its own, or the best other one that passes."""
+        """The slot of a track's target: its own, or the best other one that passes the gates."""
         passing = track.gate(readings, settings)
         for slot in taken:
             passing &= box_overlaps(readings.boxes, readings.boxes[slot]) <= SAME_OBJECT_OVERLAP
@@ -125,7 +125,7 @@ class TargetTracker(abc.ABC):
         return int(candidates[readings.newest[candidates].argmax()])
 
     def take_up(self, slot: int, readings: SlotReadings, settings: SessionSettings) -> Track:
-        """Follow a slot from now on: as the lost target that it holds, or under a new identity."""
+        """Track the object in a slot: resume the lost track that it belongs to, or start one."""
         for track in reversed(self.tracks):
             if track.state is TargetState.LOST and track.gate(readings, settings)[slot]:
                 self.tracks.remove(track)
@@ -137,26 +137,26 @@ class TargetTracker(abc.ABC):
         return track
 
     def snapshot(self) -> dict[str, Any]:
-        """Everything that is remembered, as plain data."""
-        places = {id(track): place for place, track in enumerate(self.tracks)}
+        """The state of the tracker as plain data."""
+        indices = {id(track): index for index, track in enumerate(self.tracks)}
         return {
             "tracks": [track.snapshot() for track in self.tracks],
             "latest": [
-                (one.slot, places.get(id(one.track)), one.score, one.frame_score)
+                (one.slot, indices.get(id(one.track)), one.score, one.frame_score)
                 for one in self.latest
             ],
         }
 
     def restore(self, plain: Mapping[str, Any]) -> None:
-        """Go on where a tracker of the same kind took this snapshot."""
+        """Restore the state from a snapshot of a tracker of the same kind."""
         self.tracks = [Track.from_snapshot(track) for track in plain["tracks"]]
         self.latest = tuple(
-            SlotChoice(slot, None if place is None else self.tracks[place], score, frame_score)
-            for slot, place, score, frame_score in plain["latest"]
+            SlotChoice(slot, None if index is None else self.tracks[index], score, frame_score)
+            for slot, index, score, frame_score in plain["latest"]
         )
 
     def forget_old_tracks(self) -> None:
-        """Bound the tracks that are not seen and are remembered; the longest unseen go first."""
+        """Limit the number of unseen tracks: lost ones are dropped first, oldest first."""
         unseen = [track for track in self.tracks if not track.is_seen]
         unseen.sort(key=lambda track: (track.state is not TargetState.LOST, track.seen))
         for track in unseen[: max(len(unseen) - MAX_REMEMBERED_TRACKS, 0)]:
@@ -164,7 +164,7 @@ class TargetTracker(abc.ABC):
 
 
 class SingleTargetTracker(TargetTracker):
-    """Follows the one object that fits the sentence best."""
+    """Tracks the one object that fits the sentence best."""
 
     def __init__(self, new_track_id: Callable[[], int]) -> None:
         super().__init__(new_track_id)
@@ -172,11 +172,11 @@ class SingleTargetTracker(TargetTracker):
 
     @property
     def standing(self) -> tuple[SlotChoice, ...]:
-        """As the base class; a search before the first image."""
+        """As the base class; an untracked choice before the first image."""
         return self.latest or (SlotChoice(0, None, 0.0, 0.0),)
 
     def snapshot(self) -> dict[str, Any]:
-        """As the base class, and when the target was switched last."""
+        """As the base class, with the stamp of the last switch."""
         return super().snapshot() | {"switched": self.switched}
 
     def restore(self, plain: Mapping[str, Any]) -> None:
@@ -185,7 +185,7 @@ class SingleTargetTracker(TargetTracker):
         self.switched = plain["switched"]
 
     def choose(self, readings: SlotReadings, settings: SessionSettings) -> tuple[SlotChoice, ...]:
-        """One choice: the target, or the best candidate while there is none."""
+        """The target, or the best candidate while there is none."""
         average = readings.average(settings.average)
         current = self.tracks[-1] if self.tracks else None
         if current is not None and current.state is not TargetState.LOST:
@@ -206,7 +206,7 @@ class SingleTargetTracker(TargetTracker):
         readings: SlotReadings,
         settings: SessionSettings,
     ) -> None:
-        """Go over to a slot that is better by the margin; to another object as another track."""
+        """Switch to a slot that is better by the margin; another object gets a track of its own."""
         best = best_supported(readings, average, settings)
         if (
             best is None
@@ -225,7 +225,7 @@ class SingleTargetTracker(TargetTracker):
             self.take_up(best, readings, settings)
 
     def choice(self, average: np.ndarray, readings: SlotReadings) -> SlotChoice:
-        """The newest track, or the best candidate where there is none or it is lost."""
+        """The newest track's slot, or the best candidate if there is no track or it is lost."""
         track = self.tracks[-1] if self.tracks else None
         is_open = track is None or track.state is TargetState.LOST
         slot = track.slot if track and not is_open else int(average.argmax())
@@ -233,10 +233,10 @@ class SingleTargetTracker(TargetTracker):
 
 
 class AllTargetsTracker(TargetTracker):
-    """Follows every object that fits the sentence."""
+    """Tracks every object that fits the sentence."""
 
     def choose(self, readings: SlotReadings, settings: SessionSettings) -> tuple[SlotChoice, ...]:
-        """A choice for each object that is followed and not lost, in the order of their ids."""
+        """A choice for each track that is not lost, in the order of their ids."""
         average = readings.average(settings.average)
         live = [track for track in self.tracks if track.state is not TargetState.LOST]
         self.follow(live, readings, settings)
@@ -260,10 +260,10 @@ class AllTargetsTracker(TargetTracker):
     def reserved(
         self, track: Track, readings: SlotReadings, settings: SessionSettings
     ) -> np.ndarray:
-        """(Q,) bool: slots that may be an occluded target's, so that no new object is seen there.
+        """(Q,) bool: slots that may hold an occluded target, where no new track may start.
 
-        Those that pass its gates, until its evidence decides; and for a moment the slot that it was
-        in, which may only look like something else in one bad image.
+        These are the slots that pass its gates, and for a short time its previous slot, which may
+        only look different in one bad image.
         """
         held: np.ndarray = track.gate(readings, settings)
         if readings.stamp - track.seen <= settings.take_up + EVIDENCE_SLACK:
@@ -274,13 +274,13 @@ class AllTargetsTracker(TargetTracker):
 def choice_of(
     slot: int, track: Track | None, average: np.ndarray, readings: SlotReadings
 ) -> SlotChoice:
-    """A choice with the slot's scores."""
+    """The choice of a slot, with the slot's scores."""
     return SlotChoice(slot, track, float(average[slot]), float(readings.newest[slot]))
 
 
 def best_supported(
     readings: SlotReadings, average: np.ndarray, settings: SessionSettings
 ) -> int | None:
-    """The slot with the best average among those that enough images support; None for none."""
+    """The slot with the best average among the supported ones; None if there are none."""
     supported = readings.supported(settings)
     return int(np.where(supported, average, -1.0).argmax()) if supported.any() else None

@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Track: one object that is followed, with its identity, appearance, place and state."""
+"""Track: one followed object, with its identity, appearance, position and state."""
 
 from __future__ import annotations
 
@@ -18,35 +18,35 @@ from referdino_core.configuration import SessionSettings
 from referdino_core.target import TargetState
 
 MIN_EVIDENCE = 2
-"""Images that count as evidence, however rarely they come, where there are as many."""
+"""The newest images that always count as evidence, however old they are."""
 MAX_EVIDENCE = 64
-"""Images that are kept as evidence, also of a camera whose stamps stand still."""
+"""Most images kept as evidence, which bounds it for cameras whose stamps do not advance."""
 APPEARANCE_SECONDS = 0.5
 """Time constant of the moving average of a target's appearance."""
 PROOF_SECONDS = 0.5
-"""How long a target must have been followed to be held; a shorter pick may have been a mistake."""
+"""How long a target must have been followed to be held while it is occluded."""
 MOTION_SECONDS = 0.15
 """Time constant of the moving average of a target's motion."""
 EXTRAPOLATION_SECONDS = 0.5
-"""How long a target that is not seen is expected to move on as it did."""
+"""How long an unseen target is expected to keep its velocity."""
 SAME_OBJECT_OVERLAP = 0.5
-"""Intersection over union of two slots' boxes, above which they hold one object."""
+"""Intersection over union of two slots' boxes above which they hold the same object."""
 MAX_DIFFERENCE = 1.25
-"""Sum of how much appearance, place and size may differ, each relative to its own limit."""
+"""Limit of the summed differences in appearance, position and size, each relative to its own."""
 MIN_SIDE = 1e-3
-"""Of a box, as a fraction of the image; keeps the logarithm of its area finite."""
+"""Smallest side of a box, as a fraction of the image; keeps the logarithm of its area finite."""
 
 
 @dataclass(frozen=True)
 class SlotReadings:
-    """The slots of one command in the newest frame, on the host.
+    """Readout of one command's slots in the newest frame, on the host.
 
     Attributes:
         stamp: seconds.
         scores: (T, Q) probabilities of the window's frames, newest last.
         ages: (T,) seconds before the newest frame.
         boxes: (Q, 4) left, top, right, bottom in [0, 1].
-        queries: (Q, d) of unit length.
+        queries: (Q, d) unit vectors.
     """
 
     stamp: float
@@ -57,7 +57,7 @@ class SlotReadings:
 
     @cached_property
     def objects(self) -> Objects:
-        """What all slots hold."""
+        """The objects in all slots."""
         return Objects.of(self)
 
     @property
@@ -70,7 +70,7 @@ class SlotReadings:
         return self.scores[self.ages <= seconds].mean(axis=0)
 
     def supported(self, settings: SessionSettings) -> np.ndarray:
-        """(Q,) bool: whether the newest frame and enough of the last ones score `accept`."""
+        """(Q,) bool: whether the newest frame and enough of the recent ones score `accept`."""
         recent = self.ages <= settings.take_up
         recent[-MIN_EVIDENCE:] = True
         lately = self.scores[recent] >= settings.accept
@@ -78,28 +78,28 @@ class SlotReadings:
 
 
 class Evidence:
-    """Whether each of the last images showed a target."""
+    """Record of which recent images showed a target."""
 
     def __init__(self, images: Iterable[tuple[float, bool]] = ()) -> None:
         self.images: deque[tuple[float, bool]] = deque(images, maxlen=MAX_EVIDENCE)
 
     def add(self, stamp: float, shows: bool, seconds: float) -> None:
-        """Take in the newest image and forget those older than `seconds`, down to two."""
+        """Add the newest image and drop those older than `seconds`, but keep at least two."""
         self.images.append((stamp, shows))
         while len(self.images) > MIN_EVIDENCE and self.images[0][0] < stamp - seconds:
             self.images.popleft()
 
-    def says(self, shows: bool, share: float) -> bool:
-        """Whether the newest image and that share of all of them show the target, or do not.
+    def says(self, shows: bool, fraction: float) -> bool:
+        """Whether the newest image and this fraction of all images agree with `shows`.
 
-        One image alone never says that a target is gone.
+        A single image never suffices to say that a target is gone.
         """
         votes = [one == shows for _, one in self.images]
-        needed = share * len(votes)
+        needed = fraction * len(votes)
         return votes[-1] and sum(votes) >= (needed if shows else max(needed, MIN_EVIDENCE))
 
     def weak_since(self) -> float:
-        """Stamp of the first of the newest images in a row without the target."""
+        """Stamp of the first image of the latest run of images without the target."""
         since = self.images[-1][0]
         for stamp, shows in reversed(self.images):
             if shows:
@@ -110,11 +110,12 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Objects:
-    """What objects look like and where they are.
+    """Appearance, position and size of K objects.
 
     Attributes:
-        queries: (K, d) of unit length. centres: (K, 2) of the boxes, as fractions of the image.
-        log_areas: (K,) natural logarithms of the boxes' areas.
+        queries: (K, d) unit vectors, the appearance.
+        centres: (K, 2) box centres, as fractions of the image.
+        log_areas: (K,) natural logarithms of the box areas.
     """
 
     queries: np.ndarray
@@ -123,17 +124,17 @@ class Objects:
 
     @classmethod
     def of(cls, readings: SlotReadings, slots: np.ndarray | slice = slice(None)) -> Objects:
-        """What some slots hold."""
+        """The objects in some slots."""
         boxes = readings.boxes[slots]
         sides = np.maximum(boxes[:, 2:] - boxes[:, :2], MIN_SIDE)
         centres = (boxes[:, :2] + boxes[:, 2:]) / 2
         return cls(readings.queries[slots], centres, np.log(sides).sum(axis=1))
 
     def differences(self, other: Objects) -> np.ndarray:
-        """(3, K, M): how unlike, how far apart and how differently large these and others are.
+        """(3, K, M) differences in appearance, position and size between these and other objects.
 
-        One minus the cosine of the queries, the distance of the centres, and the difference of the
-        logarithms of the areas.
+        They are one minus the cosine of the queries, the distance of the centres, and the
+        difference of the logarithms of the areas.
         """
         apart = self.centres[:, None] - other.centres[None]
         return np.stack(
@@ -149,22 +150,23 @@ class Objects:
 class Track:
     """One object with one identity.
 
-    Two gates guard the identity. A slot whose query does not look like the target (its prototype,
-    a moving average over sure frames), or whose box is not where and as large as the target can
-    be by now, holds something else, however well that fits the sentence. So does a slot that is
-    more like one of the target's rivals: the objects that were beside it when it was seen last.
+    Two gates guard the identity. A slot holds something else, however well that fits the sentence,
+    if its query does not look like the target (the prototype, a moving average over confident
+    frames), or if the target cannot have reached the position and size of its box by now. The same
+    holds for a slot that is closer to one of the target's rivals: the other objects in the frame
+    that last showed it.
 
     Attributes:
         own_id: identity within the session, from 1.
         shared_id: the older identity of another command's track on the same object; None without.
-        slot: of the object memory, the one that held the target last.
-        target: the one object: its prototype, and the place where it was seen last.
-        rivals: what was beside it.
-        velocity: (3,) of the target's centre and of the logarithm of its area, per second.
-        begun: stamp of the first sight. seen: stamp of the last one.
-        evidence: of the last images.
+        slot: the slot of the object memory that held the target last.
+        target: the object itself: its prototype, and the position where it was last seen.
+        rivals: the other objects in the frame that last showed it.
+        velocity: (3,) change per second of the target's centre and of the logarithm of its area.
+        begun: stamp of the first sighting. seen: stamp of the last one.
+        evidence: which recent images showed the target.
         state: TRACKING, OCCLUDED or LOST.
-        unseen_since: stamp of the first image without; None while the target is seen.
+        unseen_since: stamp of the first image without the target; None while it is seen.
     """
 
     own_id: int
@@ -181,12 +183,12 @@ class Track:
 
     @property
     def track_id(self) -> int:
-        """The identity that is reported."""
+        """The reported identity."""
         return self.own_id if self.shared_id is None else self.shared_id
 
     @classmethod
     def begin(cls, track_id: int, slot: int, readings: SlotReadings) -> Track:
-        """Follow what a slot holds in the newest frame."""
+        """A new track of the object in a slot of the newest frame."""
         return cls(
             own_id=track_id,
             slot=slot,
@@ -199,7 +201,7 @@ class Track:
         )
 
     def move_to(self, slot: int, readings: SlotReadings) -> None:
-        """Go over to another slot that holds the same object in the newest frame."""
+        """Switch to another slot that holds the same object in the newest frame."""
         self.slot = slot
         self.target = Objects.of(readings, slice(slot, slot + 1))
         self.rivals = rivals_of(slot, readings)
@@ -210,7 +212,7 @@ class Track:
         return self.unseen_since is None
 
     def gate(self, readings: SlotReadings, settings: SessionSettings) -> np.ndarray:
-        """(Q,) bool: which slots may hold this target, by appearance and by place."""
+        """(Q,) bool: which slots may hold this target, by appearance, position and size."""
         unseen = max(readings.stamp - self.seen, 0.0)
         widening = settings.place_growth * unseen
         limits = np.array(
@@ -237,24 +239,24 @@ class Track:
         return passes
 
     def follow(self, slot: int | None, readings: SlotReadings, settings: SessionSettings) -> None:
-        """Take in the newest frame.
+        """Update the track with the newest frame.
 
-        A slot that holds something else is left at once. A weak score is forgiven until enough of
-        the last images are weak, and a target that was left comes back when enough of them are
-        sure.
+        Without a slot the target counts as unseen at once. A low score is tolerated until enough
+        of the recent images score low, and an unseen target is seen again once enough of them
+        show it.
 
         Args:
-            slot: the one that may hold the target; None where none passes the gates.
+            slot: the slot that may hold the target; None if none passes the gates.
         """
         score = 0.0 if slot is None else float(readings.newest[slot])
         needed = settings.keep if self.is_seen else settings.accept
         shows = slot is not None and bool(score >= needed)
         self.evidence.add(readings.stamp, shows, settings.take_up)
-        share = settings.take_up_share
+        fraction = settings.take_up_share
         if self.is_seen:
-            stays = slot is not None and not self.evidence.says(False, share)
+            stays = slot is not None and not self.evidence.says(False, fraction)
         else:
-            stays = self.evidence.says(True, share)
+            stays = self.evidence.says(True, fraction)
         if stays and slot is not None:
             self.sight(slot, score, readings, settings)
         else:
@@ -263,7 +265,7 @@ class Track:
     def sight(
         self, slot: int, score: float, readings: SlotReadings, settings: SessionSettings
     ) -> None:
-        """Note that the newest frame shows the target in this slot."""
+        """Record that the newest frame shows the target in this slot."""
         shown = Objects.of(readings, slice(slot, slot + 1))
         elapsed = max(readings.stamp - self.seen, 0.0)
         if 0 < elapsed <= EXTRAPOLATION_SECONDS:
@@ -287,12 +289,12 @@ class Track:
         self.state = TargetState.TRACKING
 
     def revive(self, slot: int, readings: SlotReadings, settings: SessionSettings) -> None:
-        """Follow a lost target again in the slot that holds it now."""
+        """Resume following a lost target in the slot that holds it now."""
         self.evidence = Evidence([(readings.stamp, True)])
         self.sight(slot, float(readings.newest[slot]), readings, settings)
 
     def miss(self, stamp: float, settings: SessionSettings) -> None:
-        """Note that the newest frame does not show the target: occluded for a while, then lost."""
+        """Record that the newest frame does not show the target: occluded at first, then lost."""
         if self.unseen_since is None:
             self.unseen_since = self.evidence.weak_since()
         proven = self.seen - self.begun >= PROOF_SECONDS - 1e-6
@@ -311,7 +313,7 @@ class Track:
 
     @classmethod
     def from_snapshot(cls, plain: Mapping[str, Any]) -> Track:
-        """The track that took this snapshot."""
+        """The track of a snapshot."""
         values = dict(plain)
         for name in ("target", "rivals"):
             arrays = {key: tensor.numpy() for key, tensor in plain[name].items()}
@@ -323,13 +325,13 @@ class Track:
 
 
 def rivals_of(slot: int, readings: SlotReadings) -> Objects:
-    """The objects beside the one that a slot holds."""
+    """All objects but the one in a slot."""
     apart = box_overlaps(readings.boxes, readings.boxes[slot]) <= SAME_OBJECT_OVERLAP
     return Objects.of(readings, apart)
 
 
 def box_overlaps(boxes: np.ndarray, box: np.ndarray) -> np.ndarray:
-    """(Q,) intersection over union of (Q, 4) boxes with a (4,) box, given by their corners."""
+    """(Q,) intersection over union of (Q, 4) boxes with one (4,) box, as corners."""
     sides = np.minimum(boxes[:, 2:], box[2:]) - np.maximum(boxes[:, :2], box[:2])
     shared = np.clip(sides, 0, None).prod(axis=1)
     areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1) + (box[2:] - box[:2]).prod()

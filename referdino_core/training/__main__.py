@@ -20,9 +20,7 @@ def main() -> None:
     parser.add_argument(
         "--out", type=Path, default=Path("runs/nano"), help="folder of clips, states and curves"
     )
-    parser.add_argument(
-        "--start", type=Path, help="weights to go on from instead of beginning from nothing"
-    )
+    parser.add_argument("--start", type=Path, help="weights to start from; random ones by default")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     if not hasattr(torch.optim, "Muon"):

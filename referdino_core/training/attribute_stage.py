@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""First stage of the recipe: the image encoder learns what every cell of every level shows."""
+"""First training stage: the image encoder learns the attributes that every token shows."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from referdino_core.training.attributes import (
     ATTRIBUTES,
     BACKGROUND,
     attribute_indices,
-    cell_labels,
+    token_labels,
 )
 from referdino_core.training.batches import augmented
 from referdino_core.training.recorded_world import World
 from referdino_core.training.supervision import score_loss
 
-# Colours are seen at once; shapes take most of the stage.
+# Colours are learnt at once; shapes take most of the stage.
 WEIGHTS = {"shape": 2.0, "colour": 1.0, "size": 1.0}
 
 
 @dataclass(frozen=True)
 class AttributeBatch:
-    """Images and what their pixels belong to.
+    """Images with the objects of their pixels.
 
     Attributes:
         pixels: (N, 3, H, W) float32, normalised.
         segmentation: (N, H, W) int64, 0 background, k for the k-th object.
-        attributes: (N, K + 1, 3) int64 indices into `ATTRIBUTES`, -1 where there is no object.
+        attributes: (N, K + 1, 3) int64 indices into `ATTRIBUTES`, -1 for missing objects.
         boxes: (N, K + 1, 4) centre x, y, width, height in [0, 1].
     """
 
@@ -46,7 +46,7 @@ class AttributeBatch:
 
 
 class AttributeHeads(nn.Module):
-    """Linear readings of every image token; thrown away after the stage."""
+    """Linear heads on every image token, which are discarded after the stage."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -85,7 +85,7 @@ def attribute_losses(
     """Losses of every image token by name."""
     image = encoder(batch.pixels)
     tokens = image.tokens
-    labels = cell_labels(batch.segmentation, image.geometry.spatial_shapes)
+    labels = token_labels(batch.segmentation, image.geometry.spatial_shapes)
     inside = (labels > 0).float()
     losses = {
         "objectness": 2

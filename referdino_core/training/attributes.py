@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Attributes of objects as numbers, and which object every cell of the image shows."""
+"""Class indices of object attributes, and the object that every image token shows."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from referdino_core.training.recorded_world import ObjectTruth
+from referdino_core.training.recorded_world import ObjectAttributes
 from referdino_core.world.scene import COLOURS, SHAPES, SIZES
 
 ATTRIBUTES = {"shape": tuple(SHAPES), "colour": tuple(COLOURS), "size": tuple(SIZES)}
 BACKGROUND = -1
 
 
-def attribute_indices(objects: Sequence[ObjectTruth], most: int) -> Tensor:
-    """(most + 1, 3) int64 indices of shape, colour and size; row 0 is the background."""
+def attribute_indices(objects: Sequence[ObjectAttributes], most: int) -> Tensor:
+    """Indices of shape, colour and size, (most + 1, 3) int64; row 0 is the background."""
     indices = torch.full((most + 1, len(ATTRIBUTES)), BACKGROUND)
     for row, item in enumerate(objects, start=1):
         for column, (name, values) in enumerate(ATTRIBUTES.items()):
@@ -26,8 +26,8 @@ def attribute_indices(objects: Sequence[ObjectTruth], most: int) -> Tensor:
     return indices
 
 
-def cell_labels(segmentation: Tensor, spatial_shapes: Sequence[tuple[int, int]]) -> Tensor:
-    """(N, S) int64 object of every cell of every level; `segmentation` is (N, H, W) int64."""
+def token_labels(segmentation: Tensor, spatial_shapes: Sequence[tuple[int, int]]) -> Tensor:
+    """Object of every token of all levels, (N, S) int64; `segmentation` is (N, H, W) int64."""
     return torch.cat(
         [
             F.interpolate(segmentation[:, None].float(), size=shape).flatten(1).long()

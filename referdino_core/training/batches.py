@@ -15,7 +15,7 @@ from referdino_core.boxes import boxes_of_masks
 from referdino_core.network.pixels import normalise
 from referdino_core.training.attributes import attribute_indices
 from referdino_core.training.recorded_world import (
-    ObjectTruth,
+    ObjectAttributes,
     RecordedClip,
     World,
     visible,
@@ -42,9 +42,9 @@ class FrameBatch:
     Attributes:
         pixels: (N, 3, H, W) float32, normalised.
         sentences: N * E texts.
-        masks: (N * E, K, H, W) bool of the objects each sentence may mean.
+        masks: (N * E, K, H, W) bool masks of the objects that each sentence may mean.
         boxes: (N * E, K, 4) centre x, y, width, height in [0, 1].
-        exists: (N * E, K) bool, which of the K are there.
+        exists: (N * E, K) bool, which of the K objects exist.
         segmentation: (N, H, W) int64, 0 background, k for the k-th object of the image.
         attributes: (N, K + 1, 3) int64 values of the image's objects, see `attribute_indices`.
     """
@@ -59,15 +59,15 @@ class FrameBatch:
 
 
 def mirrored(sentence: str) -> str:
-    """The sentence that is true of the mirrored image."""
+    """The sentence with left and right exchanged, for the mirrored image."""
     return " ".join(MIRRORED.get(word, word) for word in sentence.split())
 
 
 def static_referents(expression: Expression) -> tuple[int, ...]:
-    """Objects that fit what a single frame can show of the sentence.
+    """Objects that the sentence may mean, judging by a single frame.
 
-    For a sentence about motion these are all that fit its other words, whether it is true of one
-    of them or of none: only time can decide.
+    For a sentence about motion these are all objects that fit its other words, even if none of them
+    is the target: a single frame cannot decide.
     """
     if MOTION_WORDS & set(expression.text.split()):
         return expression.candidates
@@ -75,7 +75,7 @@ def static_referents(expression: Expression) -> tuple[int, ...]:
 
 
 def draw_expression(clip: RecordedClip, generator: np.random.Generator) -> Expression | None:
-    """One of the clip's expressions, its kind by `KIND_SHARES`; None if the clip has none."""
+    """A random expression of the clip, its kind weighted by `KIND_SHARES`; None without any."""
     kinds = sorted({expression.kind for expression in clip.expressions})
     if not kinds:
         return None
@@ -86,7 +86,7 @@ def draw_expression(clip: RecordedClip, generator: np.random.Generator) -> Expre
 
 
 def augmented(frame: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """The (H, W, 3) uint8 frame as float32 in [0, 1] with a little other light and noise."""
+    """The (H, W, 3) uint8 frame as float32 in [0, 1], with random lighting and noise."""
     gain = generator.uniform(0.85, 1.15) * generator.uniform(0.97, 1.03, 3)
     image = (frame.astype(np.float32) / 255) ** generator.uniform(0.85, 1.18) * gain
     image = image + generator.normal(0, 0.01, image.shape)
@@ -101,7 +101,7 @@ def draw_frames(
     texts: list[str] = []
     referents: list[list[np.ndarray]] = []
     segmentations: list[np.ndarray] = []
-    objects: list[tuple[ObjectTruth, ...]] = []
+    objects: list[tuple[ObjectAttributes, ...]] = []
     while len(pixels) < images:
         clip = world[int(generator.integers(len(world)))]
         drawn = [draw_expression(clip, generator) for _ in range(sentences)]
@@ -136,11 +136,11 @@ def draw_frames(
 def stack_masks(
     referents: Sequence[Sequence[np.ndarray]], size: tuple[int, int]
 ) -> tuple[Tensor, Tensor]:
-    """(B, K, H, W) bool masks, padded to the most referents of a row, and (B, K) which exist."""
+    """Masks (B, K, H, W) bool, padded to the most referents of a row, and (B, K) which exist."""
     most = max(1, max(len(row) for row in referents))
     masks = np.zeros((len(referents), most, *size), dtype=bool)
     exists = np.zeros((len(referents), most), dtype=bool)
-    for number, row in enumerate(referents):
-        for place, mask in enumerate(row):
-            masks[number, place], exists[number, place] = mask, True
+    for row, row_masks in enumerate(referents):
+        for column, mask in enumerate(row_masks):
+            masks[row, column], exists[row, column] = mask, True
     return torch.from_numpy(masks), torch.from_numpy(exists)

@@ -1,10 +1,10 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Last step of the recipe: scores become probabilities, by one temperature and one bias.
+"""Calibration of scores to probabilities by a slope and a bias, the last step of the recipe.
 
 Platt, "Probabilistic outputs for support vector machines" (1999): a logistic regression of whether
-the best slot of a frame is right on its logit, over clips that were not trained on. The readout's
-own scale and offset take the two numbers in, so that weights hold them and nothing else changes.
+the best slot of a frame is right on its logit, over clips that were not used for training. Slope
+and bias are folded into the scale and offset of the readout, so that only these weights change.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ NEWTON_STEPS = 50
 
 @dataclass(frozen=True)
 class Calibration:
-    """A logit becomes `slope` times the logit plus `bias`.
+    """Calibration that maps a logit to `slope` times the logit plus `bias`.
 
     Attributes:
-        error_before, error_after: expected calibration error, the mean difference between how sure
-            and how right the scores of ten equal ranges are.
+        error_before, error_after: expected calibration error, the mean difference between
+            confidence and accuracy over ten equal ranges of scores.
     """
 
     slope: float
@@ -43,7 +43,7 @@ class Calibration:
 
 @torch.no_grad()
 def best_slots(model: ReferDINO, items: Sequence[GroundedClip]) -> tuple[np.ndarray, np.ndarray]:
-    """Logit of every frame's best slot, as a stream sees it, and whether it covers the target.
+    """Logit of every frame's best slot in a stream, and whether the slot covers the target.
 
     Returns:
         (M,) float64 and (M,) bool over all frames of all items.
@@ -64,7 +64,7 @@ def best_slots(model: ReferDINO, items: Sequence[GroundedClip]) -> tuple[np.ndar
 
 
 def fit(logits: np.ndarray, right: np.ndarray) -> Calibration:
-    """The slope and bias of greatest likelihood, by Newton's method."""
+    """The calibration with maximum likelihood, by Newton's method."""
     features = np.column_stack([logits, np.ones_like(logits)])
     weights = np.array([1.0, 0.0])
     for _ in range(NEWTON_STEPS):
@@ -81,11 +81,11 @@ def fit(logits: np.ndarray, right: np.ndarray) -> Calibration:
 
 
 def calibration_error(probability: np.ndarray, right: np.ndarray) -> float:
-    """Mean over the answers of the difference between confidence and accuracy in their range."""
-    places = np.minimum((probability * BINS).astype(int), BINS - 1)
+    """Expected calibration error: mean difference of confidence and accuracy over the bins."""
+    bins = np.minimum((probability * BINS).astype(int), BINS - 1)
     gaps = [
-        abs(float((probability[places == place] - right[places == place]).sum()))
-        for place in range(BINS)
+        abs(float((probability[bins == index] - right[bins == index]).sum()))
+        for index in range(BINS)
     ]
     return sum(gaps) / len(probability)
 
@@ -98,16 +98,16 @@ def sigmoid(logits: np.ndarray) -> np.ndarray:
 
 @torch.no_grad()
 def calibrate(model: ReferDINO, items: Sequence[GroundedClip]) -> Calibration:
-    """Fit a calibration on items that were not trained on and fold it into the readout's scores.
+    """Fit a calibration on items that were not used for training, and fold it into the readout.
 
     Raises:
-        ValueError: the scores do not rise with being right, so that no temperature mends them.
+        ValueError: higher scores are not more often right, so that they cannot be calibrated.
     """
     found = fit(*best_slots(model, items))
     similarity = model.readout.similarity
     assert similarity.log_scale is not None and similarity.offset is not None
     if found.slope <= 0:
-        raise ValueError(f"scores fall with being right (slope {found.slope:.3f}).")
+        raise ValueError(f"Scores fall with accuracy (slope {found.slope:.3f}).")
     similarity.log_scale.add_(math.log(found.slope))
     similarity.offset.mul_(found.slope).add_(found.bias)
     return found

@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""The training forward pass: every decoder layer is tracked and read, and so are the proposals."""
+"""The forward pass for training, with predictions of every decoder layer and of the proposals."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from referdino_core.network.referdino import ReferDINO, frame_stamps
 def clip_outputs(
     model: ReferDINO, pixels: Tensor, input_ids: Tensor, stamps: Sequence[float] | None = None
 ) -> ClipOutputs:
-    """Everything that is supervised in one clip.
+    """All supervised predictions of one clip.
 
     Args:
         pixels: (T, 3, H, W) float32, normalised.

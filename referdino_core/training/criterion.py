@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The training losses: focal classification, boxes and masks, on every supervised layer.
 
-Source: the network's specification, section Training. The normalisation is the one that reproduces
-the recorded losses of the reference: each term is a sum that is divided by the number N of frames,
-in the whole batch, that show their target (at least 1).
+Source: the network's specification, section Training. The normalisation reproduces the recorded
+losses of the reference: each term is a sum, divided by the number N of frames in the whole batch
+that show their target (at least 1).
 
 | term           | summed over                                                                  |
 |----------------|------------------------------------------------------------------------------|
@@ -14,7 +14,8 @@ in the whole batch, that show their target (at least 1).
 | dice           | clips; per clip one dice over all its frames and pixels                      |
 | projection     | clips; per clip the mean of the dice of row and of column maxima             |
 
-Recorded results exist for a single clip. That N counts the batch and not each clip is our choice.
+Recorded results exist for a single clip; counting N over the batch rather than per clip is our
+choice.
 """
 
 from __future__ import annotations
@@ -30,18 +31,18 @@ from referdino_core.boxes import centre_to_corners, generalised_iou
 from referdino_core.network.predictions import ClipOutputs, ClipPrediction
 from referdino_core.training.loss_terms import LossWeights, dice_distance, focal_terms
 from referdino_core.training.matcher import match_clip
-from referdino_core.training.targets import ClipTruth, sample_masks
+from referdino_core.training.targets import ClipGroundTruth, sample_masks
 
 
 class BoxLosses(NamedTuple):
-    """Scalars: sum of absolute differences and of 1 - generalised IoU, over the normaliser."""
+    """Box losses: scalar sums of absolute differences and of 1 - GIoU, over the normaliser."""
 
     l1: Tensor
     giou: Tensor
 
 
 class MaskLosses(NamedTuple):
-    """Scalars: focal, dice and projection loss, over the normaliser."""
+    """Mask losses: scalar focal, dice and projection loss, over the normaliser."""
 
     mask: Tensor
     dice: Tensor
@@ -50,7 +51,7 @@ class MaskLosses(NamedTuple):
 
 @dataclass(frozen=True)
 class LayerLosses:
-    """The six terms of one layer as scalars, not yet weighted."""
+    """The six unweighted loss terms of one layer, as scalars."""
 
     classification: Tensor
     l1: Tensor
@@ -60,7 +61,7 @@ class LayerLosses:
     projection: Tensor
 
     def weighted_sum(self, weights: LossWeights) -> Tensor:
-        """What the layer adds to the total."""
+        """The layer's contribution to the total loss."""
         terms = [getattr(self, term.name) * getattr(weights, term.name) for term in fields(self)]
         return torch.stack(terms).sum()
 
@@ -85,7 +86,7 @@ def focal_classification_loss(scores: Tensor, positive: Tensor, normaliser: floa
 
     Args:
         scores: logits of any shape.
-        positive: bool of that shape, True where the query is what the sentence refers to.
+        positive: bool of the same shape, True for the query that the sentence refers to.
         normaliser: more than 0.
     """
     if_positive, if_negative = focal_terms(scores.float())
@@ -131,7 +132,7 @@ def mask_losses(masks: Tensor, true_masks: Tensor, normaliser: float) -> MaskLos
 
 
 def _dice_loss(probability: Tensor, truth: Tensor) -> Tensor:
-    """Dice distances of N tracks (N, …), summed."""
+    """Sum of the dice distances of N tracks (N, …)."""
     probability, truth = probability.flatten(1), truth.flatten(1)
     return dice_distance(
         (probability * truth).sum(dim=1), probability.sum(dim=1), truth.sum(dim=1)
@@ -139,23 +140,23 @@ def _dice_loss(probability: Tensor, truth: Tensor) -> Tensor:
 
 
 def clip_losses(
-    outputs: Sequence[ClipOutputs], truths: Sequence[ClipTruth | None], weights: LossWeights
+    outputs: Sequence[ClipOutputs], truths: Sequence[ClipGroundTruth | None], weights: LossWeights
 ) -> TrainingLosses:
-    """Match every layer of every clip on its own and compute all losses.
+    """Match every layer of every clip separately, and compute all losses.
 
-    A clip whose ground truth is None, or shows its object in no frame, counts as one where the
-    sentence is true of nothing: all its queries are negatives and it has no box and mask losses.
+    In a clip whose ground truth is None, or never shows its object, the sentence matches nothing:
+    all queries are negatives, and there are no box and mask losses.
 
     Args:
         outputs: one entry per clip, all with the same number of decoder layers.
         truths: one entry per clip.
-        weights: of the losses and of the matching costs.
+        weights: weights of the losses and of the matching costs.
 
     Raises:
         ValueError: the batch is empty, or outputs and truths differ in number.
     """
     if not outputs or len(outputs) != len(truths):
-        raise ValueError(f"{len(outputs)} clips and {len(truths)} truths: give one truth per clip.")
+        raise ValueError(f"There are {len(outputs)} clips, but {len(truths)} ground truths.")
     shown = [truth if truth is not None and truth.present else None for truth in truths]
     normaliser = float(max(1, sum(int(truth.valid.sum()) for truth in shown if truth is not None)))
     layers, matched = {}, {}
@@ -177,9 +178,9 @@ def clip_losses(
 
 
 def _matched_losses(
-    prediction: ClipPrediction, truth: ClipTruth, query: int, normaliser: float
+    prediction: ClipPrediction, truth: ClipGroundTruth, query: int, normaliser: float
 ) -> LayerLosses:
-    """The terms of one layer of one clip, given its positive query."""
+    """Loss terms of one layer of one clip, given its positive query."""
     positive = torch.zeros_like(prediction.scores, dtype=torch.bool)
     positive[:, query] = truth.valid
     true_masks = sample_masks(truth.masks, *prediction.masks.shape[-2:])
@@ -191,7 +192,7 @@ def _matched_losses(
 
 
 def _absent_losses(prediction: ClipPrediction, normaliser: float) -> LayerLosses:
-    """The terms of one layer of a clip that shows no target."""
+    """Loss terms of one layer of a clip without a target."""
     scores = prediction.scores
     negative = torch.zeros_like(scores, dtype=torch.bool)
     nothing = torch.zeros((), dtype=torch.float32, device=scores.device)
@@ -203,7 +204,7 @@ def _absent_losses(prediction: ClipPrediction, normaliser: float) -> LayerLosses
 
 
 def _sum_losses(clips: list[LayerLosses]) -> LayerLosses:
-    """Term by term over the clips of a batch."""
+    """Sum of the loss terms over the clips of a batch."""
     names = [term.name for term in fields(LayerLosses)]
     return LayerLosses(
         **{name: torch.stack([getattr(clip, name) for clip in clips]).sum() for name in names}

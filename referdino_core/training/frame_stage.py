@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Second and third stage of the recipe: single frames, several sentences per image."""
+"""Second and third training stage: single frames with several sentences per image."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from referdino_core.network.object_memory import Window
 from referdino_core.network.referdino import ReferDINO
 from referdino_core.network.temporal_decoder import mean_token
 from referdino_core.network.tokenizer import WordTokenizer
-from referdino_core.training.attributes import cell_labels
+from referdino_core.training.attributes import token_labels
 from referdino_core.training.batches import MOTION_WORDS, FrameBatch
 from referdino_core.training.supervision import assign, layer_loss, mask_loss, token_loss
 from referdino_core.training.word_alignment import alignment_loss, word_meanings
 
 MAX_MASKS = 64
 FIRST_POSITIVES, LAST_POSITIVES = 8, 2
-"""Positive queries per object and decoder layer, at the stage's begin and in its second half."""
+"""Positive queries per object and decoder layer, at the start and in the second half of a stage."""
 
 
 MOTIONS = ("still", "moving", "left", "right")
-"""What a sentence can say of its object's motion."""
+"""Motions that a sentence can state."""
 OPEN_MOTION = -1
 SHARPNESS = 10.0
-"""Of the motion head, which so learns in tens of steps rather than in thousands."""
+"""Scale of the motion head's logits, with which it learns in tens of steps instead of thousands."""
 
 
 def said_motion(sentence: str) -> int:
-    """Place in `MOTIONS` of what a sentence says; `OPEN_MOTION` where it says nothing."""
+    """Index in `MOTIONS` of the motion that a sentence states; `OPEN_MOTION` if it states none."""
     words = set(sentence.split())
     if not words & MOTION_WORDS:
         return OPEN_MOTION
@@ -45,14 +45,14 @@ def said_motion(sentence: str) -> int:
 
 
 def motion_loss(head: nn.Linear, features: Tensor, sentences: Sequence[str]) -> Tensor:
-    """Cross-entropy of which motion the features of a sentence tell of, where it is about one.
+    """Cross-entropy of predicting the stated motion from the features of a sentence.
 
-    In single frames every sentence about motion means the same objects, so that the fused text
-    forgets which it was; the temporal decoder, which has to know, sees nothing but the fused text.
+    In single frames all sentences about motion mean the same objects, so that the fused text would
+    lose which motion was stated; the temporal decoder, which needs it, uses only the fused text.
 
     Args:
-        head: (d) to `MOTIONS`; thrown away after the stage.
-        features: (N, d) mean of the fused tokens, which the temporal decoder is given.
+        head: linear layer from d to `MOTIONS`, which is discarded after the stage.
+        features: (N, d) mean of the fused tokens, an input of the temporal decoder.
     """
     said = torch.tensor([said_motion(sentence) for sentence in sentences], device=features.device)
     if not (said != OPEN_MOTION).any():
@@ -61,7 +61,7 @@ def motion_loss(head: nn.Linear, features: Tensor, sentences: Sequence[str]) -> 
 
 
 def most_positives(progress: float) -> int:
-    """Positive queries per object at a share of the stage: many teach fast, few spread out."""
+    """Positive queries per object at a fraction of the stage: at first many, to learn faster."""
     fewer = 2 * progress * (FIRST_POSITIVES - LAST_POSITIVES)
     return max(LAST_POSITIVES, round(FIRST_POSITIVES - fewer))
 
@@ -73,12 +73,13 @@ def frame_losses(
     batch: FrameBatch,
     most: int | None = None,
 ) -> dict[str, Tensor]:
-    """Losses of one batch by name; their sum is to be minimised.
+    """Losses of one batch by name, whose sum is minimised.
 
     Args:
         motion_head: see `motion_loss`.
-        most: positive queries per object and decoder layer, see `assign`. Proposals do not know of
-            each other, and the readout says of every slot what it holds: there all are positive.
+        most: positive queries per object and decoder layer, see `assign`. It does not apply to
+            proposals, which are independent of each other, and to the readout, which describes
+            every slot.
     """
     encoded = model.text_encoder([tokenizer.encode(sentence) for sentence in batch.sentences])
     image = model.image_encoder(batch.pixels)
@@ -92,7 +93,7 @@ def frame_losses(
         * alignment_loss(
             image,
             encoded,
-            cell_labels(batch.segmentation, image.geometry.spatial_shapes),
+            token_labels(batch.segmentation, image.geometry.spatial_shapes),
             batch.attributes,
             word_meanings(tokenizer, batch.sentences, encoded.tokens.shape[1]),
         ),
@@ -105,16 +106,16 @@ def frame_losses(
         "proposals": layer_loss(proposals.scores, proposals.boxes, boxes, exists),
     }
     for number, layer in enumerate(grounding.layers):
-        fit = model.grounder.decoder.similarity(layer.queries, text, padding)
-        losses[f"decoder {number}"] = layer_loss(fit, layer.refined, boxes, exists, most)
-    alone = Window(
+        scores = model.grounder.decoder.similarity(layer.queries, text, padding)
+        losses[f"decoder {number}"] = layer_loss(scores, layer.refined, boxes, exists, most)
+    single_frame = Window(
         grounding.queries[:, None],
         grounding.references[:, None],
         text[:, None],
         padding,
         torch.zeros(len(text), 1),
     )
-    queries = model.readout.history(alone)[:, 0]
+    queries = model.readout.history(single_frame)[:, 0]
     scores = model.readout.similarity(queries, text, padding)
     final_boxes = model.readout.boxes(queries, grounding.references)
     losses["readout"] = layer_loss(scores, final_boxes, boxes, exists)
@@ -128,7 +129,7 @@ def frame_losses(
 def best_mask_loss(
     embeddings: Tensor, grounding: Grounding, boxes: Tensor, batch: FrameBatch
 ) -> Tensor:
-    """Mask loss of the best query of every object, of at most 64 objects drawn at random."""
+    """Mask loss of the best query of every object, for at most 64 randomly chosen objects."""
     best = assign(boxes, batch.boxes, batch.exists).best
     rows, objects = batch.exists.nonzero(as_tuple=True)
     drawn = torch.randperm(len(rows))[:MAX_MASKS]

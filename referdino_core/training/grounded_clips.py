@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Clips run through the frozen grounder once, so that time can be learnt from them many times."""
+"""Clips grounded once by the frozen grounder, from which the temporal stage is trained."""
 
 from __future__ import annotations
 
@@ -30,25 +30,25 @@ from referdino_core.world import Expression
 CHUNK = 25
 KEYFRAMES = 1
 CLIPS_PER_KEYFRAME = 3
-"""Mask features are nine tenths of a grounded clip: only every third keeps any."""
+"""Mask features are 90 % of a grounded clip's size: only every third clip stores any."""
 CLIPS_PER_MOVING_CAMERA = 3
-"""Of the clips without a sentence about motion, too, only every third is grounded."""
+"""Of the clips without a sentence about motion, only every third is grounded."""
 MOTION_SENTENCES, OTHER_SENTENCES = 3, 2
-"""Of a clip, at most; only where the camera stands still there are sentences about motion."""
+"""Maximum number per clip; there are sentences about motion only if the camera is still."""
 
 
 @dataclass(frozen=True)
 class GroundedClip:
-    """One sentence over T frames of a clip, as the frozen grounder and the object memory see it.
+    """One sentence on T frames of a clip, grounded and aligned to slots.
 
     Attributes:
         queries: (T, Q, d) float16 in the order of the slots. references: (T, Q, 4) their boxes.
-        overlaps: (T, Q) of the refined boxes with the target, or the best of several; 0 where it
-            is out of view.
+        overlaps: (T, Q) overlaps of the refined boxes with the target, or the highest of several
+            targets; 0 if it is not visible.
         text: (T, L, d) float16. stamps: (T,) seconds.
-        boxes: (T, 4) ground truth, centre x, y, width, height. valid: (T,) bool, the one target
-            in view; never where a sentence means several.
-        keyframes: (K,) frames whose masks are kept, none or one.
+        boxes: (T, 4) ground truth, centre x, y, width, height.
+        valid: (T,) bool, whether the target is visible; False if a sentence means several objects.
+        keyframes: (K,) frames whose masks are stored, none or one.
         mask_features: (K, d, h, w) float16. masks: (K, H, W) bool ground truth.
     """
 
@@ -65,14 +65,14 @@ class GroundedClip:
 
 
 def speaks_of_motion(clip: RecordedClip) -> bool:
-    """Whether the clip has a sentence about motion, which it has only if its camera stands."""
+    """Whether the clip has a sentence about motion, which requires a still camera."""
     return any(MOTION_WORDS & set(expression.text.split()) for expression in clip.expressions)
 
 
 def choose_expressions(clip: RecordedClip, generator: np.random.Generator) -> list[Expression]:
-    """Sentences of a clip, most of them about motion where there are such.
+    """Random sentences of a clip, most of them about motion if there are any.
 
-    Kinds come first, then sentences, so that few but hard kinds are not drowned by many easy ones.
+    First the kind is drawn, then the sentence, so that rare kinds are not outnumbered.
     """
     about_motion = [e for e in clip.expressions if MOTION_WORDS & set(e.text.split())]
     static = [e for e in clip.expressions if not MOTION_WORDS & set(e.text.split())]
@@ -133,10 +133,9 @@ def ground_clip(
 def in_slots(
     model: ReferDINO, grounding: Grounding, stamps: Sequence[float]
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Survivors of a clip's frames, (T, Q, d) queries, (T, Q, 4) references and refined boxes.
+    """Surviving queries (T, Q, d), references and refined boxes (T, Q, 4) in slot order.
 
-    They stand in the order of the object memory's slots. Refined boxes ride along behind the
-    references, so that they are aligned with them.
+    Refined boxes are concatenated to the references, so that the memory aligns both.
     """
     memory = model.object_memory(None)
     survivors = grounding.layers[-1]
@@ -154,7 +153,7 @@ def in_slots(
 
 @dataclass(frozen=True)
 class GroundingPlan:
-    """What a process that grounds clips has to know."""
+    """Inputs of a process that grounds clips."""
 
     model: ReferDINO
     tokenizer: Tokenizer
@@ -164,12 +163,12 @@ class GroundingPlan:
 def ground_world(
     plan: GroundingPlan, folder: Path, clips: int, workers: int = 2
 ) -> list[GroundedClip]:
-    """Ground the first clips of a world, in chunks on disk that survive an interruption."""
+    """Ground the first clips of a world, in chunks on disk; a second call resumes."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = {first: folder / f"{first:05d}.pt" for first in range(0, clips, CHUNK)}
     missing = [first for first, path in paths.items() if not path.exists()]
     if missing:
-        # One thread each: operators on a clip are too small to be worth sharing.
+        # One thread each: operators on a clip are too small for several threads.
         with ProcessPoolExecutor(
             workers, get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
         ) as pool:
@@ -184,7 +183,7 @@ def ground_world(
 
 
 def ground_chunk(plan: GroundingPlan, first: int, path: Path) -> None:
-    """Ground the clips from `first` on; the file takes its name when it is whole."""
+    """Ground a chunk of clips from `first` on, and write it atomically."""
     rows = []
     for index in range(first, min(first + CHUNK, len(plan.world))):
         generator = np.random.default_rng([index, 7])

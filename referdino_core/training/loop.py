@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""One training loop for every stage: schedule, precision, averaged weights, curve, resuming."""
+"""The training loop of all stages: schedule, precision, averaged weights, curve, resumption."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 
 def mixed_precision() -> torch.autocast:
-    """Context in which matrix products on the CPU run in bfloat16, where that pays."""
+    """Context in which matrix multiplications on the CPU run in bfloat16, if that is faster."""
     return torch.autocast("cpu", torch.bfloat16, enabled=bfloat16_pays())
 
 
@@ -48,15 +48,16 @@ Losses = Callable[[np.random.Generator, float], dict[str, Tensor]]
 
 @dataclass(frozen=True)
 class StagePlan:
-    """How long and how fast a stage learns.
+    """Length and learning rates of a stage.
 
     Attributes:
-        name: of the stage; names its files.
+        name: name of the stage and of its files.
         iterations: optimiser steps.
-        learning_rate: AdamW's highest, after the warm-up. matrix_learning_rate: Muon's.
-        scalar_learning_rate: AdamW's for single numbers, which have far to go.
-        warm_up: steps of linear warm-up; a cosine down to 2 % follows.
-        averaging: decay per step of the averaged weights that are kept.
+        learning_rate: AdamW's peak rate, after the warm-up.
+        matrix_learning_rate: Muon's peak rate.
+        scalar_learning_rate: AdamW's peak rate for scalars, which have to change a lot.
+        warm_up: steps of linear warm-up, followed by a cosine down to 2 %.
+        averaging: decay per step of the averaged weights, which are the result.
     """
 
     name: str
@@ -71,8 +72,8 @@ class StagePlan:
     save_every: int = 100
 
 
-def share_of_rate(plan: StagePlan, step: int) -> float:
-    """Share of the highest learning rate at a step: linear warm-up, then a cosine."""
+def rate_factor(plan: StagePlan, step: int) -> float:
+    """Learning rate at a step as a fraction of its peak: linear warm-up, then a cosine."""
     if step < plan.warm_up:
         return (step + 1) / plan.warm_up
     progress = (step - plan.warm_up) / max(1, plan.iterations - plan.warm_up)
@@ -80,10 +81,10 @@ def share_of_rate(plan: StagePlan, step: int) -> float:
 
 
 def make_optimisers(plan: StagePlan, module: nn.Module) -> tuple[torch.optim.Optimizer, ...]:
-    """Muon for the weights between hidden layers, AdamW for all others.
+    """Muon for the weight matrices of hidden layers, AdamW for all other parameters.
 
-    Muon (Jordan et al. 2024) steps along the orthogonalised gradient, and learnt shapes in fewer
-    steps than AdamW alone; it suits neither embeddings nor the narrow layers at either end.
+    Muon (Jordan et al. 2024) follows the orthogonalised gradient, and learnt shapes in fewer steps
+    than AdamW alone; it is not suited to embeddings and to narrow input and output layers.
     """
     embeddings = {id(m.weight) for m in module.modules() if isinstance(m, nn.Embedding)}
     parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
@@ -113,14 +114,14 @@ def make_optimisers(plan: StagePlan, module: nn.Module) -> tuple[torch.optim.Opt
 
 
 def run_stage(plan: StagePlan, module: nn.Module, losses: Losses, folder: Path) -> None:
-    """Train `module` and leave it with its averaged weights.
+    """Train `module`; its weights are then the averaged ones.
 
-    The state is saved every hundred steps and taken up again; a finished stage is loaded. The
-    curve is appended to `<name>.jsonl`, one line per ten steps.
+    The state is saved every hundred steps, from which a second call resumes; a finished stage is
+    only loaded. The curve is appended to `<name>.jsonl`, one line per ten steps.
 
     Args:
         losses: see `Losses`; the generator is seeded by the step.
-        folder: where `<name>.pt` and the curve lie.
+        folder: folder of `<name>.pt` and the curve.
     """
     path = folder / f"{plan.name}.pt"
     optimisers = make_optimisers(plan, module)
@@ -137,15 +138,15 @@ def run_stage(plan: StagePlan, module: nn.Module, losses: Losses, folder: Path) 
         for optimiser, state in zip(optimisers, saved["optimisers"], strict=True):
             optimiser.load_state_dict(state)
         forget_curve(folder, plan.name, after=start)
-        logger.info("Stage %s goes on at step %d.", plan.name, start)
+        logger.info("Stage %s resumes at step %d.", plan.name, start)
     module.train()
-    logger.info("Matrix products in %s.", "bfloat16" if bfloat16_pays() else "float32")
+    logger.info("Matrix multiplications in %s.", "bfloat16" if bfloat16_pays() else "float32")
     began = time.monotonic()
     recent: list[dict[str, float]] = []
     steps = tqdm(range(start, plan.iterations), initial=start, total=plan.iterations)
     steps.set_description(plan.name)
     for step in steps:
-        # Seeded by the step, so that an interrupted run sees the batches it would have seen.
+        # Seeded by the step, so that a resumed run sees the same batches.
         with mixed_precision():
             generator = np.random.default_rng([len(plan.name), step])
             terms = losses(generator, step / plan.iterations)
@@ -156,7 +157,7 @@ def run_stage(plan: StagePlan, module: nn.Module, losses: Losses, folder: Path) 
         nn.utils.clip_grad_norm_(module.parameters(), plan.clip)
         for optimiser in optimisers:
             for group in optimiser.param_groups:
-                group["lr"] = group["highest"] * share_of_rate(plan, step)
+                group["lr"] = group["highest"] * rate_factor(plan, step)
             optimiser.step()
         average(averaged, module, min(plan.averaging, (step + 1) / (step + 10)))
         recent.append({"total": total.item(), **{n: t.item() for n, t in terms.items()}})
@@ -182,7 +183,7 @@ def average(averaged: dict[str, Tensor], module: nn.Module, decay: float) -> Non
 def append_curve(
     folder: Path, name: str, step: int, began: float, recent: list[dict[str, float]]
 ) -> float:
-    """Write the mean of the recent losses to the curve and return their mean total."""
+    """Append the means of recent losses to the curve; returns the mean total loss."""
     means = {key: sum(row[key] for row in recent) / len(recent) for key in recent[0]}
     line = {"step": step, "seconds": round(time.monotonic() - began, 1)}
     line |= {key: round(value, 4) for key, value in means.items()}
@@ -192,7 +193,7 @@ def append_curve(
 
 
 def forget_curve(folder: Path, name: str, after: int) -> None:
-    """Drop the curve's lines of steps that were not saved and come again."""
+    """Remove the curve's lines after the last saved step, which will be repeated."""
     path = folder / f"{name}.jsonl"
     lines = path.read_text().splitlines() if path.exists() else []
     path.write_text("".join(f"{line}\n" for line in lines if json.loads(line)["step"] <= after))
@@ -205,7 +206,7 @@ def save_state(
     optimisers: Sequence[torch.optim.Optimizer],
     averaged: dict[str, Tensor],
 ) -> None:
-    """Write the state of a stage so that a crash leaves the previous one whole."""
+    """Save the state of a stage atomically."""
     unfinished = path.with_suffix(".part")
     state = {
         "step": step,

@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""The terms that matching and losses share, and how much each of them counts."""
+"""Terms shared by the losses and the matching costs, and their weights."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FOCAL_GAMMA = 2
 
 @dataclass(frozen=True)
 class LossWeights:
-    """Weights, 0 or more, of the six terms; one set serves the losses and the matching costs."""
+    """Non-negative weights of the six terms, for both losses and matching costs."""
 
     classification: float
     l1: float
@@ -25,7 +25,7 @@ class LossWeights:
     projection: float
 
 
-# The network's specification, section Training, names the runs that used each set.
+# The runs that used each set are listed in the network's specification, section Training.
 REF_YOUTUBE_VOS_WEIGHTS = LossWeights(4, 5, 2, 5, 5, 5)
 """RefCOCO, Ref-YouTube-VOS and Ref-DAVIS17, both backbones."""
 
@@ -37,7 +37,7 @@ MEVIS_SWIN_T_WEIGHTS = LossWeights(2, 1, 1, 5, 5, 2)
 
 
 def focal_terms(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """Focal loss of each logit, once if its ground truth is 1 and once if it is 0.
+    """Focal losses of each logit for a ground truth of 1 and of 0.
 
     With p = sigmoid(logit): -alpha (1 - p)^gamma log p and -(1 - alpha) p^gamma log(1 - p), alpha
     0.25 and gamma 2, after Lin et al., "Focal loss for dense object detection".
@@ -52,7 +52,7 @@ def focal_terms(logits: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def dice_distance(overlap: Tensor, predicted_area: Tensor, true_area: Tensor) -> Tensor:
-    """1 - (2 overlap + 1) / (predicted area + true area + 1), 0 to 1.
+    """Dice distance, 0 to 1: 1 - (2 overlap + 1) / (predicted area + true area + 1).
 
     Args:
         overlap: sum of probability times ground truth.

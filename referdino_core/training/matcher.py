@@ -1,9 +1,9 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Which query stands for which object: one query per clip, or several objects of one frame.
+"""Matching of queries and objects: one query for a clip, or one for each object of a frame.
 
-All costs are (Q, K): Q queries against K objects, without gradient. A clip with its one object is
-the case K = 1; a single frame with several objects is the case T = 1.
+All costs are (Q, K), for Q queries and K objects, without gradients. A clip has one object (K = 1);
+a frame may have several (T = 1).
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from referdino_core.training.loss_terms import (
     dice_distance,
     focal_terms,
 )
-from referdino_core.training.targets import ClipTruth, FrameTruth, sample_masks
+from referdino_core.training.targets import ClipGroundTruth, FrameTargets, sample_masks
 
 LOG_EPSILON = 1e-8
 
 
 class BoxCosts(NamedTuple):
-    """Box terms, each (Q, K): L1 distance and 1 - generalised IoU, means over the frames."""
+    """Box costs, each (Q, K): L1 distance and 1 - generalised IoU, averaged over the frames."""
 
     l1: Tensor
     giou: Tensor
 
 
 class MaskCosts(NamedTuple):
-    """Mask terms, each (Q, K): mean focal loss of the pixels, dice, dice of the projections."""
+    """Mask costs, each (Q, K): mean focal loss of the pixels, dice, dice of the projections."""
 
     mask: Tensor
     dice: Tensor
@@ -44,7 +44,7 @@ class MaskCosts(NamedTuple):
 
 
 class ObjectMatches(NamedTuple):
-    """Matched pairs, each (min(Q, K),) int64: query `queries[i]` stands for `objects[i]`."""
+    """Matched pairs, each (min(Q, K),) int64: query `queries[i]` matches object `objects[i]`."""
 
     queries: Tensor
     objects: Tensor
@@ -52,12 +52,12 @@ class ObjectMatches(NamedTuple):
 
 @torch.no_grad()
 def classification_costs(scores: Tensor, valid: Tensor) -> Tensor:
-    """How the focal loss changes if a query turns positive: mean over an object's valid frames.
+    """Change of the focal loss if a query becomes positive, averaged over an object's valid frames.
 
-    Unlike the loss, the cost takes its logarithms of float32 probabilities plus 1e-8: the recorded
-    matches of the reference require it. Beyond logits of about 15 the cost therefore moves in
-    steps, and it stays below 18.5 times alpha or 1 - alpha. That decides which query is matched
-    when a layer is very sure of many.
+    Unlike the loss, the cost uses logarithms of float32 probabilities plus 1e-8, which the recorded
+    matches of the reference require. For logits beyond about 15 the cost is therefore quantised,
+    and it is bounded by 18.5 times alpha or 1 - alpha. This decides the match when a layer is very
+    confident about many queries.
 
     Args:
         scores: (T, Q) logits.
@@ -77,7 +77,7 @@ def classification_costs(scores: Tensor, valid: Tensor) -> Tensor:
 
 @torch.no_grad()
 def box_costs(boxes: Tensor, true_boxes: Tensor) -> BoxCosts:
-    """Distances of predicted to true boxes, means over all frames, those without target included.
+    """Distances between predicted and true boxes, averaged over all frames, with target or not.
 
     Args:
         boxes: (T, Q, 4) centre x, centre y, width, height, 0 to 1.
@@ -91,7 +91,7 @@ def box_costs(boxes: Tensor, true_boxes: Tensor) -> BoxCosts:
 
 @torch.no_grad()
 def mask_costs(masks: Tensor, true_masks: Tensor) -> MaskCosts:
-    """Distances of predicted to true masks, each taken over all frames and pixels at once.
+    """Distances between predicted and true masks, each over all frames and pixels at once.
 
     Args:
         masks: (T, Q, h, w) logits.
@@ -115,28 +115,28 @@ def mask_costs(masks: Tensor, true_masks: Tensor) -> MaskCosts:
 
 
 def _pairwise_dice(probability: Tensor, truth: Tensor) -> Tensor:
-    """(Q, …) probabilities against (K, …) truths: (Q, K)."""
+    """Dice distances (Q, K) of probabilities (Q, …) and ground truth (K, …)."""
     probability, truth = probability.flatten(1), truth.flatten(1)
     return dice_distance(
         probability @ truth.T, probability.sum(dim=1)[:, None], truth.sum(dim=1)[None]
     )
 
 
-def match_clip(prediction: ClipPrediction, truth: ClipTruth, weights: LossWeights) -> int:
-    """The one query that stands for the object of a clip: the lowest weighted cost.
+def match_clip(prediction: ClipPrediction, truth: ClipGroundTruth, weights: LossWeights) -> int:
+    """The query that matches the object of a clip: the one with the lowest weighted cost.
 
     Source: the network's specification, section Training.
 
     Args:
         prediction: one layer's prediction, T frames.
-        truth: the object in the same frames, in view in at least one of them.
-        weights: how much each cost counts.
+        truth: the object in the same frames, visible in at least one of them.
+        weights: weights of the costs.
 
     Raises:
-        ValueError: the object is in view in no frame, so nothing can stand for it.
+        ValueError: the object is not visible in any frame.
     """
     if not truth.present:
-        raise ValueError("No query can be matched to an object that no frame shows.")
+        raise ValueError("An object that no frame shows cannot be matched.")
     return int(
         _weighted_costs(
             prediction, truth.boxes[None], truth.masks[None], truth.valid[None], weights
@@ -145,14 +145,14 @@ def match_clip(prediction: ClipPrediction, truth: ClipTruth, weights: LossWeight
 
 
 def match_objects(
-    prediction: FramePrediction, truth: FrameTruth, weights: LossWeights
+    prediction: FramePrediction, truth: FrameTargets, weights: LossWeights
 ) -> ObjectMatches:
-    """One query for each of K objects in a frame, at the lowest total of `match_clip`'s cost.
+    """One query for each of K objects in a frame, with the lowest total cost as in `match_clip`.
 
     Args:
-        prediction: one layer's prediction of the frame.
-        truth: the objects; none is allowed.
-        weights: how much each cost counts.
+        prediction: one layer's prediction for the frame.
+        truth: the objects; there may be none.
+        weights: weights of the costs.
     """
     clip = ClipPrediction(prediction.scores[None], prediction.boxes[None], prediction.masks[None])
     in_view = torch.ones(len(truth.boxes), 1, dtype=torch.bool, device=truth.boxes.device)
@@ -165,7 +165,7 @@ def assign_queries(costs: Tensor) -> ObjectMatches:
     """Hungarian assignment of queries to objects, each used at most once.
 
     Args:
-        costs: (Q, K), for instance a weighted sum of the cost functions of this module.
+        costs: (Q, K), such as a weighted sum of this module's cost functions.
     """
     queries, objects = linear_sum_assignment(costs.detach().float().cpu().numpy())
     return ObjectMatches(
@@ -181,7 +181,7 @@ def _weighted_costs(
     valid: Tensor,
     weights: LossWeights,
 ) -> Tensor:
-    """(Q, K) cost of a prediction against K objects: boxes (K, T, 4), masks (K, T, H, W)."""
+    """Costs (Q, K) of a prediction and K objects with boxes (K, T, 4) and masks (K, T, H, W)."""
     box = box_costs(prediction.boxes, boxes)
     mask = mask_costs(prediction.masks, sample_masks(masks, *prediction.masks.shape[-2:]))
     return (

@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""The recipe of the small model: what is rendered, and the stages that follow each other."""
+"""The training recipe of the small model: rendering, and the sequence of stages."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ SLOTS = StagePlan(
     matrix_learning_rate=1.5e-3,
     scalar_learning_rate=3e-4,
 )
-# Scores change from focal to plain cross-entropy: their scale and offset have to move far.
+# Scores change from focal to plain cross-entropy: their scale and offset have to change a lot.
 TEMPORAL = StagePlan(
     "temporal",
     iterations=4000,
@@ -69,7 +69,7 @@ TEMPORAL = StagePlan(
 
 @dataclass(frozen=True)
 class Recipe:
-    """Sizes of the training set, the batches and the stages; clips count per kind of scene."""
+    """Sizes of the training set, the batches and the stages; clips are per kind of scene."""
 
     clips: int = 3000
     attribute_images: int = 48
@@ -85,12 +85,12 @@ class Recipe:
 
 
 def train(folder: Path, recipe: Recipe, start: Path | None = None, seed: int = 0) -> ReferDINO:
-    """Render, then run every stage; what is already there is not done again.
+    """Render the clips and run all stages; a second call resumes.
 
     Args:
-        folder: where clips, states, curves, the weights and their vocabulary lie.
-        start: weights to go on from; the first stage, which makes the image encoder see, is
-            skipped then.
+        folder: folder of clips, states, curves, weights and their vocabulary.
+        start: weights to start from; the first stage, which trains the image encoder, is then
+            skipped.
     """
     torch.manual_seed(seed)
     world = render(folder / "world", "train", recipe.clips)
@@ -115,7 +115,7 @@ def train(folder: Path, recipe: Recipe, start: Path | None = None, seed: int = 0
 
 
 def render(folder: Path, split: Split, clips: int) -> World:
-    """The first clips of a split in every kind of scene, in turn."""
+    """The first clips of a split, alternating between all kinds of scenes."""
     worlds = [
         RecordedWorld(folder / scenes, split, clips, WorldSettings(scenes=scenes))
         for scenes in SCENES
@@ -126,7 +126,7 @@ def render(folder: Path, split: Split, clips: int) -> World:
 
 
 def learn_attributes(model: ReferDINO, world: World, recipe: Recipe, folder: Path) -> None:
-    """First stage: the image encoder, with heads that are thrown away after it."""
+    """First stage: train the image encoder, with heads that are discarded afterwards."""
     heads = AttributeHeads(model.configuration.width)
     run_stage(
         recipe.attributes,
@@ -143,10 +143,10 @@ def learn_attributes(model: ReferDINO, world: World, recipe: Recipe, folder: Pat
 def learn_frames(
     model: ReferDINO, world: World, tokenizer: WordTokenizer, recipe: Recipe, folder: Path
 ) -> None:
-    """Second and third stage: the whole network, from single frames.
+    """Second and third stage: train the whole network on single frames.
 
-    First every query on an object is positive, which teaches fast. Then fewer and fewer are, so
-    that every candidate keeps a slot.
+    At first every query on an object is positive, which speeds up learning; then gradually fewer,
+    so that every candidate keeps a slot.
     """
     head = nn.Linear(model.configuration.width, len(MOTIONS))
 
@@ -167,7 +167,7 @@ def learn_frames(
 def learn_time(
     model: ReferDINO, world: World, tokenizer: Tokenizer, recipe: Recipe, folder: Path
 ) -> None:
-    """Fourth stage: only the readout learns, from clips that are grounded once."""
+    """Fourth stage: train only the readout, on clips that are grounded once."""
     plan = GroundingPlan(model, tokenizer, world)
     items = ground_world(plan, folder / "grounded", recipe.temporal_clips)
     model.grounder.requires_grad_(False)

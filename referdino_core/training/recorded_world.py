@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Clips of the world, rendered once and kept on disk for training."""
+"""Clips of the world, rendered once and stored for training."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ ABSENT_AREA = 15
 
 
 @dataclass(frozen=True)
-class ObjectTruth:
-    """What dense supervision asks of one object: its words."""
+class ObjectAttributes:
+    """Attributes of one object, for dense supervision."""
 
     shape: str
     colour: str
@@ -46,12 +46,12 @@ class RecordedClip:
     frames: np.ndarray
     segmentation: np.ndarray
     stamps: np.ndarray
-    objects: tuple[ObjectTruth, ...]
+    objects: tuple[ObjectAttributes, ...]
     expressions: tuple[Expression, ...]
 
 
 class World(Protocol):
-    """Clips by their numbers from 0."""
+    """Sequence of recorded clips."""
 
     def __len__(self) -> int: ...
 
@@ -59,7 +59,7 @@ class World(Protocol):
 
 
 class SeveralWorlds:
-    """Worlds in turn: clip by clip from each of them, as long as the shortest lasts."""
+    """Alternating clips of several worlds, as many of each as the shortest has."""
 
     def __init__(self, worlds: Sequence[World]) -> None:
         self.worlds = tuple(worlds)
@@ -68,12 +68,12 @@ class SeveralWorlds:
         return len(self.worlds) * min(map(len, self.worlds))
 
     def __getitem__(self, index: int) -> RecordedClip:
-        place, world = divmod(index, len(self.worlds))
-        return self.worlds[world][place]
+        row, world = divmod(index, len(self.worlds))
+        return self.worlds[world][row]
 
 
 class RecordedWorld:
-    """The first clips of a split, rendered in shards of 100 that survive an interruption."""
+    """The first clips of a split, rendered in shards of 100; interrupted rendering resumes."""
 
     def __init__(self, folder: Path, split: Split, clips: int, settings: WorldSettings) -> None:
         self.folder, self.split, self.settings = folder, split, settings
@@ -84,11 +84,11 @@ class RecordedWorld:
         return self.shards * SHARD
 
     def __getstate__(self) -> dict[str, object]:
-        """Another process opens the files itself: mapped arrays would be copied whole."""
+        """State without open files: other processes open them again instead of copying arrays."""
         return {**vars(self), "opened": {}}
 
     def render(self, workers: int = 2) -> None:
-        """Render the shards that are not there yet, with a progress bar."""
+        """Render the missing shards, with a progress bar."""
         self.folder.mkdir(parents=True, exist_ok=True)
         missing = [shard for shard in range(self.shards) if not self.path(shard, "json").exists()]
         if not missing:
@@ -100,11 +100,11 @@ class RecordedWorld:
                 pass
 
     def path(self, shard: int, kind: str) -> Path:
-        """File of one shard: kind is frames.npy, segmentation.npy or json."""
+        """Path of a file of one shard; `kind` is frames.npy, segmentation.npy or json."""
         return self.folder / f"{self.split}_{shard:04d}.{kind}"
 
     def __getitem__(self, index: int) -> RecordedClip:
-        shard, place = divmod(index, SHARD)
+        shard, row = divmod(index, SHARD)
         if shard not in self.opened:
             self.opened[shard] = (
                 np.load(self.path(shard, "frames.npy"), mmap_mode="r"),
@@ -112,12 +112,12 @@ class RecordedWorld:
                 json.loads(self.path(shard, "json").read_text()),
             )
         frames, segmentation, truths = self.opened[shard]
-        truth = truths[place]
+        truth = truths[row]
         return RecordedClip(
-            frames=frames[place],
-            segmentation=segmentation[place],
+            frames=frames[row],
+            segmentation=segmentation[row],
             stamps=self.settings.stamps,
-            objects=tuple(ObjectTruth(**item) for item in truth["objects"]),
+            objects=tuple(ObjectAttributes(**item) for item in truth["objects"]),
             expressions=tuple(
                 Expression(
                     *(e["text"], e["kind"], e["target"]),
@@ -130,7 +130,7 @@ class RecordedWorld:
 
 
 def render_shard(task: tuple[RecordedWorld, int]) -> None:
-    """Render one shard; the file of truths is written last and marks it as whole."""
+    """Render one shard; the JSON file of ground truth is written last and marks it as complete."""
     world, shard = task
     with WorldRenderer(world.settings) as renderer:
         first = shard * SHARD
@@ -150,6 +150,6 @@ def render_shard(task: tuple[RecordedWorld, int]) -> None:
 
 
 def visible(segmentation: np.ndarray, objects: Sequence[int]) -> list[int]:
-    """Those of the object ids that show at least 15 pixels in an (H, W) segmentation."""
+    """The object ids with at least 15 pixels in an (H, W) segmentation."""
     areas = np.bincount(segmentation.ravel(), minlength=256)
     return [number for number in objects if areas[number] >= ABSENT_AREA]

@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Losses of single frames in which several objects may fit, batched over sentences.
 
-The terms are the criterion's; what differs is the assignment. The paper makes one query per clip
-positive. A small network that starts from nothing learns faster when every query whose box covers
-an object is positive, with the overlap as its target score: the best slot then also ranks first.
+The terms are those of the criterion; the assignment differs. In the paper one query per clip is
+positive. A small network trained from scratch learns faster if every query whose box covers an
+object is positive, with the overlap as its target score: the best slot then also ranks first.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from referdino_core.training.loss_terms import dice_distance
 POSITIVE_OVERLAP = 0.5
 MIN_TARGET = 0.2
 MIN_COVERED = 0.4
-"""Of a token's cell, by the object that it stands for."""
+"""Minimum fraction of a token's area that its object covers."""
 SPARE_WEIGHT = 0.1
-"""Of a query in the score loss that covers an object without being meant to answer for it."""
+"""Weight in the score loss of queries that cover an object but are not positive."""
 CENTRAL = 0.36
-"""Distance from an object's centre, in sides of its box, within which a token stands for it."""
+"""Distance from an object's centre, in sides of its box, within which tokens belong to it."""
 
 
 @dataclass(frozen=True)
 class Assignment:
-    """Which query answers for which object.
+    """Assignment of queries to objects.
 
     Attributes:
-        best: (N, K) int64, the lowest-cost query of each object.
+        best: (N, K) int64, the query with the lowest cost for each object.
         positive: (N, Q) bool. target: (N, Q) int64 object of each positive query.
         score: (N, Q) target score in [0, 1]; 0 for negatives.
-        spare: (N, Q) bool, covers an object that enough better queries answer for.
+        spare: (N, Q) bool, queries that cover an object with enough better queries.
     """
 
     best: Tensor
@@ -47,7 +47,7 @@ class Assignment:
 
 
 def box_overlaps(first: Tensor, second: Tensor) -> Tensor:
-    """(N, Q, K) intersection over union of (N, Q, 4) and (N, K, 4) boxes (centre, size)."""
+    """Intersection over union (N, Q, K) of boxes (N, Q, 4) and (N, K, 4) (centre, size)."""
     a, b = centre_to_corners(first)[:, :, None], centre_to_corners(second)[:, None]
     sides = (torch.minimum(a[..., 2:], b[..., 2:]) - torch.maximum(a[..., :2], b[..., :2])).clamp(0)
     shared = sides.prod(-1)
@@ -59,12 +59,13 @@ def box_overlaps(first: Tensor, second: Tensor) -> Tensor:
 def assign(
     boxes: Tensor, true_boxes: Tensor, exists: Tensor, most: int | None = None
 ) -> Assignment:
-    """Queries that cover half of an object answer for it, and each object's best one does.
+    """Assign to each object its best query and the queries with an IoU above 0.5.
 
     Args:
-        boxes: (N, Q, 4) predictions; true_boxes: (N, K, 4); exists: (N, K) bool.
-        most: how many queries of one object are positive, the best ones; None for all. Where every
-            one is, queries crowd on one object and others are left without.
+        boxes: (N, Q, 4) predictions.
+        true_boxes: (N, K, 4). exists: (N, K) bool.
+        most: maximum number of positive queries per object, the best ones; None for all. With all,
+            queries crowd on some objects and others have none.
     """
     overlaps = box_overlaps(boxes, true_boxes).masked_fill(~exists[:, None], 0)
     distance = (boxes[:, :, None] - true_boxes[:, None]).abs().sum(-1)
@@ -84,35 +85,39 @@ def assign(
 
 
 def score_loss(
-    logits: Tensor, target: Tensor, normaliser: Tensor, share: Tensor | float = 1.0
+    logits: Tensor, target: Tensor, normaliser: Tensor, weights: Tensor | float = 1.0
 ) -> Tensor:
     """Focal loss towards a target score: cross-entropy weighted by the squared distance.
 
-    share: of the weight that each logit has.
+    Args:
+        logits, target: of the same shape.
+        normaliser: scalar by which the sum is divided.
+        weights: weight of each logit.
     """
-    weight = share * (logits.sigmoid() - target).detach().abs() ** 2
+    weight = weights * (logits.sigmoid() - target).detach().abs() ** 2
     entropy = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
     return (weight * entropy).sum() / normaliser
 
 
 def pick_loss(logits: Tensor, positive: Tensor) -> Tensor:
-    """Which of the candidates: cross-entropy of picking any positive one out of them all.
+    """Cross-entropy of choosing any positive query among all queries.
 
-    The score loss weighs uncertain candidates little, and a network that calls everything an
-    object stays there for long; this term is what tells the objects of one image apart.
+    The score loss gives uncertain queries a low weight, so that a network that fits every object
+    equally well improves slowly; this term separates the objects of one image.
 
     Args:
-        logits: (N, Q); positive: (N, Q) bool. Rows without a positive do not count.
+        logits: (N, Q).
+        positive: (N, Q) bool. Rows without positive queries do not count.
     """
     counted = positive.any(1)
     if not counted.any():
         return logits.sum() * 0
-    shares = logits[counted].log_softmax(1).masked_fill(~positive[counted], -torch.inf)
-    return -shares.logsumexp(1).mean()
+    chances = logits[counted].log_softmax(1).masked_fill(~positive[counted], -torch.inf)
+    return -chances.logsumexp(1).mean()
 
 
 def box_loss(boxes: Tensor, true_boxes: Tensor, assignment: Assignment) -> Tensor:
-    """5 L1 + 2 (1 - GIoU), mean over the positive queries."""
+    """Box loss, 5 L1 + 2 (1 - GIoU), averaged over the positive queries."""
     wanted = true_boxes.gather(1, assignment.target[..., None].expand(-1, -1, 4))
     predicted, wanted = boxes[assignment.positive], wanted[assignment.positive]
     overlap = generalised_iou(centre_to_corners(predicted), centre_to_corners(wanted))
@@ -126,19 +131,19 @@ def layer_loss(
     """Score, pick and box loss of one layer's (N, Q) logits and (N, Q, 4) boxes; see `assign`."""
     assignment = assign(boxes, true_boxes, exists, most)
     normaliser = assignment.score.sum().clamp(min=1.0)
-    # A dozen queries may cover one object; at full weight they would drown what is on none.
-    share = torch.where(assignment.spare, SPARE_WEIGHT, 1.0)
+    # A dozen queries may cover one object; at full weight they would outweigh the background.
+    weights = torch.where(assignment.spare, SPARE_WEIGHT, 1.0)
     return (
-        4 * score_loss(logits, assignment.score, normaliser, share)
+        4 * score_loss(logits, assignment.score, normaliser, weights)
         + pick_loss(logits, assignment.positive | assignment.spare)
         + 0.5 * box_loss(boxes, true_boxes, assignment)
     )
 
 
 def mask_loss(logits: Tensor, truth: Tensor) -> Tensor:
-    """Cross-entropy and dice of (P, h, w) logits at stride 4 against (P, H, W) bool masks.
+    """Cross-entropy and dice loss of (P, h, w) logits at stride 4 and (P, H, W) bool masks.
 
-    Logits are enlarged to the image first, exactly as the answer will be.
+    Logits are first upsampled to the image, as at inference.
     """
     if not len(logits):
         return logits.sum()
@@ -149,7 +154,7 @@ def mask_loss(logits: Tensor, truth: Tensor) -> Tensor:
     overlap = (probability * truth.flatten(1)).sum(1)
     dice = dice_distance(overlap, probability.sum(1), area)
     entropy = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
-    # An object covers a few per cent of the image; its own area is the fair measure.
+    # Objects cover a few per cent of the image: normalised by their own area.
     entropy = entropy.flatten(1).sum(1) / (area + 50)
     return (5 * dice + 0.5 * entropy).mean()
 
@@ -160,20 +165,20 @@ def token_loss(
     boxes: Tensor,
     spatial_shapes: tuple[tuple[int, int], ...],
 ) -> Tensor:
-    """Dense supervision of query selection: tokens of the two finest levels amid an object.
+    """Dense supervision of query selection: tokens of the two finest levels at an object's centre.
 
-    Tokens near its border show it too, but a large object would take all queries with them.
+    Tokens near its border are left out, since a large object would otherwise take all queries.
 
     Args:
         every_score: (N, S) logits of all tokens.
-        masks: (N, K, H, W) bool; boxes: (N, K, 4) around them.
+        masks: (N, K, H, W) bool. boxes: (N, K, 4) around them.
     """
     targets = []
     for level, shape in enumerate(spatial_shapes):
         if level < 2:
             covered = F.interpolate(masks.float(), size=shape, mode="area") > MIN_COVERED
-            amid = centrality(boxes, shape) < CENTRAL
-            targets.append((covered & amid).any(1).flatten(1).float())
+            central = centrality(boxes, shape) < CENTRAL
+            targets.append((covered & central).any(1).flatten(1).float())
         else:
             targets.append(torch.zeros(len(masks), shape[0] * shape[1]))
     target = torch.cat(targets, dim=1)
@@ -183,9 +188,9 @@ def token_loss(
 
 
 def centrality(boxes: Tensor, shape: tuple[int, int]) -> Tensor:
-    """(N, K, h, w) distance of cells from the centres of (N, K, 4) boxes, in sides of the box.
+    """Distances (N, K, h, w) of a map's pixels from the centres of boxes (N, K, 4), in box sides.
 
-    A side counts as a cell at least, so that small objects keep a cell.
+    Box sides are at least 1.5 pixels of the map, so that small objects have a central pixel.
     """
     height, width = shape
     rows = (torch.arange(height) + 0.5) / height

@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""The ground truth that predictions are matched to and trained on."""
+"""Ground truth for matching and losses."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ MASK_STRIDE = 4
 
 
 @dataclass(frozen=True)
-class ClipTruth:
-    """The one object that a sentence refers to, over T frames.
+class ClipGroundTruth:
+    """Ground truth of the object that a sentence refers to, over T frames.
 
     Attributes:
-        boxes: (T, 4) centre x, centre y, width, height, 0 to 1; zeros where it is not in view.
-        masks: (T, H, W) bool at image resolution; empty where it is not in view.
-        valid: (T,) bool, True where it is in view.
+        boxes: (T, 4) centre x, centre y, width, height, 0 to 1; zeros where it is not visible.
+        masks: (T, H, W) bool at image resolution; empty where it is not visible.
+        valid: (T,) bool, True where it is visible.
     """
 
     boxes: Tensor
@@ -33,14 +33,18 @@ class ClipTruth:
         frames = self.masks.shape[0]
         if self.boxes.shape != (frames, 4) or self.valid.shape != (frames,):
             raise ValueError(
-                f"Truth of {frames} masks needs boxes ({frames}, 4) and valid ({frames},), "
+                f"{frames} masks need boxes ({frames}, 4) and valid ({frames},), "
                 f"not {tuple(self.boxes.shape)} and {tuple(self.valid.shape)}."
             )
 
     @classmethod
-    def from_masks(cls, masks: Tensor) -> ClipTruth:
+    def from_masks(cls, masks: Tensor) -> ClipGroundTruth:
         """Ground truth of (T, H, W) bool masks: tight boxes; valid where a mask has pixels."""
         return cls(boxes_of_masks(masks), masks, masks.flatten(1).any(dim=1))
+
+    def to(self, device: torch.device) -> ClipGroundTruth:
+        """The ground truth on a device."""
+        return ClipGroundTruth(self.boxes.to(device), self.masks.to(device), self.valid.to(device))
 
     @property
     def present(self) -> bool:
@@ -49,8 +53,8 @@ class ClipTruth:
 
 
 @dataclass(frozen=True)
-class FrameTruth:
-    """The K objects of one frame that a query may stand for, all of them in view.
+class FrameTargets:
+    """Ground truth of the K objects of one frame that queries may match, all visible.
 
     Attributes:
         boxes: (K, 4) centre x, centre y, width, height, 0 to 1.
@@ -63,22 +67,21 @@ class FrameTruth:
     def __post_init__(self) -> None:
         if self.boxes.shape != (self.masks.shape[0], 4):
             raise ValueError(
-                f"Truth of {self.masks.shape[0]} masks needs as many boxes of 4 values, "
+                f"{self.masks.shape[0]} masks need as many boxes with 4 values each, "
                 f"not {tuple(self.boxes.shape)}."
             )
 
     @classmethod
-    def from_masks(cls, masks: Tensor) -> FrameTruth:
+    def from_masks(cls, masks: Tensor) -> FrameTargets:
         """Ground truth with the tight boxes of (K, H, W) bool masks."""
         return cls(boxes_of_masks(masks), masks)
 
 
 def sample_masks(masks: Tensor, height: int, width: int) -> Tensor:
-    """Ground truth masks on the grid of the predicted ones: every fourth pixel, from the third.
+    """Ground truth masks sampled on the grid of predicted masks: every fourth pixel, from offset 2.
 
-    Sampling at stride 4 from offset 2 follows the network's specification, section Training. An
-    image that does not fill the grid counts as background below and to the right, which is where
-    batches are padded.
+    This follows the network's specification, section Training. If an image does not fill the grid,
+    the rest at the right and at the bottom, where batches are padded, is background.
 
     Args:
         masks: (..., H, W) bool at image resolution.
@@ -88,14 +91,14 @@ def sample_masks(masks: Tensor, height: int, width: int) -> Tensor:
         (..., height, width) float32, 0 or 1.
 
     Raises:
-        ValueError: the image is larger than the predicted masks cover.
+        ValueError: the image is larger than the area of the predicted masks.
     """
     missing_rows = height * MASK_STRIDE - masks.shape[-2]
     missing_columns = width * MASK_STRIDE - masks.shape[-1]
     if missing_rows < 0 or missing_columns < 0:
         raise ValueError(
-            f"Truth masks of {tuple(masks.shape[-2:])} pixels do not fit predicted masks of "
-            f"{(height, width)} cells of {MASK_STRIDE} pixels."
+            f"Ground truth masks of {tuple(masks.shape[-2:])} pixels do not fit predicted masks of "
+            f"{(height, width)} at stride {MASK_STRIDE}."
         )
     padded = functional.pad(masks, (0, missing_columns, 0, missing_rows))
     offset = MASK_STRIDE // 2

@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Fourth stage of the recipe: the readout learns time from grounded clips."""
+"""Fourth training stage: the readout learns motion from grounded clips."""
 
 from __future__ import annotations
 
@@ -27,19 +27,20 @@ from referdino_core.training.supervision import (
 
 LONGEST_WINDOW = 8
 DISPLACEMENTS = 3
-"""To the right, down, and the length of both."""
+"""Components of a displacement: to the right, down, and its length."""
 HOP = 0.12
-"""Share of the image that no slot's box moves between frames unless it hops to another object."""
+"""Displacement between frames, as a fraction of the image, from which a slot changed its object."""
 
 
 @dataclass(frozen=True)
 class WindowBatch:
-    """N windows of T frames each, and what is true of them.
+    """N windows of T frames each, with their ground truth.
 
     Attributes:
-        window: what the readout takes.
+        window: input of the readout.
         scores: (N, T, Q) target scores: the overlap of a slot that covers the target, or 0.
-        boxes: (N, 1, 4) ground truth at the newest frame. valid: (N, 1) bool, target in view.
+        boxes: (N, 1, 4) ground truth at the newest frame.
+        valid: (N, 1) bool, whether the target is visible.
     """
 
     window: Window
@@ -49,10 +50,10 @@ class WindowBatch:
 
 
 def draw_windows(items: Sequence[GroundedClip], generator: np.random.Generator) -> list[np.ndarray]:
-    """Frames of one window per item, oldest first, all of one length.
+    """Frame indices of one random window per item, oldest first, all of the same length.
 
-    Lengths come as often as in a stream of the clip. A window ends at a keyframe half of the time
-    if it can; half of the windows skip frames.
+    Lengths are as frequent as in a stream of the clip. Half of the windows end at a keyframe if
+    possible; half of them skip frames.
     """
     frames = min(len(item.stamps) for item in items)
     length = min(int(generator.integers(frames)) + 1, LONGEST_WINDOW)
@@ -70,7 +71,7 @@ def draw_windows(items: Sequence[GroundedClip], generator: np.random.Generator) 
 
 
 def stack_items(items: Sequence[GroundedClip], windows: Sequence[np.ndarray]) -> WindowBatch:
-    """Cut the windows out of the items and batch them; texts are padded."""
+    """Extract the windows from the items and stack them to a batch; texts are padded."""
     longest = max(item.text.shape[1] for item in items)
     padding = torch.ones(len(items), longest, dtype=torch.bool)
     texts = []
@@ -94,23 +95,24 @@ def stack_items(items: Sequence[GroundedClip], windows: Sequence[np.ndarray]) ->
 
 
 def displacement_loss(head: nn.Linear, newest: Tensor, references: Tensor) -> Tensor:
-    """How far every slot has come in its window, read from what is left of it at the newest frame.
+    """Loss of predicting each slot's displacement over its window from the newest frame.
 
-    Few sentences are about motion, and from them alone the temporal decoder learns the clips by
-    heart. This asks the same of every slot, whatever the sentence: the way to the right, the way
-    down, and the length of both, without which "moving" and "still" are hardly learnt.
+    Few sentences are about motion, and from these alone the temporal decoder overfits to the clips.
+    This auxiliary task trains every slot, whatever the sentence. It includes the length of the
+    displacement, without which "moving" and "still" are hardly learnt.
 
     Args:
-        head: (d) to `DISPLACEMENTS`; thrown away after the stage.
-        newest: (N, Q, d) history at the newest frame. references: (N, T, Q, 4) boxes.
+        head: linear layer from d to `DISPLACEMENTS`, which is discarded after the stage.
+        newest: (N, Q, d) history at the newest frame.
+        references: (N, T, Q, 4) boxes.
     """
     centres = references[..., :2]
     steady = (centres.diff(dim=1).abs().amax(-1) < HOP).all(1)
     if references.shape[1] == 1 or not steady.any():
         return newest.sum() * 0
-    # Objects cross about an eighth of the image in a window.
-    way = 8 * (centres[:, -1] - centres[:, 0])[steady]
-    wanted = torch.cat((way, torch.linalg.vector_norm(way, dim=-1, keepdim=True)), dim=-1)
+    # Objects move by about an eighth of the image in a window.
+    moved = 8 * (centres[:, -1] - centres[:, 0])[steady]
+    wanted = torch.cat((moved, torch.linalg.vector_norm(moved, dim=-1, keepdim=True)), dim=-1)
     return F.smooth_l1_loss(head(newest).float()[steady], wanted, beta=0.2)
 
 
@@ -122,8 +124,8 @@ def temporal_losses(
 ) -> dict[str, Tensor]:
     """Losses of one window per item, by name; for `head` see `displacement_loss`.
 
-    Scores are learnt with plain cross-entropy: a score is then the chance of a slot to be right,
-    which thresholds in the stream can rely on.
+    Scores are trained with plain cross-entropy, so that they are calibrated probabilities, on which
+    the thresholds of the stream rely.
     """
     windows = draw_windows(items, generator)
     batch = stack_items(items, windows)
@@ -131,7 +133,7 @@ def temporal_losses(
     history = model.readout.history(window)
     scores = model.readout.similarity(history, window.text, window.text_padding[:, None]).float()
     entropy = F.binary_cross_entropy_with_logits(scores, batch.scores, reduction="none")
-    # The newest frame is the one that is answered: it weighs as much as all others together.
+    # Results are read at the newest frame: it weighs as much as all others together.
     importance = torch.ones(scores.shape[1])
     importance[-1] = max(1, scores.shape[1] - 1)
     importance = importance / importance.sum()
@@ -162,15 +164,15 @@ def keyframe_mask_loss(
     batch: WindowBatch,
     newest: Tensor,
 ) -> Tensor:
-    """Mask loss of the windows that end at a keyframe with the target in view."""
+    """Mask loss of the windows that end at a keyframe with a visible target."""
     target, window = batch.scores[:, -1], batch.window
     rows, features, truths = [], [], []
     for row, (item, frames) in enumerate(zip(items, windows, strict=True)):
-        places = (item.keyframes == frames[-1]).nonzero().flatten().tolist()
-        if places and target[row].max() > 0:
+        found = (item.keyframes == frames[-1]).nonzero().flatten().tolist()
+        if found and target[row].max() > 0:
             rows.append(row)
-            features.append(item.mask_features[places[0]].float())
-            truths.append(item.masks[places[0]])
+            features.append(item.mask_features[found[0]].float())
+            truths.append(item.masks[found[0]])
     if not rows:
         return newest.sum() * 0
     stacked = torch.stack(features)

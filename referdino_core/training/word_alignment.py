@@ -1,10 +1,10 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Word by word supervision: a word that names an attribute should fit the cells that have it.
+"""Supervision of single words: a word for an attribute should match the tokens that have it.
 
-Scores of whole sentences alone teach this slowly: a network first finds out what an object is, and
-makes every sentence look like "an object". Here each word of a colour, a shape or a size meets
-every cell of every object in the image, before the two are fused.
+From the scores of whole sentences this is learnt slowly: a network first learns what an object is,
+and matches every sentence with any object. Here each word for a colour, shape or size is compared
+with every token of every object in the image, before image and text are fused.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ OPEN_WORD = -1
 def word_meanings(
     tokenizer: WordTokenizer, sentences: Sequence[str], length: int
 ) -> tuple[Tensor, Tensor]:
-    """What every token of the sentences names.
+    """The attribute that every token of the sentences names.
 
     Returns:
-        (B, L) int64 column of `ATTRIBUTES`, -1 for words that name none, and (B, L) int64 index
-        of the value in that column.
+        (B, L) int64 column of `ATTRIBUTES`, -1 for other words, and (B, L) int64 index of the value
+        in that column.
     """
     columns = torch.full((len(sentences), length), OPEN_WORD)
     values = torch.zeros(len(sentences), length, dtype=torch.int64)
     for row, sentence in enumerate(sentences):
-        for place, word in enumerate(tokenizer.split(sentence), start=1):
+        for position, word in enumerate(tokenizer.split(sentence), start=1):
             named = SYNONYMS.get(word, word)
             for column, options in enumerate(ATTRIBUTES.values()):
                 if named in options:
-                    columns[row, place], values[row, place] = column, options.index(named)
+                    columns[row, position], values[row, position] = column, options.index(named)
     return columns, values
 
 
@@ -55,11 +55,12 @@ def alignment_loss(
     attributes: Tensor,
     meanings: tuple[Tensor, Tensor],
 ) -> Tensor:
-    """Cross-entropy of every naming word against every cell that belongs to an object.
+    """Cross-entropy of the similarity of attribute words and tokens of objects.
 
     Args:
-        image: features of N images. text: features of N * E sentences.
-        labels: (N, S) int64 object of every cell, 0 background.
+        image: features of N images.
+        text: features of N * E sentences.
+        labels: (N, S) int64 object of every token, 0 background.
         attributes: (N, K + 1, 3) int64 values of every object, see `attribute_indices`.
         meanings: see `word_meanings`.
     """
@@ -69,22 +70,22 @@ def alignment_loss(
     logits = logits * image.tokens.shape[-1] ** -0.5
     labels, attributes = (t.repeat_interleave(sentences, 0) for t in (labels, attributes))
     rows = torch.arange(len(labels))[:, None]
-    cells = attributes[rows, labels]
-    of_column = cells.transpose(1, 2).gather(
-        1, columns.clamp(min=0)[..., None].expand(-1, -1, cells.shape[1])
+    of_tokens = attributes[rows, labels]
+    of_column = of_tokens.transpose(1, 2).gather(
+        1, columns.clamp(min=0)[..., None].expand(-1, -1, of_tokens.shape[1])
     )
     truth = (of_column == values[..., None]).float()
     counted = (columns != OPEN_WORD)[..., None] & (labels > 0)[:, None]
     entropy = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
-    # A word fits one in two to eight objects; both sides weigh the same.
+    # A word fits one in two to eight objects: the weights balance both classes.
     weight = torch.where(truth > 0, 3.0, 1.0) * counted
     return (entropy * weight).sum() / weight.sum().clamp(min=1.0)
 
 
 def let_alike_attend(model: ReferDINO) -> None:
-    """Start the fusion layers with equal projections of image and text.
+    """Initialise the fusion layers with equal projections of image and text.
 
-    Their product is then a similarity from the first step on: cells attend to words that fit.
+    Their logits are then similarities from the first step on: tokens attend to matching words.
     """
     with torch.no_grad():
         for block in model.grounder.fusion_encoder.modules():

@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""The records a world hands out: objects, referring expressions and clips."""
+"""Data model of the world: objects, referring expressions and clips."""
 
 from __future__ import annotations
 
@@ -20,18 +20,20 @@ KINDS: tuple[Kind, ...] = (
 
 @dataclass(frozen=True, eq=False)
 class SceneObject:
-    """One object of a clip and its true track.
+    """An object of a clip with its true track.
 
-    shape: "ball", "box", "cylinder" or "capsule"; colour: one of `scene.COLOURS`; size: "small" or
-    "big".
-    moving: whether it moves over the floor; an object that does not is exactly still.
-    velocity: mean velocity in metres per second, (x to the right, y away) as seen by the first
-    camera pose.
-    positions: (T, 3) float64, centre in metres in the world.
-    image_positions: (T, 2) float64, projected centre in pixels (x, y), also while out of view or
-    hidden.
-    distances: (T,) float64, distance of the centre along the camera's axis in metres.
-    areas: (T,) int64, visible pixels in the segmentation.
+    Attributes:
+        shape: "ball", "box", "cylinder" or "capsule".
+        colour: one of `scene.COLOURS`.
+        size: "small" or "big".
+        moving: whether it moves over the floor; otherwise it is exactly still.
+        velocity: mean velocity in metres per second (x to the right, y away), as seen by the first
+            camera pose.
+        positions: (T, 3) float64, centre in the world in metres.
+        image_positions: (T, 2) float64, projected centre in pixels (x, y), also while it is not
+            visible.
+        distances: (T,) float64, distance of the centre along the camera's axis in metres.
+        areas: (T,) int64, visible pixels in the segmentation.
     """
 
     shape: str
@@ -47,14 +49,15 @@ class SceneObject:
 
 @dataclass(frozen=True)
 class Expression:
-    """A sentence and what it is true of.
+    """A sentence with its referents.
 
-    text: lower-case words of `VOCABULARY` with single spaces.
-    kind: what decides the referent; "absent" is true of nothing in view in any frame.
-    target: 1-based object id as in the segmentation, None for kind "absent".
-    candidates: ids of every object in view that fits the static words, for the kinds motion,
-        direction and absent (without the anchor of a relation); the targets for the others.
-    others: ids of what a sentence of kind "plural" is true of beside the target.
+    Attributes:
+        text: lower-case words of `VOCABULARY` with single spaces.
+        kind: the property that determines the referent; "absent" matches nothing in any frame.
+        target: 1-based object id as in the segmentation, None for kind "absent".
+        candidates: ids of all objects in view that fit the static words, for the kinds motion,
+            direction and absent (without the anchor of a relation); the targets for other kinds.
+        others: ids of the further referents of a sentence of kind "plural".
     """
 
     text: str
@@ -65,7 +68,7 @@ class Expression:
 
     @property
     def targets(self) -> tuple[int, ...]:
-        """Ids of all objects that the sentence is true of."""
+        """Ids of all referents of the sentence."""
         return () if self.target is None else (self.target, *self.others)
 
 
@@ -73,9 +76,11 @@ class Expression:
 class Clip:
     """A rendered clip with its ground truth.
 
-    frames: (T, H, W, 3) uint8 RGB. stamps: (T,) float64 seconds from 0.
-    segmentation: (T, H, W) uint8, 0 background, k the visible part of objects[k - 1].
-    camera_moves: whether the camera moves; then no expression is of kind motion or direction.
+    Attributes:
+        frames: (T, H, W, 3) uint8 RGB.
+        stamps: (T,) float64 seconds from 0.
+        segmentation: (T, H, W) uint8, 0 background, k where objects[k - 1] is visible.
+        camera_moves: whether the camera moves; then no expression is of kind motion or direction.
     """
 
     split: Split

@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Looks of surfaces, objects and light of a scene, written into a MuJoCo model."""
+"""Appearance of a scene's surfaces, objects and lights, written into a MuJoCo model."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _WALL_CENTRE = np.array([0.0, 0.0, 1.5])
 
 
 def dress_surface(model: Any, geom: int, surface: Surface) -> None:
-    """Give a geom a surface's texture and tint."""
+    """Set the texture and tint of a surface's geom."""
     model.geom_matid[geom] = surface.texture
     model.geom_rgba[geom] = surface.tint
 
 
 def dress_body(model: Any, mujoco: ModuleType, geom: int, body: Body) -> None:
-    """Give a geom an object's shape, size, finish and colour."""
+    """Set the shape, size, finish and colour of an object's geom."""
     types = {
         "ball": mujoco.mjtGeom.mjGEOM_SPHERE,
         "box": mujoco.mjtGeom.mjGEOM_BOX,
@@ -37,7 +37,7 @@ def dress_body(model: Any, mujoco: ModuleType, geom: int, body: Body) -> None:
 
 
 def dress_light(model: Any, lighting: Lighting) -> None:
-    """Set the direction and brightness of the sun and of the headlight."""
+    """Set the direction and brightness of the sun, and the headlight."""
     model.light_pos[0] = np.array([0.0, 3.0, 0.0]) - 6 * lighting.direction
     model.light_dir[0] = lighting.direction
     model.light_diffuse[0] = lighting.diffuse
@@ -46,7 +46,7 @@ def dress_light(model: Any, lighting: Lighting) -> None:
 
 
 def put_wall(model: Any, data: Any, mujoco: ModuleType, geom: int, mocap: int, wall: Wall) -> None:
-    """Stand a wall where it belongs, with its surface; `mocap` is the number of its mocap body."""
+    """Set the pose and surface of a wall; `mocap` is the index of its mocap body."""
     normal = np.array([*wall.normal, 0.0])
     axes = np.column_stack([np.cross([0.0, 0.0, 1.0], normal), [0.0, 0.0, 1.0], normal])
     mujoco.mju_mat2Quat(data.mocap_quat[mocap], axes.ravel())

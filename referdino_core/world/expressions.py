@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Every sentence that is true of exactly one object of a clip, and some that are true of none."""
+"""Generator of referring expressions: sentences that match one object of a clip, or none."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _Utter = Callable[[Description, str], str]
 
 _ANY_OBJECT = Description(None, None, None)
 _KEEP_REDUNDANT = 0.15
-"""Share of the sentences that are kept although their static words fit one object alone."""
+"""Fraction of sentences that are kept although their static words alone identify the object."""
 _MAX_RELATIONS = 24
 _MAX_ABSENT_LOOKS = 4
 _MAX_ABSENT_OTHERS = 2
@@ -40,9 +40,9 @@ def enumerate_expressions(
 ) -> tuple[Expression, ...]:
     """The referring expressions of a clip, each text once; `rng` chooses the wording.
 
-    A sentence is kept only if one object surely fits it and every other object in view surely does
-    not, over the whole clip. Sentences about motion and direction are made only when the camera is
-    still, and mostly where the static words fit at least two objects.
+    A sentence is kept only if, over the whole clip, one object certainly fits it and every other
+    object in view certainly does not. Sentences about motion and direction require a still camera,
+    and in most of them the static words fit at least two objects.
     """
     finder = _Finder(rng, observation)
     found = chain(
@@ -58,7 +58,7 @@ def enumerate_expressions(
 
 
 class _Finder:
-    """Searches the descriptions of the objects in view for sentences with one referent."""
+    """Search over descriptions of the objects in view for sentences with a unique referent."""
 
     def __init__(self, rng: np.random.Generator, observation: Observation) -> None:
         self._rng = rng
@@ -76,7 +76,7 @@ class _Finder:
         order = sorted(descriptions, key=lambda d: (d.word_count, str(d)))
         self._members = {d: self._fitting(d, observation.noticed) for d in order}
         faint = observation.in_view & ~observation.noticed
-        # What shows a few pixels is no distractor, but it is not surely absent either.
+        # An object with a few pixels is not a distractor, but it is not certainly absent either.
         self._plain_members = {
             d: members
             for d, members in self._members.items()
@@ -109,7 +109,7 @@ class _Finder:
                     yield self._referring(text, "location", winner)
 
     def relations(self) -> Iterator[Expression]:
-        """One wording for each target, anchor and relation, at most 24."""
+        """One sentence per target, anchor and relation, at most 24."""
         found = []
         for anchor, word, verdict in self._related():
             wordings: dict[int, list[Description]] = {}
@@ -149,7 +149,7 @@ class _Finder:
                 yield self._referring(text, "direction", target, members)
 
     def plurals(self) -> Iterator[Expression]:
-        """Several objects alike, all of them large enough; and one that is true of nothing."""
+        """Sentences about several eligible objects that look alike, and one without a referent."""
         found = [
             (description, members)
             for description, members in self._plain_members.items()
@@ -163,7 +163,7 @@ class _Finder:
             yield self._absent(self._grammar.plural(description))
 
     def absences(self) -> Iterator[Expression]:
-        """Near misses: no such look in view; or the look, but not the motion or the relation."""
+        """Near misses: no object has the attributes, or those lack the motion or relation."""
         missing = self._missing_looks()
         for description in missing[:_MAX_ABSENT_LOOKS]:
             yield self._absent(self._grammar.plain(description))
@@ -174,15 +174,15 @@ class _Finder:
             yield from self._unmoved()
 
     def _missing_looks(self) -> list[Description]:
-        """Descriptions that fit nothing in view and differ in one word from one that does."""
+        """Descriptions that fit nothing in view, but differ in one word from one that fits."""
         near = set()
         for item, seen in zip(self._objects, self._observation.in_view, strict=True):
             if not seen:
                 continue
             full = (item.size, item.colour, item.shape)
-            for place, values in enumerate((SIZES, tuple(COLOURS), SHAPES)):
+            for index, values in enumerate((SIZES, tuple(COLOURS), SHAPES)):
                 for value in values:
-                    changed = [*full[:place], value, *full[place + 1 :]]
+                    changed = [*full[:index], value, *full[index + 1 :]]
                     near.add(Description(*changed))
                     near.add(Description(None, changed[1], changed[2]))
                     near.add(Description(changed[0], None, changed[2]))
@@ -221,14 +221,14 @@ class _Finder:
             yield self._absent(utter(description, word), members)
 
     def _related(self) -> Iterator[tuple[int, str, Verdict]]:
-        """Anchors that have a name, with each relation to them."""
+        """Anchors with a unique description, with each relation to them."""
         for anchor in sorted(self._names):
             if self._observation.eligible[anchor]:
                 for word in RELATION_WORDS:
                     yield anchor, word, self._observation.relation(word, anchor)
 
     def _name(self, anchor: int) -> Description:
-        """One of the three shortest descriptions that fit this object alone."""
+        """One of the three shortest descriptions that fit only this object."""
         names = self._names[anchor][:3]
         return names[int(self._rng.integers(len(names)))]
 
@@ -238,7 +238,7 @@ class _Finder:
         return Verdict(self._motion.sure_not, self._motion.sure)
 
     def _only(self, members: np.ndarray, verdict: Verdict) -> int | None:
-        """The one member that surely fits while all others surely do not, if fit to be a target."""
+        """The eligible member that certainly fits while all others certainly do not, or None."""
         sure = members[verdict.sure[members]]
         if len(sure) != 1 or verdict.sure_not[members].sum() != len(members) - 1:
             return None

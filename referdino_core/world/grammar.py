@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""The words of the world and how they are put into sentences."""
+"""Vocabulary and grammar of the world's sentences."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ VOCABULARY: tuple[str, ...] = (
     *("all", "balls", "spheres", "boxes", "cubes", "cylinders", "capsules"),
     *("objects", "things", "ones"),
 )
-"""Every word that a sentence of the world can hold."""
+"""All words of the world's sentences."""
 
 _NOUNS: dict[str | None, tuple[str, ...]] = {
     "ball": ("ball", "ball", "sphere"),
@@ -68,12 +68,12 @@ RELATION_WORDS = tuple(_RELATIONS)
 MOTION_WORDS = tuple(_MOTIONS)
 DIRECTION_SIDES = ("left", "right")
 _INDEFINITE = 0.08
-"""Share of the sentences that begin with "a", which never stands before an o."""
+"""Fraction of sentences that begin with "a", which is never used before an o."""
 
 
 @dataclass(frozen=True)
 class Description:
-    """Static words for an object; None leaves a property open."""
+    """Static attributes that describe an object; None for unspecified ones."""
 
     size: str | None
     colour: str | None
@@ -81,40 +81,40 @@ class Description:
 
     @property
     def word_count(self) -> int:
-        """Number of properties that are named."""
+        """Number of specified attributes."""
         return sum(word is not None for word in (self.size, self.colour, self.shape))
 
 
 class Grammar:
-    """Utters descriptions as sentences, choosing synonyms and forms at random from `rng`."""
+    """Generator of sentences from descriptions, with random synonyms and forms from `rng`."""
 
     def __init__(self, rng: np.random.Generator) -> None:
         self._rng = rng
 
     def plain(self, description: Description) -> str:
-        """For example "the small red box"."""
+        """A sentence such as "the small red box"."""
         return self._sentence(self._noun_phrase(description))
 
     def location(self, description: Description, word: str) -> str:
-        """For example "the ball on the left"; word is one of LOCATION_WORDS."""
+        """A sentence such as "the ball on the left"; `word` is one of LOCATION_WORDS."""
         return "the " + self._fill(_LOCATIONS[word], description)
 
     def relation(self, description: Description, word: str, anchor: Description) -> str:
-        """For example "the ball behind the green box"; word is one of RELATION_WORDS."""
+        """A sentence such as "the ball behind the green box"; `word` is one of RELATION_WORDS."""
         words = self._pick(_RELATIONS[word])
         own, other = self._noun_phrase(description), self._noun_phrase(anchor)
         return self._sentence(f"{own} {words} the {other}")
 
     def motion(self, description: Description, word: str) -> str:
-        """For example "the ball that is standing still"; word is one of MOTION_WORDS."""
+        """A sentence such as "the ball that is standing still"; `word` is one of MOTION_WORDS."""
         return self._sentence(self._fill(_MOTIONS[word], description))
 
     def direction(self, description: Description, side: str) -> str:
-        """For example "the cylinder moving right"; side is one of DIRECTION_SIDES."""
+        """A sentence such as "the cylinder moving right"; `side` is one of DIRECTION_SIDES."""
         return self._sentence(self._fill(_DIRECTIONS, description)).replace("{side}", side)
 
     def plural(self, description: Description) -> str:
-        """For example "the red balls", "all boxes" or "all the small things"."""
+        """A sentence such as "the red balls", "all boxes" or "all the small things"."""
         words = self._noun_phrase(description).split()
         words[-1] = _PLURALS[words[-1]]
         return f"{self._pick(('the', 'the', 'all', 'all the'))} {' '.join(words)}"

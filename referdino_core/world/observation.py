@@ -1,10 +1,10 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""What can be said of the objects of a clip, with margins: sure, sure not, or left open.
+"""Predicates over the objects of a clip, with margins: true, false, or undecided.
 
-Every predicate comes as two boolean arrays over the objects. `sure` holds where it is true with a
-margin in every frame that counts, `sure_not` where it is false with a margin. An object in neither
-is too close to call, and a sentence that it could fit is not uttered.
+Every predicate consists of two boolean arrays over the objects: `sure` where it is true with a
+margin in every relevant frame, `sure_not` where it is false with a margin. In between it is too
+close to call, and no sentence is generated that could refer to the object.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from referdino_core.world.settings import WorldSettings
 VISIBLE_AREA = 15
 """Pixels of a 160-pixel-wide image below which an object counts as absent from a frame."""
 TARGET_AREA = 40
-"""Pixels of such an image that a target shows in most frames."""
+"""Minimum pixels of a target in most frames, in such an image."""
 NOTICED_AREA = 5
-"""Pixels of such an image that make an object a distractor, in whichever frame they show."""
+"""Pixels in any frame from which an object is a distractor, in such an image."""
 VIEW_MARGIN = 0.12
-"""Of the image width, between what is left and what is right of something."""
+"""Minimum horizontal distance of left from right, as a fraction of the image width."""
 DIRECTION_SPEED = 25 / 1.1
-"""Pixels of such an image per second, to the left or right, of an object said to move there."""
+"""Minimum speed of objects moving left or right, in pixels of such an image per second."""
 MOVING_SPEED = 12 / 1.1
-"""Pixels of such an image per second of an object said to move."""
+"""Minimum speed of moving objects, in pixels of such an image per second."""
 
 
 @dataclass(frozen=True)
@@ -39,12 +39,16 @@ class Verdict:
 
 
 class Observation:
-    """The measured ground truth of a clip that predicates are decided on.
+    """Measurements from the ground truth of a clip, on which predicates are evaluated.
 
-    objects: K objects with tracks over T frames. camera_moves: whether the camera moves.
-    in_view: (K,) bool, shows a pixel in some frame. noticed: (K,) bool, shows enough of them to be
-    a distractor. eligible: (K,) bool, fit to be a target: large enough in more than half of the
-    frames. visible: (K, T) bool.
+    Attributes:
+        objects: K objects with tracks over T frames.
+        camera_moves: whether the camera moves.
+        in_view: (K,) bool, whether any pixel is visible in any frame.
+        noticed: (K,) bool, whether enough pixels are visible to be a distractor.
+        eligible: (K,) bool, whether the object may be a target: large enough in more than half of
+            the frames.
+        visible: (K, T) bool.
     """
 
     def __init__(
@@ -66,11 +70,14 @@ class Observation:
         self._half_widths = np.stack([_half_widths(item) for item in objects]) / settings.width
 
     def superlative(self, word: str, members: np.ndarray) -> int | None:
-        """The one of several objects that is "left", "right", "middle", "closest" or "farthest".
+        """The object that is "left", "right", "middle", "closest" or "farthest"; None without one.
 
-        members: indices of at least two objects. The winner is visible in every frame and wins in
-        every frame by 12 % of the image width, or by 15 % and 0.35 m of distance. None without such
-        a winner.
+        It must be visible in every frame, and be ahead in every frame by 12 % of the image width,
+        or by 15 % and 0.35 m of distance.
+
+        Args:
+            word: one of these words.
+            members: indices of at least two objects.
         """
         for winner in members:
             others = members[members != winner]
@@ -97,11 +104,11 @@ class Observation:
         return bool((own > np.maximum(1.15 * rest, rest + 0.35)).all())
 
     def relation(self, word: str, anchor: int) -> Verdict:
-        """Which objects are `word` ("left", "right", "behind", "front", "next") of the anchor.
+        """Which objects are "left", "right", "behind", in "front" of, or "next" to the anchor.
 
-        Left and right: by 12 % of the image width in the image. Behind and in front: 0.35 m farther
-        or nearer, in columns that the anchor also takes. Next to: centres within 0.95 m on the
-        floor, side by side. Frames count in which the object or the anchor is visible.
+        Left and right: by 12 % of the image width. Behind and in front: 0.35 m farther or nearer,
+        in overlapping image columns. Next to: centres within 0.95 m on the floor, side by side.
+        Relevant frames are those in which the object or the anchor is visible.
         """
         right_by = self._columns - self._columns[anchor]
         beyond = self._distances - self._distances[anchor]
@@ -124,7 +131,7 @@ class Observation:
         return verdict
 
     def motion(self) -> Verdict:
-        """Which objects move. Exactly still ones surely do not."""
+        """Which objects move; false only for objects that are exactly still."""
         travels = self._travels()
         speeds = np.hypot(travels[:, 0], travels[:, 1])
         moving = np.array([item.moving for item in self.objects])
@@ -164,6 +171,6 @@ class Observation:
 
 
 def _half_widths(item: SceneObject) -> np.ndarray:
-    """Half the width of an object in the image, (T,) pixels, from its largest visible area."""
+    """Half the width of an object in the image, (T,) pixels, estimated from its largest area."""
     reach = np.sqrt((item.areas * item.distances**2).max()) / 2
     return reach / np.maximum(item.distances, 0.05)

@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Where the camera and the objects are at every stamp of a clip."""
+"""Paths of the camera and of the objects over a clip."""
 
 from __future__ import annotations
 
@@ -15,17 +15,20 @@ from referdino_core.world.settings import WorldSettings
 _NEAR, _FAR = 2.1, 4.5
 _MIN_SLANT, _MAX_SLANT = 2.45, 4.7
 _TRAVEL_SECONDS = 1.1
-"""Duration of a clip of 12 frames at 10 frames per second, over which image travel is stated."""
+"""Duration of a clip of 12 frames at 10 frames per second, for which displacements are stated."""
 _PATROL_SECONDS = 3.0
-"""An object that moves for longer turns back, so that a long clip does not run empty."""
+"""Time after which a moving object turns back, so that it stays in view in long clips."""
 
 
 @dataclass(frozen=True)
 class CameraPath:
-    """Poses of a pinhole camera.
+    """Poses of a pinhole camera over a clip.
 
-    positions: (T, 3) metres. rotations: (T, 3, 3), columns are the camera's right, up and backward
-    axes in the world. fovy: vertical field of view in degrees.
+    Attributes:
+        positions: (T, 3) metres.
+        rotations: (T, 3, 3), columns are the camera's right, up and backward axes in the world.
+        fovy: vertical field of view in degrees.
+        moving: whether the camera moves.
     """
 
     positions: np.ndarray
@@ -34,7 +37,7 @@ class CameraPath:
     moving: bool
 
     def project(self, points: np.ndarray, settings: WorldSettings) -> tuple[np.ndarray, np.ndarray]:
-        """Pixels (T, 2) as x, y and distances (T,) along the axis, metres, of points (T, 3)."""
+        """Project points (T, 3) to pixels x, y (T, 2) and distances along the axis (T,), metres."""
         local = np.einsum("tij,ti->tj", self.rotations, points - self.positions)
         distance = -local[:, 2]
         focal = focal_length(self.fovy, settings.height)
@@ -46,9 +49,11 @@ class CameraPath:
 
 @dataclass(frozen=True)
 class PathRequest:
-    """A wished motion.
+    """A requested motion.
 
-    kind: "still", "lateral" (side -1 left, +1 right) or "depth" (side -1 nearer, +1 away).
+    Attributes:
+        kind: "still", "lateral" or "depth".
+        side: for lateral motion -1 left, +1 right; for motion in depth -1 nearer, +1 away.
     """
 
     kind: Literal["still", "lateral", "depth"]
@@ -56,12 +61,12 @@ class PathRequest:
 
 
 def focal_length(fovy: float, height: int) -> float:
-    """Focal length in pixels, from a vertical field of view in degrees and a height in pixels."""
+    """Focal length in pixels for a vertical field of view in degrees and a height in pixels."""
     return height / 2 / math.tan(math.radians(fovy) / 2)
 
 
 def sample_camera(rng: np.random.Generator, settings: WorldSettings) -> CameraPath:
-    """A camera above the floor that looks down at the objects; 35 % of them sway slowly."""
+    """A random camera above the floor that looks down at the objects; 35 % sway slowly."""
     height = rng.uniform(0.95, 2.3)
     pitch = math.atan2(height, 3.1) + rng.uniform(-0.06, 0.05)
     fovy = float(rng.uniform(43, 50))
@@ -94,10 +99,13 @@ def sample_path(
     request: PathRequest,
     neighbours: list[np.ndarray],
 ) -> np.ndarray:
-    """A path over the floor, (T, 2) metres, not yet checked against other objects.
+    """A random path over the floor, (T, 2) metres, not yet checked against other objects.
 
-    neighbours: floor points (2,) of objects that stand still; some of the others stand behind,
-    before or next to one of them or pass behind it. Some paths cross the border of the view.
+    Some objects stand behind, in front of or next to a neighbour, or pass behind it; some paths
+    cross the border of the view.
+
+    Args:
+        neighbours: floor points (2,) of still objects.
     """
     chance = rng.random()
     if request.kind == "still":
@@ -129,7 +137,7 @@ def sample_path(
 
 
 def _near(rng: np.random.Generator, neighbours: list[np.ndarray]) -> np.ndarray:
-    """A floor point (2,) behind, before or next to one of the neighbours, seen from the origin."""
+    """A floor point (2,) behind, in front of or next to a neighbour, as seen from the origin."""
     neighbour = neighbours[int(rng.integers(len(neighbours)))]
     ahead = neighbour / np.linalg.norm(neighbour)
     along, across = rng.uniform(0.5, 1.2), rng.uniform(-0.15, 0.15)
@@ -142,9 +150,9 @@ def _near(rng: np.random.Generator, neighbours: list[np.ndarray]) -> np.ndarray:
 
 
 def advance(rng: np.random.Generator, speed: float, stamps: np.ndarray) -> np.ndarray:
-    """Signed distance along the path, (T,) metres, about 0 at half time.
+    """Signed distance along the path, (T,) metres, about 0 at half the duration.
 
-    The speed, in metres per second, varies by up to 12 per cent.
+    The speed, in metres per second, varies by up to 12 %.
     """
     ripple = rng.uniform(0.0, 0.12)
     rate = rng.uniform(2.0, 5.0)
@@ -161,7 +169,7 @@ def advance(rng: np.random.Generator, speed: float, stamps: np.ndarray) -> np.nd
 def _floor_point(
     rng: np.random.Generator, camera: CameraPath, column: float, settings: WorldSettings
 ) -> np.ndarray:
-    """A floor point (2,) that the first camera pose sees in a column, 0 left border, 1 right."""
+    """A random floor point (2,) in an image column (0 left border, 1 right) of the first pose."""
     height = camera.positions[0, 2]
     while True:
         depth = rng.uniform(_NEAR, _FAR)
@@ -174,6 +182,6 @@ def _floor_point(
 
 
 def _distance(camera: CameraPath, point: np.ndarray) -> float:
-    """Distance along the first camera axis, metres, of an object's middle above a floor point."""
+    """Distance along the axis of the first pose, metres, of an object's centre at a floor point."""
     raised = np.array([point[0], point[1], 0.25]) - camera.positions[0]
     return float(-raised @ camera.rotations[0][:, 2])

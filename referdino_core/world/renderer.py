@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Renders sampled scenes with MuJoCo into clips with ground truth."""
+"""Renderer of sampled scenes to clips with ground truth, based on MuJoCo."""
 
 from __future__ import annotations
 
@@ -24,18 +24,19 @@ from referdino_core.world.textures import TEXTURE_COUNT, TEXTURE_SIZE, build_tex
 _MAX_WALLS = 3
 _ROOT_SEED = 2026
 _CAMERA, _FIRST_WALL, _FIRST_OBJECT = 0, 1, 1 + _MAX_WALLS
-"""Places among the movable bodies of the model."""
+"""Indices among the mocap bodies of the model."""
 _HIDDEN_GROUP, _SHOWN_GROUP = 5, 0
 
 
 class WorldUnavailable(ReferDINOError):
-    """The world cannot be rendered here: MuJoCo is not installed or no OpenGL is to be had."""
+    """The world cannot be rendered: MuJoCo is not installed, or OpenGL is unavailable."""
 
 
 def clip_generator(split: Split, index: int) -> np.random.Generator:
     """The random generator of one clip; splits and indices have disjoint seed sequences.
 
-    Raises ReferDINOError for an unknown split or a negative index.
+    Raises:
+        ReferDINOError: the split is unknown, or the index negative.
     """
     if split not in SPLITS:
         raise ReferDINOError(f"unknown split {split!r}; use one of {', '.join(SPLITS)}")
@@ -46,10 +47,12 @@ def clip_generator(split: Split, index: int) -> np.random.Generator:
 
 
 class WorldRenderer:
-    """Turns (split, index) into a clip; a context manager that owns one OpenGL context.
+    """Renderer of clips by split and index; a context manager that owns an OpenGL context.
 
-    Making it takes about a second, so keep it. The context belongs to the thread that made it.
-    Raises WorldUnavailable where MuJoCo or OpenGL is missing.
+    Creating it takes about a second, so reuse it. The context belongs to the creating thread.
+
+    Raises:
+        WorldUnavailable: MuJoCo or OpenGL is missing.
     """
 
     def __init__(self, settings: WorldSettings | None = None) -> None:
@@ -77,7 +80,7 @@ class WorldRenderer:
         self.close()
 
     def close(self) -> None:
-        """Frees the OpenGL context; the renderer cannot be used afterwards."""
+        """Free the OpenGL context; the renderer cannot be used afterwards."""
         if self._renderer is not None:
             self._renderer.close()
             self._renderer = None
@@ -85,7 +88,7 @@ class WorldRenderer:
     def clip(self, split: Split, index: int) -> Clip:
         """The clip of a split ("train", "validation" or "test") and an index from 0.
 
-        The same split, index and settings give the same clip, whatever was rendered before.
+        The same split, index and settings always give the same clip.
         """
         rng = clip_generator(split, index)
         if self._renderer is None:
@@ -147,7 +150,7 @@ class WorldRenderer:
         return frames, segmentation
 
     def _dress(self, scene: Scene) -> None:
-        """Writes the scene's looks into the one model; poses follow frame by frame."""
+        """Write the scene's appearance into the model; poses are set frame by frame."""
         model = self._model
         model.cam_fovy[0] = scene.camera.fovy
         dress_surface(model, self._floor_geom, scene.floor)
@@ -175,7 +178,7 @@ class WorldRenderer:
 
 
 def import_mujoco() -> ModuleType:
-    """MuJoCo with its offscreen renderer; raises WorldUnavailable where it cannot be had."""
+    """Import MuJoCo with its offscreen renderer; raises WorldUnavailable if that fails."""
     if sys.platform == "linux":
         os.environ.setdefault("MUJOCO_GL", "egl")
     try:
@@ -201,7 +204,7 @@ def _no_opengl(error: Exception) -> str:
 
 
 def model_xml(settings: WorldSettings) -> str:
-    """The one model: textures, finishes, a floor, walls, a camera and slots for the objects."""
+    """The model of all scenes: textures, finishes, floor, walls, camera and slots for objects."""
     rng = np.random.default_rng(TEXTURE_COUNT)
     assets = []
     for number in range(TEXTURE_COUNT):

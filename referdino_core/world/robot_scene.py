@@ -1,8 +1,8 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Samples scenes as a small robot sees them: from low above the floor, standing, turning, driving.
+"""Random scenes seen by a small robot: from low above the floor, standing, turning or driving.
 
-World axes: x to the right and y away from the robot's middle bearing along the floor, z up, metres.
+World axes: x to the right and y ahead along the robot's mean heading on the floor, z up, metres.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ from referdino_core.world.settings import WorldSettings
 
 _MOTIONS = ("stands", "turns", "drives", "turns and drives")
 _MOTION_WEIGHTS = (0.42, 0.3, 0.1, 0.18)
-_SLOWEST_TURN, _FASTEST_TURN = 0.1, 1.3
+_MIN_TURN, _MAX_TURN = 0.1, 1.3
 _NEAR, _FAR = 1.3, 4.3
 _CAMERA_CLEARANCE = 0.75
 _TWINS = 0.3
-"""Share of the scenes in which two objects look the same."""
+"""Fraction of scenes in which two objects look the same."""
 _ATTEMPTS = 40
 
 
 @dataclass(frozen=True)
 class _View:
-    """What a robot's camera can see at some time: half of its widest angle, and its path."""
+    """Half of the angle that a robot's camera covers over the clip, and its path."""
 
     half_angle: float
     camera: CameraPath
@@ -50,9 +50,9 @@ class _View:
 def sample_robot_scene(rng: np.random.Generator, settings: WorldSettings) -> Scene:
     """A scene drawn from `rng`, with paths at the stamps of `settings`.
 
-    Objects stand and move over all that the camera sees while it turns, so that they come into
-    view, leave it and pass behind each other. Where the camera stands, most scenes hold two
-    objects that share static words and differ in motion.
+    Objects are distributed over the whole area that the turning camera covers, so that they enter
+    and leave the view and pass behind each other. Most scenes with a still camera contain two
+    objects that share attributes and differ in motion.
     """
     while True:
         view = _sample_view(rng, settings)
@@ -71,7 +71,7 @@ def sample_robot_scene(rng: np.random.Generator, settings: WorldSettings) -> Sce
 
 def _sample_view(rng: np.random.Generator, settings: WorldSettings) -> _View:
     motion = str(rng.choice(_MOTIONS, p=_MOTION_WEIGHTS))
-    rate = rng.uniform(_SLOWEST_TURN, _FASTEST_TURN) if "turns" in motion else 0.0
+    rate = rng.uniform(_MIN_TURN, _MAX_TURN) if "turns" in motion else 0.0
     speed = rng.uniform(0.1, 0.45) if "drives" in motion else 0.0
     if settings.turn is not None:
         rate = settings.turn
@@ -93,7 +93,7 @@ def _sample_view(rng: np.random.Generator, settings: WorldSettings) -> _View:
 
 
 def _swing(angle: np.ndarray, reach: float) -> np.ndarray:
-    """To and fro between -reach and reach at a steady rate, as the angle grows."""
+    """Back and forth between -reach and reach at a constant rate, for a growing angle."""
     if not reach:
         return np.zeros_like(angle)
     return reach - np.abs((angle + reach) % (4 * reach) - 2 * reach)
@@ -109,9 +109,10 @@ def _sample_looks(rng: np.random.Generator) -> list[Look]:
 def _sample_headings(
     rng: np.random.Generator, count: int, camera_moves: bool
 ) -> list[tuple[float, float] | None]:
-    """Across (-1 left, 1 right) and away (-1 nearer, 1 away) for each object; None stands still.
+    """Random heading of each object, None for still ones.
 
-    The first two differ: one moves and the other does not, or they move to different sides.
+    A heading is its components across (-1 left, 1 right) and away (-1 nearer, 1 away). The first
+    two objects differ: only one of them moves, or they move in opposite directions.
     """
     headings: list[tuple[float, float] | None] = [None] * count
     side = float(rng.choice([-1.0, 1.0]))
@@ -136,7 +137,7 @@ def _place(
     appearance: Look,
     heading: tuple[float, float] | None,
 ) -> Body | None:
-    """An object on a free path, or None if it finds none."""
+    """An object on a free path, or None if there is none."""
     extents, quaternion, height, footprint = sample_form(rng, appearance)
     for _ in range(_ATTEMPTS):
         path = _sample_path(rng, settings, view, bodies, heading)
@@ -162,7 +163,7 @@ def _sample_path(
     bodies: list[Body],
     heading: tuple[float, float] | None,
 ) -> np.ndarray:
-    """A path over the floor, (T, 2) metres.
+    """A random path over the floor, (T, 2) metres.
 
     A third of the objects stand or pass behind another one; some cross the border of the view.
     """
@@ -183,7 +184,7 @@ def _sample_path(
     away = middle / np.linalg.norm(middle)
     across = np.array([away[1], -away[0]])
     direction = heading[0] * across + heading[1] * away
-    # Fast enough to be told from standing still: a sixth to half of the image in a second.
+    # Fast enough to be distinguished from standing: a sixth to half of the image per second.
     speed = rng.uniform(0.17, 0.5) * float(np.linalg.norm(middle))
     return middle + direction * advance(rng, speed, settings.stamps)[:, None]
 

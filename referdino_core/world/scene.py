@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Samples scenes: which objects, how they look and move, the room around them and the camera.
+"""Random scenes: objects with their appearance and motion, the room, and the camera.
 
 World axes: x to the right and y away from the first camera pose along the floor, z up, metres.
 """
@@ -46,7 +46,7 @@ _CAMERA_CLEARANCE = 1.9
 
 @dataclass(frozen=True)
 class Look:
-    """The words that describe an object."""
+    """Attributes of an object, as words."""
 
     shape: str
     colour: str
@@ -55,11 +55,17 @@ class Look:
 
 @dataclass(frozen=True)
 class Body:
-    """An object as the renderer needs it.
+    """An object for the renderer.
 
-    extents: MuJoCo geom size (3,), metres. quaternion: (4,) w x y z. rgba: (4,) 0 to 1. finish:
-    index of the surface in `FINISHES`. path: (T, 3) centre in metres. footprint: radius in metres
-    of the circle on the floor that holds it.
+    Attributes:
+        look: attributes of the object.
+        extents: MuJoCo geom size (3,), metres.
+        quaternion: (4,) w x y z.
+        rgba: (4,) 0 to 1.
+        finish: index in `FINISHES`.
+        path: (T, 3) centre in metres.
+        footprint: radius in metres of the circle on the floor that contains it.
+        moving: whether it moves.
     """
 
     look: Look
@@ -91,9 +97,12 @@ class Wall:
 
 @dataclass(frozen=True)
 class Lighting:
-    """A directional light and its fill.
+    """A directional light with fill light.
 
-    direction: (3,) unit vector. diffuse: (3,) 0 to 1. ambient, frontal: 0 to 1.
+    Attributes:
+        direction: (3,) unit vector.
+        diffuse: (3,) 0 to 1.
+        ambient, frontal: 0 to 1.
     """
 
     direction: np.ndarray
@@ -104,7 +113,7 @@ class Lighting:
 
 @dataclass(frozen=True)
 class Scene:
-    """Everything that decides the pixels of a clip."""
+    """Everything that determines the pixels of a clip."""
 
     bodies: tuple[Body, ...]
     floor: Surface
@@ -116,9 +125,9 @@ class Scene:
 def sample_scene(rng: np.random.Generator, settings: WorldSettings) -> Scene:
     """A scene drawn from `rng`, with paths at the stamps of `settings`.
 
-    About 35 % of the cameras move. Most scenes seen by a still camera hold two objects that share
-    static words and differ in motion, so that "the ball moving left" cannot be found from "the
-    ball" alone.
+    About 35 % of the cameras move. Most scenes with a still camera contain two objects that share
+    attributes and differ in motion, so that "the ball moving left" cannot be resolved by "the ball"
+    alone.
     """
     while True:
         camera = sample_camera(rng, settings)
@@ -132,7 +141,7 @@ def sample_scene(rng: np.random.Generator, settings: WorldSettings) -> Scene:
 def _sample_cast(
     rng: np.random.Generator, camera_moves: bool
 ) -> tuple[list[Look], list[PathRequest]]:
-    """Looks and wished motions; the first two objects are the pair whose motion differs."""
+    """Looks and requested motions; the first two objects are the pair whose motion differs."""
     counts = np.arange(MIN_OBJECTS, MAX_OBJECTS + 1)
     count = int(rng.choice(counts, p=_COUNT_WEIGHTS))
     looks = sample_looks(rng, count)
@@ -157,7 +166,7 @@ def _sample_cast(
 
 
 def sample_looks(rng: np.random.Generator, count: int) -> list[Look]:
-    """Looks from a small palette, so that distractors share colour, shape or both."""
+    """Random looks from a small palette, so that distractors share colour, shape or both."""
     shapes = rng.permutation(SHAPES)[: rng.integers(2, 5)]
     colours = rng.permutation(list(COLOURS))[: rng.integers(2, 5)]
     size, other_size = rng.choice(SIZES, 2)
@@ -184,7 +193,7 @@ def _place(
     looks: list[Look],
     requests: list[PathRequest],
 ) -> tuple[Body, ...]:
-    """Finds a free path for each object; one that finds none is left out. Shuffled at the end."""
+    """Place the objects on free paths, in random order; objects without a free path are dropped."""
     bodies: list[Body] = []
     for look, request in zip(looks, requests, strict=True):
         extents, quaternion, height, footprint = sample_form(rng, look)
@@ -260,9 +269,10 @@ def sample_rgba(rng: np.random.Generator, colour: str) -> np.ndarray:
 def sample_room(
     rng: np.random.Generator, enclosed: bool = False
 ) -> tuple[Surface, tuple[Wall, ...], Lighting]:
-    """Floor, walls and light; behind the objects there is a wall, on one side or both another.
+    """Random floor, walls and light, with a wall behind the objects and on one or both sides.
 
-    enclosed: whether there surely is one on both sides.
+    Args:
+        enclosed: whether there are always walls on both sides.
     """
     turn = rng.uniform(-0.35, 0.35)
     sides = [(0.0, rng.uniform(5.0, 6.5))]
@@ -292,6 +302,6 @@ def sample_room(
 
 
 def _sample_surface(rng: np.random.Generator) -> Surface:
-    """Dull and of middle brightness, so that white and black objects both stand out."""
+    """A random surface of low saturation and medium brightness, which sets off white and black."""
     rgb = colorsys.hsv_to_rgb(rng.random(), rng.uniform(0.0, 0.3), rng.uniform(0.5, 0.85))
     return Surface(int(rng.integers(TEXTURE_COUNT)), np.array([*rgb, 1.0]))

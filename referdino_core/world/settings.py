@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a world renders: image size, clip length and frame rate."""
+"""Settings of the world: image size, clip length and frame rate."""
 
 from __future__ import annotations
 
@@ -15,31 +15,34 @@ from referdino_core.errors import ReferDINOError
 Scenes = Literal["room", "robot"]
 
 SCENES: tuple[Scenes, ...] = ("room", "robot")
-"""What a world shows: a room from above, or what a small robot's camera sees of it."""
+"""Kinds of scenes: a room seen from above, or from the camera of a small robot."""
 
 REFERENCE_WIDTH = 160
-"""Image width, pixels, at which all pixel thresholds of the world are stated."""
+"""Image width in pixels for which all pixel thresholds of the world are stated."""
 
-FASTEST_TURN, FASTEST_DRIVE = 3.0, 2.0
+MAX_TURN, MAX_DRIVE = 3.0, 2.0
 
 
 @dataclass(frozen=True)
 class WorldSettings:
-    """Size and length of the clips of a world.
+    """Size and length of the clips of a world, and its kind of scenes.
 
-    width: image width in pixels, 32 to 1920.
-    height: image height in pixels, 32 to 1920.
-    frames: frames per clip, 1 to 3000.
-    frame_rate: frames per second, above 0 and at most 120.
-    scenes: "room", seen from above by a camera that stands or sways; or "robot", seen from 0.25 to
-        0.6 m above the floor by a camera that stands, turns to and fro or drives, with objects that
-        come into view late, leave it and pass behind each other, twins, and plural sentences.
-    turn: rate at which a robot's camera turns, 0 to 3 rad/s; None draws one for each clip.
-    drive: speed at which it drives forward, 0 to 2 m/s; None draws one for each clip.
+    A scene depends on its split, index and stamps, but not on the image size: the same clip can be
+    rendered in several sizes of one aspect ratio.
 
-    Raises ReferDINOError when a value is outside its range. A scene depends on its split, its index
-    and the stamps, not on the image size: the same clip can be had at several sizes of one aspect
-    ratio.
+    Attributes:
+        width, height: image size in pixels, 32 to 1920.
+        frames: frames per clip, 1 to 3000.
+        frame_rate: frames per second, above 0 and at most 120.
+        scenes: "room", seen from above by a camera that stands or sways; or "robot", seen from 0.25
+            to 0.6 m above the floor by a camera that stands, turns back and forth or drives. Scenes
+            of a robot have objects that enter the view late, leave it and pass behind each other,
+            objects that look the same, and plural sentences.
+        turn: turning rate of a robot's camera, 0 to 3 rad/s; None for a random one per clip.
+        drive: forward speed of a robot, 0 to 2 m/s; None for a random one per clip.
+
+    Raises:
+        ReferDINOError: a value is out of its range.
     """
 
     width: int = 160
@@ -66,7 +69,7 @@ class WorldSettings:
             raise ReferDINOError(
                 f"world setting scenes is {self.scenes!r}; use one of {', '.join(SCENES)}"
             )
-        for name, most in (("turn", FASTEST_TURN), ("drive", FASTEST_DRIVE)):
+        for name, most in (("turn", MAX_TURN), ("drive", MAX_DRIVE)):
             value = getattr(self, name)
             if value is None:
                 continue

@@ -39,7 +39,7 @@ def _noise(rng: np.random.Generator, falloff: float) -> np.ndarray:
     return field / field.std()
 
 
-def _cells(count: int) -> np.ndarray:
+def _bands(count: int) -> np.ndarray:
     return np.arange(TEXTURE_SIZE) * count // TEXTURE_SIZE
 
 
@@ -48,14 +48,14 @@ def _plain(rng: np.random.Generator) -> np.ndarray:
 
 
 def _checks(rng: np.random.Generator) -> np.ndarray:
-    cells = _cells(int(rng.choice([2, 4, 8])))
-    odd = (cells[:, None] + cells[None]) % 2
+    bands = _bands(int(rng.choice([2, 4, 8])))
+    odd = (bands[:, None] + bands[None]) % 2
     return 0.8 - rng.uniform(0.08, 0.25) * odd
 
 
 def _planks(rng: np.random.Generator) -> np.ndarray:
     count = int(rng.choice([4, 8]))
-    shades = rng.uniform(0.65, 0.9, count)[_cells(count)]
+    shades = rng.uniform(0.65, 0.9, count)[_bands(count)]
     joint = np.arange(TEXTURE_SIZE) % (TEXTURE_SIZE // count) < 2
     column = np.where(joint, 0.45, shades)
     grain = _noise(rng, 1.2).mean(axis=0) * 0.4
@@ -64,8 +64,8 @@ def _planks(rng: np.random.Generator) -> np.ndarray:
 
 def _tiles(rng: np.random.Generator) -> np.ndarray:
     count = int(rng.choice([2, 4]))
-    cells = _cells(count)
-    shades = rng.uniform(0.7, 0.88, (count, count))[cells[:, None], cells[None]]
+    bands = _bands(count)
+    shades = rng.uniform(0.7, 0.88, (count, count))[bands[:, None], bands[None]]
     joint = np.arange(TEXTURE_SIZE) % (TEXTURE_SIZE // count) < 3
     return np.where(joint[:, None] | joint[None], rng.uniform(0.4, 0.55), shades)
 

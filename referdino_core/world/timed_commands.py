@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Sentences that are given one after the other while a clip runs, each true while it is given."""
+"""Commands for successive parts of a clip, each valid during its part."""
 
 from __future__ import annotations
 
@@ -15,20 +15,19 @@ from referdino_core.world.observation import VISIBLE_AREA, Observation
 from referdino_core.world.settings import WorldSettings
 
 _KINDS_BY_PART = (("attribute",), ("relation",), ("direction", "motion"), ("location",))
-"""A part of the scene for each, with the preferred kind of sentence first."""
+"""Kinds of sentences for each part of the scene, the preferred one first."""
 _VAGUE_NOUNS = ("object", "thing", "one")
 _GOOD_LENGTH = 5  # words
 
 
 @dataclass(frozen=True)
 class TimedCommand:
-    """A sentence and when it is given.
+    """A sentence and the time at which it is given.
 
     Attributes:
         text: the sentence.
-        begins: seconds of the material.
-        target: number of the object that it means, from 1; None where the ground truth is not
-            known.
+        begins: seconds from the start of the clip.
+        target: number of the object that it refers to, from 1; None without ground truth.
     """
 
     text: str
@@ -37,30 +36,30 @@ class TimedCommand:
 
 
 def spread_evenly(texts: Sequence[str], seconds: float) -> tuple[TimedCommand, ...]:
-    """Each text for an equal part of the time; what they mean is not known."""
+    """Commands that are active for equal parts of the time, without ground truth."""
     return tuple(
-        TimedCommand(text, place * seconds / len(texts)) for place, text in enumerate(texts)
+        TimedCommand(text, index * seconds / len(texts)) for index, text in enumerate(texts)
     )
 
 
 def choose_commands(clip: Clip, settings: WorldSettings) -> tuple[TimedCommand, ...]:
-    """A sentence of each sort in turn, true of one object while it is given.
+    """One command per part of the clip, each of another kind and with a unique target.
 
-    The object is visible in every frame of that part of the clip. Of each sort, sentences with
-    plain nouns go first, then objects that were not meant before, then what needs the most
-    looking: where several objects fit the words for colour and shape. A command is given half a
-    frame before the first frame that it is for.
+    The target is visible in every frame of the part. Preferred are sentences with concrete nouns,
+    then objects that were not a target before, then sentences that are hard to resolve because
+    several objects fit the words for colour and shape. A command is given half a frame before the
+    first frame of its part.
     """
     commands: list[TimedCommand] = []
-    for place, frames in enumerate(np.array_split(np.arange(len(clip.frames)), 4)):
+    for part, frames in enumerate(np.array_split(np.arange(len(clip.frames)), 4)):
         if not len(frames):
             continue
         options = _expressions_during(clip, settings, frames)
         if not options:
             continue
-        met = {command.target for command in commands}
-        kinds = _KINDS_BY_PART[place]
-        best = max(options, key=lambda option: _merit(option, kinds, met, clip))
+        used = {command.target for command in commands}
+        kinds = _KINDS_BY_PART[part]
+        best = max(options, key=lambda option: _merit(option, kinds, used, clip))
         begins = (frames[0] - 0.5) / settings.frame_rate if commands else 0.0
         commands.append(TimedCommand(best.text, float(begins), best.target))
     return tuple(commands)
@@ -69,7 +68,7 @@ def choose_commands(clip: Clip, settings: WorldSettings) -> tuple[TimedCommand, 
 def _expressions_during(
     clip: Clip, settings: WorldSettings, frames: np.ndarray
 ) -> list[Expression]:
-    """What is true of one object during these frames, all of which show it."""
+    """Expressions with a unique target during these frames, which is visible in all of them."""
     part = slice(frames[0], frames[-1] + 1)
     objects = tuple(
         replace(
@@ -92,7 +91,7 @@ def _expressions_during(
 
 
 def _merit(
-    expression: Expression, kinds: Sequence[str], met: Collection[int | None], clip: Clip
+    expression: Expression, kinds: Sequence[str], used: Collection[int | None], clip: Clip
 ) -> tuple:
     assert expression.target is not None
     words = expression.text.split()
@@ -102,7 +101,7 @@ def _merit(
         -kinds.index(expression.kind) if wanted else 0,
         expression.kind == "motion" and clip.objects[expression.target - 1].moving,
         not any(noun in words for noun in _VAGUE_NOUNS),
-        expression.target not in met,
+        expression.target not in used,
         len(expression.candidates),
         -abs(len(words) - _GOOD_LENGTH),
         expression.text,

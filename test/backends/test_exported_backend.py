@@ -154,7 +154,7 @@ def test_a_sentence_that_the_runtime_cannot_get_ready_for_says_so_and_may_be_tri
         patch.setattr(ExportCache, "provide", full)
         session.commands = {"short": SHORT, "long": LONG}
         wait_until(lambda: session.preparing["long"].error is not None)
-        assert session.preparing["long"].error == "ExportError: The disk is full."
+        assert session.preparing["long"].error == "The disk is full."
         assert "sentences of 32 tokens in images of 160x120 failed: ExportError" in caplog.text
         for image in images[1:4]:
             assert len(session.step(image)) == 2

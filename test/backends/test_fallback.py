@@ -172,7 +172,7 @@ def test_a_simulated_runtime_that_cannot_get_ready_gives_way_to_pytorch_under_au
     assert session.runtime == "torch fp32"
     (line,) = [one.message for one in caplog.records if one.levelno == logging.WARNING]
     assert line.startswith("Runtime: torch from now on, because tensorrt cannot get ready")
-    assert line.endswith("BuildError: TensorRT cannot build the grounder engine.")
+    assert line.endswith(": TensorRT cannot build the grounder engine.")
     expected = rd.Session(model, settings=EVERYTHING, runtime="torch")
     expected.command("the red ball")
     assert np.array_equal(target.mask, expected.step(image(HEIGHT, WIDTH))[0].mask)
@@ -195,7 +195,7 @@ def test_who_cancels_a_simulated_runtime_is_not_given_pytorch_in_its_place(
     assert session.runtime == "tensorrt fp32"
 
 
-def test_runtimes_are_told_with_how_to_get_those_that_are_missing(
+def test_runtimes_are_listed_with_how_to_install_missing_ones(
     uninstall: Callable[..., None],
 ) -> None:
     here = runtimes_here()

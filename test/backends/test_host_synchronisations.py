@@ -97,7 +97,7 @@ def test_several_cameras_in_one_batch_wait_as_often_as_one_unless_targets_change
     assert all(one["reads"] == one["blocking uploads"] == 0 for one in found[1:])
 
 
-def test_a_simulated_gpu_answers_as_the_cpu_does(
+def test_a_simulated_gpu_gives_the_results_of_the_cpu(
     images: list[np.ndarray], counts: Counter[str]
 ) -> None:
     session, expected = session_on_device(), rd.Session("nano", runtime="torch", device="cpu")
@@ -112,7 +112,7 @@ def test_a_simulated_gpu_answers_as_the_cpu_does(
     assert tracked >= len(images)
 
 
-def test_a_prediction_that_is_not_finite_is_told_from_a_simulated_gpu(
+def test_a_prediction_that_is_not_finite_is_reported_from_a_simulated_gpu(
     images: list[np.ndarray], counts: Counter[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session = session_on_device()

@@ -146,7 +146,7 @@ def test_padding_changes_nothing(reference: TorchBackend, pixels: torch.Tensor) 
         assert_near(grounding.mask_features, expected.mask_features)
 
 
-def test_a_session_answers_as_on_pytorch(renderer: WorldRenderer) -> None:
+def test_a_session_gives_the_results_of_pytorch(renderer: WorldRenderer) -> None:
     clip = renderer.clip("test", 3)
     sentences = {str(i): sentence.text for i, sentence in enumerate(clip.expressions[:3])}
     answers = []

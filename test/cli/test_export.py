@@ -30,7 +30,7 @@ def test_an_export_is_written_compared_and_examined(
     assert main(arguments(folder, "--window", "4")) == 0
     told = capsys.readouterr().out
     assert "| grounder | queries |" in told
-    assert "The same queries kept: 100.0%. Check passed." in told
+    assert "Same queries kept: 100.0%. Check passed." in told
     assert "Everything is supported by TensorRT 10 and 11." in told
     assert f"{folder / 'readout.onnx'}: " in told
     exported = read_exported_set(folder)

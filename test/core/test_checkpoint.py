@@ -140,7 +140,7 @@ def test_a_pickle_with_code_in_it_is_refused_and_not_run(
 ) -> None:
     path = tmp_path / "hostile.pth"
     path.write_bytes(pickle.dumps(Payload()))
-    with pytest.raises(rd.CheckpointError, match="no readable checkpoint"):
+    with pytest.raises(rd.CheckpointError, match="not a readable checkpoint"):
         rd.load_checkpoint(nano, path)
     assert "this must not run" not in capsys.readouterr().out
 
@@ -155,7 +155,7 @@ def test_a_truncated_file_is_one_line(
     else:
         save_weights(nano, path)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    with pytest.raises(rd.CheckpointError, match="no readable") as caught:
+    with pytest.raises(rd.CheckpointError, match="not a readable") as caught:
         rd.load_checkpoint(nano, path)
     assert "\n" not in str(caught.value)
 

@@ -80,7 +80,7 @@ def test_a_home_that_cannot_be_written_is_named_with_the_variable(home: str) -> 
     progress, line = outcome.stderr.splitlines()
     assert "Downloading " in progress
     assert f"{home.rstrip('/')}/.cache/referdino" in line
-    assert "set REFERDINO_CACHE to a folder that can be" in line
+    assert "set REFERDINO_CACHE to a writable folder" in line
 
 
 def test_a_cache_of_another_user_counts_as_empty(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ TOLERANCE = 1e-9
 class Recorded:
     prediction: np.ndarray
     truth: np.ndarray
-    void: np.ndarray
+    ignored: np.ndarray
     values: dict[str, np.ndarray]
 
 
@@ -43,8 +43,8 @@ def recorded() -> Recorded:
 
 def measured(frame: int, with_void: bool) -> tuple[float, float]:
     case = recorded()
-    void = case.void[frame] if with_void else None
-    masks = case.prediction[frame], case.truth[frame], void
+    ignored = case.ignored[frame] if with_void else None
+    masks = case.prediction[frame], case.truth[frame], ignored
     return region_similarity(*masks), boundary_accuracy(*masks)
 
 
@@ -72,16 +72,16 @@ def test_the_recorded_corner_cases_are_what_they_are_taken_for() -> None:
     assert predicted[5] == whole and measured(5, False)[1] == 0 and measured(5, True)[1] > 0
 
 
-def test_what_is_void_counts_for_neither_mask() -> None:
+def test_ignored_pixels_count_for_neither_mask() -> None:
     truth = np.zeros((20, 20), bool)
     truth[:, :5] = True
     prediction = truth.copy()
     prediction[:, 15:] = True
-    void = np.zeros_like(truth)
-    void[:, 15:] = True
+    ignored = np.zeros_like(truth)
+    ignored[:, 15:] = True
     assert region_similarity(prediction, truth) == pytest.approx(0.5)
-    assert region_similarity(prediction, truth, void) == 1
-    assert boundary_accuracy(prediction, truth, void) == 1
+    assert region_similarity(prediction, truth, ignored) == 1
+    assert boundary_accuracy(prediction, truth, ignored) == 1
 
 
 def test_two_masks_that_fill_the_image_agree() -> None:

@@ -71,11 +71,11 @@ def test_nothing_is_printed(capfd: pytest.CaptureFixture[str]) -> None:
 
 def test_samples_that_cannot_be_scored_are_refused() -> None:
     measures = ReferringMeasures()
-    with pytest.raises(ValueError, match="no measures"):
+    with pytest.raises(ValueError, match="no metrics"):
         measures.result()
     with pytest.raises(ImageError):
         measures.add(stripe(3), [Candidate(0.5, np.zeros((4, 4), bool))])
     with pytest.raises(ImageError, match="finite"):
         measures.add(stripe(3), [Candidate(float("nan"), stripe(3))])
-    with pytest.raises(ValueError, match="no measures"):
+    with pytest.raises(ValueError, match="no metrics"):
         measures.result()

@@ -42,7 +42,7 @@ def single(video: rd.ReferDINO) -> rd.ReferDINO:
 
 
 class TestStreams:
-    def test_one_line_says_that_they_do_not_stream(
+    def test_a_warning_says_that_they_do_not_stream(
         self, single: rd.ReferDINO, video: rd.ReferDINO, caplog: pytest.LogCaptureFixture
     ) -> None:
         with caplog.at_level(logging.INFO, logger="referdino"):
@@ -71,7 +71,7 @@ class TestEvaluation:
             alone = direct(single, image)[0].sigmoid().numpy()
             assert_allclose(np.sort(scores), np.sort(alone), atol=1e-5)
 
-    def test_the_judged_frame_is_answered_by_the_decoders_queries_alone(
+    def test_predictions_of_the_evaluated_frame_come_from_the_decoders_queries_alone(
         self, single: rd.ReferDINO
     ) -> None:
         shown = images(3)

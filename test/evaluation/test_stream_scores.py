@@ -55,7 +55,7 @@ TRUTH = FrameGroundTruth(
 )
 
 
-def test_a_right_answer_is_scored_by_overlap_boundary_and_centre() -> None:
+def test_a_correct_prediction_is_scored_by_overlap_boundary_and_centre() -> None:
     score = score_frame([answer(4, 0, 14, 10)], TRUTH, [1])
     assert score.present and score.overlap_with_other is None
     assert score.region == pytest.approx(60 / 140)
@@ -97,23 +97,23 @@ def test_a_target_of_fewer_than_fifteen_pixels_is_absent(pixels: int, present: b
     assert score_frame([answer(0, 0, 9, 9)], truth, [1]).present is present
 
 
-def test_void_pixels_make_a_target_absent_and_are_not_judged() -> None:
-    hidden = FrameGroundTruth(TRUTH.masks, SIZE, void=block(0, 0, 10, 9))
+def test_ignored_pixels_make_a_target_absent_and_are_not_scored() -> None:
+    hidden = FrameGroundTruth(TRUTH.masks, SIZE, ignored=block(0, 0, 10, 9))
     score = score_frame([answer(0, 0, 10, 10)], hidden, [1])
     assert not score.present and score.region is None
     assert failure_of(score, seen=True) == "false alarm"
     assert failure_of(score, seen=False) is None
-    half = FrameGroundTruth(TRUTH.masks, SIZE, void=block(0, 5, 60, 40))
+    half = FrameGroundTruth(TRUTH.masks, SIZE, ignored=block(0, 5, 60, 40))
     assert score_frame([answer(0, 0, 10, 30)], half, [1]).region == 1
 
 
-def test_a_mask_where_nothing_is_judged_is_no_alarm() -> None:
-    right_half = FrameGroundTruth({1: block(0, 0, 0, 0)}, SIZE, void=block(0, 0, 30, 40))
+def test_a_mask_in_ignored_pixels_is_no_false_alarm() -> None:
+    right_half = FrameGroundTruth({1: block(0, 0, 0, 0)}, SIZE, ignored=block(0, 0, 30, 40))
     unjudged = score_frame([answer(0, 0, 10, 10)], right_half, [1])
     assert unjudged is not None and failure_of(unjudged, seen=True) is None
     alarm = score_frame([answer(40, 0, 50, 10)], right_half, [1])
     assert alarm is not None and failure_of(alarm, seen=True) == "false alarm"
-    nothing_judged = FrameGroundTruth(TRUTH.masks, SIZE, void=np.ones(SIZE, bool))
+    nothing_judged = FrameGroundTruth(TRUTH.masks, SIZE, ignored=np.ones(SIZE, bool))
     assert score_frame([answer(0, 0, 10, 10)], nothing_judged, [1]) is None
 
 

@@ -213,9 +213,9 @@ def test_a_command_true_of_nothing_has_false_positives_and_no_accuracy() -> None
 
 
 def test_pixels_that_are_ignored_belong_to_no_track_and_no_object() -> None:
-    void = np.zeros(SIZE, bool)
-    void[:, : LANE + 15] = True  # all of the first object
-    hidden = FrameGroundTruth(scene().masks, SIZE, void)
+    ignored = np.zeros(SIZE, bool)
+    ignored[:, : LANE + 15] = True  # all of the first object
+    hidden = FrameGroundTruth(scene().masks, SIZE, ignored)
     found = frame_tracks([Track(7, square(1)), Track(8, square(1.3))], hidden, [1, 2])
     assert (list(found.objects), list(found.tracks)) == ([2], [8])
     assert list(found.lies_on) == [None]

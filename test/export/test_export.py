@@ -66,7 +66,7 @@ def test_an_export_of_the_bundled_model_computes_its_masks(variant: str) -> None
 
 
 @pytest.mark.parametrize("precision", ("fp16", "bf16"))
-def test_answers_in_low_precision_are_those_of_the_network(precision: str) -> None:
+def test_predictions_in_low_precision_match_the_network(precision: str) -> None:
     exported = nano_export(precision)
     assert check_export(exported, nano()).passed
     with open_for_check(nano(), exported) as backend:
@@ -215,12 +215,14 @@ def test_an_earlier_export_is_replaced_and_other_files_never(tmp_path: Path) -> 
         ({"window": 0}, "window is 0"),
     ),
 )
-def test_what_cannot_be_exported_is_said(tmp_path: Path, settings: dict, complaint: str) -> None:
+def test_networks_that_cannot_be_exported_are_refused(
+    tmp_path: Path, settings: dict, complaint: str
+) -> None:
     with pytest.raises(ExportError, match=complaint):
         export(nano(), tmp_path / "export", **{"size": (64, 64), **settings})
 
 
-def test_without_onnx_the_way_to_get_it_is_said(tmp_path: Path, monkeypatch) -> None:
+def test_without_onnx_the_error_says_how_to_install_it(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(ExportError, match=r"onnx is not installed; .*pip install onnx onnxruntime"):
         export(nano(), tmp_path / "export", (64, 64))
@@ -229,7 +231,7 @@ def test_without_onnx_the_way_to_get_it_is_said(tmp_path: Path, monkeypatch) -> 
 @pytest.mark.parametrize(
     ("change", "complaint"),
     (
-        (lambda content: content.update(format=2), "has format 2, this is 1"),
+        (lambda content: content.update(format=1), "has format 1, this is 2"),
         (lambda content: content.pop("tokens"), "cannot be understood .KeyError"),
         (lambda content: content.update(precision="fp8"), "precision 'fp8'"),
         (lambda content: content.update(deformable_attention="x"), "deformable_attention 'x'"),

@@ -72,7 +72,9 @@ def test_streams_that_begin_late_or_have_no_times_begin_at_zero(
 
 
 @pytest.mark.parametrize(("degrees", "turns"), [(90, -1), (180, 2), (270, 1)])
-def test_images_are_turned_as_a_phone_says(degrees: int, turns: int, tmp_path: Path) -> None:
+def test_images_are_rotated_by_the_metadata_of_a_phone(
+    degrees: int, turns: int, tmp_path: Path
+) -> None:
     image = flat_image(50)
     image[:24, :32] = (250, 20, 20)
     plain = frames_of(write_frames(tmp_path / "a.mp4", [image], [0]))[0].image

@@ -17,7 +17,7 @@ from referdino_core.network.text_encoder import sub_sentences
 from referdino_core.training.clip_outputs import clip_outputs
 from referdino_core.training.criterion import clip_losses
 from referdino_core.training.loss_terms import REF_YOUTUBE_VOS_WEIGHTS
-from referdino_core.training.targets import ClipTruth
+from referdino_core.training.targets import ClipGroundTruth
 
 pytestmark = pytest.mark.slow
 
@@ -135,7 +135,7 @@ def test_training_outputs_and_losses_meet_the_golden() -> None:
         assert_close(prediction.boxes, recorded[f"{name}_pred_boxes"], BOX_TOLERANCE)
     assert_close(outputs.final.masks, recorded["train_pred_masks"], MASK_TOLERANCE)
 
-    truth = ClipTruth(
+    truth = ClipGroundTruth(
         recorded["train_target_boxes"],
         recorded.target_masks,
         recorded["train_target_valid"].bool(),

@@ -14,7 +14,7 @@ from referdino_core.network.position_encoding import BoxEmbedding, SineEmbedding
 
 
 def expected_embedding(angles: Tensor, features: int, temperature: float) -> Tensor:
-    """Feature 2 i is the sine of the angle over temperature ** (2 i / features), 2 i + 1 the cosine."""
+    """Features 2 i, 2 i + 1: sine, cosine of the angle over temperature ** (2 i / features)."""
     exponents = torch.arange(features // 2, dtype=torch.float64) * 2 / features
     quotients = angles.double()[..., None] / temperature**exponents
     return torch.stack((quotients.sin(), quotients.cos()), dim=-1).flatten(-2)

@@ -168,7 +168,7 @@ def test_what_the_kernel_cannot_take_is_refused_in_one_line():
         assert complaint in str(caught.value), str(caught.value)
 
 
-def test_kernel_reports_what_the_gpu_says(host_kernel):
+def test_kernel_reports_errors_of_the_gpu(host_kernel):
     """The CPU stands in for a GPU that refuses."""
     value, shapes, locations, logits = make_call("one cell", torch.float32, torch.float32)
     shifted = torch.empty(locations.numel() + 1)[1:].view_as(locations).copy_(locations)

@@ -280,7 +280,7 @@ def test_block_is_the_specified_composition(box):
     )
 
 
-def test_block_ignores_padded_cells_entirely():
+def test_block_ignores_padding():
     block, (query, references, value, shapes, padding) = make_block_and_arguments(False)
     changed = torch.where(padding.unsqueeze(-1), 100.0, value)
     first = block(query, references, value, shapes, padding)

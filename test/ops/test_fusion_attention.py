@@ -47,7 +47,7 @@ def padding_of(lengths: list[int]) -> Tensor:
 
 @pytest.mark.parametrize("cells", [1, 7, 9, 64, 300])
 @pytest.mark.parametrize("tokens", [1, 5, 8, 17])
-def test_fusion_of_any_number_of_cells_and_tokens(
+def test_fusion_of_any_number_of_image_and_text_tokens(
     kernel: KernelLibrary, tokens: int, cells: int
 ) -> None:
     image, text = random_numbers(1, cells, 48), random_numbers(1, tokens, 48, seed=1)

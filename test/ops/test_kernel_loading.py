@@ -103,7 +103,7 @@ def linux_flags() -> set[str]:
 
 
 @pytest.mark.skipif(not linux_flags(), reason="there is no /proc/cpuinfo with flags")
-def test_the_processor_has_what_linux_says() -> None:
+def test_detected_cpu_features_match_those_that_linux_reports() -> None:
     assert len(known_features()) > 50
     found = {feature for feature in known_features() if loading._processor_has(feature)}
     assert found == linux_flags() & set(known_features())
@@ -159,7 +159,7 @@ def test_broken_library_falls_back_with_one_line(package: Path) -> None:
     assert_falls_back(package, "cannot be loaded", "cannot be loaded")
 
 
-def test_beside_a_broken_library_another_serves_and_one_line_says_so(package: Path) -> None:
+def test_another_library_replaces_a_broken_one_with_one_warning(package: Path) -> None:
     shutil.copy(ANY_PROCESSORS_LIBRARY, library_of(package))
     broken = package / "ops" / "libreferdino_kernels_broken.so"
     broken.write_bytes(b"\x7fELF" + bytes(500))

@@ -46,14 +46,14 @@ def parts_of(stages: OptimizedStages) -> dict[str, nn.Module]:
 
 
 def tensors_of(block: nn.Module) -> list[Tensor]:
-    """Parameters, buffers, and what blocks of the kernels have laid out anew."""
-    laid_out = [
+    """Parameters, buffers, and the prepacked tensors of blocks with kernels."""
+    prepacked = [
         value
         for part in block.modules()
         for value in vars(part).values()
         if isinstance(value, Tensor)
     ]
-    return [*block.parameters(), *block.buffers(), *laid_out]
+    return [*block.parameters(), *block.buffers(), *prepacked]
 
 
 def same(first: list[Tensor], second: list[Tensor]) -> bool:

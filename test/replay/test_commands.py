@@ -57,7 +57,7 @@ def test_a_file_of_commands_is_read_in_the_order_of_its_times(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("- {at: 0, text: a\n- b", "line 2, is no YAML"),
+        ("- {at: 0, text: a\n- b", "line 2, is not valid YAML"),
         ("", "must be a list"),
         ("at: 0", "must be a list"),
         ("- the red ball", "entry 1: it is 'the red ball', not a mapping"),

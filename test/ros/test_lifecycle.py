@@ -211,7 +211,9 @@ def test_a_reliable_camera_fits_every_setting(stage: LifecycleStage, image_qos: 
     assert result.header.stamp.sec or result.header.stamp.nanosec
 
 
-def test_silence_is_a_warning_that_says_what_there_is_instead(stage: LifecycleStage) -> None:
+def test_a_missing_image_topic_is_a_warning_that_lists_the_existing_ones(
+    stage: LifecycleStage,
+) -> None:
     assert stage.set("no_image_warning", 0.5) == ""
     other = stage.client.node.create_publisher(Image, "/front/camera/image_raw", RELIABLE)
     reach(stage, "active")

@@ -35,7 +35,7 @@ def test_taken_frames_are_not_counted_as_replaced() -> None:
     assert (slots.received(0), slots.replaced(0)) == (3, 0)
 
 
-def test_a_frame_hears_of_those_that_it_replaces() -> None:
+def test_replaced_frames_are_reported_to_the_callback() -> None:
     pairs: list[tuple[int, int]] = []
     slots: FrameSlots[int] = FrameSlots(1, lambda old, new: pairs.append((old, new)))
     for frame in range(3):

@@ -223,7 +223,7 @@ def test_a_node_does_not_start_with_values_that_are_not_allowed(
     assert next(iter(overrides)) in str(caught.value)
 
 
-# ---- The launch file; ROS's own `launch` is not to be had here ----
+# ---- The launch file; ROS's own `launch` is not available here ----
 
 
 class StandInNode:

@@ -7,25 +7,19 @@ Where ROS brings no vision_msgs, a package of the documented fields is built fro
 
 from __future__ import annotations
 
-import hashlib
-import importlib.util
 import json
-import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from built_interfaces import built_interfaces
 from referdino.msg import Command, ReferredObjectArray
 from referdino.srv import SetCommands
-from repository import INTERFACES
 from ros_harness import Camera, Client, image_message, picture, ros_environment, running_node
 from sensor_msgs.msg import Image
 
 pytestmark = [pytest.mark.slow, pytest.mark.ros]
-
-SOURCES = INTERFACES / "vision_msgs"
 
 # Runs in a process of its own, whose environment knows the prefix: prints one Detection2DArray.
 LISTENER = """
@@ -59,42 +53,8 @@ rclpy.spin(node)
 
 @pytest.fixture(scope="module")
 def vision_prefix(pytestconfig: pytest.Config) -> Path | None:
-    """Where vision_msgs is installed; None where the environment brings it.
-
-    Built once and kept in pytest's cache while sources and Python stay what they are.
-    """
-    if importlib.util.find_spec("vision_msgs") is not None:
-        return None
-    assert pytestconfig.cache is not None
-    folder = pytestconfig.cache.mkdir("vision_msgs")
-    digest = hashlib.sha256(f"{sys.prefix} {sys.version}".encode())
-    for source in sorted(SOURCES.rglob("*.*")):
-        digest.update(source.read_bytes())
-    prefix = folder / digest.hexdigest()[:16]
-    if (prefix / "complete").exists():
-        return prefix
-    shutil.rmtree(folder)
-    build = folder / "build"
-    build.mkdir(parents=True)
-    environment = ros_environment() | {
-        "CMAKE_PREFIX_PATH": os.pathsep.join(
-            [sys.prefix, *filter(None, [os.environ.get("CMAKE_PREFIX_PATH")])]
-        ),
-        "VIRTUAL_ENV": sys.prefix,
-        "PATH": f"{sys.prefix}/bin{os.pathsep}{os.environ['PATH']}",
-    }
-    options = ["-DPython3_FIND_VIRTUALENV=ONLY", "-DBUILD_TESTING=OFF"]
-    for command in (
-        ["cmake", str(SOURCES), f"-DCMAKE_INSTALL_PREFIX={prefix}", *options],
-        ["cmake", "--build", ".", "--parallel", "2"],
-        ["cmake", "--install", "."],
-    ):
-        done = subprocess.run(
-            command, cwd=build, env=environment, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
-    (prefix / "complete").touch()
-    return prefix
+    """Where vision_msgs is installed; None where the environment brings it."""
+    return built_interfaces("vision_msgs", pytestconfig)
 
 
 def stamp_of(message: ReferredObjectArray) -> list[int]:

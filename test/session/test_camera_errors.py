@@ -61,7 +61,7 @@ def test_bad_images_are_one_error_that_names_the_cameras_and_no_stream_moves(
     assert_same_answers(answers[:1], [alone.step(second[0])])
 
 
-def test_a_stamp_that_is_no_time_is_told_by_camera(
+def test_an_invalid_stamp_is_reported_by_camera(
     model: rd.ReferDINO, scenes: list[list[np.ndarray]]
 ) -> None:
     group = group_of(model)

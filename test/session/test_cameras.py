@@ -41,7 +41,7 @@ def scenes() -> list[list[np.ndarray]]:
     return drifting_scenes()
 
 
-def test_cameras_in_one_batch_answer_as_sessions_of_their_own(
+def test_cameras_in_one_batch_give_the_results_of_separate_sessions(
     model: rd.ReferDINO, scenes: list[list[np.ndarray]]
 ) -> None:
     backend = CountingBackend(model)

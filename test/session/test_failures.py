@@ -145,7 +145,7 @@ def test_a_failed_image_makes_no_later_one_late(model: rd.ReferDINO) -> None:
     assert target.judgement is rd.Judgement.JUDGED
 
 
-def test_a_reset_is_told_by_the_first_image_that_is_judged(model: rd.ReferDINO) -> None:
+def test_a_reset_is_reported_with_the_first_processed_image(model: rd.ReferDINO) -> None:
     session, backend = session_of(model)
     session.command("the red ball")
     session.step(IMAGES[0], 1.0)
@@ -157,7 +157,7 @@ def test_a_reset_is_told_by_the_first_image_that_is_judged(model: rd.ReferDINO) 
     assert judgements == [rd.Judgement.RESET, rd.Judgement.JUDGED]
 
 
-def test_targets_of_an_unjudged_image_say_so(model: rd.ReferDINO) -> None:
+def test_targets_of_an_unprocessed_image_are_marked_as_such(model: rd.ReferDINO) -> None:
     session, backend = session_of(model)
     session.commands = {"a": "the red ball", "b": "the box"}
     session.step(IMAGES[0])

@@ -95,7 +95,7 @@ def test_image_encoder_runs_once_per_frame_and_text_encoder_once_per_command(
     assert (len(image_calls), len(text_calls)) == (len(images), 3)
 
 
-def test_commands_together_answer_as_each_alone(
+def test_commands_together_give_the_results_of_each_alone(
     model: rd.ReferDINO, images: list[np.ndarray]
 ) -> None:
     sentences = {
@@ -193,7 +193,7 @@ def test_only_seen_targets_cost_a_mask(
     ("stamps", "reason"),
     [((10.0, 8.0), "jumped back by 2.00 s"), ((10.0, 16.0), "gap of 6.00 s")],
 )
-def test_a_break_in_time_resets_and_says_so(
+def test_a_gap_in_time_resets_with_a_warning(
     model: rd.ReferDINO,
     images: list[np.ndarray],
     stamps: tuple[float, float],
@@ -211,7 +211,7 @@ def test_a_break_in_time_resets_and_says_so(
     assert len(session.running["command"].memory.window) == 1
 
 
-def test_resets_in_a_row_are_counted_and_told_once(
+def test_consecutive_resets_are_counted_and_logged_once(
     model: rd.ReferDINO, images: list[np.ndarray], caplog: pytest.LogCaptureFixture
 ) -> None:
     session = session_of(model)

@@ -27,7 +27,7 @@ from referdino_core.training.matcher import (
     match_clip,
     match_objects,
 )
-from referdino_core.training.targets import ClipTruth, FrameTruth, sample_masks
+from referdino_core.training.targets import ClipGroundTruth, FrameTargets, sample_masks
 
 RELATIVE_TOLERANCE = 1e-3
 RECORDED_NAMES = {
@@ -49,9 +49,9 @@ def recorded() -> golden.Golden:
 
 
 @pytest.fixture(scope="module")
-def recorded_truth(recorded: golden.Golden) -> ClipTruth:
+def recorded_truth(recorded: golden.Golden) -> ClipGroundTruth:
     valid = recorded["train_target_valid"].bool()
-    return ClipTruth(recorded["train_target_boxes"], recorded.target_masks, valid)
+    return ClipGroundTruth(recorded["train_target_boxes"], recorded.target_masks, valid)
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +89,7 @@ def single_layer(prediction: ClipPrediction) -> ClipOutputs:
 
 
 def test_matching_and_losses_meet_the_golden(
-    recorded: golden.Golden, recorded_final: ClipPrediction, recorded_truth: ClipTruth
+    recorded: golden.Golden, recorded_final: ClipPrediction, recorded_truth: ClipGroundTruth
 ) -> None:
     losses = clip_losses([single_layer(recorded_final)], [recorded_truth], REF_YOUTUBE_VOS_WEIGHTS)
     assert losses.matched["final"] == (recorded.metadata["matched_query"],)
@@ -107,7 +107,7 @@ def test_weights_are_those_of_the_golden(recorded: golden.Golden) -> None:
 
 
 def test_total_is_the_golden_one_when_every_layer_is_the_golden_one(
-    recorded: golden.Golden, recorded_final: ClipPrediction, recorded_truth: ClipTruth
+    recorded: golden.Golden, recorded_final: ClipPrediction, recorded_truth: ClipGroundTruth
 ) -> None:
     outputs = ClipOutputs(recorded_final, (recorded_final,) * 5, recorded_final)
     losses = clip_losses([outputs], [recorded_truth], REF_YOUTUBE_VOS_WEIGHTS)
@@ -121,7 +121,7 @@ def test_total_is_the_golden_one_when_every_layer_is_the_golden_one(
 
 @pytest.mark.parametrize("layer", sorted(MATCHED_AUXILIARY))
 def test_score_and_box_losses_of_other_layers_meet_the_golden(
-    layer: str, recorded: golden.Golden, recorded_truth: ClipTruth
+    layer: str, recorded: golden.Golden, recorded_truth: ClipGroundTruth
 ) -> None:
     stored = f"train_aux{layer[1:]}" if layer[1:].isdigit() else f"train{layer}"
     scores = recorded[f"{stored}_pred_logits"][..., 0]
@@ -142,7 +142,7 @@ def test_score_and_box_losses_of_other_layers_meet_the_golden(
 
 
 def test_costs_of_a_query_are_its_losses_averaged_over_frames(
-    recorded_final: ClipPrediction, recorded_truth: ClipTruth
+    recorded_final: ClipPrediction, recorded_truth: ClipGroundTruth
 ) -> None:
     query, frames = 3, len(recorded_truth.valid)
     true_masks = sample_masks(recorded_truth.masks, *recorded_final.masks.shape[-2:])
@@ -184,7 +184,7 @@ def test_classification_cost_of_extreme_scores_is_bounded() -> None:
 
 
 def test_the_query_that_predicts_the_truth_is_matched() -> None:
-    truth = ClipTruth.from_masks(rectangles((4, 4, 20, 16), None, (8, 8, 24, 20)))
+    truth = ClipGroundTruth.from_masks(rectangles((4, 4, 20, 16), None, (8, 8, 24, 20)))
     prediction = random_prediction(1)
     prediction.boxes[:, 4] = truth.boxes
     prediction.masks[:, 4] = 20 * sample_masks(truth.masks, 8, 10) - 10
@@ -192,7 +192,7 @@ def test_the_query_that_predicts_the_truth_is_matched() -> None:
 
 
 def test_scores_of_frames_without_target_do_not_change_the_match() -> None:
-    truth = ClipTruth.from_masks(rectangles((4, 4, 20, 16), None, (8, 8, 24, 20)))
+    truth = ClipGroundTruth.from_masks(rectangles((4, 4, 20, 16), None, (8, 8, 24, 20)))
     prediction = random_prediction(1)
     matched = match_clip(prediction, truth, REF_YOUTUBE_VOS_WEIGHTS)
     other = (matched + 1) % 6
@@ -203,7 +203,7 @@ def test_scores_of_frames_without_target_do_not_change_the_match() -> None:
 
 
 def test_gradients_reach_exactly_what_is_supervised(
-    recorded_final: ClipPrediction, recorded_truth: ClipTruth
+    recorded_final: ClipPrediction, recorded_truth: ClipGroundTruth
 ) -> None:
     prediction = with_gradient(recorded_final)
     clip_losses(
@@ -220,7 +220,7 @@ def test_gradients_reach_exactly_what_is_supervised(
 
 
 def test_gradients_are_those_of_finite_differences() -> None:
-    truth = ClipTruth.from_masks(rectangles((4, 4, 20, 16), None, (8, 8, 24, 20)))
+    truth = ClipGroundTruth.from_masks(rectangles((4, 4, 20, 16), None, (8, 8, 24, 20)))
     true_masks = sample_masks(truth.masks, 8, 10)[None]
     prediction = random_prediction(2)
     parts = (prediction.scores[:, 0], prediction.boxes[:, 0], prediction.masks[None, :, 0])
@@ -246,7 +246,7 @@ def test_gradients_are_those_of_finite_differences() -> None:
 
 
 def test_descending_the_losses_finds_the_object() -> None:
-    truth = ClipTruth.from_masks(rectangles((4, 4, 20, 16), None, (8, 8, 24, 20)))
+    truth = ClipGroundTruth.from_masks(rectangles((4, 4, 20, 16), None, (8, 8, 24, 20)))
     prediction = with_gradient(random_prediction(3))
     parts = [prediction.scores, prediction.boxes, prediction.masks]
     optimiser = torch.optim.Adam(parts, lr=0.05)
@@ -263,8 +263,8 @@ def test_descending_the_losses_finds_the_object() -> None:
     assert error.max() < 0.05
 
 
-@pytest.mark.parametrize("truth", [None, ClipTruth.from_masks(rectangles(None, None, None))])
-def test_absent_target_makes_every_query_a_negative(truth: ClipTruth | None) -> None:
+@pytest.mark.parametrize("truth", [None, ClipGroundTruth.from_masks(rectangles(None, None, None))])
+def test_absent_target_makes_every_query_a_negative(truth: ClipGroundTruth | None) -> None:
     prediction = with_gradient(random_prediction(4))
     losses = clip_losses([single_layer(prediction)], [truth], REF_YOUTUBE_VOS_WEIGHTS)
     terms = losses.layers["final"]
@@ -279,14 +279,14 @@ def test_absent_target_makes_every_query_a_negative(truth: ClipTruth | None) -> 
 
 
 def test_matching_to_an_object_that_no_frame_shows_is_an_error() -> None:
-    truth = ClipTruth.from_masks(rectangles(None, None, None))
+    truth = ClipGroundTruth.from_masks(rectangles(None, None, None))
     with pytest.raises(ValueError, match="no frame shows"):
         match_clip(random_prediction(4), truth, REF_YOUTUBE_VOS_WEIGHTS)
 
 
 def test_batch_is_normalised_by_all_frames_that_show_their_target() -> None:
-    two_valid = ClipTruth.from_masks(rectangles((4, 4, 20, 16), None, (8, 8, 24, 20)))
-    three_valid = ClipTruth.from_masks(rectangles(*[(0, 0, 12, 32)] * 3))
+    two_valid = ClipGroundTruth.from_masks(rectangles((4, 4, 20, 16), None, (8, 8, 24, 20)))
+    three_valid = ClipGroundTruth.from_masks(rectangles(*[(0, 0, 12, 32)] * 3))
     clips = [single_layer(random_prediction(seed)) for seed in (5, 6, 7)]
     truths = [two_valid, None, three_valid]
     together = clip_losses(clips, truths, REF_YOUTUBE_VOS_WEIGHTS)
@@ -300,7 +300,7 @@ def test_batch_is_normalised_by_all_frames_that_show_their_target() -> None:
 
 
 def test_clips_without_their_truths_are_refused() -> None:
-    with pytest.raises(ValueError, match="one truth per clip"):
+    with pytest.raises(ValueError, match="1 clips, but 0 ground truths"):
         clip_losses([single_layer(random_prediction(8))], [], REF_YOUTUBE_VOS_WEIGHTS)
 
 
@@ -313,7 +313,7 @@ def test_perfect_masks_cost_nothing_and_empty_ones_stay_finite() -> None:
 
 
 def test_objects_of_a_frame_get_the_queries_that_fit_them() -> None:
-    truth = FrameTruth.from_masks(rectangles((0, 0, 12, 12), (20, 4, 36, 28), (4, 20, 16, 32)))
+    truth = FrameTargets.from_masks(rectangles((0, 0, 12, 12), (20, 4, 36, 28), (4, 20, 16, 32)))
     clip = random_prediction(9, frames=1)
     frame = FramePrediction(clip.scores[0], clip.boxes[0], clip.masks[0])
     fitting = [5, 0, 2]
@@ -332,17 +332,17 @@ def test_one_object_of_a_frame_gets_the_query_of_a_one_frame_clip() -> None:
     for seed in range(10):
         clip = random_prediction(seed, frames=1)
         frame = FramePrediction(clip.scores[0], clip.boxes[0], clip.masks[0])
-        matches = match_objects(frame, FrameTruth.from_masks(masks), REF_YOUTUBE_VOS_WEIGHTS)
-        query = match_clip(clip, ClipTruth.from_masks(masks), REF_YOUTUBE_VOS_WEIGHTS)
+        matches = match_objects(frame, FrameTargets.from_masks(masks), REF_YOUTUBE_VOS_WEIGHTS)
+        query = match_clip(clip, ClipGroundTruth.from_masks(masks), REF_YOUTUBE_VOS_WEIGHTS)
         assert matches.queries.tolist() == [query]
 
 
 def test_frames_without_objects_and_with_more_objects_than_queries() -> None:
     clip = random_prediction(11, frames=1, queries=2)
     frame = FramePrediction(clip.scores[0], clip.boxes[0], clip.masks[0])
-    nothing = match_objects(frame, FrameTruth.from_masks(rectangles()), REF_YOUTUBE_VOS_WEIGHTS)
+    nothing = match_objects(frame, FrameTargets.from_masks(rectangles()), REF_YOUTUBE_VOS_WEIGHTS)
     assert nothing.queries.shape == nothing.objects.shape == (0,)
-    crowd = FrameTruth.from_masks(rectangles((0, 0, 9, 9), (9, 9, 20, 20), (20, 20, 40, 32)))
+    crowd = FrameTargets.from_masks(rectangles((0, 0, 9, 9), (9, 9, 20, 20), (20, 20, 40, 32)))
     matches = match_objects(frame, crowd, REF_YOUTUBE_VOS_WEIGHTS)
     assert sorted(matches.queries.tolist()) == [0, 1]
     assert len(set(matches.objects.tolist())) == 2
@@ -372,15 +372,15 @@ def test_image_smaller_than_the_padded_prediction_counts_as_background_beyond() 
 
 
 def test_truth_of_masks_has_their_tight_boxes() -> None:
-    truth = ClipTruth.from_masks(rectangles((10, 8, 30, 24), None))
+    truth = ClipGroundTruth.from_masks(rectangles((10, 8, 30, 24), None))
     assert truth.boxes.tolist() == [[0.5, 0.5, 0.5, 0.5], [0.0, 0.0, 0.0, 0.0]]
     assert truth.valid.tolist() == [True, False]
-    with pytest.raises(ValueError, match="needs boxes"):
+    with pytest.raises(ValueError, match="need boxes"):
         replace(truth, boxes=truth.boxes[:1])
 
 
 def test_losses_and_match_do_not_depend_on_autocast(
-    recorded_final: ClipPrediction, recorded_truth: ClipTruth
+    recorded_final: ClipPrediction, recorded_truth: ClipGroundTruth
 ) -> None:
     outputs = [single_layer(recorded_final)]
     plain = clip_losses(outputs, [recorded_truth], REF_YOUTUBE_VOS_WEIGHTS)

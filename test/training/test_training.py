@@ -33,8 +33,8 @@ from referdino_core.training.frame_stage import (
     said_motion,
 )
 from referdino_core.training.grounded_clips import ground_clip
-from referdino_core.training.loop import StagePlan, run_stage, share_of_rate
-from referdino_core.training.recorded_world import ObjectTruth, RecordedClip
+from referdino_core.training.loop import StagePlan, rate_factor, run_stage
+from referdino_core.training.recorded_world import ObjectAttributes, RecordedClip
 from referdino_core.training.supervision import (
     CENTRAL,
     assign,
@@ -70,7 +70,7 @@ def clip() -> RecordedClip:
         red, blue = np.s_[20:36, 10 + 5 * time : 26 + 5 * time], np.s_[40:52, 4:18]
         frames[time][red], segmentation[time][red] = (220, 30, 30), 1
         frames[time][blue], segmentation[time][blue] = (30, 30, 220), 2
-    objects = (ObjectTruth("box", "red", "big"), ObjectTruth("ball", "blue", "small"))
+    objects = (ObjectAttributes("box", "red", "big"), ObjectAttributes("ball", "blue", "small"))
     return RecordedClip(frames, segmentation, np.arange(8) / 10, objects, EXPRESSIONS)
 
 
@@ -197,7 +197,7 @@ def test_frame_stage_learns(model: rd.ReferDINO) -> None:
         ("the box moving to the right", "right"),
     ],
 )
-def test_what_a_sentence_says_of_motion(sentence: str, motion: str | None) -> None:
+def test_motion_class_of_a_sentence(sentence: str, motion: str | None) -> None:
     assert said_motion(sentence) == (OPEN_MOTION if motion is None else MOTIONS.index(motion))
 
 
@@ -286,9 +286,9 @@ def test_words_keep_their_numbers_from_the_bundled_weights_on() -> None:
 
 def test_learning_rate_warms_up_and_falls() -> None:
     plan = StagePlan("x", 100, 1.0, 1.0, 1.0, warm_up=10)
-    shares = [share_of_rate(plan, step) for step in range(100)]
-    assert shares[0] == pytest.approx(0.1) and max(shares) == pytest.approx(1.0)
-    assert shares[9:] == sorted(shares[9:], reverse=True) and shares[-1] < 0.03
+    factors = [rate_factor(plan, step) for step in range(100)]
+    assert factors[0] == pytest.approx(0.1) and max(factors) == pytest.approx(1.0)
+    assert factors[9:] == sorted(factors[9:], reverse=True) and factors[-1] < 0.03
 
 
 def test_an_interrupted_stage_ends_where_an_uninterrupted_one_does(tmp_path: Path) -> None:

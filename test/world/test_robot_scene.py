@@ -55,7 +55,7 @@ def test_the_camera_drives_at_the_speed_that_is_set_from_low_above_the_floor() -
         assert 0.25 <= camera.positions[0, 2] <= 0.6 and camera.moving
 
 
-def test_a_camera_that_is_told_to_stand_stands() -> None:
+def test_a_camera_configured_to_stand_still_does() -> None:
     settings = WorldSettings(scenes="robot", turn=0.0, drive=0.0)
     camera = sample_robot_scene(clip_generator("validation", 3), settings).camera
     assert not camera.moving

@@ -42,7 +42,7 @@ _log = logging.getLogger("referdino.tensorrt")
 
 @dataclass(frozen=True)
 class BuilderOptions:
-    """What a user can change about building.
+    """User options for building engines.
 
     Attributes:
         workspace_gib: most scratch memory of a layer, GiB; None leaves it to TensorRT.
@@ -83,7 +83,7 @@ def build_engine(
     This takes minutes, and leaves Python's other threads running.
 
     Args:
-        onnx: the network; weights outside of the file are found beside it.
+        onnx: the network; external weights are in the same folder.
         stage: its inputs and outputs.
         ranges: of the dynamic axes' sizes.
         options: of the build.
@@ -157,7 +157,7 @@ def _parse(onnx: Path, network: trt.INetworkDefinition, logger: trt.ILogger) -> 
 
 
 def _parser_errors(parser: trt.OnnxParser, logger: trt.ILogger) -> str:
-    """Errors of the parser, and those of our plugin in the log, which the parser leaves out."""
+    """Errors of the parser, and errors of our plugin from the log, which the parser omits."""
     lines = [line for line in getattr(logger, "errors", ()) if line.startswith(ONNX_OPERATOR)]
     for index in range(parser.num_errors):
         error: trt.ParserError = parser.get_error(index)

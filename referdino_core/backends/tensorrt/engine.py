@@ -222,7 +222,7 @@ class TensorRTEngine:
         memory = self._output_memory[name]
         if min(shape) < 0 or prod(shape) > memory.numel():
             raise EngineError(
-                f"{name} of {self.stage.name} is {shape} in the engine, which has no place."
+                f"{name} of {self.stage.name} has shape {shape}, which exceeds the engine's limits."
             )
         return memory[: prod(shape)].view(shape)
 

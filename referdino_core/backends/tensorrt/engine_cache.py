@@ -70,7 +70,7 @@ def network_checksum(onnx: Path) -> str:
 
 
 def _external_files(onnx: Path) -> list[Path]:
-    """Files of weights beside a network, whose names its ONNX file contains."""
+    """Files of a network's external weights, which its ONNX file names."""
     others = sorted(path for path in onnx.parent.iterdir() if path.is_file() and path != onnx)
     with onnx.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         return [path for path in others if content.find(path.name.encode()) >= 0]
@@ -81,7 +81,7 @@ class EngineCache:
 
     Attributes:
         folder: of the engines that are built here.
-        bundled: folder with engines that were built elsewhere and are used where they fit; it may
+        bundled: folder with engines that were built elsewhere and are used if they fit; it may
             be missing, and nothing is written there.
     """
 
@@ -196,7 +196,7 @@ class EngineCache:
         return path
 
     def _why_none(self, key: EngineKey, source: Path) -> str:
-        """What differs in the most similar engine that was built before."""
+        """How the most similar engine in the cache differs."""
         reasons = []
         bundled = self._bundled(key)
         for path in [*sorted(self.folder.glob(f"{key.stage}-*.engine")), *bundled]:

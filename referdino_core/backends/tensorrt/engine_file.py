@@ -36,11 +36,11 @@ class EngineKey:
         stage: name of the stage.
         onnx_sha256: of the network, weights outside of its file included.
         library: name and full version of the library that builds and runs it.
-        gpu: that it is built for; None where any GPU of the compute capability runs it.
+        gpu: the GPU that it is built for; None if any GPU of the compute capability can run it.
         compute_capability: of the GPU, such as "8.9".
         shapes: sizes and ranges of the axes, by letter.
         precision: of the export.
-        plugin: name and version of the plugin, None where the network needs none; an engine holds
+        plugin: name and version of the plugin, None if the network needs none; an engine holds
             none of the plugin's code, so that another build of the same version will do.
         builder_options: by name.
     """
@@ -104,7 +104,7 @@ def _text(values: object) -> str:
 
 
 def write_engine(path: Path, key: EngineKey, source: Path, payload: bytes) -> None:
-    """Write an engine's file; it appears when it is complete.
+    """Write an engine's file atomically.
 
     Args:
         path: of the file.
@@ -127,7 +127,7 @@ def write_engine(path: Path, key: EngineKey, source: Path, payload: bytes) -> No
 
 
 def write_for_speed(path: Path, content: bytes) -> None:
-    """Write a file that only saves time later; one warning where it cannot be written."""
+    """Write a file that only saves time later; logs one warning if it cannot be written."""
     try:
         _write(path, content)
     except OSError as error:
@@ -135,7 +135,7 @@ def write_for_speed(path: Path, content: bytes) -> None:
 
 
 def _write(path: Path, *parts: bytes) -> None:
-    """Write under a temporary name, which is replaced by the final one."""
+    """Write to a temporary file, and rename it when it is complete."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         with temporary.open("wb") as file:

@@ -80,7 +80,7 @@ def _is_found(module: str) -> bool:
 
 
 def load_tensorrt(library: Library | None = None) -> ModuleType:
-    """The Python module of TensorRT, or of TensorRT for RTX where only that is installed.
+    """The Python module of TensorRT, or of TensorRT for RTX if only that is installed.
 
     Args:
         library: the required library; None is the first that can be loaded.
@@ -159,7 +159,7 @@ def parse_version(text: str) -> tuple[int, int]:
     """Major and minor release of a version such as 10.13.3.9.
 
     Raises:
-        TensorRTUnavailable: this is no version.
+        TensorRTUnavailable: this is not a version.
     """
     parts = text.split(".")
     if len(parts) < 2 or not (parts[0].isdecimal() and parts[1].isdecimal()):

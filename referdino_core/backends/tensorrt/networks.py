@@ -24,7 +24,7 @@ class AxisRange:
 
     def __post_init__(self) -> None:
         if not 1 <= self.minimum <= self.optimum <= self.maximum:
-            raise ValueError(f"{self} is no range of sizes")
+            raise ValueError(f"{self} is not a range of sizes")
 
 
 def torch_type(data_type: trt.DataType) -> torch.dtype | None:
@@ -143,7 +143,7 @@ def make_profile(
     stage: StageSpec,
     ranges: Mapping[str, AxisRange],
 ) -> trt.IOptimizationProfile | None:
-    """The optimization profile of the inputs with dynamic axes; None where all are static.
+    """The optimization profile of the inputs with dynamic axes; None if all are static.
 
     Args:
         builder: creates the profile.

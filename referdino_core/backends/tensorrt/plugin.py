@@ -21,10 +21,10 @@ PATH_VARIABLE = "REFERDINO_TRT_PLUGINS"
 
 
 def find_library() -> Path | None:
-    """The plugin library in $REFERDINO_TRT_PLUGINS, a file or its folder, else beside the kernels.
+    """The plugin library in $REFERDINO_TRT_PLUGINS, a file or its folder, else next to the kernels.
 
     Returns:
-        Its path; None where there is no library.
+        Its path; None if there is no library.
 
     Raises:
         TensorRTUnavailable: the variable is set, but names no existing file.
@@ -35,7 +35,7 @@ def find_library() -> Path | None:
         path = path / LIBRARY_NAME if path.is_dir() else path
         if not path.is_file():
             raise TensorRTUnavailable(
-                f"{path} is missing, where {PATH_VARIABLE} says that the TensorRT plugin is."
+                f"{path}, the TensorRT plugin according to {PATH_VARIABLE}, does not exist."
             )
         return path
     path = PACKAGE / "ops" / LIBRARY_NAME

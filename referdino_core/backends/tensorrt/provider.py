@@ -50,7 +50,7 @@ class Target:
     Attributes:
         capability: compute capability, such as "8.9".
         gpu: name of the GPU, None for all GPUs of the capability.
-        device: this machine's GPU; None where the engines are for another machine.
+        device: this machine's GPU; None if the engines are for another machine.
     """
 
     capability: str
@@ -83,7 +83,7 @@ class EngineProvider:
         """The engines of all stages by name.
 
         Args:
-            force: build them even where they exist.
+            force: build them even if they exist.
             monitor: for progress, in phases such as "grounder" and TensorRT's own name of what it
                 does, and cancellation; engines that are complete are kept.
 
@@ -141,7 +141,7 @@ class EngineProvider:
     def kernels(self, engine: CachedEngine) -> Path | None:
         """The file of the kernels that the library compiles as it loads and runs an engine.
 
-        None where it compiles none.
+        None if it compiles none.
         """
         return self.cache.folder / f"{engine.path.stem}.kernels" if self._is_rtx else None
 

@@ -1,11 +1,11 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""The functions that only TensorRT for RTX needs, except how it is opened (rtx_links.py).
+"""Functions for TensorRT for RTX alone, except for opening it (rtx_links.py).
 
-It builds for GPUs of a compute capability, here or elsewhere, in two steps: the engine, which needs
-no GPU, and kernels, which it compiles when the engine is loaded and run. A runtime cache keeps
-those. It measures nothing while it builds, and so has no use for a timing cache. It records CUDA
-graphs by itself, since it exchanges kernels while it runs.
+It builds for GPUs of a compute capability, on any machine, in two steps: the engine, which needs no
+GPU, and kernels, which are compiled when the engine is loaded and run, and stored in a runtime
+cache. It measures nothing during the build and therefore needs no timing cache. It records CUDA
+graphs itself, since it replaces kernels at run time.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Opens the shared libraries of TensorRT for RTX so that its ONNX parser finds plugins.
+"""Opening of the shared libraries of TensorRT for RTX, so that its parser finds plugins.
 
-At the first plugin of a network the parser opens `libtensorrt_rtx.so`, beside itself, and ends the
-process where that name is missing. The wheels have `libtensorrt_rtx.so.1` alone. So both libraries
-are opened through symbolic links in a folder of referdino's cache that has the missing name too;
-the installed package stays as it is.
+At the first plugin of a network the parser opens `libtensorrt_rtx.so` in its own folder, and aborts
+the process if that name is missing. The wheels contain only `libtensorrt_rtx.so.1`. Therefore both
+libraries are opened through symbolic links in a folder of referdino's cache that has the missing
+name, too; the installed package is unchanged.
 """
 
 from __future__ import annotations

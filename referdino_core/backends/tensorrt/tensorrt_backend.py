@@ -86,8 +86,8 @@ class TensorRTBackend(ExportedBackend):
 class TensorRTRunner:
     """The three stages of one exported network as engines, for one thread at a time.
 
-    The outputs of a stage are overwritten when it runs again: whoever keeps them longer, as the
-    object memory does, copies them.
+    The outputs of a stage are overwritten when it runs again; copy them to keep them longer, as
+    the object memory does.
 
     Attributes:
         exported: the network.

@@ -17,6 +17,7 @@ from referdino_core.errors import ImageError, ReferDINOError, SourceError
 from referdino_core.evaluation.benchmarks.clips import (
     Benchmark,
     Clip,
+    ContextWindow,
     Expression,
     Question,
     require,
@@ -40,14 +41,20 @@ class A2DSentences(Benchmark):
     a2d_annotation_with_instances/VIDEO/FRAME.h5 holds the masks of a frame, counted from 1:
     "instance" lists ids, "reMask" is (N, W, H), or (W, H) where N is 1.
 
-    A clip is an annotated frame, which alone is evaluated, and up to 7 frames before it.
+    A clip is an annotated frame, which alone is evaluated, with its context,
+    by default up to 7 frames before it.
     Expressions whose instance is not in a frame are left out there.
     """
 
     title = "A2D-Sentences"
 
-    def __init__(self, folder: Path, split: str = "test") -> None:
+    def __init__(
+        self, folder: Path, split: str = "test", context: ContextWindow = window_up_to
+    ) -> None:
         """Read the annotations.
+
+        Args:
+            context: frames of a clip.
 
         Raises:
             SourceError: the lists are missing or damaged.
@@ -55,7 +62,7 @@ class A2DSentences(Benchmark):
         """
         super().__init__()
         self._h5py = _import_h5py()
-        self.folder, self.split = folder, split
+        self.folder, self.split, self._context = folder, split, context
         if split not in SUBSETS:
             raise SourceError(f"A2D-Sentences has no split {split}; use {' or '.join(SUBSETS)}.")
         texts = folder / "text_annotations"
@@ -98,7 +105,8 @@ class A2DSentences(Benchmark):
             raise SourceError(
                 f"Video {video}: {annotation.name} is annotated, but there are {count} frames."
             )
-        window = window_up_to(number - 1)
+        window = self._context(number - 1, count)
+        only_frame = number - 1 - window.start
         return Clip(
             f"{video}_{annotation.stem}",
             tuple(f"{index + 1:05d}" for index in window),
@@ -109,8 +117,8 @@ class A2DSentences(Benchmark):
             ),
             frame_rate,
             partial(_read_window, place, window),
-            lambda index: _read_masks(self._h5py, annotation) if index == len(window) - 1 else None,
-            only_last_counts=True,
+            lambda index: _read_masks(self._h5py, annotation) if index == only_frame else None,
+            only_frame=only_frame,
         )
 
     def _read_expressions(self, path: Path) -> dict[str, dict[int, str]]:

@@ -57,7 +57,8 @@ class Clip:
             frame.
         truth_at: ground truth of the frame at an index from 0; None if it is not annotated.
             Raises ImageError or SourceError if its annotation is damaged.
-        only_last_counts: whether only the last frame is evaluated, and the others are context.
+        only_frame: index of the only evaluated frame, for which the others are context; None if all
+            are evaluated.
     """
 
     name: str
@@ -66,7 +67,7 @@ class Clip:
     frame_rate: float
     open_images: Callable[[], Iterator[np.ndarray | ImageError]]
     truth_at: Callable[[int], FrameGroundTruth | None]
-    only_last_counts: bool = False
+    only_frame: int | None = None
 
 
 class Benchmark(ABC):
@@ -130,6 +131,15 @@ WINDOW = 8
 """Maximum number of frames of a clip, as in a stream's default window."""
 
 
-def window_up_to(place: int) -> range:
+ContextWindow = Callable[[int, int], range]
+"""Indices of the frames of a clip, given the evaluated frame and the number of all frames."""
+
+
+def window_up_to(place: int, count: int) -> range:
     """Indices of the frames of a clip that ends with the evaluated frame at `place`."""
     return range(max(place - WINDOW + 1, 0), place + 1)
+
+
+def window_around(place: int, count: int) -> range:
+    """Indices of the frames of a clip with the evaluated frame at `place` in its middle."""
+    return range(max(place - WINDOW // 2, 0), min(place + WINDOW // 2, count))

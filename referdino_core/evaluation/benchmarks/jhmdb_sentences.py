@@ -16,6 +16,7 @@ from referdino_core.errors import SourceError
 from referdino_core.evaluation.benchmarks.clips import (
     Benchmark,
     Clip,
+    ContextWindow,
     Expression,
     Question,
     read_images,
@@ -38,14 +39,20 @@ class JHMDBSentences(Benchmark):
     Frames count from 1; "part_mask" of the .mat is (H, W, T), and frames beyond T are not used.
     Three frames of a video are evaluated: those chosen at random for the published results in
     jhmdb_sentences_samples_metadata.json, if it exists, or else three evenly spaced ones. A clip is
-    one of them, which alone is evaluated, and up to 7 frames before it.
+    one of them, which alone is evaluated, with its context,
+    by default up to 7 frames before it.
     """
 
     title = "JHMDB-Sentences"
     split = "test"
 
-    def __init__(self, folder: Path, split: str = "test") -> None:
+    def __init__(
+        self, folder: Path, split: str = "test", context: ContextWindow = window_up_to
+    ) -> None:
         """Read the annotations.
+
+        Args:
+            context: frames of a clip.
 
         Raises:
             SourceError: the sentences are missing or damaged.
@@ -53,7 +60,7 @@ class JHMDBSentences(Benchmark):
         super().__init__()
         if split != "test":
             raise SourceError(f"JHMDB-Sentences has no split {split}; use test.")
-        self.folder = folder
+        self.folder, self._context = folder, context
         self._sentences = _read_sentences(folder / "jhmdb_annotation.txt")
         self.videos = tuple(self._sentences)
         self._images = _by_video(folder / "Rename_Images", "*/*")
@@ -77,15 +84,15 @@ class JHMDBSentences(Benchmark):
             raise SourceError(f"Video {video}: {self._images[video]} holds no frames (.png).")
         question = Question("person", (Expression(self._sentences[video], (_PERSON,)),))
         for place in self._places(video, len(paths)):
-            window = window_up_to(place)
+            window = self._context(place, len(paths))
             yield Clip(
                 f"{video}_{place + 1:05d}",
                 tuple(paths[index].stem for index in window),
                 (question,),
                 FRAME_RATE,
                 partial(read_images, [paths[index] for index in window]),
-                partial(_truth_at, masks[:, :, place], len(window) - 1),
-                only_last_counts=True,
+                partial(_truth_at, masks[:, :, place], place - window.start),
+                only_frame=place - window.start,
             )
 
     def _places(self, video: str, count: int) -> list[int]:

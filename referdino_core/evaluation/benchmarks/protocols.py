@@ -91,7 +91,7 @@ class ExpressionProtocol(Protocol):
         if not evaluated or not objects:
             return {}
         pairs = [
-            (decode(prediction["masks"], frame), frame.truth.of(objects), frame.truth.void)
+            (decode(prediction["masks"], frame), frame.truth.of(objects), frame.truth.ignored)
             for frame in evaluated
         ]
         return {"tracks": [_track(pairs)]}
@@ -299,7 +299,10 @@ def _object_track(
     track: Sequence[str | None], objects: Collection[int], evaluated: Sequence[EvaluatedFrame]
 ) -> Json:
     return _track(
-        [(decode(track, frame), frame.truth.of(objects), frame.truth.void) for frame in evaluated]
+        [
+            (decode(track, frame), frame.truth.of(objects), frame.truth.ignored)
+            for frame in evaluated
+        ]
     )
 
 

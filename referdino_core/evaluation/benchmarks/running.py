@@ -266,7 +266,9 @@ def _frames_that_count(
     clip: Clip, images: Sequence[np.ndarray], indices: Sequence[int]
 ) -> ReadFrames | None:
     """The readable frames of a clip; None if there are none, or not the one that counts."""
-    if not images or (clip.only_last_counts and indices[-1] != len(clip.frame_names) - 1):
+    only = clip.only_frame
+    if not images or (only is not None and only not in indices):
         return None
     stamps = [index / clip.frame_rate for index in indices]
-    return ReadFrames(clip.name, images, stamps, indices, clip.only_last_counts)
+    place = None if only is None else indices.index(only)
+    return ReadFrames(clip.name, images, stamps, indices, place)

@@ -37,14 +37,14 @@ class ReadFrames:
         images: N arrays (H, W, 3) uint8 RGB of one size.
         stamps: N seconds.
         indices: N positions in the clip, ascending.
-        only_last_counts: whether only the last frame is evaluated.
+        only_frame: index in `images` of the only evaluated frame; None if all are evaluated.
     """
 
     clip: str
     images: Sequence[np.ndarray]
     stamps: Sequence[float]
     indices: Sequence[int]
-    only_last_counts: bool = False
+    only_frame: int | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -123,9 +123,10 @@ class WholeClip(Segmenter):
 
     def segment(self, frames: ReadFrames, sentences: Sequence[str]) -> Sequence[SentenceResult]:
         model, tokenizer = self._session.model, self._session.tokenizer
-        seen = slice(-1, None) if frames.only_last_counts else slice(None)
+        only = frames.only_frame
+        seen = slice(None) if only is None else slice(only, only + 1)
         images, stamps = frames.images[seen], frames.stamps[seen]
-        protocol = SINGLE_FRAMES if frames.only_last_counts else VIDEOS
+        protocol = VIDEOS if only is None else SINGLE_FRAMES
         return [
             _ClipResult(
                 read_clip(model, tokenizer, sentence, images, stamps, protocol=protocol),
@@ -165,7 +166,8 @@ class Streamed(Segmenter):
         try:
             session.commands = {str(place): sentence for place, sentence in enumerate(sentences)}
             results = [_StreamResult(frames.size) for _ in sentences]
-            for image, stamp in zip(frames.images, frames.stamps, strict=True):
+            end = None if frames.only_frame is None else frames.only_frame + 1
+            for image, stamp in zip(frames.images[:end], frames.stamps[:end], strict=True):
                 targets = session.step(image, stamp)
                 for place, result in enumerate(results):
                     result.add([one for one in targets if one.command_id == str(place)])

@@ -26,12 +26,12 @@ class FrameGroundTruth:
             background; elsewhere, as in MeViS, an object may be 0. Masks may overlap; every object
             annotated in the frame is included, even with an empty mask.
         size: height and width in pixels.
-        void: (H, W) bool, ignore mask; None if all pixels are evaluated.
+        ignored: (H, W) bool, ignore mask; None if all pixels are evaluated.
     """
 
     masks: Mapping[int, np.ndarray]
     size: tuple[int, int]
-    void: np.ndarray | None = None
+    ignored: np.ndarray | None = None
 
     def of(self, objects: Collection[int]) -> np.ndarray:
         """Union of the masks of objects, (H, W) bool; objects without annotation are ignored."""

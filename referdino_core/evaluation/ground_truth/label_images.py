@@ -153,11 +153,11 @@ class LabelImages(GroundTruth):
         except ImageError:
             return None  # noted when the folder was opened
         height, width = labels.shape
-        void = labels == VOID if labels.dtype == np.uint8 else None
+        ignored = labels == VOID if labels.dtype == np.uint8 else None
         return FrameGroundTruth(
             masks={number: labels == number for number in self._objects},
             size=(height, width),
-            void=void if void is not None and void.any() else None,
+            ignored=ignored if ignored is not None and ignored.any() else None,
         )
 
     def close(self) -> None:

@@ -32,7 +32,7 @@ class MevisGroundTruth(GroundTruth):
     """One video of a MeViS-style data set.
 
     The file of sentences holds `videos/<id>/expressions/<n>/{exp, obj_id, anno_id}` and
-    `videos/<id>/frames`; `mask_dict.json` beside it, or the key `mask_dict` in the same file,
+    `videos/<id>/frames`; `mask_dict.json` next to it, or the key `mask_dict` in the same file,
     holds one entry per annotation id and frame: run lengths, or null if the object is not in view.
     A sentence may mean several objects. An object's id is its `obj_id` if these correspond one to
     one to annotations in the video, otherwise its `anno_id`; the description says which. Frames are
@@ -107,7 +107,7 @@ class MevisGroundTruth(GroundTruth):
             return np.zeros(self._size, dtype=bool)
         mask = decode_entry(entry)
         if mask.shape != self._size:
-            raise ImageError(f"its size is {mask.shape} where others have {self._size}.")
+            raise ImageError(f"its size is {mask.shape}, but others have {self._size}.")
         return mask
 
     def _read_expressions(self, expressions: object) -> dict[str, tuple[str, ...]]:

@@ -19,8 +19,8 @@ constexpr Index kHiddenAtOnce = 1 << 20;
 
 }  // namespace
 
-// Whether matrix multiplications use fused multiply-adds, which a library for any processor of its kind may
-// have to do without.
+// Whether matrix multiplications use fused multiply-adds; a library for any CPU of its architecture
+// may not.
 REFERDINO_EXPORT int referdino_has_fast_matmul() noexcept {
 #if defined(__FMA__) || defined(__ARM_NEON)
   return 1;

@@ -173,8 +173,8 @@ def test_unknown_operator_is_refused_with_its_place(folder: Path) -> None:
     ("sizes", "complaint"),
     [
         ([15, 20, 8], "not height, width for each of 1 to 16 levels"),
-        ([0, 20], "a size that no level can have"),
-        ([3, 3], "other cells than the levels of spatial_shapes"),
+        ([0, 20], "a size that is not positive or too large"),
+        ([3, 3], "number of tokens differs from that of spatial_shapes"),
     ],
 )
 def test_attention_over_levels_that_do_not_fit_is_refused(

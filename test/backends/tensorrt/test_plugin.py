@@ -92,9 +92,9 @@ def test_plugin_called_by_a_driver_refuses_tensors_that_do_not_fit(plugin):
     value, shapes, locations, logits = make_call("nano-like", torch.float32, torch.float32)
     configuring = 4
     assert drive(plugin, (value[:, 1:].contiguous(), shapes, locations, logits))[0] == configuring
-    assert b"other cells" in plugin.last_complaint()
+    assert b"number of tokens differs" in plugin.last_complaint()
     assert drive(plugin, (value, shapes, locations, logits[..., 1:].contiguous()))[0] == configuring
-    assert b"do not belong together" in plugin.last_complaint()
+    assert b"do not match" in plugin.last_complaint()
     assert drive(plugin, (value[..., 0].contiguous(), shapes, locations, logits))[0] == configuring
     assert b"takes value (N, S, M, D)" in plugin.last_complaint()
 
@@ -122,8 +122,8 @@ def test_plugin_called_by_a_driver_refuses_attributes_that_are_no_levels(plugin)
     attributes = {
         b"": ([15, 20, 8, 10], whole, b"spatial_shapes"),
         b"not height, width": ([15, 20, 8], whole, b"spatial_shapes"),
-        b"size that no level can have": ([15, 2**40], wide, b"spatial_shapes"),
-        b"not a list of whole numbers": ([15, 20], single, b"spatial_shapes"),
+        b"size that is not positive or too large": ([15, 2**40], wide, b"spatial_shapes"),
+        b"not a list of integers": ([15, 20], single, b"spatial_shapes"),
         b"is missing": ([15, 20], whole, b"other"),
         b"1 to 16 levels": ([1] * 34, whole, b"spatial_shapes"),
     }

@@ -89,7 +89,7 @@ class TestRefYouTubeVOS:
 
 
 class TestRefDAVIS17:
-    def test_a_question_is_what_one_annotator_says_of_all_objects(
+    def test_a_question_holds_one_annotators_sentences_about_all_objects(
         self, tmp_path: Path, scenes: list[Scene]
     ) -> None:
         benchmark = open_benchmark("ref-davis17", make_ref_davis17(tmp_path, scenes))
@@ -106,7 +106,7 @@ class TestRefDAVIS17:
             for number in (1, 2):
                 assert_array_equal(truth.of((number,)), scenes[0].labels[index] == number)
 
-    def test_a_void_label_is_ignored_and_a_missing_one_is_an_error(
+    def test_an_ignore_label_is_skipped_and_a_missing_one_is_an_error(
         self, tmp_path: Path, scenes: list[Scene]
     ) -> None:
         scene = scenes[0]
@@ -118,8 +118,8 @@ class TestRefDAVIS17:
         (root / "valid/Annotations/scene0/00010.png").unlink()
         clip = only_clip(open_benchmark("ref-davis17", root), "scene0")
         truth = clip.truth_at(0)
-        assert truth is not None and truth.void is not None
-        assert_array_equal(truth.void, voided[0] == 255)
+        assert truth is not None and truth.ignored is not None
+        assert_array_equal(truth.ignored, voided[0] == 255)
         assert 255 not in truth.masks
         with pytest.raises(ImageError, match=r"00010\.png"):
             clip.truth_at(2)
@@ -221,7 +221,7 @@ class TestA2DSentences:
         assert [int(name) for name in late.frame_names] == [1, 2, 3, 4]
         assert early.frame_rate == pytest.approx(10.0)
         truth = early.truth_at(1)
-        assert early.only_last_counts and truth is not None
+        assert early.only_frame == 1 and truth is not None
         for question in early.questions:
             (expression,) = question.expressions
             assert_array_equal(

@@ -84,7 +84,7 @@ def test_targets_of_a_sentence_are_merged(tmp_path: Path) -> None:
         truth.resolve("the goat")
     first, last = frame_of(truth, 0), frame_of(truth, 2)
     assert (first.of([9, 10]) == (block(0) | block(20)).astype(bool)).all()
-    assert first.size == SIZE and first.void is None
+    assert first.size == SIZE and first.ignored is None
     assert sorted(last.masks) == [9, 10] and not last.of([9, 10]).any()
     assert truth.at(3, 0) is None
     assert truth.problems == ["a frame has no annotation: frame 3"]
@@ -216,7 +216,7 @@ def test_a_clip_that_there_is_not_is_refused(wrong: str) -> None:
         open_ground_truth(wrong)
 
 
-def test_topics_are_opened_by_whoever_has_them() -> None:
+def test_topics_are_opened_by_the_given_class() -> None:
     class OfTopic(GroundTruth):
         def at(self, index: int, stamp: int) -> FrameGroundTruth | None:
             return None

@@ -59,7 +59,7 @@ def test_files_that_hold_no_numbers_are_refused(tmp_path: Path) -> None:
             read_labels(path)
 
 
-def test_every_object_has_a_mask_in_every_frame_and_255_is_void(tmp_path: Path) -> None:
+def test_every_object_has_a_mask_in_every_frame_and_255_is_ignored(tmp_path: Path) -> None:
     write_labels(tmp_path / "00000.png", labels_with(a=1, b=255))
     write_labels(tmp_path / "00001.png", labels_with(a=7))
     with open_ground_truth(str(tmp_path)) as truth:
@@ -69,8 +69,10 @@ def test_every_object_has_a_mask_in_every_frame_and_255_is_void(tmp_path: Path) 
         assert sorted(first.masks) == sorted(second.masks) == [1, 7]
         assert not first.masks[7].any() and not second.masks[1].any()
         assert (first.of([1, 7]) == (labels_with(a=1) == 1)).all()
-        assert first.void is not None and (first.void == (labels_with(a=0, b=255) == 255)).all()
-        assert second.void is None and second.size == SIZE
+        assert (
+            first.ignored is not None and (first.ignored == (labels_with(a=0, b=255) == 255)).all()
+        )
+        assert second.ignored is None and second.size == SIZE
         assert not first.of([]).any() and not first.of([99]).any()
         assert truth.at(2, 200) is None
     assert truth.problems == []
