@@ -29,7 +29,10 @@ def main() -> None:
         rows = [json.loads(line) for line in path.read_text().splitlines()]
         for name in rows[-1]:
             if name not in ("step", "seconds", "total"):
-                panel.plot([row["step"] for row in rows], [row[name] for row in rows], label=name)
+                known = [row for row in rows if name in row]
+                panel.plot(
+                    [row["step"] for row in known], [row[name] for row in known], label=name
+                )
         panel.set(title=path.stem, xlabel="step", ylabel="loss", yscale="log")
         panel.legend(fontsize=7)
         panel.grid(alpha=0.3)
