@@ -48,7 +48,7 @@ replay-demo:  ## a bag from the world, replayed, scored and reported; RUNTIME=, 
 	  $${RUNTIME:+--runtime "$$RUNTIME"} $${PRECISION:+--precision "$$PRECISION"}
 
 follow-demo:  ## a simulated robot follows what sentences say, on a live ROS 2 graph; SAY=, OUT= to change it
-	@"$(PYTHON)" setup/prepare.py --for demo
+	@"$(PYTHON)" setup/prepare.py --for follow-demo
 	@$(IN_ENVIRONMENT) python -m demo.follow $${SAY:+--say "$$SAY"} $${OUT:+--out "$$OUT"}
 
 test: lint  ## set up, check the style and the types, and run every test, on two processes

@@ -30,9 +30,7 @@ def main() -> None:
         for name in rows[-1]:
             if name not in ("step", "seconds", "total"):
                 known = [row for row in rows if name in row]
-                panel.plot(
-                    [row["step"] for row in known], [row[name] for row in known], label=name
-                )
+                panel.plot([row["step"] for row in known], [row[name] for row in known], label=name)
         panel.set(title=path.stem, xlabel="step", ylabel="loss", yscale="log")
         panel.legend(fontsize=7)
         panel.grid(alpha=0.3)

@@ -117,6 +117,10 @@ class DemoProcess:
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGINT)
 
+    def kill(self) -> None:
+        """End it without a chance to clean up, as a crash would."""
+        self._process.kill()
+
     def stop(self) -> None:
         """Wait until it has exited; kill it if necessary."""
         try:

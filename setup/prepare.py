@@ -57,9 +57,21 @@ OLDEST_PYTHON, NEWEST_PYTHON = (3, 10), (3, 13)
 # Extras of pyproject.toml by what they are for.
 PURPOSES = {
     "demo": {"world"},
+    "follow-demo": {"world", "voice"},
     "replay-demo": {"world", "replay", "report"},
     "docs": {"docs"},
-    "test": {"world", "onnx", "replay", "report", "cluster", "benchmarks", "docs", "test"},
+    "test": {
+        "world",
+        "onnx",
+        "replay",
+        "report",
+        "cluster",
+        "benchmarks",
+        "peers",
+        "docs",
+        "test",
+        "voice",
+    },
 }
 # Runtimes that need an extra too.
 RUNTIME_EXTRAS = {"onnxruntime": {"onnx"}, "tensorrt": {"onnx"}}
@@ -67,7 +79,8 @@ RUNTIME_EXTRAS = {"onnxruntime": {"onnx"}, "tensorrt": {"onnx"}}
 TEST_EXTRAS_OF_X86_64 = {"tensorrt-rtx"}
 # Where the wheels of TensorRT's bindings run.
 TENSORRT_MACHINES = ("aarch64", "x86_64")
-INSTALLED_FOLDERS = ("config", "launch", "msg", "referdino_core", "referdino_ros", "srv")
+INSTALLED_FOLDERS = ("action", "config", "launch", "msg", "referdino_core", "referdino_ros", "srv")
+BUILT_SUFFIXES = (".action", ".cpp", ".cu", ".h", ".msg", ".srv")
 
 
 def main() -> int:
@@ -334,7 +347,7 @@ def package_inputs() -> Iterator[str]:
             if path.is_dir() or path.suffix in (".pyc", ".so"):
                 continue
             yield str(path.relative_to(REPOSITORY))
-            if path.suffix in (".cpp", ".cu", ".h", ".msg", ".srv") or path.name == "variants.json":
+            if path.suffix in BUILT_SUFFIXES or path.name == "variants.json":
                 yield path.read_text()
 
 

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """`python -m referdino_core.follow_evaluation`: seeded episodes, one table.
 
-The simulation waits for every result, so that a slow computer gives the same result.
+The simulation waits for every result, so that a slow computer gives the same result; with
+--real-time it does not.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ def main() -> None:
     logging.getLogger("referdino").setLevel(logging.ERROR)
     height = arguments.camera_height
     mounting = Mounting(x=0.1, z=height, pitch=math.atan2(height - 0.25, _LOOKED_AT - 0.7))
-    timing = Timing(1 / arguments.rate, arguments.latency)
+    timing = Timing(1 / arguments.rate, arguments.latency, arguments.real_time)
     planned = schedule(arguments.episodes, arguments.split or SPLITS, arguments.first)
     try:
         drive = DriveSettings(drift=arguments.drift)
@@ -69,7 +70,8 @@ def main() -> None:
     told = (
         f"{len(planned)} episodes, seen by {seen_by}, camera at {height:g} m, {least:g} to "
         f"{most:g} m to keep, {arguments.rate:g} images per second, "
-        f"{1000 * arguments.latency:.0f} ms latency\n\n{markdown(rows)}\n"
+        f"{1000 * arguments.latency:.0f} ms latency"
+        f"{' and what perception takes here' if arguments.real_time else ''}\n\n{markdown(rows)}\n"
     )
     print(told)
     if arguments.out:
@@ -108,6 +110,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--rate", type=float, default=10.0, help="images per second")
     parser.add_argument("--latency", type=float, default=0.1, help="seconds from image to result")
+    parser.add_argument(
+        "--real-time",
+        action="store_true",
+        help="the time that perception takes on this computer comes on top of the latency",
+    )
     parser.add_argument("--drift", type=float, default=0.0, help="of the odometry, as a fraction")
     parser.add_argument(
         "--out", type=Path, help="folder for table.md, table.json and a journal to resume from"
@@ -120,7 +127,16 @@ def _parser() -> argparse.ArgumentParser:
 
 def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
     """What a result depends on, beside its episode and follower."""
-    names = ("perception", "model", "camera_height", "distance", "rate", "latency", "drift")
+    names = (
+        "perception",
+        "model",
+        "camera_height",
+        "distance",
+        "rate",
+        "latency",
+        "drift",
+        "real_time",
+    )
     return {name: getattr(arguments, name) for name in names}
 
 

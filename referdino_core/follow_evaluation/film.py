@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
@@ -16,9 +17,11 @@ from referdino_core.media import overlay, text_drawing
 from referdino_core.media.writers import VideoWriter
 from referdino_core.simulation import RGBDCamera, Simulation, open_overhead
 from referdino_core.simulation.room import OVERHEAD_SIZE, overhead_pixels
+from referdino_core.target import Target
 
 _CAMERA_HEIGHT = 360
 _PLOT_HEIGHT = 150
+_MARGIN, _TITLE_HEIGHT, _TEXT_HEIGHT = 12, 14, 11
 _BACKGROUND, _GRID, _TEXT = (24, 24, 27), (63, 63, 70), (228, 228, 231)
 _PATH, _ASKED, _FIRST, _SECOND = (255, 196, 46), (120, 120, 128), (64, 196, 255), (255, 128, 66)
 SIZE = (2 * OVERHEAD_SIZE, OVERHEAD_SIZE + _PLOT_HEIGHT)
@@ -71,17 +74,60 @@ class Film:
     def _picture(self, moment: Moment) -> np.ndarray:
         above = self._simulation.overhead(self._camera)
         draw_path(above, self._path)
-        image, targets = overlay.enlarge(moment.frame.colour, [moment.target], OVERHEAD_SIZE)
-        camera = overlay.draw(image, targets)[:_CAMERA_HEIGHT]
-        words = _caption([self._sentence, *_wrapped(moment.said, 60)])
-        right = np.concatenate([camera, words])
-        end = max(self._simulation.episode.duration, 1.0)
-        asked = self._simulation.episode.distance
-        distance = plot("distance, m", self._times, [self._distances], end, (0.0, 5.0), level=asked)
-        speeds = np.array(self._speeds).T
-        speed = plot("speed, m/s and rad/s", self._times, list(speeds), end, (-0.9, 0.9), level=0.0)
-        top = np.concatenate([above, right], axis=1)
-        return np.concatenate([top, np.concatenate([distance, speed], axis=1)])
+        episode = self._simulation.episode
+        view = View(
+            self._sentence,
+            moment.said,
+            self._times,
+            self._distances,
+            np.array(self._speeds),
+            max(episode.duration, 1.0),
+            episode.distance,
+        )
+        return compose(above, moment.frame.colour, [moment.target], view)
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """What is written and plotted beside the images.
+
+    Attributes:
+        title, said: the sentence, and what the robot says.
+        times: seconds, (T,). distances: metres, (T,), NaN for none. speeds: (T, 2), m/s and rad/s.
+        end: seconds at the right border of the plots.
+        asked: metres that are to be kept.
+    """
+
+    title: str
+    said: str
+    times: Sequence[float]
+    distances: Sequence[float]
+    speeds: np.ndarray
+    end: float
+    asked: float
+
+
+def compose(
+    above: np.ndarray, camera: np.ndarray, targets: Sequence[Target], view: View
+) -> np.ndarray:
+    """A picture of a film, `SIZE` as (H, W, 3) uint8 RGB.
+
+    Args:
+        above: (OVERHEAD_SIZE, OVERHEAD_SIZE, 3), the view from above.
+        camera: (H, W, 3), the robot's image, of any size. targets: whose masks are drawn over it.
+    """
+    image, drawn = overlay.enlarge(camera, targets, OVERHEAD_SIZE)
+    seen = overlay.draw(image, drawn)[:_CAMERA_HEIGHT]
+    words = _caption(view.title, view.said)
+    right = np.concatenate([seen, words])
+    distance = plot(
+        ["distance, m"], view.times, [view.distances], view.end, (0.0, 5.0), level=view.asked
+    )
+    speeds = list(view.speeds.T)
+    titles = ["forward, m/s", "turning, rad/s"]
+    speed = plot(titles, view.times, speeds, view.end, (-0.9, 0.9), level=0.0)
+    top = np.concatenate([above, right], axis=1)
+    return np.concatenate([top, np.concatenate([distance, speed], axis=1)])
 
 
 def draw_path(image: np.ndarray, path: Sequence[tuple[float, float]]) -> None:
@@ -91,7 +137,7 @@ def draw_path(image: np.ndarray, path: Sequence[tuple[float, float]]) -> None:
 
 
 def plot(
-    title: str,
+    titles: Sequence[str],
     times: Sequence[float],
     curves: Sequence[Sequence[float] | np.ndarray],
     end: float,
@@ -101,6 +147,7 @@ def plot(
     """Curves over time, (150, 480, 3) uint8 RGB.
 
     Args:
+        titles: of the curves.
         end: seconds at the right border.
         span: values at the lower and upper border.
         level: value of a line across.
@@ -116,32 +163,35 @@ def plot(
         height = int(row(value))
         colour = _ASKED if value == level else _GRID
         cv2.line(image, (left, height), (right, height), colour, 1)
-        text_drawing.write(image, f"{value:.1f}", 6, height + 4, 8, _TEXT)
+        text_drawing.write(image, f"{value:.1f}", 6, height + 4, 10, _TEXT)
     columns = left + np.asarray(times) / end * (right - left)
-    for curve, colour in zip(curves, (_FIRST, _SECOND), strict=False):
+    place = left
+    for title, curve, colour in zip(titles, curves, (_FIRST, _SECOND), strict=False):
+        text_drawing.write(image, title, place, 17, _TEXT_HEIGHT, colour)
+        place += text_drawing.width_of(title, _TEXT_HEIGHT) + 20
         values = np.asarray(curve, np.float64)
         drawn = np.isfinite(values)
         points = np.stack([columns, row(np.nan_to_num(values))], axis=1)[drawn]
         cv2.polylines(image, [points.round().astype(np.int32)], False, colour, 1, cv2.LINE_AA)
-    text_drawing.write(image, title, left, 16, 9, _TEXT)
-    text_drawing.write(image, f"{end:.0f} s", right - 30, _PLOT_HEIGHT - 5, 8, _TEXT)
+    text_drawing.write(image, f"{end:.0f} s", right - 34, _PLOT_HEIGHT - 4, 10, _TEXT)
     return image
 
 
-def _caption(lines: Sequence[str]) -> np.ndarray:
+def _caption(title: str, said: str) -> np.ndarray:
     image = np.full((OVERHEAD_SIZE - _CAMERA_HEIGHT, OVERHEAD_SIZE, 3), _BACKGROUND, np.uint8)
-    for number, line in enumerate(lines[:5]):
-        height = 11 if number == 0 else 9
-        colour = _PATH if number == 0 else _TEXT
-        text_drawing.write(image, line, 12, 24 + 21 * number, height, colour)
+    text_drawing.write(image, title, _MARGIN, 26, _TITLE_HEIGHT, _PATH)
+    for number, line in enumerate(_wrapped(said, OVERHEAD_SIZE - 2 * _MARGIN)[:4]):
+        text_drawing.write(image, line, _MARGIN, 50 + 20 * number, _TEXT_HEIGHT, _TEXT)
     return image
 
 
-def _wrapped(text: str, most: int) -> list[str]:
-    """Lines of at most so many characters, broken between words."""
+def _wrapped(text: str, widest: int) -> list[str]:
+    """Lines of at most so many pixels, broken between words."""
     lines = [""]
     for word in text.split():
-        if lines[-1] and len(lines[-1]) + len(word) >= most:
-            lines.append("")
-        lines[-1] = f"{lines[-1]} {word}".strip()
+        longer = f"{lines[-1]} {word}".strip()
+        if lines[-1] and text_drawing.width_of(longer, _TEXT_HEIGHT) > widest:
+            lines.append(word)
+        else:
+            lines[-1] = longer
     return lines

@@ -1,10 +1,14 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""One episode with one follower, step-locked: the simulation waits for every result."""
+"""One episode with one follower, step-locked: the simulation waits for every result.
+
+In real time it waits, too, but lets pass what the result has taken: this computer's speed counts.
+"""
 
 from __future__ import annotations
 
 import math
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -33,11 +37,14 @@ STILL_WAY, STILL_TURN = 0.05, math.radians(5)
 class Timing:
     """When things happen.
 
-    image_period: seconds between images. latency: from an image to what came of it.
+    image_period: seconds between images. latency: from an image to what came of it. real_time:
+    whether the time that perception takes on this computer comes on top of the latency; the images
+    that are taken meanwhile are left out.
     """
 
     image_period: float = 0.1
     latency: float = 0.1
+    real_time: bool = False
 
 
 @dataclass(frozen=True)
@@ -125,11 +132,14 @@ def run_episode(
     while simulation.elapsed < episode.duration - 1e-9:
         elapsed = simulation.elapsed
         if elapsed >= next_image - 1e-9:
-            next_image += timing.image_period
             frame = simulation.frame(perception.needs_colour or record is not None)
+            began = time.perf_counter()
             target = perception.find(frame)
+            taken = time.perf_counter() - began if timing.real_time else 0.0
+            next_image += timing.image_period * max(1, math.ceil(taken / timing.image_period))
             seen = Seen(frame, target, simulation.intrinsics, simulation.odometry.pose)
-            tally.delivered.append((elapsed + timing.latency, seen, simulation.drive.way))
+            due = elapsed + timing.latency + taken
+            tally.delivered.append((due, seen, simulation.drive.way))
             _count_image(tally, seen, episode.target)
             if record is not None:
                 record(Moment(frame, target, command, follower.says() if elapsed > 0 else ""))

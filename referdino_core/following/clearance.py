@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from referdino_core.following.geometry import Intrinsics, Mounting
+from referdino_core.following.masks import grown
 from referdino_core.following.ranges import Ranged, quantity
 
 
@@ -50,7 +51,7 @@ def free_distance(
         Infinity where the corridor is free as far as it is seen.
     """
     settings = settings or CorridorSettings()
-    others = np.isfinite(depth) & ~_grown(target, 2)
+    others = np.isfinite(depth) & ~grown(target, 2)
     rows, columns = np.nonzero(others)
     if not len(rows):
         return math.inf
@@ -65,14 +66,3 @@ def free_distance(
     )
     ahead = np.sort(points[inside, 0])
     return float(ahead[settings.pixels - 1]) if len(ahead) >= settings.pixels else math.inf
-
-
-def _grown(mask: np.ndarray, pixels: int) -> np.ndarray:
-    grown = mask.copy()
-    for _ in range(pixels):
-        before = grown.copy()
-        grown[1:] |= before[:-1]
-        grown[:-1] |= before[1:]
-        grown[:, 1:] |= before[:, :-1]
-        grown[:, :-1] |= before[:, 1:]
-    return grown

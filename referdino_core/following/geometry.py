@@ -114,23 +114,54 @@ class Pose:
 
 @dataclass(frozen=True)
 class Mounting:
-    """Where a camera sits on its base: position in metres; yaw to the left, pitch downwards."""
+    """Where a camera sits on its base: position in metres; yaw to the left, pitch downwards, roll
+    to the right.
+    """
 
     x: float = 0.0
     y: float = 0.0
     z: float = 0.5
     yaw: float = 0.0
     pitch: float = 0.0
+    roll: float = 0.0
+
+    @classmethod
+    def from_rotation(cls, position: Sequence[float], rotation: np.ndarray) -> Mounting:
+        """Of a position in metres, and a rotation (3, 3) from the optical frame to the base's."""
+        body = rotation @ _BASE_FROM_OPTICAL.T
+        level = math.hypot(body[0, 0], body[1, 0])
+        x, y, z = (float(value) for value in position)
+        return cls(
+            x,
+            y,
+            z,
+            yaw=math.atan2(body[1, 0], body[0, 0]),
+            pitch=math.atan2(-body[2, 0], level),
+            roll=math.atan2(body[2, 1], body[2, 2]),
+        )
 
     @property
     def rotation(self) -> np.ndarray:
         """(3, 3) from the optical frame to the base's."""
+        cosine, sine = math.cos(self.roll), math.sin(self.roll)
+        right = np.array([[1.0, 0.0, 0.0], [0.0, cosine, -sine], [0.0, sine, cosine]])
         cosine, sine = math.cos(self.pitch), math.sin(self.pitch)
         down = np.array([[cosine, 0.0, sine], [0.0, 1.0, 0.0], [-sine, 0.0, cosine]])
         cosine, sine = math.cos(self.yaw), math.sin(self.yaw)
         left = np.array([[cosine, -sine, 0.0], [sine, cosine, 0.0], [0.0, 0.0, 1.0]])
-        return left @ down @ _BASE_FROM_OPTICAL
+        return left @ down @ right @ _BASE_FROM_OPTICAL
 
     def to_base(self, points: np.ndarray) -> np.ndarray:
         """Points (..., 3) of the optical frame in the base's."""
         return points @ self.rotation.T + (self.x, self.y, self.z)
+
+
+def rotation_of(x: float, y: float, z: float, w: float) -> np.ndarray:
+    """(3, 3) rotation of a unit quaternion."""
+    return np.array(
+        [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+        ]
+    )

@@ -10,6 +10,7 @@ from enum import Enum
 import numpy as np
 
 from referdino_core.following.geometry import Intrinsics
+from referdino_core.following.masks import eroded, grown, touches_border
 from referdino_core.following.ranges import Ranged, quantity
 
 _MILLIMETRES_AS_METRES = 100.0
@@ -19,6 +20,14 @@ _WHOLE = 0.8
 """Fraction of the expected radius below which a part of the object is hidden."""
 _RIM = 0.1
 """Metres by which a body's rim, which erosion takes away, may be farther than the rest of it."""
+
+
+_SURROUNDINGS = 2
+"""Pixels around a mask in which something before the object shows."""
+_BEFORE = 0.08
+"""Metres by which that is nearer than the object, beyond the noise of depth."""
+_CUT_SHARE = 0.08
+"""Fraction of the surroundings above which it cuts the object off."""
 
 
 @dataclass(frozen=True)
@@ -115,12 +124,11 @@ def measure(
     settings = settings or MeasurementSettings()
     if not mask.any():
         return Measurement(Measured.NOTHING, reason="The mask is empty: the target is not seen.")
-    if mask.shape != (intrinsics.height, intrinsics.width):
-        intrinsics = intrinsics.scaled(mask.shape[1], mask.shape[0])
+    intrinsics = intrinsics.scaled(mask.shape[1], mask.shape[0])
     rows, columns = np.nonzero(mask)
     ray = intrinsics.rays(np.array([rows.mean()]), np.array([columns.mean()]))[0]
-    truncated = _touches_border(rows, columns, mask.shape)
-    core = _erode(mask, settings.erosion, settings.min_pixels)
+    truncated = touches_border(rows, columns, mask.shape)
+    core = eroded(mask, settings.erosion, settings.min_pixels)
     core_pixels = int(core.sum())
 
     def bearing_only(reason: str, valid: int = 0) -> Measurement:
@@ -145,6 +153,7 @@ def measure(
     if len(valid) < max(settings.min_pixels, settings.min_share * core_pixels):
         return bearing_only(_too_few(core_pixels, finite, len(valid), settings), len(valid))
     low, high = _object_layer(valid, settings, expected_depth)
+    truncated |= _is_cut_off(mask, depth, low, settings)
     within = mask & (depth >= low) & (depth <= high + _RIM)
     return _position(within, depth, ray, truncated, intrinsics, settings, expected_radius)
 
@@ -231,24 +240,17 @@ def _object_layer(
     return layers[0]
 
 
-def _erode(mask: np.ndarray, pixels: int, least: int) -> np.ndarray:
-    """The mask without its rim, of as many pixels as leave it `least` pixels."""
-    core = mask
-    for _ in range(pixels):
-        inner = np.zeros_like(core)
-        inner[1:-1, 1:-1] = (
-            core[1:-1, 1:-1] & core[:-2, 1:-1] & core[2:, 1:-1] & core[1:-1, :-2] & core[1:-1, 2:]
-        )
-        if inner.sum() < least:
-            break
-        core = inner
-    return core
+def _is_cut_off(
+    mask: np.ndarray, depth: np.ndarray, near: float, settings: MeasurementSettings
+) -> bool:
+    """Whether a fair share of the mask's surroundings is nearer than the object: it is before it.
 
-
-def _touches_border(rows: np.ndarray, columns: np.ndarray, shape: tuple[int, ...]) -> bool:
-    last_row, last_column = shape[0] - 1, shape[1] - 1
-    low = min(rows.min(), columns.min())
-    return bool(low == 0 or rows.max() == last_row or columns.max() == last_column)
+    Args:
+        near: metres, of the object's nearest pixels.
+    """
+    around = grown(mask, _SURROUNDINGS) & ~mask
+    before = around & (depth < near - _BEFORE - 3 * settings.depth_noise * near**2)
+    return bool(before.sum() > _CUT_SHARE * around.sum())
 
 
 def _resampled(depth: np.ndarray, shape: tuple[int, ...]) -> np.ndarray | None:

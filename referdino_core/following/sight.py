@@ -23,6 +23,8 @@ from referdino_core.target import Judgement, TargetState
 
 _RATE_SHARE = 0.3
 """Weight of the newest interval in the average of the image rate."""
+_MOVES_ON = 1.0
+"""Seconds for which a target that is not seen is believed to go on as it went."""
 _BORDER = 0.75
 """Fraction of half the field of view beyond which a target is near the image's border."""
 
@@ -272,10 +274,17 @@ def _other_identity(
 def _distance_from_expected(
     sight: Sight, observation: Observation, motion: FilterSettings
 ) -> float | None:
-    """Metres from where the target is expected; None where nothing was measured."""
+    """Metres from where the target is expected; None where nothing was measured.
+
+    What was not seen for a while may have stopped anywhere on the way that it was going.
+    """
     if sight.track is None or observation.position is None:
         return None
-    expected = predict(sight.track, observation.stamp, motion).position
+    until = min(observation.stamp, sight.track.stamp + _MOVES_ON)
+    start, end = sight.track.position, predict(sight.track, until, motion).position
+    way = end - start
+    share = float((observation.position - start) @ way) / max(float(way @ way), 1e-9)
+    expected = start + np.clip(share, 0.0, 1.0) * way
     return float(np.hypot(*(observation.position - expected)))
 
 

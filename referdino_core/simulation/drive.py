@@ -54,12 +54,18 @@ class DifferentialDrive:
         settings: DriveSettings,
         pose: Pose,
         rng: np.random.Generator,
+        odometry: Pose | None = None,
     ) -> None:
+        """Put a base on the floor.
+
+        Args:
+            odometry: what it says of its pose at first; None for the origin.
+        """
         self.settings = settings
         self.pose = pose
         self.velocity = STANDSTILL
         self.way = 0.0
-        self._odometry = Pose()
+        self._odometry = odometry or Pose()
         self._scale = 1.0 + settings.drift * rng.standard_normal(2)
         self._command, self._commanded = STANDSTILL, -math.inf
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from referdino_core.following.geometry import Mounting, Pose
+from referdino_core.following.geometry import Mounting, Pose, rotation_of
 from referdino_core.world import WorldSettings
 from referdino_core.world.dressing import dress_body, dress_light, dress_surface, put_wall
 from referdino_core.world.renderer import import_mujoco, model_xml
@@ -163,7 +163,8 @@ def floor_distance(body: Body, centre: np.ndarray, point: tuple[float, float]) -
     shape, extents = body.look.shape, body.extents
     if shape == "ball":
         return max(float(np.hypot(*offset)) - float(extents[0]), 0.0)
-    axes = _axes(body.quaternion)
+    w, x, y, z = body.quaternion
+    axes = rotation_of(x, y, z, w)
     if shape == "box":
         local = np.abs(axes[:2, :2].T @ offset) - extents[:2]
         return float(np.hypot(*np.maximum(local, 0.0)))
@@ -176,15 +177,3 @@ def floor_distance(body: Body, centre: np.ndarray, point: tuple[float, float]) -
     if shape == "capsule":
         return max(math.hypot(beyond, sideways) - float(extents[0]), 0.0)
     return math.hypot(beyond, max(abs(sideways) - float(extents[0]), 0.0))
-
-
-def _axes(quaternion: np.ndarray) -> np.ndarray:
-    """(3, 3) rotation of a unit quaternion w x y z."""
-    w, x, y, z = quaternion
-    return np.array(
-        [
-            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
-        ]
-    )

@@ -74,17 +74,20 @@ class Simulation:
         drive: DriveSettings | None = None,
         seed: int = 0,
         first_stamp: float = 1.0,
+        odometry: Pose | None = None,
     ) -> None:
         """Furnish the room and put the robot at its start.
 
         Args:
             seed: of the odometry's drift.
             first_stamp: seconds at the start; not 0, which as a stamp means none.
+            odometry: what the base says of its pose at the start; None for the origin.
         """
         self.room, self.eye, self.episode, self.mounting = room, eye, episode, mounting
         self.began = self.now = first_stamp
         settings = drive or DriveSettings()
-        self.drive = DifferentialDrive(settings, episode.start, np.random.default_rng(seed))
+        rng = np.random.default_rng(seed)
+        self.drive = DifferentialDrive(settings, episode.start, rng, odometry)
         self.collisions: list[int | str] = []
         room.furnish(episode.bodies, episode.floor, episode.walls, episode.lighting, episode.fovy)
         self._label_of_geom = np.zeros(room.model.ngeom + 1, np.uint8)

@@ -7,7 +7,9 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -127,6 +129,26 @@ def test_slow_perception_is_safe(stage: Stage, period: float, latency: float) ->
     (result,) = evaluate(stage, GroundTruthPerception(), [follower], planned, timing)
     assert result.blind <= 0.16
     assert result.success
+
+
+def test_in_real_time_slow_perception_costs_images_and_its_time_comes_on_top(stage: Stage) -> None:
+    class Slow(GroundTruthPerception):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stamps: list[float] = []
+
+        def find(self, frame: Frame) -> Target:
+            self.stamps.append(frame.stamp)
+            time.sleep(0.12)
+            return super().find(frame)
+
+    episode, sentence = stage.scripted("absent", 0)
+    slow = Slow()
+    timing = Timing(image_period=0.1, latency=0.05, real_time=True)
+    simulation = stage.simulation(replace(episode, duration=2.0))
+    run_episode(simulation, sentence, slow, Fixed(Velocity()), timing)
+    gaps = np.diff(slow.stamps)
+    assert len(slow.stamps) <= 10 and gaps.min() == pytest.approx(0.2, abs=0.02)
 
 
 def result(split: str, follower: str, success: bool, blind: float = 0.1) -> EpisodeResult:

@@ -49,6 +49,13 @@ def test_the_same_object_under_a_new_name_stops_the_robot_until_that_is_sure() -
     assert loop.decision.track_id == 2 and loop.decision.state is FollowState.HOLDING
 
 
+def test_what_moved_when_it_was_hidden_and_stopped_there_is_known_under_a_new_name() -> None:
+    loop = Loop(lambda time: (3.0, 0.2 * min(time, 4.0)), change=renamed(2, 9.0, 99.0))
+    loop.sees = lambda time: not 4.0 < time < 9.0
+    loop.run(18.0)
+    assert loop.decision.track_id == 2 and loop.decision.state is FollowState.HOLDING
+
+
 def test_another_identity_that_is_not_seen_ends_nothing() -> None:
     loop = Loop(lambda time: (4.0, 0.0))
     loop.change = lambda time, observation: (

@@ -80,6 +80,20 @@ def test_a_target_cut_off_by_the_border_keeps_its_radius() -> None:
     assert cut.covariance[0, 0] > 2 * whole.covariance[0, 0]
 
 
+@pytest.mark.parametrize("moved", range(0, 40, 4))
+def test_a_screen_that_slides_before_a_target_never_shrinks_it(moved: int) -> None:
+    mask, depth = ball((0.0, 0.0, 2.0), 0.3)
+    whole = measure(mask, depth, CAMERA)
+    screen = np.zeros_like(mask)
+    screen[:, : 62 + moved] = True
+    covers = (mask & screen).sum() > 0.05 * mask.sum()
+    depth[screen] = 1.5
+    seen = measure(mask & ~screen, depth, CAMERA, expected_radius=whole.radius)
+    assert not whole.truncated
+    if covers:
+        assert seen.truncated and seen.radius == pytest.approx(whole.radius)
+
+
 def test_half_of_a_target_behind_a_screen_keeps_its_radius_and_is_less_certain() -> None:
     mask, depth = ball((0.0, 0.0, 2.0), 0.3)
     whole = measure(mask, depth, CAMERA, expected_radius=0.3)

@@ -82,7 +82,7 @@ def test_files_of_the_architecture_exist_and_an_image_takes_at_most_15_hops() ->
     assert len(hops) <= 15
 
 
-def test_files_that_contributors_are_told_of_exist() -> None:
+def test_files_named_in_the_contributing_guide_exist() -> None:
     text = CODE.sub("", (REPOSITORY / "CONTRIBUTING.md").read_text())
     named = re.findall(r"`((?:referdino_\w+|test|setup|docs|config)/[\w./]+)`", text)
     assert len(named) > 10

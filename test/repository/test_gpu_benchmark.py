@@ -102,7 +102,7 @@ def test_a_part_that_dies_or_takes_too_long_is_a_row_too(
     (row,) = gpu.run_part("stream", workload, 1.0)
     assert row.error == "took longer than 1 s"
     (row,) = gpu.run_part("stream", workload, 0.5)
-    assert row.error == "left out: the time was used up"
+    assert row.error == "skipped: the time was used up"
     script = tmp_path / "dies.py"
     script.write_text("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)\n")
     monkeypatch.setattr(gpu, "__file__", str(script))

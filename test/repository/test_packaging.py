@@ -99,7 +99,7 @@ def test_colcon_installs_every_source_and_data_file(workspace: Path) -> None:
         if not (installed / SITE_PACKAGES / path).is_file()
     ]
     assert not missing
-    for path in source_files("launch", "config", "msg", "srv", "package.xml"):
+    for path in source_files("action", "launch", "config", "msg", "srv", "package.xml"):
         assert (installed / "share" / "referdino" / path).read_bytes() == (
             REPOSITORY / path
         ).read_bytes()
@@ -255,7 +255,7 @@ def test_package_xml_names_what_is_imported() -> None:
     from_pip = {"av", "pycocotools", "safetensors", "tokenizers", "torch"}
     # Extras of pyproject.toml, and what they bring.
     optional = {"h5py", "jinja2", "mujoco", "onnx", "onnxruntime", "ray", "rosbags", "tensorrt"}
-    optional |= {"backports", "compression", "lz4", "tensorrt_rtx"}
+    optional |= {"backports", "compression", "lz4", "tensorrt_rtx", "transformers"}
     paths = [*(REPOSITORY / "launch").glob("*.py")]
     for package in (referdino_core, referdino_ros):
         paths += Path(package.__path__[0]).rglob("*.py")

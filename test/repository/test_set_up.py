@@ -38,8 +38,10 @@ report = ["replay-wheel"]
 onnx = ["onnx-wheel"]
 cluster = ["test-wheel"]
 benchmarks = ["test-wheel"]
+peers = ["test-wheel"]
 docs = ["test-wheel"]
 test = ["test-wheel"]
+voice = ["test-wheel"]
 """
 # All stages that concern pip, as `main` runs them.
 STAGES = """

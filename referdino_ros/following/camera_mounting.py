@@ -1,0 +1,96 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""Where the camera sits on the base: from TF where tf2_ros is installed, else from parameters."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any, Protocol
+
+from rclpy.duration import Duration
+from rclpy.node import Node
+from rclpy.time import Time
+
+from referdino_core.errors import ReferDINOError
+from referdino_core.following import Mounting
+from referdino_core.following.geometry import rotation_of
+
+SOURCES = ("auto", "tf", "parameters")
+"""Values of the parameter `mounting`."""
+_CACHE = 10.0
+
+
+class MountingSource(Protocol):
+    """Says where a camera sits."""
+
+    def at(self, camera_frame: str, stamp: float) -> Mounting | str:
+        """The mounting at an image's stamp, or why it is not known."""
+        ...
+
+
+class FixedMounting:
+    """A camera that sits where the parameters say."""
+
+    def __init__(self, mounting: Mounting) -> None:
+        self._mounting = mounting
+
+    def at(self, camera_frame: str, stamp: float) -> Mounting | str:
+        """The same at any time."""
+        return self._mounting
+
+
+class TransformMounting:
+    """A camera whose place comes from TF, at the image's own stamp: it may sit on a moving head."""
+
+    def __init__(self, node: Node, base_frame: str, otherwise: Mounting | None) -> None:
+        """Listen to /tf and /tf_static.
+
+        Args:
+            otherwise: what holds while TF does not know the camera; None for nothing.
+
+        Raises:
+            ImportError: tf2_ros is not installed.
+        """
+        tf2_ros = importlib.import_module("tf2_ros")
+        self._unknown: type[Exception] = tf2_ros.TransformException
+        self._buffer: Any = tf2_ros.Buffer(cache_time=Duration(seconds=_CACHE))
+        self._listener = tf2_ros.TransformListener(self._buffer, node)
+        self._base_frame, self._otherwise = base_frame, otherwise
+
+    def at(self, camera_frame: str, stamp: float) -> Mounting | str:
+        """From the camera's optical frame to the base, without waiting."""
+        when = Time(nanoseconds=round(stamp * 1e9))
+        try:
+            found = self._buffer.lookup_transform(self._base_frame, camera_frame, when)
+        except self._unknown as error:
+            told = f"TF knows no way from {camera_frame!r} to {self._base_frame!r}: {error}"
+            return told if self._otherwise is None else self._otherwise
+        place, turn = found.transform.translation, found.transform.rotation
+        rotation = rotation_of(turn.x, turn.y, turn.z, turn.w)
+        return Mounting.from_rotation((place.x, place.y, place.z), rotation)
+
+
+def open_mounting(node: Node, source: str, base_frame: str, mounting: Mounting) -> MountingSource:
+    """What the parameter `mounting` asks for.
+
+    Args:
+        source: "tf" for TF alone; "parameters"; "auto" for TF as far as it is installed and knows
+            the camera, else the parameters.
+        mounting: what the parameters say.
+
+    Raises:
+        ReferDINOError: source is something else, or TF is asked for and not installed.
+    """
+    if source not in SOURCES:
+        raise ReferDINOError(f"mounting is {source!r}; choose one of {', '.join(SOURCES)}.")
+    if source == "parameters":
+        return FixedMounting(mounting)
+    try:
+        return TransformMounting(node, base_frame, mounting if source == "auto" else None)
+    except ImportError:
+        if source == "tf":
+            raise ReferDINOError(
+                "mounting is 'tf', but tf2_ros is not installed. Install it, or give the camera's "
+                "place by camera_x, camera_y, camera_z, camera_yaw and camera_pitch."
+            ) from None
+    return FixedMounting(mounting)

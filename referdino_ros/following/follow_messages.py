@@ -1,0 +1,117 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""Status, result and diagnostics of the node `follower`, and poses as observations."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from builtin_interfaces.msg import Duration
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from referdino.action import Follow
+from referdino.msg import FollowStatus
+from std_msgs.msg import Header
+
+from referdino_core.following import Decision, FollowState, Measured, Observation, Outcome
+from referdino_core.target import TargetState
+from referdino_ros.following.conversions import seconds_of, time_fields
+
+_OUTCOMES = {
+    None: Follow.Result.NONE,
+    Outcome.REACHED: Follow.Result.REACHED,
+    Outcome.FOUND: Follow.Result.FOUND,
+    Outcome.LOST: Follow.Result.LOST,
+    Outcome.NOT_FOUND: Follow.Result.NOT_FOUND,
+    Outcome.SWITCHED: Follow.Result.SWITCHED,
+    Outcome.TIMEOUT: Follow.Result.TIMEOUT,
+    Outcome.RESET: Follow.Result.RESET,
+}
+_WARNED_OF = (FollowState.FAULTY, FollowState.BLOCKED, FollowState.SWITCHED)
+_POSE_DEVIATION = 0.05
+"""Metres; what a bare pose is believed to be off by."""
+
+
+def status(decision: Decision, sentence: str, stamp: Any, base_frame: str) -> FollowStatus:
+    """A decision as a message; the stamp is that of the decision."""
+    return FollowStatus(
+        header=Header(stamp=stamp, frame_id=base_frame),
+        state=decision.state.value,
+        reason=decision.reason,
+        sentence=sentence,
+        track_id=decision.track_id,
+        distance=_number(decision.distance),
+        bearing=_number(decision.bearing),
+        age=_number(decision.age),
+        linear=decision.command.linear,
+        angular=decision.command.angular,
+        blind_distance=decision.blind_distance,
+        blocked=decision.state is FollowState.BLOCKED,
+        elapsed=Duration(**time_fields(decision.elapsed)),
+    )
+
+
+def result(
+    outcome: Outcome | None,
+    reason: str,
+    decision: Decision | None,
+    elapsed: float,
+    refused: bool = False,
+) -> Any:
+    """The result of an action; elapsed: seconds."""
+    return Follow.Result(
+        outcome=Follow.Result.REFUSED if refused else _OUTCOMES[outcome],
+        reason=reason,
+        elapsed=Duration(**time_fields(elapsed)),
+        distance=_number(None if decision is None else decision.distance),
+        bearing=_number(None if decision is None else decision.bearing),
+    )
+
+
+def diagnostics(
+    name: str, lifecycle: str, decision: Decision | None, problem: str
+) -> DiagnosticArray:
+    """What the robot does and why, for /diagnostics.
+
+    Args:
+        name: of the node.
+        lifecycle: label of its state.
+        problem: what keeps velocities from the base; "" for nothing.
+    """
+    told = "No goal yet." if decision is None else f"{decision.state.value}: {decision.reason}"
+    warned = problem or (decision is not None and decision.state in _WARNED_OF)
+    values = {"lifecycle": lifecycle}
+    if decision is not None:
+        values |= {
+            "track id": str(decision.track_id),
+            "distance": f"{_number(decision.distance):.2f} m",
+            "age of the newest sight": f"{_number(decision.age):.2f} s",
+            "linear": f"{decision.command.linear:.2f} m/s",
+            "angular": f"{decision.command.angular:.2f} rad/s",
+        }
+    status = DiagnosticStatus(
+        level=DiagnosticStatus.WARN if warned else DiagnosticStatus.OK,
+        name=f"{name}: following",
+        message=problem or told,
+        values=[KeyValue(key=key, value=value) for key, value in values.items()],
+    )
+    return DiagnosticArray(status=[status])
+
+
+def observation_from_pose(message: Any) -> Observation:
+    """A `geometry_msgs/PoseStamped` in the odometry frame, of whatever found it, as a sight."""
+    place = message.pose.position
+    return Observation(
+        seconds_of(message.header.stamp),
+        1,
+        TargetState.TRACKING,
+        kind=Measured.POSITION,
+        position=np.array([place.x, place.y]),
+        covariance=_POSE_DEVIATION**2 * np.eye(2),
+        height=place.z,
+    )
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else float(value)

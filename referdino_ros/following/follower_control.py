@@ -1,0 +1,196 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""One follower and its goals, one at a time; knows messages by their fields, but no node."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from referdino_core.following import (
+    Decision,
+    Follower,
+    FollowerSettings,
+    Goal,
+    Inputs,
+    Observation,
+    Odometry,
+    Outcome,
+)
+from referdino_core.sentences import plain
+from referdino_ros.following.conversions import observation_from_located, seconds_of
+from referdino_ros.following.goal_texts import Task
+
+_FREE_AGE = 0.5
+"""Seconds for which a free distance holds."""
+_MAX_QUEUE = 5
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a goal ended: no outcome where it was cancelled or replaced."""
+
+    outcome: Outcome | None
+    reason: str
+    decision: Decision | None
+
+
+@dataclass(frozen=True)
+class _Running:
+    goal: Goal
+    task: Task
+    on_end: Callable[[Ending], None]
+
+
+class FollowerControl:
+    """A follower with its inputs; every method may be called from any thread.
+
+    Attributes:
+        decision: the newest; None before the first.
+        is_open: whether goals may still run.
+    """
+
+    def __init__(self, settings: FollowerSettings, enable_timeout: float | None) -> None:
+        """Make one that stands still.
+
+        Args:
+            enable_timeout: seconds for which `enable` holds; None without a dead-man switch.
+        """
+        self._lock = threading.RLock()
+        self._follower = Follower(settings)
+        self._enable_timeout = enable_timeout
+        self._enabled_until = -math.inf
+        self._goal: Goal | None = None
+        self._running: _Running | None = None
+        self._count = 0
+        self._paused = False
+        self._odometry: Odometry | None = None
+        self._observations: deque[Observation] = deque(maxlen=_MAX_QUEUE)
+        self._free: tuple[float, float] | None = None
+        self.decision: Decision | None = None
+        self.is_open = True
+
+    @property
+    def settings(self) -> FollowerSettings:
+        """The follower's settings; may be replaced at any time."""
+        return self._follower.settings
+
+    @settings.setter
+    def settings(self, settings: FollowerSettings) -> None:
+        with self._lock:
+            self._follower.settings = settings
+
+    @property
+    def task(self) -> Task | None:
+        """What is being done; None without a goal."""
+        running = self._running
+        return None if running is None else running.task
+
+    def begin(self, task: Task, on_end: Callable[[Ending], None], **goal: Any) -> None:
+        """Begin a goal in place of an earlier one.
+
+        Args:
+            on_end: called once, from any thread.
+            goal: fields of `Goal` beside its id and mode.
+
+        Raises:
+            ReferDINOError: a field is out of its range; the earlier goal goes on.
+        """
+        with self._lock:
+            self._count += 1
+            begun = Goal(str(self._count), task.mode, **goal)
+            self.end("Another goal took its place.")
+            self._goal, self._paused = begun, False
+            self._running = _Running(begun, task, on_end)
+            self._observations.clear()
+            self._free = None
+
+    def end(self, reason: str, outcome: Outcome | None = None) -> None:
+        """End the goal, if there is one: the robot stands at once."""
+        with self._lock:
+            running, self._running, self._goal = self._running, None, None
+            if running is not None:
+                running.on_end(Ending(outcome, reason, self.decision))
+
+    def close(self, reason: str) -> None:
+        """End the goal, and with it whatever waits for its end."""
+        self.is_open = False
+        self.end(reason)
+
+    def pause(self, paused: bool) -> None:
+        """Stand still, or go on, with the same target."""
+        with self._lock:
+            self._paused = paused
+
+    def enable(self, held: bool, now: float) -> None:
+        """The dead-man switch is held, or was let go; now: seconds of a steady clock."""
+        with self._lock:
+            holds = held and self._enable_timeout is not None
+            self._enabled_until = now + (self._enable_timeout or 0.0) if holds else -math.inf
+
+    def take_odometry(self, odometry: Odometry) -> None:
+        """Take odometry in."""
+        with self._lock:
+            self._odometry = odometry
+
+    def take_observation(self, observation: Observation) -> None:
+        """Take in an observation that is the goal's."""
+        with self._lock:
+            self._observations.append(observation)
+
+    def take_targets(self, message: Any, now: float) -> None:
+        """Take in a `referdino/LocatedTargetArray`; now: seconds of a steady clock."""
+        with self._lock:
+            running = self._running
+            if running is None:
+                return
+            own = [entry for entry in message.targets if _is_meant(entry, running.task)]
+            bound = self._follower.memory.sight.track_id
+            own.sort(key=lambda entry: entry.track_id != bound)
+            if not own:
+                return
+            stamp = seconds_of(message.header.stamp)
+            self._observations.append(observation_from_located(own[0], stamp, message.judgement))
+            self._free = (own[0].free_distance, now)
+
+    def tick(self, now: float, steady: float) -> Decision:
+        """The decision at this moment.
+
+        Args:
+            now: seconds of the clock that stamps images and odometry.
+            steady: seconds of a steady clock.
+        """
+        with self._lock:
+            observation = self._observations.popleft() if self._observations else None
+            inputs = Inputs(
+                self._goal,
+                observation,
+                self._odometry,
+                self._enable_timeout is None or steady <= self._enabled_until,
+                self._paused,
+                self._free_distance(steady),
+            )
+            self.decision = decision = self._follower.step(now, inputs)
+            running = self._running
+            if decision.outcome is not None and running is not None:
+                self._running = None
+                running.on_end(Ending(decision.outcome, decision.reason, decision))
+            return decision
+
+    def _free_distance(self, steady: float) -> float | None:
+        if self._free is None or steady - self._free[1] > _FREE_AGE or math.isnan(self._free[0]):
+            return None
+        return self._free[0]
+
+
+def _is_meant(entry: Any, task: Task) -> bool:
+    """Whether a `referdino/LocatedTarget` answers the task's command."""
+    if task.command_id:
+        return bool(entry.command_id == task.command_id)
+    if task.pose_topic:
+        return False
+    return plain(entry.command) == plain(task.sentence)

@@ -1,0 +1,376 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""The lifecycle node `follower`: places of objects in, velocities and their reasons out."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+import time
+from typing import Any
+
+import rclpy
+import rclpy.exceptions
+import rclpy.logging
+from diagnostic_msgs.msg import DiagnosticArray
+from geometry_msgs.msg import PoseStamped
+from nav_msgs.msg import Odometry as OdometryMessage
+from rclpy.action import ActionServer, CancelResponse, GoalResponse
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup, ReentrantCallbackGroup
+from rclpy.clock import Clock, ClockType
+from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
+from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
+from rclpy.signals import SignalHandlerOptions
+from referdino.action import Follow
+from referdino.msg import FollowStatus, LocatedTargetArray
+from std_msgs.msg import Bool, String
+
+from referdino_core.errors import ReferDINOError
+from referdino_core.following import (
+    STANDSTILL,
+    Decision,
+    FollowState,
+    Intent,
+    NotUnderstood,
+    OnSwitch,
+    parse,
+)
+from referdino_ros.error_log import ErrorLog, one_line
+from referdino_ros.following.conversions import odometry_from_message, seconds_of
+from referdino_ros.following.follow_messages import (
+    diagnostics,
+    observation_from_pose,
+    result,
+    status,
+)
+from referdino_ros.following.follower_control import FollowerControl
+from referdino_ros.following.follower_parameters import FollowerParameters
+from referdino_ros.following.goal_running import run_goal
+from referdino_ros.following.goal_texts import MODES, Task, task_of_goal
+from referdino_ros.following.nav2_goals import Nav2Goals
+from referdino_ros.following.velocity_output import VelocityOutput
+from referdino_ros.managed_node import ManagedNode, reporting_faults
+from referdino_ros.process import THREADS, spin_until_shutdown, use_few_arenas
+
+_PERIOD = 0.05
+_FROZEN = 0.5
+"""Seconds of a steady clock after which a standing node clock stops the robot."""
+_CLOCK_STANDS = "The clock stands still: is /clock published?"
+_LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+
+
+class FollowerNode(ManagedNode):
+    """Lifecycle node that moves a base towards what a sentence means, and says why it stands.
+
+    Goals come by the action `~/follow` or as instructions on `~/instruction`; one at a time, the
+    newest wins. Places come on `targets`; where the parameter `source` is "pose", as poses from
+    anything else on `target_pose`.
+
+    Raises:
+        ReferDINOError: a parameter has an invalid value.
+    """
+
+    def __init__(self, **node_options: Any) -> None:
+        super().__init__("follower", **node_options)
+        self._settings = FollowerParameters(self)
+        self._errors = ErrorLog(lambda line: self.get_logger().warning(line), lambda: 10.0)
+        self._control: FollowerControl | None = None
+        self._output: VelocityOutput | None = None
+        self._held = contextlib.ExitStack()
+        self._timer: Any = None
+        self._control_group = MutuallyExclusiveCallbackGroup()
+        self._steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._now, self._advanced = 0.0, time.monotonic()
+        self._told = ""
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        self.create_timer(1.0, self._every_second, clock=self._steady)
+        if self._settings["autostart"]:
+            self._start_timer = self.create_timer(
+                0.0, self._start, callback_group=self.lifecycle_group, clock=self._steady
+            )
+
+    # ---- Lifecycle ------------------------------------------------------------------------
+
+    @reporting_faults
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Open topics and the action."""
+        values = self._settings
+        timeout = values["enable_timeout"] if values["require_enable"] else None
+        self._control = FollowerControl(values.follower_settings, timeout)
+        self._output = VelocityOutput(self, "cmd_vel", values["stamped"], values["base_frame"])
+        self._held.callback(self._output.close)
+        self._command = self._publisher(String, "command", _LATCHED)
+        self._heard = self._publisher(String, "~/heard", 10)
+        self._state = self._publisher(String, "~/state", _LATCHED)
+        self._status = self._publisher(FollowStatus, "~/status", 10)
+        sensor = qos_profile_sensor_data
+        if values["source"] == "pose":
+            self._subscribe(PoseStamped, "target_pose", self._take_pose, 1)
+        else:
+            self._subscribe(LocatedTargetArray, "targets", self._take_targets, 10)
+        self._subscribe(OdometryMessage, "odom", self._take_odometry, sensor)
+        self._subscribe(Bool, "enable", self._take_enable, 10)
+        self._subscribe(String, "~/instruction", self._take_instruction, 10)
+        self._serve_actions(self._control)
+        return super().on_configure(state)
+
+    def _serve_actions(self, control: FollowerControl) -> None:
+        group = ReentrantCallbackGroup()
+        server = ActionServer(
+            self,
+            Follow,
+            "~/follow",
+            execute_callback=self._execute,
+            callback_group=group,
+            goal_callback=self._accept_goal,
+            cancel_callback=lambda handle: CancelResponse.ACCEPT,
+        )
+        self._held.callback(server.destroy)
+        with contextlib.suppress(ImportError):
+            nav2 = Nav2Goals(self, control, self._begin, self._accept_goal, group)
+            self._held.callback(nav2.close)
+
+    @reporting_faults
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Start the control loop; nothing moves without a goal."""
+        outcome = super().on_activate(state)
+        self._timer = self.create_timer(
+            _PERIOD, self._tick, callback_group=self._control_group, clock=self._steady
+        )
+        return outcome
+
+    @reporting_faults
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """End the goal, and send zero for half a second."""
+        self.halt("The node was deactivated.")
+        return super().on_deactivate(state)
+
+    @reporting_faults
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Close topics and the action."""
+        self._release()
+        return super().on_cleanup(state)
+
+    @reporting_faults
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop the robot and close everything, from any state."""
+        self.halt("The node was shut down.")
+        self._release()
+        return super().on_shutdown(state)
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Close everything after a transition that raised."""
+        self.halt("A transition failed.")
+        self._release()
+        return super().on_error(state)
+
+    def report_fault(self, transition: str, error: Exception) -> None:
+        """Log the exception of a transition."""
+        if self.context.ok():
+            self._errors.report("transition", f"{transition} failed: {one_line(error)}")
+
+    def halt(self, reason: str) -> None:
+        """Stop the control loop, end the goal, and send zero for half a second."""
+        if self._timer is not None:
+            self.destroy_timer(self._timer)
+            self._timer = None
+        if self._control is not None:
+            self._control.end(reason)
+        if self._output is not None:
+            for _ in range(round(self._settings["zeros"] / _PERIOD)):
+                if not self.context.ok():
+                    return
+                self._output.send(STANDSTILL)
+                time.sleep(_PERIOD)
+
+    def _release(self) -> None:
+        held, self._held = self._held, contextlib.ExitStack()
+        with held:
+            if self._control is not None:
+                self._control.close("The node was cleaned up.")
+            self._control = self._output = None
+
+    def _start(self) -> None:
+        self._start_timer.cancel()
+        unconfigured = self.lifecycle_label == "unconfigured"
+        if unconfigured and self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
+            self.trigger_activate()
+
+    def _publisher(self, kind: Any, topic: str, qos: Any) -> Any:
+        publisher = self.create_publisher(kind, topic, qos)
+        self._held.callback(self.destroy_publisher, publisher)
+        return publisher
+
+    def _subscribe(self, kind: Any, topic: str, callback: Any, qos: Any) -> None:
+        group = self._control_group
+        subscription = self.create_subscription(kind, topic, callback, qos, callback_group=group)
+        self._held.callback(self.destroy_subscription, subscription)
+
+    # ---- Inputs -----------------------------------------------------------------------------
+
+    def _take_targets(self, message: LocatedTargetArray) -> None:
+        if self._control is not None:
+            self._control.take_targets(message, time.monotonic())
+
+    def _take_pose(self, message: PoseStamped) -> None:
+        if self._control is not None and self._control.task is not None:
+            self._control.take_observation(observation_from_pose(message))
+
+    def _take_odometry(self, message: OdometryMessage) -> None:
+        if self._control is not None:
+            self._control.take_odometry(odometry_from_message(message))
+
+    def _take_enable(self, message: Bool) -> None:
+        if self._control is not None:
+            self._control.enable(message.data, time.monotonic())
+
+    def _take_instruction(self, message: String) -> None:
+        """What was typed or said: a new goal, or stop, wait, resume, forget."""
+        control = self._control
+        if control is None:
+            return
+        instruction = parse(message.data, self._settings.grammar)
+        if isinstance(instruction, NotUnderstood):
+            self._say(f"Not understood: {message.data!r}. {instruction.reason}")
+            return
+        if self._timer is None and instruction.intent is not Intent.STOP:
+            self._say(f"Not done: {message.data!r}. The node is {self.lifecycle_label}.")
+            return
+        self._say(f"{instruction.intent.value} {instruction.sentence}".strip())
+        if instruction.intent in MODES:
+            try:
+                self._begin(
+                    Task(MODES[instruction.intent], instruction.sentence), lambda ending: None
+                )
+            except ReferDINOError as error:
+                self._say(f"Not done: {message.data!r}. {error}")
+        elif instruction.intent is Intent.WAIT:
+            control.pause(True)
+        elif instruction.intent is Intent.RESUME:
+            control.pause(False)
+        else:
+            control.end(f"It was told to {instruction.intent.value}.")
+            if instruction.intent is Intent.FORGET:
+                self._command.publish(String(data=""))
+
+    def _say(self, text: str) -> None:
+        self._heard.publish(String(data=text))
+        self.get_logger().info(text)
+
+    # ---- Goals -----------------------------------------------------------------------------
+
+    def _begin(self, task: Task, on_end: Any, distance: float = 0.0, most: float = 0.0) -> None:
+        assert self._control is not None
+        self._control.begin(
+            task,
+            on_end,
+            distance=distance or self._settings["distance"],
+            max_duration=most,
+            on_switch=OnSwitch(self._settings["on_switch"]),
+        )
+        if task.sentence:
+            self._command.publish(String(data=task.sentence))
+
+    def _accept_goal(self, request: Any) -> GoalResponse:
+        if self._timer is None:
+            self._errors.report("goal", f"A goal was rejected: the node is {self.lifecycle_label}.")
+            return GoalResponse.REJECT
+        return GoalResponse.ACCEPT
+
+    def _execute(self, handle: Any) -> Any:
+        """Wait for the end of a goal, in a thread of its own, and say how it goes."""
+        request, began = handle.request, time.monotonic()
+        task = task_of_goal(request.text, request.command_id, request.mode, self._settings.grammar)
+        most = seconds_of(request.max_duration)
+        control = self._control
+        try:
+            if isinstance(task, NotUnderstood):
+                raise ReferDINOError(task.reason)
+            if control is None:
+                raise ReferDINOError(f"The node is {self.lifecycle_label}.")
+            ending = run_goal(
+                handle,
+                control,
+                lambda on_end: self._begin(task, on_end, request.distance, most),
+                lambda decision: Follow.Feedback(status=self._status_of(decision)),
+            )
+        except ReferDINOError as error:
+            handle.abort()
+            return result(None, str(error), None, 0.0, refused=True)
+        return result(ending.outcome, ending.reason, ending.decision, time.monotonic() - began)
+
+    # ---- Control ------------------------------------------------------------------------------
+
+    def _tick(self) -> None:
+        control, output = self._control, self._output
+        if control is None or output is None or self._timer is None:
+            return
+        now, steady = self.get_clock().now().nanoseconds * 1e-9, time.monotonic()
+        if now != self._now:
+            self._now, self._advanced = now, steady
+        if steady - self._advanced > _FROZEN:
+            if control.task is not None:
+                output.send(STANDSTILL)
+                self._errors.report("clock", _CLOCK_STANDS)
+                self._tell(f"{FollowState.FAULTY.value}: {_CLOCK_STANDS}")
+            return
+        decision = control.tick(now, steady)
+        if decision.publish:
+            output.send(decision.command)
+            self._status.publish(self._status_of(decision))
+        self._tell(f"{decision.state.value}: {decision.reason}")
+
+    def _status_of(self, decision: Decision) -> FollowStatus:
+        task = None if self._control is None else self._control.task
+        sentence = "" if task is None else task.sentence
+        stamp = self.get_clock().now().to_msg()
+        return status(decision, sentence, stamp, self._settings["base_frame"])
+
+    def _tell(self, told: str) -> None:
+        if told != self._told:
+            self._told = told
+            self._state.publish(String(data=told))
+
+    def _every_second(self) -> None:
+        output, control = self._output, self._control
+        problem = ""
+        if output is not None:
+            output.refresh()
+            problem = output.problem if control is not None and control.task is not None else ""
+        if problem:
+            self._errors.report("cmd_vel", problem)
+        decision = None if control is None else control.decision
+        message = diagnostics(
+            self.get_fully_qualified_name(), self.lifecycle_label, decision, problem
+        )
+        message.header.stamp = self.get_clock().now().to_msg()
+        self._diagnostics.publish(message)
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run the node until SIGINT or SIGTERM, stop the robot, then end; returns the exit status."""
+    use_few_arenas()
+    # ROS's own handlers would shut the context down before zero is sent.
+    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    over = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: over.set())
+    try:
+        node = FollowerNode()
+    except (ReferDINOError, rclpy.exceptions.ParameterException) as error:
+        rclpy.logging.get_logger("follower").fatal(f"Cannot start: {one_line(error)}")
+        rclpy.try_shutdown()
+        return 1
+    spinning = threading.Thread(target=spin_until_shutdown, args=(node, THREADS + 2), daemon=True)
+    spinning.start()
+    while not over.wait(0.2) and rclpy.ok():
+        pass
+    node.halt("The node ends.")
+    rclpy.try_shutdown()
+    spinning.join(2.0)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

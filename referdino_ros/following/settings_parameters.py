@@ -1,0 +1,98 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""Parameters of a node that are the settings of `referdino_core.following`, with their ranges."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rcl_interfaces.msg import ParameterDescriptor, SetParametersResult
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+
+from referdino_core.errors import ReferDINOError
+from referdino_core.following.ranges import Quantity, quantities
+
+Value = bool | int | float | str
+
+
+class SettingsParameters:
+    """Declared parameters, checked at every change; integers pass for doubles.
+
+    Names of nested settings have their group in front: `limits.linear`.
+    """
+
+    def __init__(
+        self, node: Node, groups: Mapping[str, type[Any]], others: Mapping[str, Value]
+    ) -> None:
+        """Declare them.
+
+        Args:
+            groups: dataclasses with `quantity` fields by group; the group "" has none in front.
+            others: parameters of any kind with their defaults, which say the type.
+
+        Raises:
+            ReferDINOError: an initial value is not allowed.
+        """
+        self._groups = groups
+        self._quantities: dict[str, Quantity] = {}
+        self._values: dict[str, Any] = {}
+        for group, settings in groups.items():
+            for entry in quantities(settings):
+                name = f"{group}.{entry.name}" if group else entry.name
+                unit = f", {entry.unit}" if entry.unit else ""
+                told = f"{entry.low:g} to {entry.high:g}{unit}"
+                descriptor = ParameterDescriptor(dynamic_typing=True, description=told)
+                self._quantities[name] = entry
+                self._values[name] = node.declare_parameter(name, entry.default, descriptor).value
+        for name, default in others.items():
+            loose = ParameterDescriptor(dynamic_typing=True)
+            self._values[name] = node.declare_parameter(name, default, loose).value
+        self._types = {name: type(default) for name, default in others.items()}
+        complaint = self._complaint(self._values)
+        if complaint:
+            raise ReferDINOError(f"Parameter {complaint}")
+        node.add_on_set_parameters_callback(self._on_set)
+
+    def __getitem__(self, name: str) -> Any:
+        """Value of a parameter."""
+        value, kind = self._values[name], self._types.get(name)
+        return float(value) if kind is float else value
+
+    def settings(self, group: str, **more: Any) -> Any:
+        """The settings of a group, with further fields."""
+        settings = self._groups[group]
+        prefix = f"{group}." if group else ""
+        values = {
+            entry.name: type(entry.default)(self._values[prefix + entry.name])
+            for entry in quantities(settings)
+        }
+        return settings(**values, **more)
+
+    def _on_set(self, changes: list[Parameter]) -> SetParametersResult:
+        known = {one.name: one.value for one in changes if one.name in self._values}
+        values = {**self._values, **known}
+        complaint = self._complaint(values)
+        if complaint:
+            return SetParametersResult(successful=False, reason=complaint)
+        self._values = values
+        return SetParametersResult(successful=True)
+
+    def _complaint(self, values: Mapping[str, Any]) -> str:
+        """What is wrong with the values; "" where nothing is."""
+        for name, value in values.items():
+            entry, kind = self._quantities.get(name), self._types.get(name)
+            if entry is not None:
+                kind = type(entry.default)
+            numeric = isinstance(value, (int, float)) and not isinstance(value, bool)
+            fits = numeric if kind is float else type(value) is kind
+            if not fits:
+                wanted = {float: "a number", int: "a whole number", bool: "true or false"}
+                return f"{name} is {value!r}; give {wanted.get(kind or str, 'a text')}."
+            if entry is not None and not entry.low <= value <= entry.high:
+                unit = f" {entry.unit}" if entry.unit else ""
+                return (
+                    f"{name} is {value}; give a number from {entry.low:g} to {entry.high:g}{unit}."
+                )
+        return ""

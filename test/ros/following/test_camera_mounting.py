@@ -1,0 +1,94 @@
+# Copyright 2026 The referdino authors
+# SPDX-License-Identifier: Apache-2.0
+"""Where the camera sits on the base: from parameters, or from TF where that is installed."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+import sys
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from node_in_process import context_of_tests
+from numpy.testing import assert_allclose
+from rclpy.node import Node
+
+from referdino_core.errors import ReferDINOError
+from referdino_core.following import Mounting
+from referdino_ros.following.camera_messages import quaternion_of
+from referdino_ros.following.camera_mounting import open_mounting
+
+pytestmark = pytest.mark.ros
+TRUE = Mounting(0.2, -0.05, 0.8, yaw=0.4, pitch=0.3, roll=-0.1)
+FRAME = "camera_optical"
+
+
+class UnknownTransformError(Exception):
+    """Stands for tf2_ros.TransformException."""
+
+
+class StandInBuffer:
+    """Knows one camera, from the stamp 10 on."""
+
+    def __init__(self, cache_time: Any) -> None:
+        pass
+
+    def lookup_transform(self, target: str, source: str, time: Any) -> Any:
+        if (target, source) != ("base_link", FRAME) or time.nanoseconds < 10_000_000_000:
+            raise UnknownTransformError("Could not find a connection between two frames")
+        w, x, y, z = quaternion_of(TRUE.rotation)
+        place = SimpleNamespace(x=TRUE.x, y=TRUE.y, z=TRUE.z)
+        turn = SimpleNamespace(x=x, y=y, z=z, w=w)
+        return SimpleNamespace(transform=SimpleNamespace(translation=place, rotation=turn))
+
+
+@pytest.fixture
+def stand_in_tf(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stand-in for tf2_ros, which has no wheel."""
+    module: Any = ModuleType("tf2_ros")
+    module.TransformException = UnknownTransformError
+    module.Buffer = StandInBuffer
+    module.TransformListener = lambda buffer, node: None
+    monkeypatch.setitem(sys.modules, "tf2_ros", module)
+
+
+def opened(source: str) -> Any:
+    with context_of_tests() as context:
+        return open_mounting(Node("node", context=context), source, "base_link", Mounting(z=0.5))
+
+
+def test_over_a_stand_in_of_tf_the_camera_is_where_tf_says(stand_in_tf: None) -> None:
+    found = opened("tf").at(FRAME, 12.0)
+    assert isinstance(found, Mounting)
+    assert_allclose(found.rotation, TRUE.rotation, atol=1e-12)
+    assert_allclose([found.x, found.y, found.z], [TRUE.x, TRUE.y, TRUE.z])
+
+
+def test_over_a_stand_in_of_tf_a_camera_that_is_not_known_is_told(stand_in_tf: None) -> None:
+    told = opened("tf").at("elsewhere", 12.0)
+    assert "TF knows no way from 'elsewhere' to 'base_link'" in told
+    assert "TF knows no way" in opened("tf").at(FRAME, 9.0)
+    assert opened("auto").at(FRAME, 9.0) == Mounting(z=0.5)
+    assert opened("parameters").at(FRAME, 12.0) == Mounting(z=0.5)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("tf2_ros") is not None, reason="tf2_ros is installed")
+def test_without_tf_the_parameters_hold_unless_tf_was_asked_for() -> None:
+    assert opened("auto").at(FRAME, 12.0) == Mounting(z=0.5)
+    with pytest.raises(ReferDINOError, match="tf2_ros is not installed"):
+        opened("tf")
+    with pytest.raises(ReferDINOError, match="choose one of auto, tf, parameters"):
+        opened("guess")
+
+
+def test_a_mounting_is_found_again_in_its_rotation() -> None:
+    for mounting in (TRUE, Mounting(yaw=math.pi / 2), Mounting(pitch=1.2, roll=0.5)):
+        found = Mounting.from_rotation((mounting.x, mounting.y, mounting.z), mounting.rotation)
+        assert_allclose(
+            np.array([found.yaw, found.pitch, found.roll]),
+            [mounting.yaw, mounting.pitch, mounting.roll],
+            atol=1e-12,
+        )
