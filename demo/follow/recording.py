@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""What is said to the robot, and everything that comes back, by the robot's own time."""
+"""Recorder of the demo: instructions to the robot, and all published results, by sim time."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _POLL = 0.02
 
 @dataclass
 class Moment:
-    """What belongs to one image.
+    """Messages that belong to one image.
 
     Attributes:
         truth: where everything truly is, as `/simulation/truth` says it.
@@ -54,7 +54,7 @@ class Moment:
 
 @dataclass
 class Heard:
-    """What has come so far.
+    """Messages received so far.
 
     moments: by the stamp of their image, in milliseconds. statuses: by the follower's time.
     """
@@ -122,7 +122,7 @@ class Recorder:
 
     @property
     def state(self) -> str:
-        """What the follower says it does, and why."""
+        """Newest state of the follower, with its reason."""
         return self.heard.states[-1] if self.heard.states else ""
 
     def say(self, text: str) -> str:

@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""How each instruction went, by the ground truth, and the table of it."""
+"""Scores of the instructions against the ground truth, and their table."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Said:
 
 @dataclass(frozen=True)
 class Score:
-    """How it went.
+    """Score of an instruction.
 
     Attributes:
         right: fraction of the masks that show the object that is meant; None without a mask, or

@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""What the robot is told, and in which episodes."""
+"""Instructions and episodes of the demo."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from referdino_core.world.scene import COLOURS, SHAPES
 
 
 class Expected(str, Enum):
-    """What an instruction is to bring about."""
+    """Expected outcome of an instruction."""
 
     REACHES = "reaches it"
     STANDS = "stands still"
@@ -116,7 +116,7 @@ def own_chapter(instructions: Sequence[str]) -> Chapter:
 
 
 def looks_of(chapter: Chapter) -> list[str]:
-    """What stands in a chapter's room, such as "small red ball"."""
+    """Descriptions of the objects in a chapter's room, such as "small red ball"."""
     looks = [body.look for body in chapter.episode().bodies]
     return [f"{look.size} {look.colour} {look.shape}" for look in looks]
 

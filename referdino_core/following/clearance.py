@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""What is in the way: the nearest thing in a corridor ahead that is not the target, from depth.
+"""Free distance ahead: the nearest thing in a corridor that is not the target, from depth.
 
 A last resort of a robot that has nothing better; no replacement for a collision monitor.
 """
@@ -19,7 +19,7 @@ from referdino_core.following.ranges import Ranged, quantity
 
 @dataclass(frozen=True)
 class CorridorSettings(Ranged):
-    """The corridor that has to be free.
+    """Size of the corridor that must be free.
 
     Attributes:
         width: across, the robot's own with a margin.

@@ -14,7 +14,7 @@ from referdino_core.following.ranges import Ranged, quantity
 
 
 class Join(str, Enum):
-    """How a depth image was found for a stamp.
+    """Way in which a depth image was matched to a stamp.
 
     exact: of the same stamp. nearest: within the tolerance. pending: every depth image is older,
     so that the right one may still come. missing: there is none within the tolerance.
@@ -43,7 +43,7 @@ class DepthBufferSettings(Ranged):
 
 @dataclass(frozen=True)
 class DepthMatch:
-    """A depth image for a stamp, or why there is none.
+    """Depth image of a stamp, or the reason for its absence.
 
     depth: (H, W) metres; None where pending or missing. gap: seconds from the stamp to that of the
     nearest depth image, None in an empty buffer. reason: what to tell a user; empty where exact.
@@ -72,7 +72,7 @@ class DepthBuffer:
         self._bytes = 0
 
     def add(self, stamp: float, depth: np.ndarray) -> str:
-        """Take a depth image in; the oldest go where the bounds are reached.
+        """Add a depth image; the oldest are dropped when a bound is reached.
 
         A stamp before the newest one's says that the clock jumped back: what was kept is forgotten.
 

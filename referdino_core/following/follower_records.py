@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a follower is set to, hears and remembers."""
+"""Settings, inputs and memory of a follower."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from referdino_core.following.sight import Sight, SightSettings
 
 @dataclass(frozen=True)
 class FollowerSettings(Ranged):
-    """Everything that a follower can be told beside its goals.
+    """Settings of a follower, apart from its goals.
 
     Attributes:
         field_of_view: of the camera, horizontal.
@@ -50,7 +50,7 @@ class FollowerSettings(Ranged):
 
 @dataclass(frozen=True, eq=False)
 class Inputs:
-    """What a follower hears at one tick.
+    """Inputs of a follower at one tick.
 
     Attributes:
         goal: the current one; None for none. Another `goal_id` begins anew.
@@ -72,7 +72,7 @@ class Inputs:
 
 @dataclass(frozen=True, eq=False)
 class Memory:
-    """What a follower remembers between ticks."""
+    """State of a follower between ticks."""
 
     now: float = -math.inf
     goal: Goal | None = None

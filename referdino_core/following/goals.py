@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a follower is asked for, and what it says: goals, states, reasons, outcomes, decisions."""
+"""Goals, states, reasons, outcomes and decisions of a follower."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from referdino_core.following.ranges import Ranged, quantity
 
 
 class Mode(str, Enum):
-    """What to do about a target.
+    """Behaviour towards a target.
 
     follow: keep the distance until told otherwise. approach: drive to the distance, then end.
     face: turn towards it, without end. find: turn until it is seen, face it, then end.
@@ -27,7 +27,7 @@ class Mode(str, Enum):
 
 
 class OnSwitch(str, Enum):
-    """What another identity for the same sentence does.
+    """Reaction to another identity for the same sentence.
 
     stop: the robot stands still. It goes on once the old identity is back, or once the new one has
     stayed for a while exactly where the target is; else the goal ends. accept: it is followed.
@@ -57,7 +57,7 @@ class Goal(Ranged):
 
 
 class FollowState(str, Enum):
-    """Where a follower stands.
+    """State of a follower.
 
     idle: there is no goal. looking: the target was not seen yet. driving, turning: towards it.
     holding: at the distance, facing it. bearing only: turning towards a target without depth.
@@ -85,7 +85,7 @@ class FollowState(str, Enum):
 
 
 class Outcome(str, Enum):
-    """How a goal ended."""
+    """Outcome of a goal."""
 
     REACHED = "reached"
     FOUND = "found"
@@ -97,13 +97,13 @@ class Outcome(str, Enum):
 
     @property
     def is_success(self) -> bool:
-        """Whether the goal did what it was for."""
+        """Whether the goal was reached."""
         return self in (Outcome.REACHED, Outcome.FOUND)
 
 
 @dataclass(frozen=True, eq=False)
 class Decision:
-    """What a follower decided at one moment.
+    """Decision of a follower at one tick.
 
     Attributes:
         command: the velocity for the base.
@@ -137,5 +137,5 @@ class Decision:
 
     @property
     def stands_still(self) -> bool:
-        """Whether the base is told to stand still."""
+        """Whether the decision stops the base."""
         return self.command == STANDSTILL

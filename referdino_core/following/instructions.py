@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Instructions: what typed or spoken sentences tell the robot to do, and with what.
+"""Instructions to the robot, parsed from typed or spoken sentences.
 
 What does not parse completely moves nothing, and says why. "stop" is understood wherever it is the
 first or the last word, and in anything that makes no other sense.
@@ -19,7 +19,7 @@ from referdino_core.sentences import plain
 
 
 class Intent(str, Enum):
-    """What to do: the first four with an object, the others without."""
+    """Intent of an instruction; the first four need an object."""
 
     FOLLOW = "follow"
     APPROACH = "approach"
@@ -32,7 +32,7 @@ class Intent(str, Enum):
 
     @property
     def wants_object(self) -> bool:
-        """Whether it is said of an object."""
+        """Whether the intent needs an object."""
         return self in (Intent.FOLLOW, Intent.APPROACH, Intent.FIND, Intent.LOOK)
 
 
@@ -49,7 +49,7 @@ class Instruction:
 
 @dataclass(frozen=True)
 class NotUnderstood:
-    """A text that moves nothing, and why."""
+    """A text that is no instruction, with the reason."""
 
     text: str
     reason: str
@@ -132,7 +132,7 @@ def jsgf(words: Collection[str]) -> str:
 
 
 def parse(text: str, descriptions: Grammar | None = None) -> Instruction | NotUnderstood:
-    """What a typed or recognised text tells the robot to do.
+    """Parse a typed or recognised text.
 
     Args:
         text: as it was typed, or as a recogniser heard it.

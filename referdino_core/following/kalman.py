@@ -22,7 +22,7 @@ _MOTION = np.eye(2)
 
 @dataclass(frozen=True)
 class FilterSettings(Ranged):
-    """How a target may move.
+    """Noise and limits of a target's motion.
 
     Attributes:
         acceleration: standard deviation of the target's acceleration.
@@ -37,7 +37,7 @@ class FilterSettings(Ranged):
 
 @dataclass(frozen=True, eq=False)
 class Track:
-    """Where a target is and how it moves, at a stamp.
+    """Position and velocity of a target at a stamp, with their covariance.
 
     mean: (4,) x, y in metres, vx, vy in metres per second. covariance: (4, 4).
     """
@@ -59,7 +59,7 @@ class Track:
 
 @dataclass(frozen=True, eq=False)
 class Update:
-    """What became of a measurement: `distance` is its squared Mahalanobis distance."""
+    """Result of an update: `distance` is the measurement's squared Mahalanobis distance."""
 
     track: Track
     accepted: bool

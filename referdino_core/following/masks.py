@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Masks made larger and smaller."""
+"""Dilation and erosion of masks."""
 
 from __future__ import annotations
 

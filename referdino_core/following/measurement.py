@@ -32,7 +32,7 @@ _CUT_SHARE = 0.08
 
 @dataclass(frozen=True)
 class MeasurementSettings(Ranged):
-    """What passes as a measured depth.
+    """Criteria of a measured depth.
 
     Attributes:
         erosion: pixels that a mask loses at its rim, where depth mixes object and background.

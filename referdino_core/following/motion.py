@@ -17,7 +17,7 @@ from referdino_core.following.ranges import Ranged, quantity
 
 @dataclass(frozen=True)
 class Velocity:
-    """What the base is told: metres per second forward, radians per second to the left."""
+    """Velocity command: metres per second forward, radians per second to the left."""
 
     linear: float = 0.0
     angular: float = 0.0
@@ -35,7 +35,7 @@ STILL_SPEED = 0.05
 
 @dataclass(frozen=True)
 class MotionLimits(Ranged):
-    """What the robot may do; small by default.
+    """Motion limits, small by default.
 
     Attributes:
         linear, angular: speeds.
@@ -57,7 +57,7 @@ class MotionLimits(Ranged):
 
 @dataclass(frozen=True)
 class ControlSettings(Ranged):
-    """How the distance is approached and kept.
+    """Gains and tolerances of the control law.
 
     Attributes:
         distance_gain: speed per metre of error.

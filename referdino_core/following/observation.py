@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""What one image says of a followed object: identity, state and place in the odometry frame."""
+"""Observation of a followed object: identity, state and position in the odometry frame."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SAME_DEPTH = 0.2
 
 
 class PlaceEvidence(str, Enum):
-    """What depth shows where a target that is not seen was measured last.
+    """Evidence from depth at the place where an unseen target was measured last.
 
     unknown: that place is not in the image, or has no depth. hidden: something nearer is before it.
     present: something is there, but it is not recognised. empty: nothing is there any more.
@@ -133,7 +133,7 @@ def place_evidence(
     centre: np.ndarray,
     radius: float,
 ) -> PlaceEvidence:
-    """What depth shows where a target was measured before.
+    """Evidence from depth at the place where a target was measured before.
 
     Args:
         depth: (H, W) metres, NaN where invalid, of an image with these intrinsics.

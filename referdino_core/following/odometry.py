@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Where the base was when an image was taken: odometry of the last seconds, interpolated."""
+"""Pose of the base when an image was taken, interpolated from the odometry of the last seconds."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class PoseHistory:
         return self._entries[-1] if self._entries else None
 
     def add(self, odometry: Odometry) -> None:
-        """Take odometry in. Stamps that jump back say that time began anew."""
+        """Add odometry. A stamp that jumps back starts a new history."""
         if self._stamps and odometry.stamp <= self._stamps[-1]:
             if odometry.stamp == self._stamps[-1]:
                 return

@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""How a robot looks around for a target: first to the side where it went, then to the other."""
+"""Search for a lost target: first to the side where it left the view, then to the other."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _IMAGES_PER_VIEW = 3
 
 @dataclass(frozen=True)
 class SearchSettings(Ranged):
-    """How long and how fast.
+    """Duration and speed of a search.
 
     Attributes:
         speed: of turning; slower where images are rare, so that a target shows in three of them.

@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a follower knows of its target: which object it is, where it was seen, how it moves.
+"""Estimate of the target: its identity, position and motion.
 
 An identity is bound once, after several images agree. From then on only observations of that
 identity, at a place where it can be, count as a sight of it.
@@ -39,7 +39,7 @@ _PLACES = {
 
 @dataclass(frozen=True)
 class SightSettings(Ranged):
-    """What counts as a sight of the target.
+    """Criteria of a valid observation of the target.
 
     Attributes:
         max_age: of an image that is driven by, from its stamp.
@@ -80,7 +80,7 @@ class Switch:
 
 @dataclass(frozen=True, eq=False)
 class Sight:
-    """What is known of the target.
+    """Estimate of the target's identity, position and motion.
 
     Attributes:
         track_id: the bound identity; 0 before.
@@ -131,7 +131,7 @@ def note_observation(
     settings: SightSettings,
     motion: FilterSettings,
 ) -> Sight:
-    """What is known after one more image.
+    """Update the estimate with an observation.
 
     Args:
         now: seconds, of the clock that stamps the images.
@@ -167,7 +167,7 @@ def note_observation(
 def stamp_complaint(
     stamp: float, previous: float | None, now: float, settings: SightSettings
 ) -> str:
-    """What is wrong with an image's stamp; "" where nothing is."""
+    """Reason why an image's stamp is invalid; "" if it is valid."""
     if stamp <= 0:
         return "Images have no stamp (0). Let the camera driver stamp them."
     if stamp - now > settings.future:

@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""A differential drive: what a base makes of velocity commands, and what its odometry says.
+"""Differential drive: motion of a base from velocity commands, and its odometry.
 
 Kinematic, without wheels or slip: speeds change at limited rates, a command that is not repeated
 runs out, and odometry may drift. It knows nothing of MuJoCo.
@@ -102,7 +102,7 @@ class DifferentialDrive:
         self.velocity = Velocity(0.0, self.velocity.angular)
 
     def odometry(self, now: float) -> Odometry:
-        """What the base says of its pose since the start, and of its speeds."""
+        """Odometry of the base since the start."""
         scales = self._scale
         return Odometry(
             now,

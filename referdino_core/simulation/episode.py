@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""What an episode is: a room, things that stand or move in it, a robot, and what is meant."""
+"""Episode: a room, objects that stand or move in it, a robot, and the referred object."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SCREEN = "grey"
 
 @dataclass(frozen=True, eq=False)
 class Motion:
-    """Where something is over time: (K,) seconds, and (K, 2) metres on the floor."""
+    """Path of an object: (K,) seconds, and (K, 2) metres on the floor."""
 
     times: np.ndarray
     points: np.ndarray

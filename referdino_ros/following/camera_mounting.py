@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Where the camera sits on the base: from TF where tf2_ros is installed, else from parameters."""
+"""Mounting of the camera on the base: from TF if tf2_ros is installed, else from parameters."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _CACHE = 10.0
 
 
 class MountingSource(Protocol):
-    """Says where a camera sits."""
+    """Source of a camera's mounting."""
 
     def at(self, camera_frame: str, stamp: float) -> Mounting | str:
         """The mounting at an image's stamp, or why it is not known."""
@@ -29,7 +29,7 @@ class MountingSource(Protocol):
 
 
 class FixedMounting:
-    """A camera that sits where the parameters say."""
+    """Fixed mounting, from parameters."""
 
     def __init__(self, mounting: Mounting) -> None:
         self._mounting = mounting
@@ -40,7 +40,7 @@ class FixedMounting:
 
 
 class TransformMounting:
-    """A camera whose place comes from TF, at the image's own stamp: it may sit on a moving head."""
+    """Mounting from TF at the image's stamp; the camera may be on a moving head."""
 
     def __init__(self, node: Node, base_frame: str, otherwise: Mounting | None) -> None:
         """Listen to /tf and /tf_static.

@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Messages to and from what `referdino_core.following` works with."""
+"""Conversions between messages and the data classes of `referdino_core.following`."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ def result(
 def diagnostics(
     name: str, lifecycle: str, decision: Decision | None, problem: str
 ) -> DiagnosticArray:
-    """What the robot does and why, for /diagnostics.
+    """Diagnostic status: the robot's state and its reason.
 
     Args:
         name: of the node.

@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a goal's text or an instruction asks of a follower."""
+"""Tasks of a follower, from the text of a goal or an instruction."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ MODE_NUMBERS = (Mode.FOLLOW, Mode.APPROACH, Mode.FACE, Mode.FIND)
 
 @dataclass(frozen=True)
 class Task:
-    """What to do, and with which object: a sentence, the id of a running command, or poses."""
+    """Task: a behaviour, and its object as a sentence, a running command's id or poses."""
 
     mode: Mode
     sentence: str = ""

@@ -44,7 +44,7 @@ MAX_WAITING = 8
 
 @dataclass(frozen=True)
 class JoinSettings:
-    """How things are put together.
+    """Tolerances of the join.
 
     wait: seconds for which a result waits for its depth and odometry.
     """
@@ -57,7 +57,7 @@ class JoinSettings:
 
 @dataclass(frozen=True, eq=False)
 class Located:
-    """A target with all that is known of its place.
+    """A target with its position.
 
     surface: (3,) metres, the point that faces the camera, in the odometry frame. free: metres ahead
     of the base to anything else; NaN without depth. pose: of the base, None where it is not known.

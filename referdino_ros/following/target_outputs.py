@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""What `targets_3d` publishes of located targets, and what it costs: nothing without listeners."""
+"""Publishers of `targets_3d`; they do nothing without subscribers."""
 
 from __future__ import annotations
 

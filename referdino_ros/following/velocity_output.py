@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""`cmd_vel` as the base takes it: Twist or TwistStamped, by the subscriber that is found."""
+"""Publisher of `cmd_vel` as Twist or TwistStamped, according to the subscriber found."""
 
 from __future__ import annotations
 
