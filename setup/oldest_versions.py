@@ -30,8 +30,8 @@ RELEASES = {
 # What the oldest environment lacks, as patterns below test/; all other tests run.
 LEFT_OUT = {
     "ROS": (
-        "ros/* demo/* repository/test_packaging.py replay/test_clocks.py replay/test_run.py "
-        "backends/test_exported_backend.py"
+        "ros/* ros/*/* demo/* repository/test_packaging.py replay/test_clocks.py "
+        "replay/test_run.py backends/test_exported_backend.py"
     ),
     "other runtimes": (
         "export/* ops/test_cuda_* repository/test_gpu_benchmark.py backends/tensorrt/* "
@@ -42,7 +42,7 @@ LEFT_OUT = {
         "evaluation/benchmarks/* evaluation/ground_truth/test_annotations.py "
         "evaluation/test_hidden_targets.py evaluation/test_whole_clip.py "
         "optimize/test_precision.py network/test_single_frame.py session/test_frame_rates.py "
-        "training/test_training.py world/*"
+        "training/test_training.py training/test_video_training.py world/*"
     ),
     "the report and many recordings at once": (
         "report/* batch/test_batches.py batch/test_recordings.py batch/test_workers.py"

@@ -37,9 +37,9 @@ Writes to the folder --out:
 torchrun --nproc_per_node 8 -m referdino_core.cli train ... uses several GPUs."""
 
 _EPILOG = """examples:
-  referdino train --recipe mevis_swint --data data/mevis --start groundingdino_swint.pth --out run
+  referdino train --recipe mevis_swint --data data/mevis --weights groundingdino_swint.pth --out run
   referdino train --recipe ytvos_swint --data data/rvos --out run --set precision=bf16 epochs=2
-  referdino train --recipe ytvos_swint --data own --out run --start nano --set model=nano
+  referdino train --recipe ytvos_swint --data own --out run --weights nano --set model=nano
   referdino train --recipe ytvos_swint --data data/rvos --out try --steps 2"""
 
 _logger = logging.getLogger("referdino.training")
@@ -61,7 +61,7 @@ def add_command(commands: argparse._SubParsersAction, common: argparse.ArgumentP
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="the data set")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="of the run")
     parser.add_argument(
-        "--start",
+        "--weights",
         metavar="FILE|NAME",
         help="weights to start from: a checkpoint of ReferDINO or GroundingDINO, a name that "
         f"`referdino download` knows, nano, or {RANDOM} (default: the recipe's)",
@@ -100,7 +100,7 @@ def run(arguments: argparse.Namespace) -> int:
     from referdino_core.training.video_training import VideoTraining, build_model
 
     recipe = changed(RECIPES[arguments.recipe], arguments.set)
-    start = _start(arguments.start or recipe.start)
+    start = _start(arguments.weights or recipe.start)
     with joined_processes(usable_device(arguments.device)) as processes, GracefulShutdown() as stop:
         if processes.is_first:
             arguments.out.mkdir(parents=True, exist_ok=True)
@@ -136,7 +136,7 @@ def _start(given: str) -> Path | None:
     if not given:
         raise ReferDINOError(
             "The paper starts this recipe from GroundingDINO's weights, which are not in the "
-            f"catalogue: give their file by --start, or --start {RANDOM}."
+            f"catalogue: give their file by --weights, or --weights {RANDOM}."
         )
     if given == RANDOM:
         return None

@@ -155,7 +155,7 @@ def test_a_sentence_that_the_runtime_cannot_get_ready_for_says_so_and_may_be_tri
         session.commands = {"short": SHORT, "long": LONG}
         wait_until(lambda: session.preparing["long"].error is not None)
         assert session.preparing["long"].error == "The disk is full."
-        assert "sentences of 32 tokens in images of 160x120 failed: ExportError" in caplog.text
+        assert "sentences of 32 tokens in images of 160x120 failed: The disk is full" in caplog.text
         for image in images[1:4]:
             assert len(session.step(image)) == 2
     assert session.preparing["long"].error is not None

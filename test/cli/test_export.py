@@ -82,7 +82,7 @@ def test_a_size_that_is_none(size: str, tmp_path: Path, capsys: pytest.CaptureFi
 @pytest.mark.parametrize(
     ("options", "complaint"),
     (
-        (("--model", "swint"), "No weights of swint come along"),
+        (("--model", "swint"), "No weights of swint are bundled"),
         (("--random-weights", "--checkpoint", "x.pth"), "not both"),
         (("--checkpoint", "missing.pth"), "missing.pth"),
     ),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import referdino_core as rd
-from referdino_core.evaluation.davis import region_similarity
+from referdino_core.evaluation.davis import RIGHT_OVERLAP, region_similarity
 from referdino_core.world import Clip, WorldRenderer, WorldSettings
 
 pytestmark = pytest.mark.slow
@@ -41,6 +41,7 @@ def decisions(session: rd.Session, clip: Clip, sentence: str, rate: int) -> dict
 def test_decisions_are_the_same_at_every_rate(clips: list[Clip]) -> None:
     session = rd.Session("nano")
     compared = 0
+    overlaps: list[float] = []
     for clip in clips:
         sentence = next(one for one in clip.expressions if one.kind == "attribute")
         by_rate = [decisions(session, clip, sentence.text, rate) for rate in RATES]
@@ -48,8 +49,11 @@ def test_decisions_are_the_same_at_every_rate(clips: list[Clip]) -> None:
             for other in by_rate[1:]:
                 target = other[frame]
                 assert (target.state, target.track_id) == (at_thirty.state, at_thirty.track_id)
-                assert region_similarity(target.mask, at_thirty.mask) > 0.8
+                overlaps.append(region_similarity(target.mask, at_thirty.mask))
+                # The same object; of a small one, the rim alone is a fifth of the mask.
+                assert overlaps[-1] > RIGHT_OVERLAP
                 compared += 1
         right = clip.segmentation[-1] == sentence.target
         assert np.count_nonzero(by_rate[0][len(clip.frames) - 1].mask & right) > 0
     assert compared == 3 * 2 * 5
+    assert np.mean(overlaps) > 0.9

@@ -147,7 +147,7 @@ def ground(stages: OptimizedStages, encoded: tuple[Tensor, Tensor], text: TextFe
 def read(stages: OptimizedStages, window: Window, masks: Tensor):
     return stages.readout(
         window.queries,
-        window.references[:, -1],
+        window.references,
         window.text,
         window.text_padding,
         window.ages,

@@ -49,7 +49,7 @@ def ytvos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def command(data: Path, out: Path, *options: str) -> list[str]:
     recipe = ["train", "--recipe", "ytvos_swint", "--data", str(data), "--out", str(out)]
-    return [*recipe, "--workers", "0", "--device", "cpu", "--start", "random", *options]
+    return [*recipe, "--workers", "0", "--device", "cpu", "--weights", "random", *options]
 
 
 def curve(out: Path) -> list[dict[str, float]]:
@@ -128,7 +128,7 @@ def test_single_frames_train_without_a_temporal_decoder(
     listed.write_text("\n".join(",".join([*row[:8], "0", *row[9:]]) for row in rows) + "\n")
     out = tmp_path / "run"
     arguments = ["train", "--recipe", "a2d_swinb", "--data", str(data), "--out", str(out)]
-    quick = ["--start", "random", "--workers", "0", "--device", "cpu"]
+    quick = ["--weights", "random", "--workers", "0", "--device", "cpu"]
     assert main([*arguments, *quick, "--set", *SMALL]) == 0
     assert not any(name.startswith("temporal_decoder") for name in read_tensors(out / "last.pth"))
 
@@ -146,14 +146,14 @@ def test_bundled_weights_are_fine_tuned_from_where_they_are(tmp_path: Path, ytvo
     fresh, tuned = tmp_path / "fresh", tmp_path / "tuned"
     quiet = ["--steps", "1", "--set", *SMALL, "flip=0", "crop=0", "distortion=0"]
     assert main(command(ytvos, fresh, *quiet)) == 0
-    assert main(command(ytvos, tuned, "--start", "nano", *quiet)) == 0
+    assert main(command(ytvos, tuned, "--weights", "nano", *quiet)) == 0
     assert curve(tuned)[0]["dice"] < 0.5 * curve(fresh)[0]["dice"]
 
 
 def test_weights_to_start_from_that_are_missing_are_one_line(
     tmp_path: Path, ytvos: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for recipe, complaint in (("mevis_swint", "--start random"), ("ytvos_swint", "download")):
+    for recipe, complaint in (("mevis_swint", "--weights random"), ("ytvos_swint", "download")):
         arguments = ["train", "--recipe", recipe, "--data", str(ytvos), "--out", str(tmp_path)]
         assert main([*arguments, "--set", "model=nano"]) == 1
         assert complaint in capsys.readouterr().err
