@@ -9,8 +9,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from referdino_core.errors import one_line as one_line
-
 DISTINCT_PER_PERIOD = 5
 """Maximum number of different messages of one kind that are logged in one period."""
 

@@ -7,16 +7,21 @@ from __future__ import annotations
 import ctypes
 import logging
 import os
+import signal
 import socket
 import traceback
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import rclpy
+import rclpy.exceptions
+import rclpy.logging
 from ament_index_python.packages import get_package_share_directory
 from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
 from rclpy.node import Node
 
-from referdino_core.errors import one_line
+from referdino_core.errors import ReferDINOError, one_line
 
 THREADS = 3
 """One each for transitions and commands, which may block, and one for everything else."""
@@ -43,6 +48,56 @@ def spin_until_shutdown(node: Node, threads: int = THREADS) -> None:
         pass
     finally:
         executor.shutdown()
+
+
+AnyNode = TypeVar("AnyNode", bound=Node)
+
+
+def start_node(name: str, make: Callable[[], AnyNode]) -> AnyNode | None:
+    """The node that `make` makes; None, with a line in the log and ROS shut down, if it cannot.
+
+    Args:
+        name: of the node's logger.
+    """
+    try:
+        return make()
+    except (ReferDINOError, rclpy.exceptions.ParameterException) as error:
+        rclpy.logging.get_logger(name).fatal(f"Cannot start: {one_line(error)}")
+        rclpy.try_shutdown()
+        return None
+
+
+def run_node(
+    name: str,
+    make: Callable[[], AnyNode],
+    args: list[str] | None = None,
+    *,
+    close: Callable[[AnyNode], None] | None = None,
+    spin: Callable[[AnyNode], None] = spin_until_shutdown,
+) -> int:
+    """Run a node until SIGINT, SIGTERM or a ROS shutdown; returns the exit status.
+
+    Args:
+        name: of the node's logger. make: makes the node after ROS is initialised.
+        args: of `rclpy.init`.
+        close: releases what the node holds beside its topics.
+        spin: runs its callbacks.
+    """
+    use_few_arenas()
+    rclpy.init(args=args)
+    node = start_node(name, make)
+    if node is None:
+        return 1
+    try:
+        spin(node)
+    finally:
+        # Under `ros2 launch` Ctrl-C comes twice: from the terminal and from launch.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        if close is not None:
+            close(node)
+        node.destroy_node()
+        rclpy.try_shutdown()
+    return 0
 
 
 ARENAS = 2

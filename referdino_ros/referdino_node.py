@@ -8,7 +8,6 @@ import concurrent.futures
 import contextlib
 import functools
 import os
-import signal
 import sys
 import threading
 import time
@@ -16,9 +15,6 @@ import traceback
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import rclpy
-import rclpy.exceptions
-import rclpy.logging
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock, ClockType
@@ -35,12 +31,7 @@ from referdino_ros.messages import ReceivedImage, pass_on_skipped
 from referdino_ros.model_loading import load_cameras, wait_until_loaded
 from referdino_ros.model_worker import ModelWorker
 from referdino_ros.parameters import NodeParameters
-from referdino_ros.process import (
-    forward_core_log,
-    spin_until_shutdown,
-    stop_forwarding,
-    use_few_arenas,
-)
+from referdino_ros.process import forward_core_log, run_node, stop_forwarding
 
 if TYPE_CHECKING:
     from referdino_core import CameraGroup, SessionSettings
@@ -322,23 +313,7 @@ def main(args: list[str] | None = None) -> int:
     """Run the node until SIGINT, SIGTERM or a ROS shutdown; returns the exit status."""
     # Otherwise PyTorch's threads busy-wait and take the cores that DDS needs.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    use_few_arenas()
-    rclpy.init(args=args)
-    try:
-        node = ReferDINONode()
-    except (ReferDINOError, rclpy.exceptions.ParameterException) as error:
-        rclpy.logging.get_logger("referdino").fatal(f"Cannot start: {one_line(error)}")
-        rclpy.try_shutdown()
-        return 1
-    try:
-        spin_until_shutdown(node)
-    finally:
-        # Under `ros2 launch` Ctrl-C comes twice: from the terminal and from launch.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        node.close()
-        node.destroy_node()
-        rclpy.try_shutdown()
-    return 0
+    return run_node("referdino", ReferDINONode, args, close=ReferDINONode.close)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from torch import Tensor
 from referdino_core.boxes import boxes_of_masks
 from referdino_core.network.pixels import normalise
 from referdino_core.training.attributes import attribute_indices
+from referdino_core.training.augmentation import mirrored_sentence
 from referdino_core.training.recorded_world import (
     ObjectAttributes,
     RecordedClip,
@@ -23,7 +24,6 @@ from referdino_core.training.recorded_world import (
 from referdino_core.world import Expression
 
 MOTION_WORDS = frozenset(("moving", "going", "still", "standing"))
-MIRRORED = {"left": "right", "right": "left", "leftmost": "rightmost", "rightmost": "leftmost"}
 KIND_SHARES = {
     "attribute": 0.24,
     "location": 0.20,
@@ -56,11 +56,6 @@ class FrameBatch:
     exists: Tensor
     segmentation: Tensor
     attributes: Tensor
-
-
-def mirrored(sentence: str) -> str:
-    """The sentence with left and right exchanged, for the mirrored image."""
-    return " ".join(MIRRORED.get(word, word) for word in sentence.split())
 
 
 def static_referents(expression: Expression) -> tuple[int, ...]:
@@ -116,7 +111,7 @@ def draw_frames(
         pixels.append(augmented(frame, generator))
         segmentations.append(segmentation.astype(np.int64))
         objects.append(clip.objects)
-        texts += [mirrored(e.text) if mirror else e.text for e in expressions]
+        texts += [mirrored_sentence(e.text) if mirror else e.text for e in expressions]
         referents += [
             [segmentation == number for number in visible(segmentation, static_referents(e))]
             for e in expressions

@@ -21,7 +21,8 @@ from referdino_core.network.pixels import normalise
 from referdino_core.network.referdino import ReferDINO
 from referdino_core.network.text_encoder import TextFeatures
 from referdino_core.network.tokenizer import Tokenizer
-from referdino_core.training.batches import MOTION_WORDS, augmented, mirrored
+from referdino_core.training.augmentation import mirrored_sentence
+from referdino_core.training.batches import MOTION_WORDS, augmented
 from referdino_core.training.loop import mixed_precision
 from referdino_core.training.recorded_world import ABSENT_AREA, RecordedClip, World
 from referdino_core.training.supervision import box_overlaps
@@ -104,7 +105,7 @@ def ground_clip(
     kept = torch.from_numpy(np.sort(generator.permutation(frames)[:keyframes]))
     grounded = []
     for expression in choose_expressions(clip, generator):
-        sentence = mirrored(expression.text) if step < 0 else expression.text
+        sentence = mirrored_sentence(expression.text) if step < 0 else expression.text
         text: TextFeatures = model.text_encoder([tokenizer.encode(sentence)]).expand(frames)
         grounding = model.grounder(image, text)
         masks = torch.stack([segmentation == number for number in expression.targets or (255,)], 1)

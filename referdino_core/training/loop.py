@@ -8,7 +8,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -159,7 +159,7 @@ def run_stage(plan: StagePlan, module: nn.Module, losses: Losses, folder: Path) 
             for group in optimiser.param_groups:
                 group["lr"] = group["highest"] * rate_factor(plan, step)
             optimiser.step()
-        average(averaged, module, min(plan.averaging, (step + 1) / (step + 10)))
+        average(averaged, module.state_dict(), plan.averaging, step)
         recent.append({"total": total.item(), **{n: t.item() for n, t in terms.items()}})
         if (step + 1) % 10 == 0:
             steps.set_postfix(
@@ -173,11 +173,14 @@ def run_stage(plan: StagePlan, module: nn.Module, losses: Losses, folder: Path) 
 
 
 @torch.no_grad()
-def average(averaged: dict[str, Tensor], module: nn.Module, decay: float) -> None:
-    """Move the averaged weights a step towards the current ones."""
-    for name, tensor in module.state_dict().items():
+def average(
+    averaged: dict[str, Tensor], current: Mapping[str, Tensor], decay: float, step: int
+) -> None:
+    """Move the averaged weights a step towards the current ones, faster in the first steps."""
+    decay = min(decay, (step + 1) / (step + 10))
+    for name, tensor in averaged.items():
         if tensor.is_floating_point():
-            averaged[name].lerp_(tensor, 1 - decay)
+            tensor.lerp_(current[name], 1 - decay)
 
 
 def append_curve(

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from referdino_core.errors import ReferDINOError
 from referdino_core.files import AtomicFile
+from referdino_core.training.loop import average
 from referdino_core.training.video_recipes import VideoRecipe
 
 STATE_NAME = "state.pt"
@@ -42,13 +43,9 @@ class TrainingState:
         self._learnt = learnt
         self.averaged = {n: p.clone() for n, p in learnt.items()} if self.decay else {}
 
-    @torch.no_grad()
     def average(self) -> None:
         """Move the averaged weights a step towards the current ones."""
-        for name, tensor in self.averaged.items():
-            tensor.lerp_(
-                self._learnt[name], 1 - min(self.decay, (self.step + 1) / (self.step + 10))
-            )
+        average(self.averaged, self._learnt, self.decay, self.step)
 
     @torch.no_grad()
     def exchange_averaged(self) -> None:

@@ -23,10 +23,12 @@ from referdino_core.checkpoint import save_weights
 from referdino_core.errors import InferenceError, ReferDINOError
 from referdino_core.files import AtomicFile
 from referdino_core.network.referdino import ReferDINO
+from referdino_core.precision import PRECISIONS
 from referdino_core.training.clip_outputs import clip_outputs
 from referdino_core.training.clip_samples import ClipSamples, Draws, TrainingClip, TrainingItem
 from referdino_core.training.criterion import TrainingLosses, clip_losses
 from referdino_core.training.learnt_parts import parameter_groups, prepare_for_training
+from referdino_core.training.loop import forget_curve
 from referdino_core.training.lora import lora_tensors, merged_tensors
 from referdino_core.training.processes import Processes
 from referdino_core.training.training_state import TrainingState
@@ -35,8 +37,7 @@ from referdino_core.training.video_recipes import VideoRecipe
 
 logger = logging.getLogger("referdino.training")
 
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-CURVE_NAME = "curve.jsonl"
+CURVE = "curve"
 
 
 @dataclass(frozen=True)
@@ -138,18 +139,26 @@ class VideoTraining:
         """
         draws = self._draws(self.state.step)
         last = min(draws.steps, most_steps or draws.steps)
+        saved = self.state.step
         with self._curve() as curve, bar(total=last, initial=self.state.step, unit="step") as shown:
             for clips in self._batches(draws):
-                if self.state.step >= last or self.processes.any(stop.is_set()):
+                stopped = self.state.step >= last or self.processes.any(stop.is_set())
+                if stopped and self._may_stop:
                     break
                 losses = self._step(clips, draws)
                 self._note(curve, shown, losses)
-                if self.state.step % self.recipe.save_every == 0:
+                if self._may_stop and self.state.step - saved >= self.recipe.save_every:
                     self._save()
+                    saved = self.state.step
                 if self.state.step % draws.steps_per_epoch == 0:
                     self._end_epoch(self.state.step // draws.steps_per_epoch)
         self._save()
         return self.state.step >= last
+
+    @property
+    def _may_stop(self) -> bool:
+        """Whether no gradients are being accumulated, which a saved state would not hold."""
+        return self.state.step % self.recipe.accumulation == 0
 
     def _draws(self, first: int) -> Draws:
         if len(self.data.learnt) < self.recipe.clips_per_step * self.processes.count:
@@ -191,7 +200,7 @@ class VideoTraining:
         self.model.train()
         low = torch.autocast(
             self.processes.device.type,
-            PRECISIONS[recipe.precision],
+            PRECISIONS[recipe.precision].dtype,
             enabled=recipe.precision != "fp32",
         )
         with quiet:
@@ -241,11 +250,9 @@ class VideoTraining:
         if not self.processes.is_first:
             yield lambda line: None
             return
-        path = self.folder / CURVE_NAME
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        kept = [line for line in lines if json.loads(line)["step"] <= self.state.step]
-        with path.open("w", encoding="utf-8") as file, _tensorboard(self.folder) as write:
-            file.writelines(f"{line}\n" for line in kept)
+        forget_curve(self.folder, CURVE, after=self.state.step)
+        path = self.folder / f"{CURVE}.jsonl"
+        with path.open("a", encoding="utf-8") as file, _tensorboard(self.folder) as write:
 
             def append(line: dict[str, float]) -> None:
                 file.write(json.dumps(line) + "\n")
@@ -282,7 +289,9 @@ class VideoTraining:
                 self.state.best = score
                 save_run_weights(self.model, self.folder, "best")
             self.state.exchange_averaged()
-        self._save()
+        if self._may_stop:
+            self._save()
+        self.processes.wait()
 
 
 @contextlib.contextmanager
@@ -290,7 +299,7 @@ def _tensorboard(folder: Path) -> Iterator[Callable[[dict[str, float]], None]]:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
-        logger.info("TensorBoard is not installed; the curve is in %s.", folder / CURVE_NAME)
+        logger.info("TensorBoard is not installed; the curve is in %s.", folder / f"{CURVE}.jsonl")
         yield lambda line: None
         return
     with SummaryWriter(str(folder / "tensorboard")) as writer:

@@ -26,7 +26,7 @@ from referdino.action import Follow
 from referdino.msg import FollowStatus, LocatedTargetArray
 from std_msgs.msg import Bool, String
 
-from referdino_core.errors import ReferDINOError
+from referdino_core.errors import ReferDINOError, one_line
 from referdino_core.following import (
     STANDSTILL,
     Decision,
@@ -36,7 +36,7 @@ from referdino_core.following import (
     OnSwitch,
     parse,
 )
-from referdino_ros.error_log import ErrorLog, one_line
+from referdino_ros.error_log import ErrorLog
 from referdino_ros.following.conversions import odometry_from_message, seconds_of
 from referdino_ros.following.follow_messages import (
     diagnostics,
@@ -51,7 +51,7 @@ from referdino_ros.following.goal_texts import MODES, Task, task_of_goal
 from referdino_ros.following.nav2_goals import Nav2Goals
 from referdino_ros.following.velocity_output import VelocityOutput
 from referdino_ros.managed_node import ManagedNode, reporting_faults
-from referdino_ros.process import THREADS, spin_until_shutdown, use_few_arenas
+from referdino_ros.process import THREADS, spin_until_shutdown, start_node, use_few_arenas
 
 _PERIOD = 0.05
 _FROZEN = 0.5
@@ -356,11 +356,8 @@ def main(args: list[str] | None = None) -> int:
     over = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: over.set())
-    try:
-        node = FollowerNode()
-    except (ReferDINOError, rclpy.exceptions.ParameterException) as error:
-        rclpy.logging.get_logger("follower").fatal(f"Cannot start: {one_line(error)}")
-        rclpy.try_shutdown()
+    node = start_node("follower", FollowerNode)
+    if node is None:
         return 1
     spinning = threading.Thread(target=spin_until_shutdown, args=(node, THREADS + 2), daemon=True)
     spinning.start()

@@ -9,6 +9,7 @@ on `~/truth` and `~/labels`. Takes `cmd_vel`, which runs out after half a second
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from typing import Any
@@ -28,7 +29,7 @@ from rosgraph_msgs.msg import Clock as ClockMessage
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header, String
 
-from referdino_core.errors import ReferDINOError
+from referdino_core.errors import ReferDINOError, one_line
 from referdino_core.following import Mounting, Pose, Velocity
 from referdino_core.simulation import (
     DISTANCES,
@@ -40,11 +41,11 @@ from referdino_core.simulation import (
     open_eye,
     sample_episode,
 )
-from referdino_ros.error_log import one_line
 from referdino_ros.following import camera_messages
 from referdino_ros.following.conversions import seconds_of, time_fields
 from referdino_ros.following.settings_parameters import SettingsParameters
 from referdino_ros.messages import image_message, message_class
+from referdino_ros.process import run_node
 
 _TICK = 0.02
 _LONGEST_WAIT = 0.25
@@ -248,24 +249,17 @@ class SimulationNode(Node):
 
 def main(args: list[str] | None = None) -> int:
     """Run the node until SIGINT, SIGTERM or a ROS shutdown; returns the exit status."""
-    rclpy.init(args=args)
-    try:
-        node = SimulationNode()
-    except (ReferDINOError, rclpy.exceptions.ParameterException) as error:
-        rclpy.logging.get_logger("simulation").fatal(f"Cannot start: {one_line(error)}")
-        rclpy.try_shutdown()
-        return 1
+    return run_node(
+        "simulation", SimulationNode, args, close=SimulationNode.close, spin=spin_in_this_thread
+    )
+
+
+def spin_in_this_thread(node: SimulationNode) -> None:
+    """Run the node's callbacks where its OpenGL context belongs, until SIGINT or a shutdown."""
     executor = SingleThreadedExecutor(context=node.context)
     executor.add_node(node)
-    try:
+    with contextlib.suppress(KeyboardInterrupt, ExternalShutdownException):
         executor.spin()
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    finally:
-        node.close()
-        node.destroy_node()
-        rclpy.try_shutdown()
-    return 0
 
 
 if __name__ == "__main__":

@@ -7,9 +7,6 @@ from __future__ import annotations
 import time
 from typing import Any
 
-import rclpy
-import rclpy.exceptions
-import rclpy.logging
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from nav_msgs.msg import Odometry
 from rclpy.clock import Clock, ClockType
@@ -18,15 +15,14 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy, qos_profile_sensor_data
 from referdino.msg import ReferredObjectArray
 from sensor_msgs.msg import CameraInfo, Image
 
-from referdino_core.errors import ReferDINOError
 from referdino_core.following import DepthBufferSettings, MeasurementSettings, Mounting
 from referdino_core.following.clearance import CorridorSettings
-from referdino_ros.error_log import ErrorLog, one_line
+from referdino_ros.error_log import ErrorLog
 from referdino_ros.following.camera_mounting import open_mounting
 from referdino_ros.following.joining import Joiner, JoinSettings, Located
 from referdino_ros.following.settings_parameters import SettingsParameters
 from referdino_ros.following.target_outputs import TargetOutputs
-from referdino_ros.process import spin_until_shutdown, use_few_arenas
+from referdino_ros.process import run_node
 
 _GROUPS = {
     "sync": DepthBufferSettings,
@@ -128,20 +124,7 @@ class TargetsNode(Node):
 
 def main(args: list[str] | None = None) -> int:
     """Run the node until SIGINT, SIGTERM or a ROS shutdown; returns the exit status."""
-    use_few_arenas()
-    rclpy.init(args=args)
-    try:
-        node = TargetsNode()
-    except (ReferDINOError, rclpy.exceptions.ParameterException) as error:
-        rclpy.logging.get_logger("targets_3d").fatal(f"Cannot start: {one_line(error)}")
-        rclpy.try_shutdown()
-        return 1
-    try:
-        spin_until_shutdown(node)
-    finally:
-        node.destroy_node()
-        rclpy.try_shutdown()
-    return 0
+    return run_node("targets_3d", TargetsNode, args)
 
 
 if __name__ == "__main__":

@@ -10,9 +10,8 @@ from geometry_msgs.msg import Twist, TwistStamped
 from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.node import Node
 
-from referdino_core.errors import ReferDINOError
+from referdino_core.errors import ReferDINOError, one_line
 from referdino_core.following import Velocity
-from referdino_ros.error_log import one_line
 
 RCLError = rclpy_implementation.RCLError
 _TYPES = {"geometry_msgs/msg/Twist": Twist, "geometry_msgs/msg/TwistStamped": TwistStamped}

@@ -11,9 +11,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import rclpy
-import rclpy.exceptions
-import rclpy.logging
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
@@ -22,7 +19,7 @@ from sensor_msgs.msg import Joy
 from std_msgs.msg import Bool, Empty, String
 from std_srvs.srv import Trigger
 
-from referdino_core.errors import ReferDINOError
+from referdino_core.errors import ReferDINOError, one_line
 from referdino_core.following import Instruction, Intent
 from referdino_core.voice import (
     Confirmation,
@@ -36,10 +33,10 @@ from referdino_core.voice import (
 )
 from referdino_core.voice.sources import FilePlayer
 from referdino_core.voice.text_gate import TextGate
-from referdino_ros.error_log import ErrorLog, one_line
+from referdino_ros.error_log import ErrorLog
 from referdino_ros.managed_node import ManagedNode, reporting_faults
 from referdino_ros.messages import message_class
-from referdino_ros.process import spin_until_shutdown, use_few_arenas
+from referdino_ros.process import run_node
 from referdino_ros.voice.ears import EarHandlers, Ears
 from referdino_ros.voice.hearing import Source, make_listener, make_recogniser, make_source
 from referdino_ros.voice.talk_button import TalkButton
@@ -376,21 +373,8 @@ class VoiceNode(ManagedNode):
 
 
 def main(args: list[str] | None = None) -> int:
-    """Run the node until it is shut down; returns the exit status."""
-    use_few_arenas()
-    rclpy.init(args=args)
-    try:
-        node = VoiceNode()
-    except (ReferDINOError, rclpy.exceptions.ParameterException) as error:
-        rclpy.logging.get_logger("voice").fatal(f"Cannot start: {one_line(error)}")
-        rclpy.try_shutdown()
-        return 1
-    try:
-        spin_until_shutdown(node)
-    finally:
-        node.close()
-        rclpy.try_shutdown()
-    return 0
+    """Run the node until SIGINT, SIGTERM or a ROS shutdown; returns the exit status."""
+    return run_node("voice", VoiceNode, args, close=VoiceNode.close)
 
 
 if __name__ == "__main__":

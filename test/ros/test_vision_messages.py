@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from built_interfaces import built_interfaces
+from interface_packages import built_interfaces
 from referdino.msg import Command, ReferredObjectArray
 from referdino.srv import SetCommands
 from ros_harness import Camera, Client, image_message, picture, ros_environment, running_node

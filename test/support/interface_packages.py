@@ -1,10 +1,11 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Message packages that are not installed, built for a test from the documented fields."""
+"""Packages of messages with documented fields, built where ROS does not bring them."""
 
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -46,28 +47,35 @@ _MANIFEST = """\
 """
 
 
-def built_interfaces(folder: str, package: str, cache: pytest.Cache) -> Path:
-    """The prefix of a message package, built once and kept in pytest's cache.
+def built_interfaces(folder: str, config: pytest.Config, package: str | None = None) -> Path | None:
+    """Prefix under which a package of `interfaces/` is installed; None where ROS brings it.
+
+    Built once and kept in pytest's cache while sources and Python stay what they are. A folder of
+    messages alone gets its package.xml and CMakeLists.txt here; the messages may use std_msgs.
 
     Args:
-        folder: in test/support/interfaces, with the messages in msg/; they may use std_msgs.
-        package: its name in ROS.
-        cache: of pytest.
+        folder: in test/support/interfaces.
+        package: its name in ROS where that is another.
     """
+    package = package or folder
+    if importlib.util.find_spec(package) is not None:
+        return None
+    assert config.cache is not None
     sources = INTERFACES / folder
     digest = hashlib.sha256(f"{sys.prefix} {sys.version}".encode())
-    for source in sorted(sources.rglob("*.msg")):
+    for source in sorted(path for path in sources.rglob("*") if path.is_file()):
         digest.update(source.name.encode() + source.read_bytes())
-    home = cache.mkdir(folder)
+    home = config.cache.mkdir(folder)
     prefix = home / digest.hexdigest()[:16]
     if (prefix / "complete").exists():
         return prefix
     shutil.rmtree(home)
     tree = home / "source"
     shutil.copytree(sources, tree)
-    messages = " ".join(f"msg/{path.name}" for path in sorted(tree.glob("msg/*.msg")))
-    (tree / "CMakeLists.txt").write_text(_CMAKE.format(package=package, messages=messages))
-    (tree / "package.xml").write_text(_MANIFEST.format(package=package))
+    if not (tree / "CMakeLists.txt").exists():
+        messages = " ".join(f"msg/{path.name}" for path in sorted(tree.glob("msg/*.msg")))
+        (tree / "CMakeLists.txt").write_text(_CMAKE.format(package=package, messages=messages))
+        (tree / "package.xml").write_text(_MANIFEST.format(package=package))
     build = home / "build"
     build.mkdir()
     environment = ros_environment() | {

@@ -23,7 +23,8 @@ from referdino_core.training.attribute_stage import (
     attribute_losses,
     draw_attributes,
 )
-from referdino_core.training.batches import draw_frames, mirrored, static_referents
+from referdino_core.training.augmentation import mirrored_sentence
+from referdino_core.training.batches import draw_frames, static_referents
 from referdino_core.training.frame_stage import (
     MOTIONS,
     OPEN_MOTION,
@@ -100,7 +101,10 @@ def assert_learns(losses: dict[str, Tensor], module: nn.Module) -> None:
 
 
 def test_mirroring_swaps_the_sides_in_a_sentence() -> None:
-    assert mirrored("the leftmost ball left of the box") == "the rightmost ball right of the box"
+    assert (
+        mirrored_sentence("the leftmost ball left of the box")
+        == "the rightmost ball right of the box"
+    )
 
 
 def test_a_single_frame_leaves_motion_open() -> None:

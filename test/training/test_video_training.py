@@ -107,6 +107,19 @@ def test_a_killed_run_goes_on_to_the_same_losses(tmp_path: Path, ytvos: Path) ->
         assert torch.equal(found["model_state_dict"][name], tensor), name
 
 
+def test_a_run_is_saved_where_no_gradients_are_being_accumulated(
+    tmp_path: Path, ytvos: Path
+) -> None:
+    out = tmp_path / "run"
+    settings = ["--set", *SMALL, "accumulation=2", "save_every=1"]
+    assert main(command(ytvos, out, "--steps", "1", *settings)) == 0
+    assert torch.load(out / "state.pt", weights_only=True)["step"] == len(curve(out)) == 2
+    assert main(command(ytvos, out, *settings)) == 0
+    whole = tmp_path / "whole"
+    assert main(command(ytvos, whole, *settings)) == 0
+    assert curve(out) == curve(whole)
+
+
 def test_two_processes_share_a_run(tmp_path: Path, ytvos: Path) -> None:
     out = tmp_path / "run"
     launcher = ("-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone")

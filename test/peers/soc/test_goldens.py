@@ -79,7 +79,7 @@ def case(request: pytest.FixtureRequest) -> Iterator[Case]:
     yield Case(request.param, golden, model, recorded[0], features)
 
 
-def close(actual: Tensor, expected: Tensor, tolerance: float) -> None:
+def assert_near(actual: Tensor, expected: Tensor, tolerance: float) -> None:
     torch.testing.assert_close(actual, expected, atol=tolerance, rtol=0)
 
 
@@ -87,21 +87,21 @@ def test_backbone_maps(case: Case) -> None:
     step = int(case.golden.metadata["slices"]["backbone_i_sub"].split("::")[-1].rstrip("]"))
     for level, features in enumerate(case.maps):
         found = features.flatten(0, 1)[:, ::8, ::step, ::step]
-        close(found, case.golden[f"backbone_{level}_sub"], FEATURES)
+        assert_near(found, case.golden[f"backbone_{level}_sub"], FEATURES)
 
 
 def test_tokens_and_sentence(case: Case) -> None:
     text = case.features.text
-    close(text.tokens, case.golden["text_tokens"], FEATURES)
-    close(text.sentence, case.golden["text_sentence"], FEATURES)
+    assert_near(text.tokens, case.golden["text_tokens"], FEATURES)
+    assert_near(text.sentence, case.golden["text_sentence"], FEATURES)
 
 
 def test_hidden_states_of_roberta(case: Case) -> None:
     encoder, ids = case.model.text_encoder, case.golden["input_ids"]
     with torch.inference_mode():
         encoded = encoder.roberta(input_ids=ids, attention_mask=case.golden["attention_mask"])
-    close(encoded.last_hidden_state[..., ::6], case.golden["text_last_hidden"], FEATURES)
-    close(encoded.pooler_output, case.golden["text_pooled"], FEATURES)
+    assert_near(encoded.last_hidden_state[..., ::6], case.golden["text_last_hidden"], FEATURES)
+    assert_near(encoded.pooler_output, case.golden["text_pooled"], FEATURES)
 
 
 @pytest.mark.parametrize("case", tuple(OBJECTS), indirect=True)
@@ -113,35 +113,39 @@ def test_fused_levels_and_encoded_memory(case: Case) -> None:
         memory = case.model.transformer(fused).memory
     for level, maps in enumerate(fused.maps):
         cells = maps.unflatten(0, (-1, frames)).permute(0, 1, 3, 4, 2).flatten(1, 3)
-        close(cells[:, ::5, ::4], golden[f"fused_{level}_sub"], FEATURES)
-    close(memory[:, ::7, ::4], golden["memory_sub"], FEATURES)
+        assert_near(cells[:, ::5, ::4], golden[f"fused_{level}_sub"], FEATURES)
+    assert_near(memory[:, ::7, ::4], golden["memory_sub"], FEATURES)
 
 
 def test_tokens_that_saw_the_clip(case: Case) -> None:
     golden = case.golden
     with torch.inference_mode():
-        close(case.model.sentence_of_clip(case.features), golden["sentence_for_loss"], FEATURES)
+        assert_near(
+            case.model.sentence_of_clip(case.features), golden["sentence_for_loss"], FEATURES
+        )
         if "fused_text_2" in golden.arrays:
             real = ~case.features.text.padding
-            close(case.model.fuse_text(case.features)[real], golden["fused_text_2"][real], FEATURES)
+            assert_near(
+                case.model.fuse_text(case.features)[real], golden["fused_text_2"][real], FEATURES
+            )
             fused = case.model.fuse_text(case.features, level=0)[..., ::4]
-            close(fused[real], golden["fused_text_0_sub"][real], FEATURES)
+            assert_near(fused[real], golden["fused_text_0_sub"][real], FEATURES)
 
 
 def test_frame_queries_and_references(case: Case) -> None:
     golden, features = case.golden, case.features
     recorded = golden["frame_queries_sub"]
     step = features.queries.shape[-1] // recorded.shape[-1]
-    close(features.queries.flatten(1, 2)[..., ::step], recorded, FEATURES)
+    assert_near(features.queries.flatten(1, 2)[..., ::step], recorded, FEATURES)
     first, *refined = features.references
-    close(first, golden["reference_init"].expand_as(first), BOXES)
-    close(torch.stack(refined).flatten(1, 2), golden["reference"], BOXES)
+    assert_near(first, golden["reference_init"].expand_as(first), BOXES)
+    assert_near(torch.stack(refined).flatten(1, 2), golden["reference"], BOXES)
 
 
 def test_mask_features(case: Case) -> None:
     recorded = case.golden["mask_features_sub"]
     step = int(case.golden.metadata["slices"]["mask_features_sub"].split("::")[-1].rstrip("]"))
-    close(case.features.mask_features[..., ::step, ::step], recorded, FEATURES)
+    assert_near(case.features.mask_features[..., ::step, ::step], recorded, FEATURES)
 
 
 @pytest.mark.parametrize("layer", (0, 2))
@@ -156,11 +160,11 @@ def test_both_answers(case: Case, layer: int) -> None:
     with torch.inference_mode():
         video_queries = case.model.cluster(features.queries[-1], features.text.sentence)
         outputs = case.model.outputs(features, layer, video_queries)
-    close(video_queries, golden["video_queries"], FEATURES)
-    close(outputs.scores.transpose(0, 1), golden["cls_by_layer"][layer], SCORES)
-    close(outputs.boxes.transpose(0, 1), golden[boxes], BOXES)
+    assert_near(video_queries, golden["video_queries"], FEATURES)
+    assert_near(outputs.scores.transpose(0, 1), golden["cls_by_layer"][layer], SCORES)
+    assert_near(outputs.boxes.transpose(0, 1), golden[boxes], BOXES)
     found = outputs.masks[:, :, golden["mask_queries"], ::step, ::step]
-    close(found.transpose(0, 1), golden[masks], MASKS)
+    assert_near(found.transpose(0, 1), golden[masks], MASKS)
     assert [choose_query(one)[1] for one in outputs.scores] == golden[chosen].tolist()
 
 
@@ -185,11 +189,11 @@ def test_training_outputs_and_losses(case: Case) -> None:
         sentences = case.model.sentence_of_clip(case.features)
         losses = soc_losses(layers, targets_of(case.name), sentences)
     video_queries = torch.stack([one.video_queries for one in layers])
-    close(video_queries[..., ::4], golden["train_video_queries_sub"], FEATURES)
-    close(layers[-1].scores.transpose(0, 1), golden["train_last_cls"], SCORES)
-    close(layers[-1].boxes.transpose(0, 1), golden["train_last_boxes"], BOXES)
+    assert_near(video_queries[..., ::4], golden["train_video_queries_sub"], FEATURES)
+    assert_near(layers[-1].scores.transpose(0, 1), golden["train_last_cls"], SCORES)
+    assert_near(layers[-1].boxes.transpose(0, 1), golden["train_last_boxes"], BOXES)
     masks = layers[-1].masks[:, :, golden["mask_queries"], ::2, ::2]
-    close(masks.transpose(0, 1), golden["train_last_masks"], MASKS)
+    assert_near(masks.transpose(0, 1), golden["train_last_masks"], MASKS)
     matched = [one.matched.tolist() for one in losses]
     assert matched == golden["train_matched_query"].tolist()
     for layer, suffix in zip(losses, ("_0", "_1", ""), strict=True):

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from built_interfaces import built_interfaces
+from interface_packages import built_interfaces
 from ros_harness import node_executable, ros_environment
 
 pytestmark = [pytest.mark.slow, pytest.mark.ros]

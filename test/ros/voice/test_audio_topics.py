@@ -125,13 +125,12 @@ def voice(prefix: Path | None, **parameters: str) -> contextlib.AbstractContextM
 
 
 @pytest.fixture
-def prefixes(pytestconfig: pytest.Config) -> dict[str, Path]:
+def prefixes(pytestconfig: pytest.Config) -> dict[str, Path | None]:
     """Prefixes of both packages called audio_common_msgs."""
     if importlib.util.find_spec("audio_common_msgs") is not None:
         pytest.skip("audio_common_msgs is installed; another of that name would shadow it")
-    assert pytestconfig.cache is not None
     return {
-        folder: built_interfaces(folder, "audio_common_msgs", pytestconfig.cache)
+        folder: built_interfaces(folder, pytestconfig, "audio_common_msgs")
         for folder in (ROS_DRIVERS, MGONZS13)
     }
 
@@ -179,10 +178,7 @@ def test_audio_that_cannot_be_decoded_is_told_in_one_line(
 
 @pytest.mark.timeout(900)
 def test_live_speech_final_counts_and_of_the_rest_only_stop(pytestconfig: pytest.Config) -> None:
-    prefix = None
-    if importlib.util.find_spec("hri_msgs") is None:
-        assert pytestconfig.cache is not None
-        prefix = built_interfaces("hri_msgs", "hri_msgs", pytestconfig.cache)
+    prefix = built_interfaces("hri_msgs", pytestconfig)
     parameters = {"audio": "none", "recogniser": "outside", "gate": "outside"}
     with voice(prefix, **parameters), process(prefix, "-c", LIVE_SPEECH):
         client = Client()
