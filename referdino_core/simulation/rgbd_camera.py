@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 
 from referdino_core.errors import ReferDINOError
 from referdino_core.following.geometry import Intrinsics
-from referdino_core.world.renderer import import_mujoco
+from referdino_core.world.renderer import OpenGLContext, import_mujoco
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +33,7 @@ class Capture:
     geoms: np.ndarray | None
 
 
-class RGBDCamera:
+class RGBDCamera(OpenGLContext):
     """A camera of a MuJoCo model; a context manager that owns one OpenGL context.
 
     The context belongs to the thread that made it.
@@ -62,7 +61,6 @@ class RGBDCamera:
             ReferDINOError: the model has no such camera, or there is no OpenGL.
         """
         mujoco = import_mujoco()
-        self._renderer: Any = None
         self._number = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_CAMERA, camera)
         if self._number < 0:
             known = ", ".join(repr(model.camera(n).name) for n in range(model.ncam)) or "none"
@@ -78,23 +76,6 @@ class RGBDCamera:
                 f"The camera {camera!r} cannot render: {error}. Without a display, set "
                 "MUJOCO_GL=egl before MuJoCo is imported."
             ) from error
-
-    def __enter__(self) -> RGBDCamera:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Free the OpenGL context."""
-        if self._renderer is not None:
-            self._renderer.close()
-            self._renderer = None
 
     @property
     def intrinsics(self) -> Intrinsics:

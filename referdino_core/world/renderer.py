@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 import sys
 from types import ModuleType, TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -20,6 +20,8 @@ from referdino_core.world.robot_scene import sample_robot_scene
 from referdino_core.world.scene import FINISHES, MAX_OBJECTS, Body, Scene, sample_scene
 from referdino_core.world.settings import WorldSettings
 from referdino_core.world.textures import TEXTURE_COUNT, TEXTURE_SIZE, build_textures
+
+AnyContext = TypeVar("AnyContext", bound="OpenGLContext")
 
 _MAX_WALLS = 3
 _ROOT_SEED = 2026
@@ -46,29 +48,12 @@ def clip_generator(split: Split, index: int) -> np.random.Generator:
     return np.random.default_rng(np.random.SeedSequence(_ROOT_SEED, spawn_key=key))
 
 
-class WorldRenderer:
-    """Renderer of clips by split and index; a context manager that owns an OpenGL context.
+class OpenGLContext:
+    """Base of what owns a `mujoco.Renderer`; a context manager."""
 
-    Creating it takes about a second, so reuse it. The context belongs to the creating thread.
+    _renderer: Any = None
 
-    Raises:
-        WorldUnavailable: MuJoCo or OpenGL is missing.
-    """
-
-    def __init__(self, settings: WorldSettings | None = None) -> None:
-        self.settings = settings or WorldSettings()
-        self._renderer: Any = None
-        self._mujoco = import_mujoco()
-        self._model = self._build_model()
-        self._data = self._mujoco.MjData(self._model)
-        try:
-            self._renderer = self._mujoco.Renderer(
-                self._model, self.settings.height, self.settings.width, max_geom=64
-            )
-        except Exception as error:  # each OpenGL platform raises its own type
-            raise WorldUnavailable(_no_opengl(error)) from error
-
-    def __enter__(self) -> WorldRenderer:
+    def __enter__(self: AnyContext) -> AnyContext:
         return self
 
     def __exit__(
@@ -80,10 +65,32 @@ class WorldRenderer:
         self.close()
 
     def close(self) -> None:
-        """Free the OpenGL context; the renderer cannot be used afterwards."""
+        """Free the OpenGL context; nothing can be rendered afterwards."""
         if self._renderer is not None:
             self._renderer.close()
             self._renderer = None
+
+
+class WorldRenderer(OpenGLContext):
+    """Renderer of clips by split and index; a context manager that owns an OpenGL context.
+
+    Creating it takes about a second, so reuse it. The context belongs to the creating thread.
+
+    Raises:
+        WorldUnavailable: MuJoCo or OpenGL is missing.
+    """
+
+    def __init__(self, settings: WorldSettings | None = None) -> None:
+        self.settings = settings or WorldSettings()
+        self._mujoco = import_mujoco()
+        self._model = self._build_model()
+        self._data = self._mujoco.MjData(self._model)
+        try:
+            self._renderer = self._mujoco.Renderer(
+                self._model, self.settings.height, self.settings.width, max_geom=64
+            )
+        except Exception as error:  # each OpenGL platform raises its own type
+            raise WorldUnavailable(_no_opengl(error)) from error
 
     def clip(self, split: Split, index: int) -> Clip:
         """The clip of a split ("train", "validation" or "test") and an index from 0.

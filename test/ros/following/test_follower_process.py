@@ -15,7 +15,9 @@ import pytest
 from follow_graph import Robot, wait_until
 from node_in_process import context_of_tests
 from rclpy.executors import MultiThreadedExecutor
+from rclpy.qos import DurabilityPolicy, QoSProfile
 from ros_harness import node_executable, ros_environment
+from std_msgs.msg import String
 
 from referdino_core.following import STANDSTILL
 
@@ -34,13 +36,17 @@ def driving_follower() -> Iterator[tuple[subprocess.Popen[bytes], Robot]]:
     with context_of_tests() as context:
         robot = Robot(context=context)
         robot.place = (8.0, 0.0)
+        active = threading.Event()
+        latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        robot.create_subscription(String, "/follower/state", lambda _: active.set(), latched)
         executor = MultiThreadedExecutor(num_threads=2, context=context)
         executor.add_node(robot)
         spinning = threading.Thread(target=executor.spin, daemon=True)
         spinning.start()
         try:
             assert wait_until(lambda: robot.instruction.get_subscription_count() > 0)
-            assert wait_until(lambda: robot.count_publishers("cmd_vel") > 0)
+            # Only an active follower says its state; before, it refuses instructions.
+            assert active.wait(60.0)
             robot.say("follow the red ball")
             assert wait_until(lambda: robot.velocity.linear > 0.2)
             yield process, robot
