@@ -4,14 +4,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
 from rclpy.callback_groups import ReentrantCallbackGroup
+from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNodeMixin, LifecycleState, TransitionCallbackReturn
 
 from referdino_core.errors import one_line
+from referdino_ros.error_log import ErrorLog
 from referdino_ros.parameters import LenientParameterNode
 
 
@@ -74,10 +77,16 @@ def reporting_faults(
 
 
 class ManagedNode(LifecycleNodeMixin, LenientParameterNode):
-    """A lifecycle node whose state can be queried during transitions.
+    """A lifecycle node that releases in reverse order what its transitions created.
+
+    Subclasses register what they create with `held`, and extend `release`. Cleaning up, shutting
+    down, errors of transitions and the end of the process release it.
 
     Attributes:
+        held: what transitions created, with how it is destroyed.
+        errors: log of the node's errors.
         lifecycle_group: callback group of transitions.
+        steady_clock: a clock that runs while the node's own time stands still, as without a /clock.
     """
 
     def __init__(self, name: str, **node_options: Any) -> None:
@@ -88,9 +97,79 @@ class ManagedNode(LifecycleNodeMixin, LenientParameterNode):
         self._service_change_state.callback = refuse_impossible_transitions(
             self._service_change_state.callback, lambda: self.lifecycle_label, self.get_logger()
         )
+        self.held = contextlib.ExitStack()
+        self.errors = ErrorLog(lambda line: self.get_logger().warning(line), lambda: 10.0)
+        self.steady_clock = Clock(clock_type=ClockType.STEADY_TIME)
 
     @property
     def lifecycle_label(self) -> str:
         """Label of the lifecycle state, such as "active"."""
         label: str = self._state_machine.current_state[1]
         return label
+
+    def start_soon(self) -> None:
+        """Configure and activate the node once it spins, unless a lifecycle manager was faster."""
+        self._start_timer = self.create_timer(
+            0.0, self._start, callback_group=self.lifecycle_group, clock=self.steady_clock
+        )
+
+    def _start(self) -> None:
+        self._start_timer.cancel()
+        if self.lifecycle_label != "unconfigured":
+            return
+        try:
+            if self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
+                self.trigger_activate()
+        except Exception:
+            if self.context.ok():  # at the end of the process a transition cannot be announced
+                raise
+
+    @reporting_faults
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Release what configuring created."""
+        self.release()
+        return super().on_cleanup(state)
+
+    @reporting_faults
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Release everything, from any state; errors do not prevent the shutdown."""
+        self._release_despite_errors("shutdown")
+        return super().on_shutdown(state)
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Release everything after a transition that raised; the node is then unconfigured."""
+        self._release_despite_errors("error processing")
+        return super().on_error(state)
+
+    def close(self) -> None:
+        """Release everything at the end of the process; ROS may already be shut down."""
+        self._release_despite_errors("shutdown")
+
+    def release(self) -> None:
+        """Release what transitions created, in reverse order, despite exceptions."""
+        held, self.held = self.held, contextlib.ExitStack()
+        held.close()
+
+    def report_fault(self, transition: str, error: Exception) -> None:
+        """Log the exception of a transition, unless the process is ending."""
+        if self.context.ok():
+            self.errors.report("transition", f"{transition} failed: {one_line(error)}")
+
+    def held_publisher(self, kind: Any, topic: str, qos: Any) -> Any:
+        """A publisher that is destroyed with everything held."""
+        publisher = self.create_publisher(kind, topic, qos)
+        self.held.callback(self.destroy_publisher, publisher)
+        return publisher
+
+    def held_subscription(
+        self, kind: Any, topic: str, callback: Callable[[Any], Any], qos: Any, **options: Any
+    ) -> None:
+        """Subscribe until everything held is destroyed."""
+        subscription = self.create_subscription(kind, topic, callback, qos, **options)
+        self.held.callback(self.destroy_subscription, subscription)
+
+    def _release_despite_errors(self, transition: str) -> None:
+        try:
+            self.release()
+        except Exception as error:
+            self.report_fault(transition, error)

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import concurrent.futures
-import contextlib
 import functools
 import os
 import sys
@@ -17,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
-from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 
 from referdino_core.errors import ReferDINOError, one_line
@@ -52,12 +50,11 @@ class ReferDINONode(ManagedNode):
         super().__init__("referdino", **node_options)
         self._command_group = MutuallyExclusiveCallbackGroup()
         self._settings = NodeParameters(self, self._is_unconfigured, self._change_settings)
-        self._errors = ErrorLog(
+        self.errors = ErrorLog(
             lambda line: self.get_logger().error(line), lambda: self._settings["error_log_period"]
         )
         self._worker: ModelWorker[CameraGroup, ReceivedImage] | None = None
         self._cameras: tuple[Camera, ...] = ()
-        self._held = contextlib.ExitStack()
         self._loading_since: float | None = None
         self._preparing = ""
         self._cancelled = threading.Event()
@@ -65,14 +62,10 @@ class ReferDINONode(ManagedNode):
         self._configured_since: float | None = None
         self._core_log = forward_core_log(self.get_logger())
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
-        # Health is also monitored while the node's own time stands still, as without a /clock.
-        steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._clock_monitor = ClockMonitor(self)
-        self.create_timer(1.0, self._every_second, clock=steady)
+        self.create_timer(1.0, self._every_second, clock=self.steady_clock)
         if self._settings["autostart"]:
-            self._start_timer = self.create_timer(
-                0.0, self._start, callback_group=self.lifecycle_group, clock=steady
-            )
+            self.start_soon()
 
     # ---- Lifecycle ------------------------------------------------------------------------
 
@@ -82,7 +75,7 @@ class ReferDINONode(ManagedNode):
         try:
             for topics in self._settings.cameras:
                 camera = Camera(self, topics, self._settings)
-                self._held.callback(camera.destroy)
+                self.held.callback(camera.destroy)
                 self._cameras += (camera,)
             commands = CommandInput(
                 self,
@@ -91,11 +84,11 @@ class ReferDINONode(ManagedNode):
                 self._command_group,
                 limit=lambda: self._settings["max_commands"],
                 on_change=self._update_views,
-                errors=self._errors,
+                errors=self.errors,
             )
-            self._held.callback(commands.close)
+            self.held.callback(commands.close)
         except Exception as error:
-            self._release()
+            self.release()
             if not self.context.ok():
                 return TransitionCallbackReturn.FAILURE  # the process is ending
             if not isinstance(error, ReferDINOError):
@@ -104,7 +97,7 @@ class ReferDINONode(ManagedNode):
                 f"Cannot configure: {one_line(error)} Correct the parameters, then run: "
                 f"ros2 lifecycle set {self.get_fully_qualified_name()} configure"
             )
-            self._errors.report("configure", self._transition_error)
+            self.errors.report("configure", self._transition_error)
             return TransitionCallbackReturn.FAILURE
         self._transition_error = ""
         self._configured_since = time.monotonic()
@@ -133,33 +126,15 @@ class ReferDINONode(ManagedNode):
             concurrent.futures.wait([self._worker.call(lambda group: None)])
         return super().on_deactivate(state)
 
-    @reporting_faults
-    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Free the model and forget the commands."""
-        self._release()
-        return super().on_cleanup(state)
-
-    @reporting_faults
-    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Free everything, from any state; errors do not prevent the shutdown."""
-        try:
-            self._release()
-        except Exception as error:
-            self.report_fault("shutdown", error)
-        return super().on_shutdown(state)
-
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Free everything after a transition that raised; the node is then unconfigured."""
-        try:
-            self._release()
-        except Exception as error:
-            self.report_fault("error processing", error)
+        """Release everything after a transition that raised, and say how to start again."""
+        outcome = super().on_error(state)
         if self.context.ok():
             self.get_logger().warning(
                 "Model, commands and topics were released. To start again, run: ros2 lifecycle set "
                 f"{self.get_fully_qualified_name()} configure"
             )
-        return super().on_error(state)
+        return outcome
 
     def report_fault(self, transition: str, error: Exception) -> None:
         """Log the exception of a transition, and keep it for diagnostics."""
@@ -167,27 +142,12 @@ class ReferDINONode(ManagedNode):
             return  # the process is ending
         self.get_logger().debug("".join(traceback.format_exception(error)))
         self._transition_error = f"The transition {transition} failed: {one_line(error)}"
-        self._errors.report("transition", self._transition_error)
+        self.errors.report("transition", self._transition_error)
 
     def close(self) -> None:
-        """Free everything at the end of the process; ROS may already be shut down."""
-        try:
-            self._release()
-        except Exception as error:
-            self.report_fault("shutdown", error)
-        finally:
-            stop_forwarding(self._core_log)
-
-    def _start(self) -> None:
-        self._start_timer.cancel()
-        if not self._is_unconfigured():
-            return  # a lifecycle manager was faster
-        try:
-            if self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
-                self.trigger_activate()
-        except Exception:
-            if self.context.ok():  # at the end of the process a transition cannot be announced
-                raise
+        """Release everything at the end of the process; ROS may already be shut down."""
+        super().close()
+        stop_forwarding(self._core_log)
 
     def _is_unconfigured(self) -> bool:
         return self.lifecycle_label == "unconfigured"
@@ -207,7 +167,7 @@ class ReferDINONode(ManagedNode):
             cameras=len(self._cameras),
             on_replace=pass_on_skipped,
         )
-        self._held.callback(self._worker.stop)
+        self.held.callback(self._worker.stop)
         self._worker.start()
         try:
             wait_until_loaded(self._worker.loaded, self, lambda: self._preparing or "loading")
@@ -219,7 +179,7 @@ class ReferDINONode(ManagedNode):
     def _load_cameras(self) -> CameraGroup:
         """Runs in the worker's thread."""
         monitor = ProgressMonitor(self._note_progress, self._cancelled)
-        group = load_cameras(self._settings, monitor, self.get_logger(), self._errors)
+        group = load_cameras(self._settings, monitor, self.get_logger(), self.errors)
         self._update_views(group)
         return group
 
@@ -244,13 +204,13 @@ class ReferDINONode(ManagedNode):
         for camera in self._cameras:
             camera.unsubscribe()
 
-    def _release(self) -> None:
-        """Release everything that transitions created, in reverse order, despite exceptions."""
-        held, self._held = self._held, contextlib.ExitStack()
+    def release(self) -> None:
+        """Free the model and forget the commands, despite exceptions."""
         self._cancelled.set()
+        # Unsubscribed first: what is held last is released first.
+        self.held.callback(self._unsubscribe)
         try:
-            with held:
-                self._unsubscribe()
+            super().release()
         finally:
             self._cameras, self._worker = (), None
             self._preparing = ""
@@ -273,7 +233,7 @@ class ReferDINONode(ManagedNode):
             return
         self._preparing = ""
         self.get_logger().debug("".join(traceback.format_exception(error)))
-        self._errors.report("internal", f"Images could not be processed: {one_line(error)}")
+        self.errors.report("internal", f"Images could not be processed: {one_line(error)}")
 
     # ---- Health ----------------------------------------------------------------------------
 
@@ -302,8 +262,8 @@ class ReferDINONode(ManagedNode):
             preparing=self._preparing,
             clock=self._clock_monitor.problem,
             silence_limit=self._settings["no_image_warning"],
-            errors=self._errors.count,
-            last_error=self._errors.last,
+            errors=self.errors.count,
+            last_error=self.errors.last,
             configured_since=self._configured_since,
             cameras=cameras or [CameraHealth()],
         )

@@ -26,14 +26,13 @@ from referdino_core.follow_evaluation.contestants import (
     ReferdinoFollower,
 )
 from referdino_core.follow_evaluation.evaluation import Stage, evaluate, schedule
-from referdino_core.follow_evaluation.journal import Journal
 from referdino_core.follow_evaluation.perception import (
     GroundTruthPerception,
     Perception,
     SessionPerception,
 )
+from referdino_core.follow_evaluation.results import Journal, as_json, markdown, summaries
 from referdino_core.follow_evaluation.running import EpisodeResult, Timing
-from referdino_core.follow_evaluation.table import as_json, markdown, summaries
 from referdino_core.following import Mounting
 from referdino_core.session import Session
 from referdino_core.simulation import DISTANCES, SPLITS, DriveSettings

@@ -5,8 +5,15 @@
 Knows neither ROS nor the network: a node, a simulation or a program of one's own feeds it.
 """
 
-from referdino_core.following.depth_buffer import DepthBuffer, DepthBufferSettings, DepthMatch, Join
-from referdino_core.following.depth_image import DEPTH_ENCODINGS, depth_from_message, metres
+from referdino_core.following.depth import (
+    DEPTH_ENCODINGS,
+    DepthBuffer,
+    DepthBufferSettings,
+    DepthMatch,
+    Join,
+    depth_from_message,
+    metres,
+)
 from referdino_core.following.follower import Follower, advance
 from referdino_core.following.follower_records import FollowerSettings, Inputs, Memory
 from referdino_core.following.geometry import Intrinsics, Mounting, Pose

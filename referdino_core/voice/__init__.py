@@ -11,7 +11,7 @@ from referdino_core.voice.audio import (
     pcm16,
     read_wav,
 )
-from referdino_core.voice.confirming import Confirmation, Reaction
+from referdino_core.voice.gating import Confirmation, Reaction
 from referdino_core.voice.grammar import (
     Transcript,
     description_rules,

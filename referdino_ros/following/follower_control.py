@@ -23,11 +23,13 @@ from referdino_core.following import (
 )
 from referdino_core.sentences import plain
 from referdino_ros.following.conversions import observation_from_located, seconds_of
-from referdino_ros.following.goal_texts import Task
+from referdino_ros.following.goals import Task
 
 _FREE_AGE = 0.5
 """Seconds for which a free distance holds."""
 _MAX_QUEUE = 5
+_FEEDBACK_PERIOD = 0.1
+"""Seconds between two messages of feedback."""
 
 
 @dataclass(frozen=True)
@@ -194,3 +196,46 @@ def _is_meant(entry: Any, task: Task) -> bool:
     if task.pose_topic:
         return False
     return plain(entry.command) == plain(task.sentence)
+
+
+def run_goal(
+    handle: Any,
+    control: FollowerControl,
+    begin: Callable[[Callable[[Ending], None]], None],
+    feedback: Callable[[Decision], Any],
+) -> Ending:
+    """Begin a goal, publish its feedback, wait for its end, and set its terminal state.
+
+    It blocks: it is for an execute callback in a thread of its own.
+
+    Args:
+        handle: the `ServerGoalHandle`.
+        begin: begins the goal; gets what is to be called at its end.
+        feedback: the action's feedback of a decision.
+
+    Raises:
+        ReferDINOError: the goal cannot begin; its state is still to be set.
+    """
+    over = threading.Event()
+    endings: list[Ending] = []
+
+    def on_end(ending: Ending) -> None:
+        endings.append(ending)
+        over.set()
+
+    begin(on_end)
+    while not over.wait(_FEEDBACK_PERIOD):
+        if handle.is_cancel_requested:
+            control.end("The goal was cancelled.")
+        elif control.decision is not None:
+            handle.publish_feedback(feedback(control.decision))
+        if not control.is_open:
+            break
+    ending = endings[0] if endings else Ending(None, "The node ended.", None)
+    if handle.is_cancel_requested:
+        handle.canceled()
+    elif ending.outcome is not None and ending.outcome.is_success:
+        handle.succeed()
+    else:
+        handle.abort()
+    return ending

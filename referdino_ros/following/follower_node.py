@@ -18,7 +18,6 @@ from geometry_msgs.msg import PoseStamped
 from nav_msgs.msg import Odometry as OdometryMessage
 from rclpy.action import ActionServer, CancelResponse, GoalResponse
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup, ReentrantCallbackGroup
-from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
 from rclpy.signals import SignalHandlerOptions
@@ -26,7 +25,7 @@ from referdino.action import Follow
 from referdino.msg import FollowStatus, LocatedTargetArray
 from std_msgs.msg import Bool, String
 
-from referdino_core.errors import ReferDINOError, one_line
+from referdino_core.errors import ReferDINOError
 from referdino_core.following import (
     STANDSTILL,
     Decision,
@@ -36,7 +35,6 @@ from referdino_core.following import (
     OnSwitch,
     parse,
 )
-from referdino_ros.error_log import ErrorLog
 from referdino_ros.following.conversions import odometry_from_message, seconds_of
 from referdino_ros.following.follow_messages import (
     diagnostics,
@@ -44,10 +42,9 @@ from referdino_ros.following.follow_messages import (
     result,
     status,
 )
-from referdino_ros.following.follower_control import FollowerControl
-from referdino_ros.following.follower_parameters import FollowerParameters
-from referdino_ros.following.goal_running import run_goal
-from referdino_ros.following.goal_texts import MODES, Task, task_of_goal
+from referdino_ros.following.follower_control import FollowerControl, run_goal
+from referdino_ros.following.following_parameters import FollowerParameters
+from referdino_ros.following.goals import MODES, Task, task_of_goal
 from referdino_ros.following.nav2_goals import Nav2Goals
 from referdino_ros.following.velocity_output import VelocityOutput
 from referdino_ros.managed_node import ManagedNode, reporting_faults
@@ -74,21 +71,16 @@ class FollowerNode(ManagedNode):
     def __init__(self, **node_options: Any) -> None:
         super().__init__("follower", **node_options)
         self._settings = FollowerParameters(self)
-        self._errors = ErrorLog(lambda line: self.get_logger().warning(line), lambda: 10.0)
         self._control: FollowerControl | None = None
         self._output: VelocityOutput | None = None
-        self._held = contextlib.ExitStack()
         self._timer: Any = None
         self._control_group = MutuallyExclusiveCallbackGroup()
-        self._steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._now, self._advanced = 0.0, time.monotonic()
         self._told = ""
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
-        self.create_timer(1.0, self._every_second, clock=self._steady)
+        self.create_timer(1.0, self._every_second, clock=self.steady_clock)
         if self._settings["autostart"]:
-            self._start_timer = self.create_timer(
-                0.0, self._start, callback_group=self.lifecycle_group, clock=self._steady
-            )
+            self.start_soon()
 
     # ---- Lifecycle ------------------------------------------------------------------------
 
@@ -99,11 +91,11 @@ class FollowerNode(ManagedNode):
         timeout = values["enable_timeout"] if values["require_enable"] else None
         self._control = FollowerControl(values.follower_settings, timeout)
         self._output = VelocityOutput(self, "cmd_vel", values["stamped"], values["base_frame"])
-        self._held.callback(self._output.close)
-        self._command = self._publisher(String, "command", _LATCHED)
-        self._heard = self._publisher(String, "~/heard", 10)
-        self._state = self._publisher(String, "~/state", _LATCHED)
-        self._status = self._publisher(FollowStatus, "~/status", 10)
+        self.held.callback(self._output.close)
+        self._command = self.held_publisher(String, "command", _LATCHED)
+        self._heard = self.held_publisher(String, "~/heard", 10)
+        self._state = self.held_publisher(String, "~/state", _LATCHED)
+        self._status = self.held_publisher(FollowStatus, "~/status", 10)
         sensor = qos_profile_sensor_data
         if values["source"] == "pose":
             self._subscribe(PoseStamped, "target_pose", self._take_pose, 1)
@@ -126,17 +118,17 @@ class FollowerNode(ManagedNode):
             goal_callback=self._accept_goal,
             cancel_callback=lambda handle: CancelResponse.ACCEPT,
         )
-        self._held.callback(server.destroy)
+        self.held.callback(server.destroy)
         with contextlib.suppress(ImportError):
             nav2 = Nav2Goals(self, control, self._begin, self._accept_goal, group)
-            self._held.callback(nav2.close)
+            self.held.callback(nav2.close)
 
     @reporting_faults
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Start the control loop; nothing moves without a goal."""
         outcome = super().on_activate(state)
         self._timer = self.create_timer(
-            _PERIOD, self._tick, callback_group=self._control_group, clock=self._steady
+            _PERIOD, self._tick, callback_group=self._control_group, clock=self.steady_clock
         )
         return outcome
 
@@ -147,28 +139,20 @@ class FollowerNode(ManagedNode):
         return super().on_deactivate(state)
 
     @reporting_faults
-    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Close topics and the action."""
-        self._release()
-        return super().on_cleanup(state)
-
-    @reporting_faults
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop the robot and close everything, from any state."""
         self.halt("The node was shut down.")
-        self._release()
         return super().on_shutdown(state)
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Close everything after a transition that raised."""
+        """Stop the robot and close everything after a transition that raised."""
         self.halt("A transition failed.")
-        self._release()
         return super().on_error(state)
 
-    def report_fault(self, transition: str, error: Exception) -> None:
-        """Log the exception of a transition."""
-        if self.context.ok():
-            self._errors.report("transition", f"{transition} failed: {one_line(error)}")
+    def close(self) -> None:
+        """Stop the robot and close everything at the end of the process."""
+        self.halt("The node ends.")
+        super().close()
 
     def halt(self, reason: str) -> None:
         """Stop the control loop, end the goal, and send zero for half a second."""
@@ -184,28 +168,17 @@ class FollowerNode(ManagedNode):
                 self._output.send(STANDSTILL)
                 time.sleep(_PERIOD)
 
-    def _release(self) -> None:
-        held, self._held = self._held, contextlib.ExitStack()
-        with held:
+    def release(self) -> None:
+        """Close topics and the action."""
+        try:
             if self._control is not None:
                 self._control.close("The node was cleaned up.")
+        finally:
+            super().release()
             self._control = self._output = None
 
-    def _start(self) -> None:
-        self._start_timer.cancel()
-        unconfigured = self.lifecycle_label == "unconfigured"
-        if unconfigured and self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
-            self.trigger_activate()
-
-    def _publisher(self, kind: Any, topic: str, qos: Any) -> Any:
-        publisher = self.create_publisher(kind, topic, qos)
-        self._held.callback(self.destroy_publisher, publisher)
-        return publisher
-
     def _subscribe(self, kind: Any, topic: str, callback: Any, qos: Any) -> None:
-        group = self._control_group
-        subscription = self.create_subscription(kind, topic, callback, qos, callback_group=group)
-        self._held.callback(self.destroy_subscription, subscription)
+        self.held_subscription(kind, topic, callback, qos, callback_group=self._control_group)
 
     # ---- Inputs -----------------------------------------------------------------------------
 
@@ -274,7 +247,7 @@ class FollowerNode(ManagedNode):
 
     def _accept_goal(self, request: Any) -> GoalResponse:
         if self._timer is None:
-            self._errors.report("goal", f"A goal was rejected: the node is {self.lifecycle_label}.")
+            self.errors.report("goal", f"A goal was rejected: the node is {self.lifecycle_label}.")
             return GoalResponse.REJECT
         return GoalResponse.ACCEPT
 
@@ -312,7 +285,7 @@ class FollowerNode(ManagedNode):
         if steady - self._advanced > _FROZEN:
             if control.task is not None:
                 output.send(STANDSTILL)
-                self._errors.report("clock", _CLOCK_STANDS)
+                self.errors.report("clock", _CLOCK_STANDS)
                 self._tell(f"{FollowState.FAULTY.value}: {_CLOCK_STANDS}")
             return
         decision = control.tick(now, steady)
@@ -339,7 +312,7 @@ class FollowerNode(ManagedNode):
             output.refresh()
             problem = output.problem if control is not None and control.task is not None else ""
         if problem:
-            self._errors.report("cmd_vel", problem)
+            self.errors.report("cmd_vel", problem)
         decision = None if control is None else control.decision
         message = diagnostics(
             self.get_fully_qualified_name(), self.lifecycle_label, decision, problem
@@ -366,6 +339,8 @@ def main(args: list[str] | None = None) -> int:
     node.halt("The node ends.")
     rclpy.try_shutdown()
     spinning.join(2.0)
+    node.close()
+    node.destroy_node()
     return 0
 
 

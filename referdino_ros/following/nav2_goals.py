@@ -19,9 +19,8 @@ from referdino_core.errors import ReferDINOError
 from referdino_core.following import Decision, FollowState, Mode, Outcome
 from referdino_ros.following.conversions import seconds_of, time_fields
 from referdino_ros.following.follow_messages import observation_from_pose
-from referdino_ros.following.follower_control import Ending, FollowerControl
-from referdino_ros.following.goal_running import run_goal
-from referdino_ros.following.goal_texts import Task
+from referdino_ros.following.follower_control import Ending, FollowerControl, run_goal
+from referdino_ros.following.goals import Task
 
 NONE, GOAL_REJECTED, TF_ERROR, FAILED_TO_DETECT, FAILED_TO_CONTROL, TIMEOUT = (
     *(0, 1),

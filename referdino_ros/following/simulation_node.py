@@ -43,7 +43,7 @@ from referdino_core.simulation import (
 )
 from referdino_ros.following import camera_messages
 from referdino_ros.following.conversions import seconds_of, time_fields
-from referdino_ros.following.settings_parameters import SettingsParameters
+from referdino_ros.following.following_parameters import SettingsParameters
 from referdino_ros.messages import image_message, message_class
 from referdino_ros.process import run_node
 

@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Publishers of `targets_3d`; they do nothing without subscribers."""
+"""Outputs of the node `targets_3d`: located targets, point clouds and markers."""
 
 from __future__ import annotations
 
@@ -8,20 +8,85 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+from builtin_interfaces.msg import Duration
 from geometry_msgs.msg import PoseStamped
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from referdino.msg import LocatedTarget, LocatedTargetArray
-from sensor_msgs.msg import PointCloud2
+from sensor_msgs.msg import PointCloud2, PointField
 from std_msgs.msg import Header
 
 from referdino_core.following import Measured
 from referdino_core.target import TargetState
-from referdino_ros.following import markers
 from referdino_ros.following.conversions import fill_located, seconds_of
 from referdino_ros.following.joining import Joiner, Located
-from referdino_ros.following.point_clouds import point_cloud
-from referdino_ros.messages import message_class
+from referdino_ros.messages import byte_array, message_class
+
+_POINT_SIZE = 12
+"""Bytes of a point."""
+
+
+def point_cloud(points: np.ndarray, header: Any) -> PointCloud2:
+    """A cloud of (N, 3) points, unordered; what is not finite is left out."""
+    finite = np.ascontiguousarray(points[np.isfinite(points).all(axis=1)], np.float32)
+    cloud = PointCloud2()
+    cloud.header = header
+    cloud.height, cloud.width = 1, len(finite)
+    cloud.fields = [
+        PointField(name=name, offset=4 * place, datatype=PointField.FLOAT32, count=1)
+        for place, name in enumerate("xyz")
+    ]
+    cloud.point_step, cloud.row_step = _POINT_SIZE, _POINT_SIZE * len(finite)
+    cloud.is_bigendian, cloud.is_dense = False, True
+    if len(finite):
+        cloud.data = byte_array(finite)
+    return cloud
+
+
+_MARKER_ARRAY = "visualization_msgs/msg/MarkerArray"
+_LIFETIME = 2
+"""Seconds after which a marker that is not renewed is gone."""
+_SEEN, _UNSEEN = (0.1, 0.8, 0.3, 0.6), (0.9, 0.6, 0.1, 0.4)
+_TEXT_SIZE = 0.15
+
+
+def marker_array(located: Sequence[Located], header: Any) -> Any:
+    """A ball and a line of text for each target that has a position.
+
+    Args:
+        header: the image's stamp and the odometry frame.
+    """
+    array = message_class(_MARKER_ARRAY)()
+    for number, one in enumerate(located):
+        position = one.observation.position
+        if one.observation.kind is not Measured.POSITION or position is None:
+            continue
+        x, y, z = float(position[0]), float(position[1]), one.observation.height
+        ball = _marker(header, "targets", number, (x, y, z))
+        ball.type = ball.SPHERE
+        ball.scale.x = ball.scale.y = ball.scale.z = max(2 * one.observation.radius, 0.05)
+        seen = one.target.state is TargetState.TRACKING
+        _paint(ball, _SEEN if seen else _UNSEEN)
+        words = _marker(header, "sentences", number, (x, y, z + one.observation.radius + 0.15))
+        words.type, words.scale.z = words.TEXT_VIEW_FACING, _TEXT_SIZE
+        words.text = f"{one.target.command} ({one.target.track_id}, {one.target.state.value})"
+        _paint(words, (1.0, 1.0, 1.0, 1.0))
+        array.markers += [ball, words]
+    return array
+
+
+def _marker(header: Any, namespace: str, number: int, place: tuple[float, float, float]) -> Any:
+    marker = message_class("visualization_msgs/msg/Marker")()
+    marker.header, marker.ns, marker.id = header, namespace, number
+    marker.action, marker.lifetime = marker.ADD, Duration(sec=_LIFETIME)
+    marker.pose.position.x, marker.pose.position.y, marker.pose.position.z = place
+    marker.pose.orientation.w = 1.0
+    return marker
+
+
+def _paint(marker: Any, rgba: tuple[float, float, float, float]) -> None:
+    marker.color.r, marker.color.g, marker.color.b, marker.color.a = rgba
 
 
 class TargetOutputs:
@@ -45,7 +110,7 @@ class TargetOutputs:
         self._pose = node.create_publisher(PoseStamped, "~/target_pose", QoSProfile(depth=1))
         self._points = node.create_publisher(PointCloud2, "~/points", 1)
         self._detections = _optional(node, "vision_msgs/msg/Detection3DArray", "~/detections")
-        self._markers = _optional(node, markers.ARRAY, "~/markers")
+        self._markers = _optional(node, _MARKER_ARRAY, "~/markers")
         self._frames = _optional(node, "tf2_msgs/msg/TFMessage", "/tf")
 
     def publish(self, message: Any, located: Sequence[Located], joiner: Joiner) -> None:
@@ -64,7 +129,7 @@ class TargetOutputs:
             self._detections.publish(self._detection_array(message, located))
         if self._markers is not None and self._markers.get_subscription_count():
             header = Header(stamp=message.header.stamp, frame_id=self._frame)
-            self._markers.publish(markers.marker_array(located, header))
+            self._markers.publish(marker_array(located, header))
 
     def _chosen(self, located: Sequence[Located]) -> Located | None:
         """The target whose pose is published: one that is seen now, with a position."""

@@ -19,8 +19,8 @@ from referdino_core.following import DepthBufferSettings, MeasurementSettings, M
 from referdino_core.following.clearance import CorridorSettings
 from referdino_ros.error_log import ErrorLog
 from referdino_ros.following.camera_mounting import open_mounting
+from referdino_ros.following.following_parameters import SettingsParameters
 from referdino_ros.following.joining import Joiner, JoinSettings, Located
-from referdino_ros.following.settings_parameters import SettingsParameters
 from referdino_ros.following.target_outputs import TargetOutputs
 from referdino_ros.process import run_node
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
-from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import Joy
@@ -31,15 +30,19 @@ from referdino_core.voice import (
     said,
     understand,
 )
+from referdino_core.voice.gating import TextGate
 from referdino_core.voice.sources import FilePlayer
-from referdino_core.voice.text_gate import TextGate
-from referdino_ros.error_log import ErrorLog
 from referdino_ros.managed_node import ManagedNode, reporting_faults
 from referdino_ros.messages import message_class
 from referdino_ros.process import run_node
 from referdino_ros.voice.ears import EarHandlers, Ears
-from referdino_ros.voice.hearing import Source, make_listener, make_recogniser, make_source
-from referdino_ros.voice.talk_button import TalkButton
+from referdino_ros.voice.hearing import (
+    Source,
+    TalkButton,
+    make_listener,
+    make_recogniser,
+    make_source,
+)
 from referdino_ros.voice.voice_diagnostics import VoiceHealth, diagnostics
 from referdino_ros.voice.voice_parameters import VoiceParameters
 
@@ -60,10 +63,7 @@ class VoiceNode(ManagedNode):
     def __init__(self, **node_options: Any) -> None:
         super().__init__("voice", **node_options)
         self._settings = VoiceParameters(self, lambda: self.lifecycle_label == "unconfigured")
-        self._errors = ErrorLog(lambda line: self.get_logger().warning(line), lambda: 10.0)
-        self._held = contextlib.ExitStack()
         self._lock = threading.RLock()
-        self._steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._ears: Ears | None = None
         self._source: Source | None = None
         self._active = False
@@ -72,12 +72,10 @@ class VoiceNode(ManagedNode):
         self._told = ""
         self._heard_last = ""
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
-        self.create_timer(1.0, self._every_second, clock=self._steady)
-        self.create_timer(_PERIOD, self._tick, clock=self._steady)
+        self.create_timer(1.0, self._every_second, clock=self.steady_clock)
+        self.create_timer(_PERIOD, self._tick, clock=self.steady_clock)
         if self._settings["autostart"]:
-            self._start_timer = self.create_timer(
-                0.0, self._start, callback_group=self.lifecycle_group, clock=self._steady
-            )
+            self.start_soon()
 
     # ---- Lifecycle ------------------------------------------------------------------------
 
@@ -87,7 +85,7 @@ class VoiceNode(ManagedNode):
         try:
             self._configure()
         except ReferDINOError as error:
-            self._release()
+            self.release()
             self.get_logger().error(f"Cannot be configured: {error}")
             return TransitionCallbackReturn.FAILURE
         return super().on_configure(state)
@@ -97,10 +95,10 @@ class VoiceNode(ManagedNode):
         self._descriptions = description_rules(model_words(values["model"]))
         self._confirmation = Confirmation(values["confirm_delay"])
         self._text_gate = TextGate(values.listener_settings)
-        self._instruction = self._publisher(String, values["instruction_topic"], 10)
-        self._stop_topic = self._publisher(Empty, "~/stop", 10)
-        self._heard = self._publisher(String, "~/heard", 10)
-        self._state = self._publisher(String, "~/state", _LATCHED)
+        self._instruction = self.held_publisher(String, values["instruction_topic"], 10)
+        self._stop_topic = self.held_publisher(Empty, "~/stop", 10)
+        self._heard = self.held_publisher(String, "~/heard", 10)
+        self._state = self.held_publisher(String, "~/state", _LATCHED)
         if values["audio"] == "none":
             self.get_logger().warning(
                 'audio is none: nobody hears "stop"; it comes as a text or not at all.'
@@ -119,7 +117,7 @@ class VoiceNode(ManagedNode):
         if isinstance(self._source, FilePlayer):
             self._subscribe(String, "~/play", self._play)
         service = self.create_service(Trigger, "~/listen", self._listen_once)
-        self._held.callback(self.destroy_service, service)
+        self.held.callback(self.destroy_service, service)
 
     def _open_ears(self) -> None:
         recogniser = make_recogniser(self._settings, self.get_logger().warning)
@@ -128,14 +126,14 @@ class VoiceNode(ManagedNode):
             wake=self._woken,
             text=self._take_recognised,
             refused=self._refuse,
-            fault=lambda error: self._errors.report("ears", f"Listening failed: {one_line(error)}"),
+            fault=lambda error: self.errors.report("ears", f"Listening failed: {one_line(error)}"),
         )
         self._ears = ears = Ears(make_listener(self._settings), recogniser, handlers)
-        self._held.callback(ears.close)
+        self.held.callback(ears.close)
         self._source = make_source(
-            self, self._settings, ears.take, lambda line: self._errors.report("audio", line)
+            self, self._settings, ears.take, lambda line: self.errors.report("audio", line)
         )
-        self._held.callback(self._source.close)
+        self.held.callback(self._source.close)
 
     @reporting_faults
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -150,32 +148,6 @@ class VoiceNode(ManagedNode):
         self._fall_silent()
         return super().on_deactivate(state)
 
-    @reporting_faults
-    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Close everything."""
-        self._release()
-        return super().on_cleanup(state)
-
-    @reporting_faults
-    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Close everything, from any state."""
-        self._release()
-        return super().on_shutdown(state)
-
-    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Close everything after a transition that raised."""
-        self._release()
-        return super().on_error(state)
-
-    def report_fault(self, transition: str, error: Exception) -> None:
-        """Log the exception of a transition."""
-        if self.context.ok():
-            self._errors.report("transition", f"{transition} failed: {one_line(error)}")
-
-    def close(self) -> None:
-        """End the threads and let the microphone go."""
-        self._release()
-
     def _fall_silent(self) -> None:
         self._active = False
         with self._lock:
@@ -183,28 +155,17 @@ class VoiceNode(ManagedNode):
         if self._ears is not None:
             self._ears.forget()
 
-    def _release(self) -> None:
+    def release(self) -> None:
+        """Close topics and services, end the threads and let the microphone go."""
         self._fall_silent()
-        held, self._held = self._held, contextlib.ExitStack()
-        with held:
-            pass
-        self._ears = self._source = None
-        self._speaking_since = None
-
-    def _start(self) -> None:
-        self._start_timer.cancel()
-        unconfigured = self.lifecycle_label == "unconfigured"
-        if unconfigured and self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
-            self.trigger_activate()
-
-    def _publisher(self, kind: Any, topic: str, qos: Any) -> Any:
-        publisher = self.create_publisher(kind, topic, qos)
-        self._held.callback(self.destroy_publisher, publisher)
-        return publisher
+        try:
+            super().release()
+        finally:
+            self._ears = self._source = None
+            self._speaking_since = None
 
     def _subscribe(self, kind: Any, topic: str, callback: Callable[[Any], None]) -> None:
-        subscription = self.create_subscription(kind, topic, callback, 10)
-        self._held.callback(self.destroy_subscription, subscription)
+        self.held_subscription(kind, topic, callback, 10)
 
     # ---- The gate -------------------------------------------------------------------------
 
@@ -309,7 +270,7 @@ class VoiceNode(ManagedNode):
     def _ignore(self, reason: str) -> None:
         """Tell of something that was not meant for the robot, or came at the wrong time."""
         self._tell(reason)
-        self._errors.report("gate", reason)
+        self.errors.report("gate", reason)
 
     def _drop_pending(self, reason: str) -> None:
         with self._lock:
@@ -327,7 +288,7 @@ class VoiceNode(ManagedNode):
             assert isinstance(self._source, FilePlayer)
             self._source.play(Path(message.data).expanduser())
         except ReferDINOError as error:
-            self._errors.report("files", str(error))
+            self.errors.report("files", str(error))
 
     # ---- Timers ---------------------------------------------------------------------------
 
@@ -360,13 +321,13 @@ class VoiceNode(ManagedNode):
     def _every_second(self) -> None:
         since = self._speaking_since
         if since is not None and time.monotonic() - since > self._settings["speaking_timeout"]:
-            self._errors.report("speaking", "~/speaking was true for too long; it counts as false.")
+            self.errors.report("speaking", "~/speaking was true for too long; it counts as false.")
             self._speak(False)
         health = VoiceHealth.of(
             self.lifecycle_label, self._settings, self._source, self._ears, self._heard_last
         )
         if health.problem:
-            self._errors.report("health", health.problem)
+            self.errors.report("health", health.problem)
         message = diagnostics(self.get_fully_qualified_name(), health)
         message.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(message)

@@ -18,10 +18,9 @@ import pytest
 from referdino_core.errors import ReferDINOError
 from referdino_core.follow_evaluation.contestants import ReferdinoFollower, Seen
 from referdino_core.follow_evaluation.evaluation import Stage, evaluate, schedule
-from referdino_core.follow_evaluation.journal import Journal
 from referdino_core.follow_evaluation.perception import GroundTruthPerception
+from referdino_core.follow_evaluation.results import Journal, as_json, markdown, summaries
 from referdino_core.follow_evaluation.running import EpisodeResult, Timing, run_episode
-from referdino_core.follow_evaluation.table import as_json, markdown, summaries
 from referdino_core.following import Intrinsics, Odometry, Velocity
 from referdino_core.simulation import DEFAULT_MOUNTING, SPLITS, Frame
 from referdino_core.target import Target, TargetState, box_around

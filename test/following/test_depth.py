@@ -11,8 +11,13 @@ import pytest
 from numpy.testing import assert_allclose
 
 from referdino_core.errors import ImageError
-from referdino_core.following.depth_buffer import DepthBuffer, DepthBufferSettings, Join
-from referdino_core.following.depth_image import depth_from_message, metres
+from referdino_core.following.depth import (
+    DepthBuffer,
+    DepthBufferSettings,
+    Join,
+    depth_from_message,
+    metres,
+)
 
 
 @dataclass

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import rclpy
 from follow_graph import Robot, wait_until
 from geometry_msgs.msg import Twist, TwistStamped
 from node_in_process import context_of_tests
@@ -62,6 +63,7 @@ def follower_and_robot(
             for executor, thread in zip(executors, spinning, strict=True):
                 executor.shutdown(timeout_sec=5.0)
                 thread.join(5.0)
+            node.close()
             robot.destroy_node()
             node.destroy_node()
 
@@ -233,6 +235,17 @@ def test_goals_are_cancelled_and_replaced_at_any_time() -> None:
         assert wait_until(refused.done)
         assert refused.result().result.outcome == Follow.Result.REFUSED
         assert "breaks off" in refused.result().result.reason
+
+
+def test_closing_the_node_takes_its_action_and_topics_away() -> None:
+    action = "/follower/follow/_action/send_goal"
+    with follower_and_robot() as (_, robot):
+        assert wait_until(lambda: robot.count_services(action) == 1)
+    with context_of_tests() as context:
+        looks = rclpy.create_node("looks", context=context)
+        assert wait_until(lambda: looks.count_services(action) == 0, 10.0)
+        assert looks.count_publishers("/cmd_vel") == 0
+        looks.destroy_node()
 
 
 def put_ahead(robot: Robot, metres: float) -> None:

@@ -89,6 +89,9 @@ node = rclpy.create_node("recogniser")
 publisher = node.create_publisher(LiveSpeech, "/voice/live_speech", 10)
 while not publisher.get_subscription_count():
     time.sleep(0.1)
+# The test hears the instructions before anything is said.
+while not node.count_subscribers("/follower/instruction"):
+    time.sleep(0.1)
 time.sleep(1.0)
 publisher.publish(LiveSpeech(incremental="go to the blue box"))
 publisher.publish(LiveSpeech(final="Follow the red ball."))

@@ -152,7 +152,7 @@ def test_a_file_that_cannot_be_read_is_told_and_the_next_one_is_heard(tmp_path: 
     (tmp_path / "broken.wav").write_bytes(b"no sound")
     with voice_and_speaker(audio="files") as (node, speaker):
         speaker.play.publish(String(data=str(tmp_path / "broken.wav")))
-        assert wait_until(lambda: node._errors.count > 0, 20.0)
-        assert "broken.wav cannot be read as WAV" in node._errors.last.message  # type: ignore[union-attr]
+        assert wait_until(lambda: node.errors.count > 0, 20.0)
+        assert "broken.wav cannot be read as WAV" in node.errors.last.message  # type: ignore[union-attr]
         speaker.say_with_button("follow_the_red_ball")
         assert wait_until(lambda: speaker.texts == ["follow the red ball"], 20.0), speaker.heard

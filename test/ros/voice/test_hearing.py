@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import pytest
 
-from referdino_ros.voice import talk_button
-from referdino_ros.voice.talk_button import TalkButton
+from referdino_ros.voice import hearing
+from referdino_ros.voice.hearing import TalkButton
 
 pytestmark = pytest.mark.ros
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.ros
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """A clock that the test sets."""
     now = [100.0]
-    monkeypatch.setattr(talk_button.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(hearing.time, "monotonic", lambda: now[0])
     return now
 
 

@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Tasks of a follower, from the text of a goal or an instruction."""
+"""Goals of a follower: the task that the text of a goal or an instruction asks for."""
 
 from __future__ import annotations
 

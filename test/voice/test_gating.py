@@ -8,7 +8,7 @@ import pytest
 
 from referdino_core.following import Instruction, Intent, NotUnderstood
 from referdino_core.voice import Confirmation, Gate, ListenerSettings
-from referdino_core.voice.text_gate import GRACE, TextGate
+from referdino_core.voice.gating import GRACE, TextGate
 
 FOLLOW = Instruction(Intent.FOLLOW, "the red ball")
 
