@@ -15,9 +15,11 @@ import numpy as np
 from referdino_core.configuration import SessionSettings
 from referdino_core.session.track import (
     SAME_OBJECT_OVERLAP,
+    Objects,
     SlotReadings,
     Track,
     box_overlaps,
+    camera_shift,
 )
 from referdino_core.target import TargetState
 
@@ -64,15 +66,22 @@ class TargetTracker(abc.ABC):
     Attributes:
         tracks: lost tracks that may be resumed, followed by the active ones.
         latest: the choices of the newest frame.
+        shown: the objects in the slots of the newest frame; None before the first one.
     """
 
     def __init__(self, new_track_id: Callable[[], int]) -> None:
         self.new_track_id = new_track_id
         self.tracks: list[Track] = []
         self.latest: tuple[SlotChoice, ...] = ()
+        self.shown: Objects | None = None
 
     def update(self, readings: SlotReadings, settings: SessionSettings) -> tuple[SlotChoice, ...]:
         """The command's objects in the newest frame."""
+        if self.shown is not None:
+            shift = camera_shift(self.shown, readings.objects, settings.same_appearance)
+            for track in self.tracks:
+                track.carry(shift)
+        self.shown = readings.objects
         self.latest = self.choose(readings, settings)
         self.forget_old_tracks()
         return self.latest
@@ -141,6 +150,7 @@ class TargetTracker(abc.ABC):
         indices = {id(track): index for index, track in enumerate(self.tracks)}
         return {
             "tracks": [track.snapshot() for track in self.tracks],
+            "shown": None if self.shown is None else self.shown.snapshot(),
             "latest": [
                 (one.slot, indices.get(id(one.track)), one.score, one.frame_score)
                 for one in self.latest
@@ -150,6 +160,7 @@ class TargetTracker(abc.ABC):
     def restore(self, plain: Mapping[str, Any]) -> None:
         """Restore the state from a snapshot of a tracker of the same kind."""
         self.tracks = [Track.from_snapshot(track) for track in plain["tracks"]]
+        self.shown = None if plain["shown"] is None else Objects.from_snapshot(plain["shown"])
         self.latest = tuple(
             SlotChoice(slot, None if index is None else self.tracks[index], score, frame_score)
             for slot, index, score, frame_score in plain["latest"]

@@ -29,6 +29,8 @@ MOTION_SECONDS = 0.15
 """Time constant of the moving average of a target's motion."""
 EXTRAPOLATION_SECONDS = 0.5
 """How long an unseen target is expected to keep its velocity."""
+MIN_WITNESSES = 3
+"""Fewest slots whose common shift counts as motion of the camera."""
 SAME_OBJECT_OVERLAP = 0.5
 """Intersection over union of two slots' boxes above which they hold the same object."""
 MAX_DIFFERENCE = 1.25
@@ -146,6 +148,37 @@ class Objects:
         )
 
 
+    def shifted(self, shift: np.ndarray) -> Objects:
+        """The objects with centres displaced by (2,)."""
+        return replace(self, centres=self.centres + shift)
+
+    def snapshot(self) -> dict[str, Any]:
+        """The objects as plain data for `torch.save`, exact to the bit."""
+        return {name: torch.from_numpy(array.copy()) for name, array in vars(self).items()}
+
+    @classmethod
+    def from_snapshot(cls, plain: Mapping[str, Any]) -> Objects:
+        """The objects of a snapshot."""
+        return cls(**{name: tensor.numpy() for name, tensor in plain.items()})
+
+
+def camera_shift(before: Objects, now: Objects, same_appearance: float) -> np.ndarray:
+    """(2,) displacement of the scene between two frames, as fractions of the image.
+
+    It is the median displacement of all slots that hold an object of the same appearance in both
+    frames, 0 where these are too few.
+
+    Args:
+        before, now: the objects in the same Q slots.
+        same_appearance: cosine from which two queries are of one object.
+    """
+    alike = (before.queries * now.queries).sum(axis=1) >= same_appearance
+    if np.count_nonzero(alike) < MIN_WITNESSES:
+        return np.zeros(2)
+    shift: np.ndarray = np.median((now.centres - before.centres)[alike], axis=0)
+    return shift
+
+
 @dataclass(eq=False)
 class Track:
     """One object with one identity.
@@ -210,6 +243,11 @@ class Track:
     def is_seen(self) -> bool:
         """Whether the newest frame shows the target."""
         return self.unseen_since is None
+
+    def carry(self, shift: np.ndarray) -> None:
+        """Displace the remembered positions with the scene, by (2,) fractions of the image."""
+        self.target = self.target.shifted(shift)
+        self.rivals = self.rivals.shifted(shift)
 
     def gate(self, readings: SlotReadings, settings: SessionSettings) -> np.ndarray:
         """(Q,) bool: which slots may hold this target, by appearance, position and size."""
@@ -305,9 +343,7 @@ class Track:
     def snapshot(self) -> dict[str, Any]:
         """The track as plain data for `torch.save`, exact to the bit."""
         plain = dict(vars(self))
-        for name in ("target", "rivals"):
-            arrays = vars(plain[name])
-            plain[name] = {key: torch.from_numpy(array.copy()) for key, array in arrays.items()}
+        plain |= {name: plain[name].snapshot() for name in ("target", "rivals")}
         plain["velocity"] = torch.from_numpy(self.velocity.copy())
         return plain | {"state": self.state.value, "evidence": list(self.evidence.images)}
 
@@ -315,9 +351,7 @@ class Track:
     def from_snapshot(cls, plain: Mapping[str, Any]) -> Track:
         """The track of a snapshot."""
         values = dict(plain)
-        for name in ("target", "rivals"):
-            arrays = {key: tensor.numpy() for key, tensor in plain[name].items()}
-            values[name] = Objects(**arrays)
+        values |= {name: Objects.from_snapshot(plain[name]) for name in ("target", "rivals")}
         values["velocity"] = plain["velocity"].numpy()
         values["state"] = TargetState(plain["state"])
         values["evidence"] = Evidence(plain["evidence"])
