@@ -7,7 +7,8 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast, overload
 
@@ -15,6 +16,7 @@ import torch
 
 from referdino_core.checkpoint import (
     Source,
+    added_words_of,
     read_tensors,
     temporal_layers_of,
     trained_on_single_frames,
@@ -29,7 +31,12 @@ from referdino_core.download import ASSETS, locate
 from referdino_core.errors import CheckpointError, ReferDINOError
 from referdino_core.models import vocabulary_file, weights_file
 from referdino_core.network.referdino import ReferDINO
-from referdino_core.network.tokenizer import Tokenizer, WordPieceTokenizer, WordTokenizer
+from referdino_core.network.tokenizer import (
+    SPECIAL_WORDS,
+    Tokenizer,
+    WordPieceTokenizer,
+    WordTokenizer,
+)
 from referdino_core.network.uninitialised_weights import UninitialisedWeights
 from referdino_core.peers import PEER_NAMES
 from referdino_core.user_files import user_path
@@ -41,6 +48,7 @@ logger = logging.getLogger("referdino.model")
 session_logger = logging.getLogger("referdino.session")
 
 PATCH_PROJECTION = "backbone.0.patch_embed.proj.weight"
+WORD_EMBEDDING = "text_encoder.bert.embeddings.word_embeddings.weight"
 DEFAULT_CHECKPOINTS = {"swinb": "ryt_mevis_swinb"}
 NOT_CAUSAL = (
     "{} is not causal: its result for a frame depends on later frames, so sessions and exports "
@@ -73,7 +81,7 @@ def build(name: str, **overrides: Any) -> ReferDINO | SOC:
         from referdino_core.peers.soc.soc import SOC
 
         return SOC(soc_configuration(name, **overrides)).eval()
-    return ReferDINO(network_configuration(name, **overrides)).eval()
+    return ReferDINO(_with_rows(network_configuration(name, **overrides))).eval()
 
 
 def load_checkpoint(model: ReferDINO | SOC, source: Source, strict: bool = True) -> None:
@@ -141,11 +149,13 @@ def load_model(
     if single_frame is None:
         single_frame = trained_on_single_frames(tensors, source)
     name, layers = architecture or architecture_of(tensors, source), temporal_layers_of(tensors)
+    overrides: dict[str, Any] = {}
+    if single_frame or layers:
+        overrides["temporal_layers"] = 0 if single_frame else layers
+    if CONFIGURATIONS[name].tokenizer == "words":
+        overrides["added_words"] = added_words_of(source)
     with UninitialisedWeights():
-        if single_frame:
-            network = build(name, temporal_layers=0)
-        else:
-            network = build(name, temporal_layers=layers) if layers else build(name)
+        network = build(name, **overrides)
     load_checkpoint(network, tensors)
     network.to(place)
     logger.info("Loaded %s in %.1f s.", source.name, time.monotonic() - began)
@@ -255,5 +265,60 @@ def architecture_of(tensors: dict[str, torch.Tensor], source: Path) -> str:
 def tokenizer_of(configuration: NetworkConfiguration) -> Tokenizer:
     """The tokenizer that a configuration's text encoder was trained with."""
     if configuration.tokenizer == "words":
-        return WordTokenizer.from_file(vocabulary_file(configuration.name))
+        return WordTokenizer(vocabulary_of(configuration))
     return WordPieceTokenizer(locate("bert")[0])
+
+
+def vocabulary_of(configuration: NetworkConfiguration) -> tuple[str, ...]:
+    """The vocabulary of whole words of a configuration: the bundled one, and the added words."""
+    bundled = vocabulary_file(configuration.name).read_text().split()
+    return (*bundled, *configuration.added_words)
+
+
+def _with_rows(configuration: NetworkConfiguration) -> NetworkConfiguration:
+    """The configuration with a word embedding that has a row for every added word."""
+    if not configuration.added_words:
+        return configuration
+    rows = max(configuration.bert.vocabulary, len(vocabulary_of(configuration)))
+    return replace(configuration, bert=replace(configuration.bert, vocabulary=rows))
+
+
+def add_words(model: ReferDINO, words: Sequence[str]) -> ReferDINO:
+    """The model with further words in its vocabulary, whose meaning it has yet to learn.
+
+    Known words keep their numbers and their embeddings, and sentences of known words their result.
+    New words begin with the mean embedding of the known ones. Words that are known are left out.
+
+    Args:
+        model: with a vocabulary of whole words; it is not changed.
+        words: single words in lower case.
+
+    Returns:
+        A new model with copies of all weights, in evaluation mode; `model` if no word is new.
+
+    Raises:
+        ReferDINOError: the model reads parts of words, and needs no further ones; or a text is not
+            a single word.
+    """
+    configuration = model.configuration
+    if words and configuration.tokenizer != "words":
+        raise ReferDINOError(
+            f"{configuration.name} reads parts of words and needs no further words; leave them out."
+        )
+    known = vocabulary_of(configuration) if words else ()
+    for word in words:
+        if WordTokenizer(SPECIAL_WORDS).split(word) != [word, "."]:
+            raise ReferDINOError(f"{word!r} is not a single word in lower case.")
+    new = tuple(word for word in dict.fromkeys(words) if word not in known)
+    if not new:
+        return model
+    grown = ReferDINO(
+        _with_rows(replace(configuration, added_words=(*configuration.added_words, *new)))
+    )
+    weights = model.state_dict()
+    old_rows = weights[WORD_EMBEDDING]
+    rows = grown.state_dict()[WORD_EMBEDDING].to(old_rows)
+    rows[: len(known)] = old_rows[: len(known)]
+    rows[len(known) :] = old_rows[len(SPECIAL_WORDS) : len(known)].mean(0)
+    grown.load_state_dict({**weights, WORD_EMBEDDING: rows})
+    return grown.to(model.device).eval()

@@ -60,6 +60,9 @@ MASK_NORM = re.compile(r"mask_decoder\..*norm\d?\.(weight|bias)$")
 
 LORA_RANK = 32
 
+WORDS_KEY = "added_words"
+"""Entry of a checkpoint with its model's `added_words`, separated by spaces."""
+
 
 def reference_name(name: str) -> str:
     """The reference's name of one of our tensors."""
@@ -225,13 +228,17 @@ def are_untrained(norms: Mapping[str, Tensor]) -> bool:
 def save_weights(model: ReferDINO, path: Path) -> None:
     """Write a model's weights under the reference's names, in half precision (.safetensors).
 
-    A LoRA is merged into the weights that it changes.
+    A LoRA is merged into the weights that it changes; words that were added to the vocabulary are
+    kept in the metadata.
     """
     from safetensors.torch import save_file
 
     named = {reference_name(name): tensor.detach() for name, tensor in model.state_dict().items()}
     tensors = {name: tensor.half().contiguous() for name, tensor in merge_lora(named).items()}
-    save_file(tensors, path, metadata={"model": model.configuration.name})
+    metadata = {"model": model.configuration.name}
+    if model.configuration.added_words:
+        metadata[WORDS_KEY] = " ".join(model.configuration.added_words)
+    save_file(tensors, path, metadata=metadata)
 
 
 def shorten(names: list[str], most: int = 4) -> str:
@@ -271,6 +278,21 @@ def read_tensors(source: Source) -> dict[str, Tensor]:
             f"{str(error).splitlines()[0] if str(error) else type(error).__name__}"
         ) from error
     return _tensor_table(content, str(path))
+
+
+def added_words_of(source: Source) -> tuple[str, ...]:
+    """Words that the vocabulary of a checkpoint has beyond the bundled one, in their order."""
+    if isinstance(source, Mapping):
+        return ()
+    path = Path(source)
+    if path.suffix == ".safetensors":
+        from safetensors import safe_open
+
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+        return tuple(metadata.get(WORDS_KEY, "").split())
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    return tuple(str(content.get(WORDS_KEY, "")).split()) if isinstance(content, Mapping) else ()
 
 
 def _tensor_table(content: Any, origin: str) -> dict[str, Tensor]:

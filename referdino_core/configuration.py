@@ -53,13 +53,15 @@ class NetworkConfiguration:
     similarities) are referdino's extensions, which released weights lack. `initial_fusion_gain`
     initialises the fusion layers' gains for training. `temporal_layers` is 0 for weights that were
     trained on single frames: there is no temporal decoder, and scores, boxes and masks are computed
-    directly from the decoder's queries.
+    directly from the decoder's queries. `added_words` follow those of the bundled vocabulary of
+    whole words, see `building.add_words`.
     """
 
     name: str
     swin: SwinConfiguration
     bert: BertConfiguration = field(default_factory=BertConfiguration)
     tokenizer: Literal["wordpiece", "words"] = "wordpiece"
+    added_words: tuple[str, ...] = ()
     width: int = 256
     heads: int = 8
     levels: int = 4
@@ -90,6 +92,8 @@ class NetworkConfiguration:
     def __post_init__(self) -> None:
         if not 0 < self.keep_ratio <= 1:
             raise ReferDINOError(f"keep_ratio is {self.keep_ratio}; it must be in (0, 1].")
+        if self.added_words and self.tokenizer != "words":
+            raise ReferDINOError(f"{self.name} reads parts of words; it takes no added_words.")
         if self.num_queries < 1:
             raise ReferDINOError(f"num_queries is {self.num_queries}; it must be at least 1.")
         if self.temporal_layers < 0:

@@ -7,13 +7,15 @@ from __future__ import annotations
 import concurrent.futures
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from rclpy.node import Node
 
 from referdino_core.errors import ReferDINOError
+from referdino_core.peers import STREAMING_PEER_NAMES
 from referdino_core.progress import ProgressMonitor
 from referdino_core.session.command_request import single_command
+from referdino_core.user_files import user_path
 from referdino_ros.command_input import received_text
 from referdino_ros.error_log import ErrorLog
 from referdino_ros.model_worker import WorkerStopped
@@ -21,6 +23,7 @@ from referdino_ros.parameters import NodeParameters
 
 if TYPE_CHECKING:
     from referdino_core import CameraGroup
+    from referdino_core.session.peer_cameras import PeerCameraGroup
 
 LOADING_LOG_PERIOD = 5.0
 _LOADING_POLL = 0.2
@@ -34,6 +37,8 @@ def load_cameras(
 ) -> CameraGroup:
     """Load the model into the cameras' sessions, prepared for the image size if it is known.
 
+    Another published model runs camera by camera, in PyTorch, and is not prepared.
+
     Args:
         parameters: of the node.
         monitor: for progress and cancellation of a runtime's preparation.
@@ -43,6 +48,20 @@ def load_cameras(
     Raises:
         ReferDINOError: the model cannot be loaded.
     """
+    if parameters["model"] in STREAMING_PEER_NAMES:
+        # It offers what the node uses of a group.
+        group = cast("CameraGroup", _load_peer(parameters))
+    else:
+        group = _load_own(parameters, monitor, logger)
+    try:
+        initial = single_command(received_text(parameters["initial_command"]))
+        group.set_commands(dict.fromkeys(range(len(group.sessions)), initial))
+    except ReferDINOError as error:
+        errors.report("command", f"initial_command: {error}")
+    return group
+
+
+def _load_own(parameters: NodeParameters, monitor: ProgressMonitor, logger: Any) -> CameraGroup:
     # PyTorch is imported only here: it takes seconds, while the node is already on the graph.
     from referdino_core import CameraGroup, Session
     from referdino_core.installation import choose_threads
@@ -61,13 +80,27 @@ def load_cameras(
     if size is not None:
         width, height = size
         session.prepare(height, width)
-    group = CameraGroup(session, len(parameters.cameras))
-    try:
-        initial = single_command(received_text(parameters["initial_command"]))
-        group.set_commands(dict.fromkeys(range(len(group.sessions)), initial))
-    except ReferDINOError as error:
-        errors.report("command", f"initial_command: {error}")
-    return group
+    return CameraGroup(session, len(parameters.cameras))
+
+
+def _load_peer(parameters: NodeParameters) -> PeerCameraGroup:
+    from referdino_core.peers.following import PeerSettings
+    from referdino_core.session.model_choice import ModelChoice, load_peer
+    from referdino_core.session.peer_cameras import PeerCameraGroup, adopted
+
+    checkpoint, exports = parameters["checkpoint"], parameters["exports"]
+    loaded = load_peer(
+        ModelChoice(
+            model=parameters["model"],
+            checkpoint=user_path(checkpoint) if checkpoint else None,
+            device=parameters["device"],
+            runtime=parameters["runtime"],
+            precision=parameters["precision"],
+            exports=user_path(exports) if exports else None,
+            peer_settings=adopted(PeerSettings(), parameters.session_settings),
+        )
+    )
+    return PeerCameraGroup(loaded.session, len(parameters.cameras))
 
 
 def wait_until_loaded(

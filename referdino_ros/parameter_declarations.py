@@ -25,6 +25,7 @@ from referdino_core.configuration import (
     SessionSettings,
 )
 from referdino_core.errors import ReferDINOError
+from referdino_core.peers import STREAMING_PEER_NAMES
 from referdino_core.precision import PRECISIONS
 from referdino_ros.camera_topics import camera_topics
 
@@ -111,15 +112,16 @@ SECTIONS: Mapping[str, tuple[Declaration, ...]] = {
         Declaration(
             "model",
             "nano",
-            "The model, if no checkpoint is given.",
+            "The model, if no checkpoint is given. Other published models (see docs/peers.md) run "
+            "camera by camera, in PyTorch, and need the extra `peers`.",
             Change.UNCONFIGURED,
-            choices=tuple(sorted(CONFIGURATIONS)),
+            choices=(*sorted(CONFIGURATIONS), *STREAMING_PEER_NAMES),
         ),
         Declaration(
             "checkpoint",
             "",
-            "Path of weights (.pth or .safetensors), whose model is detected; empty for the "
-            "weights of the parameter model.",
+            "Path of weights (.pth or .safetensors), whose model is detected, or of the folder of "
+            "another published model; empty for the weights of the parameter model.",
             Change.UNCONFIGURED,
         ),
         Declaration(

@@ -19,8 +19,8 @@ from referdino_core.evaluation.ground_truth.opening import TOPIC, WORLD
 from referdino_core.progress import Progress, ProgressMonitor
 from referdino_core.replay.directory_lock import check_apart
 from referdino_core.replay.opening import ReplayJob, changes_of
-from referdino_core.replay.whole_clip import Loaded, load_for_replay
-from referdino_core.session.model_choice import ModelChoice
+from referdino_core.replay.whole_clip import load_for_replay
+from referdino_core.session.model_choice import LoadedEngine, ModelChoice
 from referdino_core.user_files import user_path
 
 
@@ -133,7 +133,7 @@ def replay_in_process(
     batch: Batch,
     attempts: Attempts,
     monitor: ProgressMonitor,
-    loaded: Loaded | None = None,
+    loaded: LoadedEngine | None = None,
 ) -> Iterator[RunOutcome]:
     """Replay recordings one by one in this process, with a model that is loaded once.
 

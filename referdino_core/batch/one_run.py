@@ -18,14 +18,14 @@ from referdino_core.replay.opening import ReplayJob, changes_of
 from referdino_core.replay.run import replay
 from referdino_core.replay.run_folder import REPORT_NAME, SUMMARY_NAME, RunFolder
 from referdino_core.replay.run_summary import identity_of
-from referdino_core.replay.whole_clip import Loaded
+from referdino_core.session.model_choice import LoadedEngine
 
 IDENTITY_NAME = ".identity.json"
 """Name of the file that holds the identity of a run, from before it begins."""
 
 
 def run_recording(
-    job: ReplayJob, loaded: Loaded, monitor: ProgressMonitor, with_report: bool
+    job: ReplayJob, loaded: LoadedEngine, monitor: ProgressMonitor, with_report: bool
 ) -> RunOutcome:
     """Replay a recording unless its run is complete; `job.out` has the recording's name.
 
@@ -63,7 +63,7 @@ def forget(folder: Path) -> None:
         raise OutputError(f"{folder} cannot be written: {error.strerror}.") from error
 
 
-def _complete_run(job: ReplayJob, loaded: Loaded, monitor: ProgressMonitor) -> RunFolder:
+def _complete_run(job: ReplayJob, loaded: LoadedEngine, monitor: ProgressMonitor) -> RunFolder:
     identity = json.loads(json.dumps(identity_of(job, loaded, changes_of(job))))
     earlier = _read_identity(job.out)
     if earlier is not None and _give_the_same(earlier, identity) and _is_complete(job.out):

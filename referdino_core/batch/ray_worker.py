@@ -20,8 +20,7 @@ from referdino_core.progress import ProgressMonitor
 if TYPE_CHECKING:
     from referdino_core.batch.outcomes import RunOutcome
     from referdino_core.replay.opening import ReplayJob
-    from referdino_core.replay.whole_clip import Loaded
-    from referdino_core.session.model_choice import ModelChoice
+    from referdino_core.session.model_choice import LoadedEngine, ModelChoice
 
 CONTROL = "control"
 THREADS_VARIABLE = "OMP_NUM_THREADS"
@@ -31,7 +30,7 @@ class ReplayWorker:
     """Actor that replays one recording after another, and reports progress meanwhile."""
 
     def __init__(self) -> None:
-        self._loaded: Loaded | None = None
+        self._loaded: LoadedEngine | None = None
         self._progress = WorkerProgress()
         self._cancelled = threading.Event()
 

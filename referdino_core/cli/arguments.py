@@ -17,7 +17,9 @@ from referdino_core.configuration import (
     SessionSettings,
 )
 from referdino_core.download import ASSETS, locate
-from referdino_core.peers import PEER_NAMES
+from referdino_core.errors import ReferDINOError
+from referdino_core.peers import PEER_NAMES, STREAMING_PEER_NAMES
+from referdino_core.peers.following import PeerSettings
 from referdino_core.precision import PRECISIONS
 from referdino_core.session.model_choice import DEFAULT_MODEL, LoadedModel, ModelChoice, load
 from referdino_core.user_files import user_path
@@ -29,14 +31,17 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     """Add --model, --checkpoint and --single-frame."""
     parser.add_argument(
         "--model",
-        choices=(*CONFIGURATIONS, *PEER_NAMES),
-        help=f"the network (default: {DEFAULT_MODEL}, which is bundled with its weights); "
-        f"{' and '.join(PEER_NAMES)} process whole clips only",
+        choices=(*CONFIGURATIONS, *PEER_NAMES, *STREAMING_PEER_NAMES),
+        metavar="NAME",
+        help=f"the network: {', '.join(CONFIGURATIONS)} (default: {DEFAULT_MODEL}, bundled "
+        f"with its weights); {' and '.join(PEER_NAMES)} process whole clips only; "
+        f"{', '.join(STREAMING_PEER_NAMES)} are other published models, for replay and evaluate",
     )
     parser.add_argument(
         "--checkpoint",
         metavar="FILE",
-        help="weights: a .pth or .safetensors file, or a downloaded one by name, e.g. ryt_swinb",
+        help="weights: a .pth or .safetensors file, or a downloaded one by name, e.g. ryt_swinb; "
+        "for the other published models a folder in the layout of transformers",
     )
     parser.add_argument(
         "--single-frame",
@@ -107,6 +112,45 @@ def checkpoint_path(checkpoint: str) -> Path:
     return path
 
 
+def peer_checkpoint_path(checkpoint: str) -> Path:
+    """The folder that --checkpoint refers to for another published model.
+
+    Raises:
+        DownloadError: it is a released one that was not downloaded yet.
+    """
+    path = user_path(checkpoint)
+    if checkpoint in ASSETS and not os.path.exists(path):
+        return locate(checkpoint)[0].parent
+    return path
+
+
+def peer_choice(arguments: argparse.Namespace, settings: PeerSettings | None = None) -> ModelChoice:
+    """The choice of another published model that processes streams.
+
+    Args:
+        settings: its thresholds; --select overrides them.
+
+    Raises:
+        ReferDINOError: an option does not apply to it, or its weights were not downloaded yet.
+    """
+    if arguments.window is not None or arguments.exports is not None or arguments.single_frame:
+        raise ReferDINOError(
+            f"{arguments.model} takes no --window, no --exports and no --single-frame."
+        )
+    settings = settings or PeerSettings()
+    if arguments.select is not None:
+        settings = replace(settings, select=arguments.select)
+    checkpoint = arguments.checkpoint
+    return ModelChoice(
+        model=arguments.model,
+        checkpoint=None if checkpoint is None else peer_checkpoint_path(checkpoint),
+        device=arguments.device,
+        runtime=arguments.runtime,
+        precision=arguments.precision,
+        peer_settings=settings,
+    )
+
+
 def model_choice(
     arguments: argparse.Namespace, settings: SessionSettings | None = None
 ) -> ModelChoice:
@@ -119,6 +163,8 @@ def model_choice(
     Raises:
         DownloadError: --checkpoint is a released one that was not downloaded yet.
     """
+    if arguments.model in STREAMING_PEER_NAMES:
+        return peer_choice(arguments)
     checkpoint, exports = arguments.checkpoint, arguments.exports
     settings = settings or SessionSettings()
     if arguments.window is not None:

@@ -14,10 +14,10 @@ from referdino_core.progress import Progress, ProgressMonitor
 
 _DESCRIPTION = """Downloads released checkpoints and BERT's files from their public host.
 
-Interrupted downloads resume when the same command runs again. BERT's files come from a fixed commit
-and are verified against their published SHA-256 checksums. No checksums of the checkpoints are
-published: they are verified against those that the host announces, which are recorded beside the
-files on the first download and compared from then on."""
+Interrupted downloads resume when the same command runs again. BERT's and GroundingDINO's files come
+from fixed commits and are verified against known SHA-256 checksums. No checksums of the other
+checkpoints are published: they are verified against those that the host announces, which are
+recorded beside the files on the first download and compared from then on."""
 
 _EPILOG = """examples:
   referdino download --list

@@ -19,7 +19,7 @@ from referdino_core.cli.arguments import (
 from referdino_core.cli.progress import ExitStatus, GracefulShutdown, progress_bar
 from referdino_core.errors import ReferDINOError, SourceError
 from referdino_core.evaluation.benchmarks import BENCHMARK_NAMES, STREAM, WHOLE_CLIP
-from referdino_core.peers import PEER_NAMES
+from referdino_core.peers import PEER_NAMES, STREAMING_PEER_NAMES
 
 if TYPE_CHECKING:
     from referdino_core.evaluation.benchmarks.catalogue import Entry
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from referdino_core.evaluation.benchmarks.segmenters import Segmenter
     from referdino_core.evaluation.benchmarks.soc_segmenter import SOCProtocol
     from referdino_core.evaluation.soc_model import LoadedSOC
-    from referdino_core.session.model_choice import LoadedModel
+    from referdino_core.session.model_choice import LoadedEngine
 
 BOTH = "both"
 SUMMARY_NAME = "summary.json"
@@ -42,6 +42,8 @@ The data must have their authors' folder layout, or that of the referring litera
   mevis            valid_u/{{meta_expressions.json,mask_dict.json,JPEGImages}}, or valid
   a2d-sentences    Release/{{videoset.csv,clips320H}}, text_annotations (needs h5py)
   jhmdb-sentences  Rename_Images, puppet_mask, jhmdb_annotation.txt
+  refcoco, refcoco+, refcocog   NAME/refs(...).p, NAME/instances.json, train2014
+  own-clips        clips.json, see docs/training.md; all clips, or those of --split
 
 Writes to the folder --out, in one folder per inference mode:
   records/         predictions and scores per expression, from which a stopped run resumes
@@ -103,11 +105,16 @@ def run(arguments: argparse.Namespace) -> int:
     from referdino_core.evaluation.benchmarks.catalogue import BENCHMARKS, open_benchmark
     from referdino_core.evaluation.benchmarks.records import write_text
     from referdino_core.evaluation.benchmarks.summary import FORMAT, summarise_run, table
+    from referdino_core.replay.bag_frames import BagFrames
 
     entry = BENCHMARKS[arguments.benchmark]
+    if arguments.model in STREAMING_PEER_NAMES and arguments.inference != STREAM:
+        raise ReferDINOError(f"{arguments.model} processes streams only: give --inference stream.")
     soc = _soc_protocol(arguments)
     context = None if soc is None else soc.context
-    benchmark = open_benchmark(arguments.benchmark, arguments.data, arguments.split, context)
+    benchmark = open_benchmark(
+        arguments.benchmark, arguments.data, arguments.split, context, BagFrames()
+    )
     videos = _choose(benchmark, arguments.videos)
     loaded = _load(arguments)
     settings = _settings(arguments, benchmark, loaded)
@@ -165,7 +172,11 @@ def _soc_protocol(arguments: argparse.Namespace) -> SOCProtocol | None:
     return protocol
 
 
-def _load(arguments: argparse.Namespace) -> LoadedModel | LoadedSOC:
+def _load(arguments: argparse.Namespace) -> LoadedEngine | LoadedSOC:
+    if arguments.model in STREAMING_PEER_NAMES:
+        from referdino_core.session.model_choice import load_engine
+
+        return load_engine(model_choice(arguments))
     if arguments.model not in PEER_NAMES:
         return open_model(arguments)
     from referdino_core.evaluation.soc_model import load_soc
@@ -173,16 +184,18 @@ def _load(arguments: argparse.Namespace) -> LoadedModel | LoadedSOC:
     return load_soc(model_choice(arguments))
 
 
-def _segmenters(inference: str, loaded: LoadedModel | LoadedSOC, entry: Entry) -> list[Segmenter]:
+def _segmenters(inference: str, loaded: LoadedEngine | LoadedSOC, entry: Entry) -> list[Segmenter]:
     from referdino_core.evaluation.benchmarks.segmenters import Streamed, WholeClip
     from referdino_core.evaluation.benchmarks.soc_segmenter import SOCWholeClip
     from referdino_core.evaluation.soc_model import LoadedSOC
+    from referdino_core.session.session import Session
 
     if isinstance(loaded, LoadedSOC):
         assert entry.soc is not None
         return [SOCWholeClip(loaded, entry.soc)]
     segmenters: list[Segmenter] = []
     if inference in (WHOLE_CLIP, BOTH):
+        assert isinstance(loaded.session, Session)
         segmenters.append(WholeClip(loaded.session, entry.merge_above))
     if inference in (STREAM, BOTH):
         segmenters.append(Streamed(loaded.session, entry.merge_above))
@@ -224,7 +237,7 @@ def _choose(benchmark: Benchmark, wanted: list[str] | None) -> tuple[str, ...]:
 
 
 def _settings(
-    arguments: argparse.Namespace, benchmark: Benchmark, loaded: LoadedModel | LoadedSOC
+    arguments: argparse.Namespace, benchmark: Benchmark, loaded: LoadedEngine | LoadedSOC
 ) -> dict[str, Any]:
     """Everything that results depend on, besides the inference mode."""
     return {

@@ -19,7 +19,7 @@ from referdino_core.download import ASSETS, cache_directory
 from referdino_core.errors import ReferDINOError
 from referdino_core.files import package_version
 from referdino_core.models import weights_file
-from referdino_core.peers import PEER_NAMES
+from referdino_core.peers import PEER_NAMES, STREAMING_PEER_NAMES
 
 _MODULES = ("torch", "numpy", "cv2", "onnx", "onnxruntime", "tensorrt", "rclpy")
 _DESCRIPTION = "Shows versions, capabilities, models with their weights, and sizes of the network."
@@ -53,6 +53,8 @@ def run(arguments: argparse.Namespace) -> int:
     from referdino_core.installation import capabilities
 
     name = arguments.model or DEFAULT_MODEL
+    if arguments.checkpoint is not None and name in STREAMING_PEER_NAMES:
+        raise ReferDINOError(f"{name} is another published model: leave --checkpoint out.")
     if arguments.checkpoint is not None and name in PEER_NAMES:
         weights = checkpoint_path(arguments.checkpoint)
         load_peer(name, weights, "cpu")
@@ -64,10 +66,10 @@ def run(arguments: argparse.Namespace) -> int:
         _print_table("checkpoint", [(str(weights), f"fits {name}{frames}")])
     _print_table("versions", _versions())
     _print_table("capabilities", _flat(capabilities()))
-    _print_table(
-        "models", [(model, _whereabouts(model)) for model in (*CONFIGURATIONS, *PEER_NAMES)]
-    )
-    _print_table(f"parameters of {name}", _parameter_counts(name))
+    names = (*CONFIGURATIONS, *PEER_NAMES, *STREAMING_PEER_NAMES)
+    _print_table("models", [(model, _whereabouts(model)) for model in names])
+    if name not in STREAMING_PEER_NAMES:
+        _print_table(f"parameters of {name}", _parameter_counts(name))
     _print_table("stream settings", asdict(SessionSettings()).items())
     return ExitStatus.DONE
 
@@ -105,7 +107,13 @@ def _readable(value: Any) -> str:
 def _whereabouts(model: str) -> str:
     """Location of a model's weights on this machine, or how to get them."""
     from referdino_core.building import DEFAULT_CHECKPOINTS
+    from referdino_core.peers.opening import DEFAULT_DETECTOR, DEFAULT_SEGMENTER, GET_SAM3
 
+    if model == "sam3":
+        return GET_SAM3
+    if model in STREAMING_PEER_NAMES:
+        wanted = [DEFAULT_DETECTOR] + [DEFAULT_SEGMENTER] * (model == "grounded-sam2")
+        return f"get weights with: referdino download {' '.join(wanted)}"
     bundled = weights_file(model)
     if bundled.exists():
         return f"is bundled: {bundled}"

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from referdino_core.cli import (
     build_engine,
     compare,
+    data,
     download,
     evaluate,
     export,
@@ -104,6 +105,7 @@ def _parser() -> argparse.ArgumentParser:
         replay,
         evaluate,
         train,
+        data,
         report,
         compare,
         info,

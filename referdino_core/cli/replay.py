@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from referdino_core.cli.arguments import (
     add_session_arguments,
     model_choice,
+    peer_choice,
 )
 from referdino_core.cli.progress import ExitStatus, GracefulShutdown, progress_bar
 from referdino_core.cli.replay_many import add_many_arguments, is_many, replay_many
@@ -22,6 +23,8 @@ from referdino_core.configuration import RENAMED_SETTINGS, SessionSettings
 from referdino_core.errors import Cancelled, ReferDINOError, RuntimeUnavailable
 from referdino_core.evaluation.benchmarks import STREAM, WHOLE_CLIP
 from referdino_core.media.result_names import results_folder
+from referdino_core.peers import STREAMING_PEER_NAMES
+from referdino_core.peers.following import PeerSettings
 from referdino_core.progress import Progress, ProgressMonitor
 
 if TYPE_CHECKING:
@@ -223,6 +226,11 @@ def job_of(arguments: argparse.Namespace) -> ReplayJob:
     from referdino_core.replay.opening import ReplayJob
     from referdino_core.replay.run_folder import source_of_run
 
+    if arguments.model in STREAMING_PEER_NAMES:
+        choice = peer_choice(arguments, PeerSettings(**_changes(arguments.set, PeerSettings())))
+    else:
+        changes = _changes(arguments.set, SessionSettings())
+        choice = model_choice(arguments, SessionSettings(**changes))
     source = arguments.sources[0] if arguments.sources else Path()
     return ReplayJob(
         source=source,
@@ -237,7 +245,7 @@ def job_of(arguments: argparse.Namespace) -> ReplayJob:
         inference=arguments.inference,
         clock=EveryFrame() if arguments.realtime_on is None else read_clock(arguments.realtime_on),
         frame_rate=arguments.frame_rate,
-        model=model_choice(arguments, _settings(arguments.set)),
+        model=choice,
         restart=arguments.restart,
     )
 
@@ -251,9 +259,9 @@ def _meaning(argument: str) -> tuple[str, tuple[int, ...]]:
     return text, tuple(int(one) for one in ids)
 
 
-def _settings(changes: list[str]) -> SessionSettings:
-    """The settings with the changes of --set."""
-    kinds = {name: type(value) for name, value in asdict(SessionSettings()).items()}
+def _changes(changes: list[str], settings: SessionSettings | PeerSettings) -> dict[str, Any]:
+    """The values that --set gives to settings."""
+    kinds = {name: type(value) for name, value in asdict(settings).items()}
     values: dict[str, Any] = {}
     for change in changes:
         name, _, text = change.partition("=")
@@ -267,7 +275,7 @@ def _settings(changes: list[str]) -> SessionSettings:
             values[name] = kinds[name](text)
         except ValueError:
             raise ReferDINOError(f"--set {change}: {text!r} is not a number.") from None
-    return SessionSettings(**values)
+    return values
 
 
 def print_outcome(run_folder: RunFolder) -> None:

@@ -1,33 +1,35 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""`referdino train`: train or fine-tune a model on a benchmark's training set."""
+"""`referdino train`: train or fine-tune a model on published data sets or clips of one's own."""
 
 from __future__ import annotations
 
 import argparse
 import functools
-import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from referdino_core.cli.arguments import checkpoint_path, positive_integer
+from referdino_core.cli.data import watched
 from referdino_core.cli.progress import ExitStatus, GracefulShutdown, progress_bar
-from referdino_core.errors import ReferDINOError, SourceError
+from referdino_core.errors import ReferDINOError
 
 if TYPE_CHECKING:
-    from referdino_core.evaluation.benchmarks.clips import Benchmark
+    from referdino_core.training.data_sets import TrainingData
     from referdino_core.training.video_recipes import VideoRecipe
-    from referdino_core.training.video_training import TrainingData
 
 RANDOM = "random"
-HELD_BACK = 50
-"""Every so many videos, one is held back for validation."""
 
 _DESCRIPTION = """Trains LoRA, heads and decoders with the paper's losses, matching and sampling.
 
-The data must have their authors' folder layout, with masks: train/JPEGImages, train/Annotations
-and meta_expressions/train for ref-youtube-vos, train/ for mevis, as `referdino evaluate --help`
-lists it for the others. One video in 50 is held back for validation.
+The data must have their authors' folder layout, with masks:
+  ref-youtube-vos  meta_expressions/train, train/JPEGImages, train/Annotations
+  mevis            train/{meta_expressions.json,mask_dict.json,JPEGImages}
+  refcoco, refcoco+, refcocog   NAME/refs(...).p, NAME/instances.json, train2014
+  a2d-sentences    Release/{videoset.csv,clips320H}, text_annotations (needs h5py)
+  own-clips        clips.json; see docs/training.md, and check it by `referdino data check`
+Several sets: --set sets=NAME,NAME:2 draws the second one twice in an epoch. One video in 50 is
+held back for validation (--set hold_back=N).
 
 Writes to the folder --out:
   state.pt, recipe.json   a stopped or killed run goes on from there
@@ -37,12 +39,11 @@ Writes to the folder --out:
 torchrun --nproc_per_node 8 -m referdino_core.cli train ... uses several GPUs."""
 
 _EPILOG = """examples:
-  referdino train --recipe mevis_swint --data data/mevis --weights groundingdino_swint.pth --out run
+  referdino train --recipe mevis_swint --data data/mevis --out run
   referdino train --recipe ytvos_swint --data data/rvos --out run --set precision=bf16 epochs=2
-  referdino train --recipe ytvos_swint --data own --out run --weights nano --set model=nano
+  referdino train --recipe own_nano --data my_clips --out run
+  referdino train --recipe joint_swint --data data/coco ref-youtube-vos=data/rvos --out run
   referdino train --recipe ytvos_swint --data data/rvos --out try --steps 2"""
-
-_logger = logging.getLogger("referdino.training")
 
 
 def add_command(commands: argparse._SubParsersAction, common: argparse.ArgumentParser) -> None:
@@ -57,8 +58,20 @@ def add_command(commands: argparse._SubParsersAction, common: argparse.ArgumentP
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--recipe", required=True, choices=tuple(RECIPES), help=", ".join(RECIPES))
-    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="the data set")
+    parser.add_argument(
+        "--recipe",
+        required=True,
+        metavar="NAME",
+        choices=tuple(RECIPES),
+        help=", ".join(RECIPES),
+    )
+    parser.add_argument(
+        "--data",
+        nargs="+",
+        required=True,
+        metavar="[NAME=]DIR",
+        help="the data set's folder; with several sets, NAME=DIR for each or one folder for all",
+    )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="of the run")
     parser.add_argument(
         "--weights",
@@ -135,46 +148,23 @@ def _start(given: str) -> Path | None:
 
     if not given:
         raise ReferDINOError(
-            "The paper starts this recipe from GroundingDINO's weights, which are not in the "
-            f"catalogue: give their file by --weights, or --weights {RANDOM}."
+            f"The recipe names no weights to start from: give a file or name by --weights, or say "
+            f"--weights {RANDOM}."
         )
     if given == RANDOM:
         return None
     return weights_of(given) if given in CONFIGURATIONS else checkpoint_path(given)
 
 
-def _open_data(recipe: VideoRecipe, folder: Path) -> TrainingData:
-    """Items of the training set, one video in `HELD_BACK` apart."""
+def _open_data(recipe: VideoRecipe, given: list[str]) -> TrainingData:
+    """Items of the recipe's data sets."""
     from referdino_core.evaluation.benchmarks.catalogue import open_benchmark
-    from referdino_core.training.video_training import TrainingData
+    from referdino_core.replay.bag_frames import BagFrames
+    from referdino_core.training.data_sets import folders_of, read_training_data
 
-    benchmark = open_benchmark(recipe.benchmark, folder, recipe.split)
-    held_back = set(benchmark.videos[HELD_BACK - 1 :: HELD_BACK] or benchmark.videos[-1:])
-    learnt = [video for video in benchmark.videos if video not in held_back]
-    if not learnt:
-        raise SourceError(
-            f"{benchmark.title} {recipe.split} has {len(benchmark.videos)} videos; training needs "
-            "two at least, as one is held back for validation."
-        )
-    data = TrainingData(
-        _read_items(benchmark, learnt, "reading sentences"),
-        _read_items(benchmark, sorted(held_back), "reading validation"),
-    )
-    if not data.learnt:
-        raise ReferDINOError(f"No sentence of {benchmark.title} {recipe.split} has annotations.")
-    _logger.info(
-        "%d sentences of %d videos; %d sentences of %d others for validation.",
-        *(len(data.learnt), len(learnt), len(data.held_back), len(held_back)),
-    )
-    return data
-
-
-def _read_items(benchmark: Benchmark, videos: list[str], task: str) -> list:
-    from referdino_core.training.clip_samples import items_of
-
-    with progress_bar(total=len(videos), desc=task, unit="video") as bar:
-        items = []
-        for found in items_of(benchmark, videos):
-            items += found
-            bar.update()
-    return items
+    sets = recipe.data_sets
+    benchmarks = [
+        open_benchmark(one.name, folder, one.split, bags=BagFrames())
+        for one, folder in zip(sets, folders_of(sets, given), strict=True)
+    ]
+    return read_training_data(sets, benchmarks, recipe.hold_back, watched)

@@ -69,6 +69,22 @@ def _checkpoint(name: str, description: str, single_frame: bool = False) -> Asse
     return Asset(name, description, files, single_frame)
 
 
+def _grounding_dino(name: str, description: str, checksum: str) -> Asset:
+    """GroundingDINO's weights; the checksum is that of the file that its authors released."""
+    file_name, commit = f"{name}.pth", "a94c9b567a2a374598f05c584e96798a170c56fb"
+    file = RemoteFile("ShilongLiu/GroundingDINO", file_name, file_name, commit, checksum)
+    return Asset(name, description, (file,))
+
+
+def _transformers(
+    repository: str, description: str, names: tuple[str, ...] = ("config.json", "model.safetensors")
+) -> Asset:
+    """A model in the layout of transformers, in a folder of its own."""
+    folder = repository.rpartition("/")[2].removesuffix("-hf").lower()
+    files = tuple(RemoteFile(repository, name, f"{folder}/{name}") for name in names)
+    return Asset(folder, f"{description} (Apache-2.0)", files)
+
+
 def _bert(revision: str, checksums: dict[str, str]) -> Asset:
     folder = "bert-base-uncased"
     return Asset(
@@ -114,6 +130,29 @@ ASSETS = {
             "Swin-T checkpoint for RefCOCO, RefCOCO+ and RefCOCOg (single frames)",
             single_frame=True,
         ),
+        _grounding_dino(
+            "groundingdino_swint_ogc",
+            "GroundingDINO, Swin-T, from which training starts (694 MB, Apache-2.0)",
+            "3b3ca2563c77c69f651d7bd133e97139c186df06231157a64c507099c52bc799",
+        ),
+        _grounding_dino(
+            "groundingdino_swinb_cogcoor",
+            "GroundingDINO, Swin-B, from which training starts (938 MB, Apache-2.0)",
+            "46270f7a822e6906b655b729c90613e48929d0f2bb8b9b76fd10a856f3ac6ab7",
+        ),
+        *(
+            _transformers(
+                f"IDEA-Research/grounding-dino-{size}",
+                f"Grounding DINO, {size}, for grounding-dino and grounded-sam2",
+                ("config.json", "model.safetensors", "tokenizer.json"),
+            )
+            for size in ("tiny", "base")
+        ),
+        *(
+            _transformers(f"facebook/sam2.1-hiera-{size}", f"SAM 2.1, {size}, for grounded-sam2")
+            for size in ("tiny", "small", "base-plus", "large")
+        ),
+        _transformers("yonigozlan/EdgeTAM-hf", "EdgeTAM, for grounded-sam2; needs timm"),
         _bert(
             "86b5e0934494bd15c9632b12f734a8a67f723594",
             {

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import math
+import resource
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -149,6 +150,24 @@ def load_clip_reader(choice: ModelChoice) -> ClipReader:
     if choice.model in PEER_NAMES:
         return SOCClips(load_soc(choice))
     return ReferDINOClips(load(choice))
+
+
+def memory_in_use(device: str, state: int | None = None) -> dict[str, int]:
+    """Bytes that this process uses: `resident` in main memory, `gpu` at most so far on a GPU.
+
+    Args:
+        device: of the model.
+        state: bytes of the model's memory of a stream, listed as `state`; None if unknown.
+    """
+    used = {} if state is None else {"state": state}
+    if device.startswith("cuda"):
+        used["gpu"] = int(torch.cuda.max_memory_allocated(torch.device(device)))
+    try:
+        with open("/proc/self/statm", encoding="ascii") as file:
+            used["resident"] = int(file.read().split()[1]) * resource.getpagesize()
+    except (OSError, IndexError, ValueError):
+        pass
+    return used
 
 
 def free_memory(device: torch.device) -> float | None:

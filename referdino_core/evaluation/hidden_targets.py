@@ -17,7 +17,7 @@ import numpy as np
 from tqdm import tqdm
 
 from referdino_core.evaluation.davis import RIGHT_OVERLAP, region_similarity
-from referdino_core.session import Session
+from referdino_core.session.engine import Engine
 from referdino_core.target import Target
 from referdino_core.world import Clip, Expression, WorldRenderer
 from referdino_core.world.clip import Split
@@ -52,13 +52,11 @@ class IdentityScore:
     returned: bool
 
 
-def evaluate_identity(
-    session: Session, split: Split, indices: Iterable[int]
-) -> list[IdentityScore]:
+def evaluate_identity(session: Engine, split: Split, indices: Iterable[int]) -> list[IdentityScore]:
     """Score the clips in which the target is found before it is hidden; others are skipped.
 
     Args:
-        session: a session, whose commands and memories are replaced.
+        session: an engine, whose commands and memories are replaced.
         split: "validation" or "test".
         indices: indices of clips in the split.
     """

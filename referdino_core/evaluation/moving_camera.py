@@ -15,7 +15,7 @@ import numpy as np
 from tqdm import tqdm
 
 from referdino_core.evaluation.davis import ABSENT_AREA, RIGHT_OVERLAP, region_similarity
-from referdino_core.session import Session
+from referdino_core.session.engine import Engine
 from referdino_core.world import Clip, Expression, WorldRenderer, WorldSettings
 from referdino_core.world.clip import Split
 
@@ -73,7 +73,7 @@ class KeptScore:
 
 
 def evaluate_moving_camera(
-    session: Session,
+    session: Engine,
     split: Split,
     indices: Sequence[int],
     motions: Iterable[CameraMotion] = CAMERA_MOTIONS,
@@ -81,7 +81,7 @@ def evaluate_moving_camera(
     """Score the same clips with each motion of the camera; clips without a sentence are skipped.
 
     Args:
-        session: a session, whose commands and memories are replaced.
+        session: an engine, whose commands and memories are replaced.
         split: "validation" or "test".
         indices: indices of clips in the split.
         motions: motions of the camera.
@@ -114,7 +114,7 @@ def choose_sentence(clip: Clip) -> Expression | None:
     return options[np.random.default_rng([clip.index, 13]).integers(len(options))]
 
 
-def score_clip(session: Session, clip: Clip, sentence: Expression) -> KeptScore:
+def score_clip(session: Engine, clip: Clip, sentence: Expression) -> KeptScore:
     """Stream a clip and compare the masks with the ground truth."""
     session.begin_stream()
     session.command(sentence.text)

@@ -19,6 +19,7 @@ from referdino_core.evaluation.stream_scores import ABSENT_AREA
 from referdino_core.evaluation.whole_clip import read_clip
 from referdino_core.session import Session
 from referdino_core.session.command_request import CommandRequest
+from referdino_core.session.engine import Engine
 from referdino_core.target import Target
 from referdino_core.world import Clip, Expression, WorldRenderer, WorldSettings
 from referdino_core.world.clip import KINDS, Split
@@ -105,7 +106,7 @@ def evaluate_world(
     return scores
 
 
-def stream_clip(session: Session, clip: Clip, sentences: Sequence[Expression]) -> list[Masks]:
+def stream_clip(session: Engine, clip: Clip, sentences: Sequence[Expression]) -> list[Masks]:
     """Segment one clip as a stream: T masks per sentence, each based on the frames so far."""
     session.begin_stream()
     keys = [str(index) for index in range(len(sentences))]

@@ -25,7 +25,7 @@ from referdino_core.media.frame_source import (
 )
 
 if TYPE_CHECKING:
-    from av import VideoFrame, VideoStream
+    from av import Packet, VideoFrame, VideoStream
     from av.container import InputContainer
 
 # Metadata in old encodings is not an error; PyAV 19 has this as its default.
@@ -99,6 +99,23 @@ class EncodedVideo:
             for frame in decoded:
                 self.damage += frame.is_corrupt
                 yield frame
+
+    def packets(self) -> Iterator[Packet]:
+        """The encoded packets of the track; a medium that breaks off counts as damage."""
+        assert self._container is not None
+        try:
+            yield from (one for one in self._container.demux(self._stream) if one.size)
+        except (av.FFmpegError, OSError):
+            self.damage += 1
+
+    def seek_key_frame(self, time: int) -> None:
+        """Seek to a key frame, from which `frames` continues.
+
+        Args:
+            time: its presentation time in units of the track's time base.
+        """
+        assert self._container is not None
+        self._container.seek(time, stream=self._stream)
 
     def seek(self, seconds: float) -> None:
         """Seek to a frame at or before that time, from which `frames` continues."""

@@ -40,6 +40,19 @@ class ClipPrediction:
 
 
 @dataclass(frozen=True)
+class VideoFeatures:
+    """Features of a whole clip.
+
+    Attributes:
+        queries: (Q, d), a slot each, in the order of the final prediction's.
+        sentence: (d,).
+    """
+
+    queries: Tensor
+    sentence: Tensor
+
+
+@dataclass(frozen=True)
 class ClipOutputs:
     """All supervised predictions of one clip; layers may differ in their number of queries.
 
@@ -49,11 +62,13 @@ class ClipOutputs:
         proposals: the image tokens that query selection picked, before the decoder. Their masks
             come from the mask decoder with the tokens' features as queries and, as references,
             the proposal boxes before `enc_out_bbox_embed` refined them.
+        video: features of the final layer's slots and of the sentence over the whole clip.
     """
 
     final: ClipPrediction
     auxiliary: tuple[ClipPrediction, ...]
     proposals: ClipPrediction
+    video: VideoFeatures | None = None
 
     @property
     def layers(self) -> dict[str, ClipPrediction]:

@@ -13,7 +13,7 @@ from referdino_core.configuration import NetworkConfiguration
 from referdino_core.network.grounder import Grounder, Grounding
 from referdino_core.network.image_encoder import ImageEncoder
 from referdino_core.network.mask_decoder import decode_masks
-from referdino_core.network.object_memory import ObjectMemory, stack_windows
+from referdino_core.network.object_memory import ObjectMemory, Window, stack_windows
 from referdino_core.network.predictions import ClipPrediction, FramePrediction
 from referdino_core.network.readout import Readout
 from referdino_core.network.text_encoder import TextEncoder, TextFeatures
@@ -78,14 +78,21 @@ class ReferDINO(nn.Module):
             layer: index of the decoder layer whose queries are tracked.
             stamps: T stamps in seconds.
         """
+        window = self.align(grounding, layer, stamps)
+        history = self.readout.history(window)
+        return self.predict(history[0], window.references[0], grounding)
+
+    def align(self, grounding: Grounding, layer: int, stamps: Sequence[float]) -> Window:
+        """The queries of one decoder layer in the order of slots, a window of all T frames.
+
+        Its arguments are those of `track`.
+        """
         memory = self.object_memory(None)
         decoded = grounding.layers[layer]
         for frame, stamp in enumerate(stamps):
             tokens = grounding.text[frame][~grounding.text_padding[frame]]
             memory.update(decoded.queries[frame], decoded.references[frame], tokens, stamp)
-        window = stack_windows([memory.window])
-        history = self.readout.history(window)
-        return self.predict(history[0], window.references[0], grounding)
+        return stack_windows([memory.window])
 
     def predict(self, queries: Tensor, references: Tensor, grounding: Grounding) -> ClipPrediction:
         """Scores, boxes and masks of (T, Q, d) queries with (T, Q, 4) references."""

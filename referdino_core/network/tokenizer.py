@@ -66,11 +66,6 @@ class WordTokenizer:
             raise CommandError(f"A word vocabulary begins with {' '.join(SPECIAL_WORDS)}.")
         self.ids = {word: index for index, word in enumerate(vocabulary)}
 
-    @classmethod
-    def from_file(cls, path: Path) -> WordTokenizer:
-        """A tokenizer with the vocabulary of a file, one word per line."""
-        return cls(path.read_text().split())
-
     def split(self, sentence: str) -> list[str]:
         """Words and full stops of the sentence's caption."""
         return re.findall(r"[^\W_]+(?:'[^\W_]+)?|[.?]", caption(sentence))

@@ -6,7 +6,7 @@ By default the CPU kernels are built: one library for any processor of this kind
 compiler supports them, some for newer processors, as declared in variants.json. They also run on
 other machines. The compiler is ``$CXX``, else the first of c++, g++ and clang++.
 
-With ``--cuda`` the kernel for NVIDIA GPUs is built. The compiler is ``$NVCC``, which may contain
+With ``--cuda`` the kernels for NVIDIA GPUs are built. The compiler is ``$NVCC``, which may contain
 options, else nvcc in ``$CUDA_HOME``, on the PATH or in /usr/local/cuda. The target is the machine's
 GPU, or the common GPUs if it has none.
 """
@@ -101,7 +101,7 @@ def _cpu_targets() -> tuple[_Target, ...]:
 def _cuda_target() -> _Target:
     return _Target(
         name="the fused CUDA kernel",
-        sources=(_SOURCES / "deformable_attention.cu",),
+        sources=tuple(sorted(_SOURCES.glob("*.cu"))),
         library_name="libreferdino_cuda_kernels.so",
         flags=("-std=c++17", "-O3", "-shared", "-Xcompiler=-fPIC,-fvisibility=hidden"),
         tunings=(*([_NATIVE_GPU] if has_gpu() else []), *_COMMON),

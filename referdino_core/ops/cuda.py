@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""The fused CUDA kernel of deformable attention, for PyTorch tensors on NVIDIA GPUs.
+"""The fused CUDA kernels of deformable attention, for PyTorch tensors on NVIDIA GPUs.
 
 The library is optional: if it is not built or cannot be loaded, the portable PyTorch version is
 used, and the log says so in one line. The TensorRT plugin in ``trt_plugins`` contains the same
@@ -12,10 +12,14 @@ from __future__ import annotations
 import ctypes
 import functools
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from referdino_core.errors import ReferDINOError
 
@@ -25,6 +29,7 @@ __all__ = [
     "MAXIMUM_LEVELS",
     "CudaKernel",
     "CudaKernelError",
+    "DifferentiableAttention",
     "cuda_deformable_attention",
     "cuda_kernel",
     "cuda_kernel_status",
@@ -33,7 +38,7 @@ __all__ = [
 LIBRARY_PATH = Path(__file__).resolve().with_name("libreferdino_cuda_kernels.so")
 BUILD_COMMAND = "python -m referdino_core.ops.build --cuda"
 MAXIMUM_LEVELS = 16
-_VERSION = 1
+_VERSION = 2
 _TYPE_CODES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}
 
 _log = logging.getLogger("referdino.kernels")
@@ -65,8 +70,18 @@ class _Call(ctypes.Structure):
     )
 
 
+class _Gradients(ctypes.Structure):
+    """``ReferdinoDeformableGradients`` of deformable_attention_cuda.h."""
+
+    _fields_ = (
+        ("value", ctypes.c_void_p),
+        ("locations", ctypes.c_void_p),
+        ("logits", ctypes.c_void_p),
+    )
+
+
 class CudaKernel:
-    """The loaded library of the fused CUDA kernel.
+    """The loaded library of the fused CUDA kernels, forward and backward.
 
     Callers ensure that tensors match, are contiguous and on the current device, as
     ``cuda_deformable_attention`` does.
@@ -77,14 +92,21 @@ class CudaKernel:
         library = ctypes.CDLL(str(path))
         try:
             version = library.referdino_cuda_kernels_version()
+            if version != _VERSION:
+                raise OSError(f"{path.name} was built from version {version} of its sources")
             self._forward = library.referdino_cuda_deformable_attention
+            self._backward = library.referdino_cuda_deformable_attention_backward
             self._error_text = library.referdino_cuda_error_text
         except AttributeError as error:
             raise OSError(f"{path.name} is not a library of referdino's CUDA kernels") from error
-        if version != _VERSION:
-            raise OSError(f"{path.name} was built from version {version} of its sources")
         self._forward.argtypes = (ctypes.POINTER(_Call), ctypes.c_void_p)
         self._forward.restype = ctypes.c_int
+        self._backward.argtypes = (
+            ctypes.POINTER(_Call),
+            ctypes.POINTER(_Gradients),
+            ctypes.c_void_p,
+        )
+        self._backward.restype = ctypes.c_int
         self._error_text.argtypes = (ctypes.c_int,)
         self._error_text.restype = ctypes.c_char_p
         self.path = path
@@ -104,25 +126,106 @@ class CudaKernel:
         Raises:
             CudaKernelError: the kernel failed.
         """
-        batch, queries, heads, samples = logits.shape
-        channels = value.shape[-1]
-        levels = len(spatial_shapes)
-        output = value.new_empty(batch, queries, heads * channels)
-        sides = [side for shape in spatial_shapes for side in shape]
-        call = _Call(
-            *(tensor.data_ptr() for tensor in (value, locations, logits, output)),
-            (ctypes.c_int64 * len(sides))(*sides),
-            *(batch, queries, heads, channels, levels, samples // levels),
-            *(_TYPE_CODES[value.dtype], _TYPE_CODES[logits.dtype]),
+        output = value.new_empty(*logits.shape[:2], value.shape[2] * value.shape[3])
+        call = _describe(value, spatial_shapes, locations, logits, output)
+        self._check(self._forward(ctypes.byref(call), stream))
+        return output
+
+    def gradients(
+        self,
+        value: Tensor,
+        spatial_shapes: SpatialShapes,
+        locations: Tensor,
+        logits: Tensor,
+        output_gradient: Tensor,
+        stream: int,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Launch the backward kernel on a stream.
+
+        Args:
+            output_gradient: (N, Q, M * D), contiguous, in the precision of ``value``.
+
+        Returns:
+            Gradients of value, locations and logits, float32.
+
+        Raises:
+            CudaKernelError: the kernel failed.
+        """
+        call = _describe(value, spatial_shapes, locations, logits, output_gradient)
+        found = (
+            torch.zeros_like(value, dtype=torch.float32),
+            torch.empty_like(locations),
+            torch.empty_like(logits, dtype=torch.float32),
         )
-        error = self._forward(ctypes.byref(call), stream)
+        gradients = _Gradients(*(tensor.data_ptr() for tensor in found))
+        self._check(self._backward(ctypes.byref(call), ctypes.byref(gradients), stream))
+        return found
+
+    def _check(self, error: int) -> None:
         if error:
             text = self._error_text(error).decode()
             raise CudaKernelError(
                 f"the CUDA kernel failed: {text} (error {error}; "
                 f"to build it for this machine's GPU: {BUILD_COMMAND})"
             )
-        return output
+
+
+def _describe(
+    value: Tensor, spatial_shapes: SpatialShapes, locations: Tensor, logits: Tensor, output: Tensor
+) -> _Call:
+    batch, queries, heads, samples = logits.shape
+    levels = len(spatial_shapes)
+    sides = [side for shape in spatial_shapes for side in shape]
+    return _Call(
+        *(tensor.data_ptr() for tensor in (value, locations, logits, output)),
+        (ctypes.c_int64 * len(sides))(*sides),
+        *(batch, queries, heads, value.shape[-1], levels, samples // max(levels, 1)),
+        *(_TYPE_CODES[value.dtype], _TYPE_CODES[logits.dtype]),
+    )
+
+
+class DifferentiableAttention(torch.autograd.Function):
+    """Autograd function of the fused kernels; its inputs are those of `CudaKernel`."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        kernel: CudaKernel,
+        value: Tensor,
+        spatial_shapes: SpatialShapes,
+        locations: Tensor,
+        logits: Tensor,
+    ) -> Tensor:
+        ctx.save_for_backward(value, locations, logits)
+        ctx.kernel, ctx.spatial_shapes = kernel, spatial_shapes
+        with _on_device_of(value) as stream:
+            return kernel.deformable_attention(value, spatial_shapes, locations, logits, stream)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, output_gradient: Tensor) -> tuple[None, Tensor, None, Tensor, Tensor]:
+        value, locations, logits = ctx.saved_tensors
+        with _on_device_of(value) as stream:
+            gradients = ctx.kernel.gradients(
+                value,
+                ctx.spatial_shapes,
+                locations,
+                logits,
+                output_gradient.to(value.dtype).contiguous(),
+                stream,
+            )
+        to_value, to_locations, to_logits = gradients
+        return None, to_value.to(value.dtype), None, to_locations, to_logits.to(logits.dtype)
+
+
+@contextmanager
+def _on_device_of(tensor: Tensor) -> Iterator[int]:
+    """PyTorch's current stream on a tensor's GPU, by its address; 0 for tensors on the CPU."""
+    if not tensor.is_cuda:
+        yield 0
+        return
+    with torch.cuda.device(tensor.device):
+        yield torch.cuda.current_stream().cuda_stream
 
 
 def cuda_deformable_attention(
@@ -131,7 +234,9 @@ def cuda_deformable_attention(
     """Multi-scale deformable attention, including the softmax, on PyTorch's current stream.
 
     Sampling is bilinear, zero outside, with pixel centres at half-integers. Coordinates, weights
-    and sums are float32. There is no backward pass. CUDA graphs can capture the call.
+    and sums are float32, and so are gradients until they are complete. CUDA graphs can capture the
+    call. Gradients of the value are summed in no fixed order, see PyTorch's notes on
+    reproducibility.
 
     Args:
         value: (N, S, M, D) float32, float16 or bfloat16, the tokens of all levels in row-major
@@ -158,9 +263,8 @@ def cuda_deformable_attention(
     kernel = cuda_kernel()
     if kernel is None:
         raise CudaKernelError(f"the fused CUDA kernel is not available: {cuda_kernel_status()}")
-    with torch.cuda.device(value.device):
-        stream = torch.cuda.current_stream().cuda_stream
-        return kernel.deformable_attention(value, spatial_shapes, locations, logits, stream)
+    output: Tensor = DifferentiableAttention.apply(kernel, value, spatial_shapes, locations, logits)
+    return output
 
 
 def check_attention_inputs(
@@ -199,11 +303,6 @@ def check_attention_inputs(
     for name, tensor in named.items():
         if not tensor.is_contiguous():
             raise ValueError(f"deformable attention: {name} is not contiguous")
-        if torch.is_grad_enabled() and tensor.requires_grad:
-            raise ValueError(
-                f"deformable attention: {name} requires a gradient, which the CUDA kernel "
-                "does not have: call it under torch.no_grad()"
-            )
     if locations.data_ptr() % 8:
         raise ValueError("deformable attention: locations are not aligned to 8 bytes")
 

@@ -64,7 +64,9 @@ def deformable_attention(
         flat = locations.flatten(3, 4)
         return cast(Tensor, _Node.apply(value, flat, logits, static_shapes(spatial_shapes)))
     if _fits_cuda_kernel(value):
-        flat = locations.flatten(3, 4)
+        flat = locations.flatten(3, 4).float()
+        if logits.dtype != value.dtype:
+            logits = logits.float()
         tensors = (tensor.contiguous() for tensor in (flat, logits))
         return cuda_deformable_attention(value.contiguous(), spatial_shapes, *tensors)
     weights = full_precision(logits).softmax(-1).unflatten(-1, locations.shape[3:5])
@@ -109,10 +111,10 @@ def portable_deformable_attention(
 
 
 def _fits_cuda_kernel(value: Tensor) -> bool:
-    """Whether the CUDA kernel, which has no gradients and no float64, can process a tensor."""
+    """Whether the CUDA kernel, which has no float64, can process a tensor."""
     if not value.is_cuda or value.dtype not in (torch.float32, *_LOW_PRECISION):
         return False
-    return not (torch.is_grad_enabled() or is_recorded()) and cuda_kernel() is not None
+    return not is_recorded() and cuda_kernel() is not None
 
 
 def full_precision(tensor: Tensor) -> Tensor:

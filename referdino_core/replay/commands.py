@@ -15,11 +15,11 @@ from referdino_core.configuration import SELECTIONS
 from referdino_core.errors import CommandError, SourceError
 from referdino_core.network.tokenizer import caption
 from referdino_core.replay.recording import NANOSECONDS
-from referdino_core.session import CommandRequest, Session
+from referdino_core.session import CommandRequest
 from referdino_core.session.command_request import SINGLE_COMMAND
 
 if TYPE_CHECKING:
-    from referdino_core.replay.whole_clip import WholeClip
+    from referdino_core.session.engine import Engine
 
 _FIELDS = ("at", "text", "id", "objects", "select")
 _LATEST = 1e6  # seconds; later is a slip of the keyboard
@@ -45,7 +45,7 @@ class CommandChange:
     at: float = 0.0
     select: str | None = None
 
-    def apply(self, session: Session | WholeClip) -> None:
+    def apply(self, session: Engine) -> None:
         """Apply the change to a session.
 
         Raises:
@@ -244,7 +244,7 @@ class CommandLog:
         """Add a recorded text, at integer nanoseconds; times are non-decreasing."""
         self._due.append((time, with_objects(CommandChange(text), self._meanings)))
 
-    def apply(self, session: Session | WholeClip, time: int) -> list[GivenCommand]:
+    def apply(self, session: Engine, time: int) -> list[GivenCommand]:
         """Apply the changes due up to a time, in integer nanoseconds; returns the new commands.
 
         A change that is refused becomes a problem; the active commands stay.

@@ -22,8 +22,7 @@ from referdino_core.replay.unfinished_run import UnfinishedRun
 from referdino_core.target import Judgement, Target, TargetState
 
 if TYPE_CHECKING:
-    from referdino_core.replay.whole_clip import WholeClip
-    from referdino_core.session import Session
+    from referdino_core.session.engine import Engine
 
 Targets = tuple[Target, ...]
 
@@ -39,7 +38,7 @@ class FrameResults:
     session then resumes from its snapshot.
     """
 
-    def __init__(self, session: Session | WholeClip, run: UnfinishedRun) -> None:
+    def __init__(self, session: Engine, run: UnfinishedRun) -> None:
         self._session = session
         self._run = run
         self._records = run.recorded()

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from referdino_core.errors import Cancelled, ReferDINOError, SourceError
+from referdino_core.evaluation.clip_readers import memory_in_use
 from referdino_core.evaluation.ground_truth import FrameGroundTruth, GroundTruth
 from referdino_core.files import OutputError
 from referdino_core.messages.results import Verdict
@@ -55,11 +56,13 @@ from referdino_core.replay.run_summary import (
 )
 from referdino_core.replay.scoring import RunScorer
 from referdino_core.replay.unfinished_run import FRAMES_BETWEEN_SNAPSHOTS, UnfinishedRun
-from referdino_core.replay.whole_clip import Loaded, WholeClip, load_for_replay
+from referdino_core.replay.whole_clip import WholeClip, load_for_replay
+from referdino_core.session.engine import capabilities_of, notes_of, state_bytes_of
+from referdino_core.session.model_choice import LoadedEngine
 
 
 def replay(
-    job: ReplayJob, loaded: Loaded | None = None, monitor: ProgressMonitor | None = None
+    job: ReplayJob, loaded: LoadedEngine | None = None, monitor: ProgressMonitor | None = None
 ) -> Path:
     """Replay one recording; returns the folder of the complete run.
 
@@ -121,7 +124,7 @@ class _Run:
         recording: Recording,
         log: CommandLog,
         scorer: RunScorer,
-        loaded: Loaded,
+        loaded: LoadedEngine,
         unfinished: UnfinishedRun,
     ) -> None:
         self._job = job
@@ -152,6 +155,7 @@ class _Run:
         """
         total = self._recording.frame_count
         monitor.report(0, total)
+        can_resume = capabilities_of(self._loaded.session).snapshots
         ended = time.perf_counter()
         for scheduled in self._job.clock.schedule(self._frames()):
             self._results.begin_frame()
@@ -160,14 +164,13 @@ class _Run:
             self._read += 1
             monitor.report(self._read, total)
             stopping = monitor.cancelled.is_set()
-            if not self._results.is_recorded and (
-                stopping or self._read % FRAMES_BETWEEN_SNAPSHOTS == 0
-            ):
+            is_due = stopping or self._read % FRAMES_BETWEEN_SNAPSHOTS == 0
+            if can_resume and is_due and not self._results.is_recorded:
                 self._unfinished.save(self._read, self._loaded.session.snapshot())
             if stopping:
+                how = "resumes from there" if can_resume else "starts again"
                 raise Cancelled(
-                    f"Stopped after {counted(self._read, 'frame')}; the same command resumes from "
-                    "there."
+                    f"Stopped after {counted(self._read, 'frame')}; the same command {how}."
                 )
             ended = time.perf_counter()
         if self._size is None:
@@ -230,7 +233,8 @@ class _Run:
         if scheduled.taken is not None and not self._results.is_recorded:
             took = {"read": read - since, "infer": inferred - read}
             took["write"] = time.perf_counter() - inferred
-            self._unfinished.write_timing({"index": frame.index, "seconds": took})
+            used = memory_in_use(self._loaded.device, state_bytes_of(self._loaded.session))
+            self._unfinished.write_timing({"index": frame.index, "seconds": took, "memory": used})
 
     def _targets(self, scheduled: Scheduled[RecordedFrame], pixels: np.ndarray) -> Targets:
         frame = scheduled.frame
@@ -314,6 +318,7 @@ class _Run:
 
     def _problems(self, truth: GroundTruth | None) -> list[str]:
         problems = [*self._recording.problems, *self._log.problems]
+        problems += notes_of(self._loaded.session)
         if self._failed:
             problems.append(
                 f"{counted(self._failed, 'frame')} could not be processed; "

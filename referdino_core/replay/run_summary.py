@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Any
 from referdino_core.evaluation.benchmarks import WHOLE_CLIP
 from referdino_core.evaluation.ground_truth.opening import ground_truth_files
 from referdino_core.files import PACKAGE, package_version
+from referdino_core.session.engine import SESSION_CAPABILITIES, capabilities_of
 from referdino_core.user_files import visible_entries
 
 if TYPE_CHECKING:
     from referdino_core.replay.commands import CommandChange
     from referdino_core.replay.opening import ReplayJob
-    from referdino_core.replay.whole_clip import Loaded
+    from referdino_core.session.model_choice import LoadedEngine
 
 MAY_CHANGE_UNASKED = ("source files", "truth files", "weights", "versions", "code")
 """Parts of a run's identity that can change between two runs of the same command."""
@@ -32,7 +33,7 @@ _CODE_SUFFIXES = (".cpp", ".cu", ".h", ".msg", ".py")
 
 
 def identity_of(
-    job: ReplayJob, loaded: Loaded, changes: tuple[CommandChange, ...]
+    job: ReplayJob, loaded: LoadedEngine, changes: tuple[CommandChange, ...]
 ) -> dict[str, Any]:
     """Everything that a run's results depend on; runs of equal identity have equal results.
 
@@ -64,15 +65,23 @@ def identity_of(
     }
 
 
-def model_summary(loaded: Loaded) -> dict[str, Any]:
-    """Model, runtime, device, and the thresholds of a stream."""
+def model_summary(loaded: LoadedEngine) -> dict[str, Any]:
+    """Model, runtime, device, and the thresholds of a stream; of a peer also what it can do."""
     from referdino_core.replay.whole_clip import WholeClip
 
     session = loaded.session
-    summary = {"model": loaded.summary(), "runtime": session.runtime, "device": session.device}
+    summary: dict[str, Any] = {
+        "model": loaded.summary(),
+        "runtime": session.runtime,
+        "device": session.device,
+    }
     if isinstance(session, WholeClip):
         return {**summary, "inference": WHOLE_CLIP}
-    return {**summary, "window": session.settings.window, "settings": asdict(session.settings)}
+    capabilities = capabilities_of(session)
+    settings = asdict(session.settings)
+    if capabilities != SESSION_CAPABILITIES:
+        return {**summary, "capabilities": asdict(capabilities), "settings": settings}
+    return {**summary, "window": session.settings.window, "settings": settings}
 
 
 @cache

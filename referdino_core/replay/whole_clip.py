@@ -23,7 +23,7 @@ from referdino_core.messages import run_lengths
 from referdino_core.progress import ProgressMonitor
 from referdino_core.replay.recording import RecordedFrame, Recording
 from referdino_core.session.command_request import CommandRequest, single_command
-from referdino_core.session.model_choice import LoadedModel, ModelChoice, load
+from referdino_core.session.model_choice import LoadedEngine, ModelChoice, load_engine
 from referdino_core.target import Judgement, Target, TargetState, box_around
 
 _logger = logging.getLogger("referdino.replay")
@@ -42,6 +42,7 @@ class WholeClip:
 
     Attributes:
         judgement, reason, reset_count, first_reset: as in a session; every image is judged.
+        settings: None, since there are no states.
         commands: sentences of the active commands by id.
     """
 
@@ -49,6 +50,7 @@ class WholeClip:
     reason = ""
     reset_count = 0
     first_reset: str | None = None
+    settings: Any = None
 
     def __init__(self, reader: ClipReader) -> None:
         self.reader = reader
@@ -62,6 +64,11 @@ class WholeClip:
     def tokenizer(self) -> ClipReader:
         """Encodes sentences."""
         return self.reader
+
+    @property
+    def model_name(self) -> str:
+        """Name of the model."""
+        return str(self.reader.summary()["name"])
 
     @property
     def runtime(self) -> str:
@@ -217,23 +224,28 @@ class LoadedWholeClip:
 
     session: WholeClip
 
+    @property
+    def device(self) -> str:
+        """Device of the model."""
+        return self.session.device
+
     def summary(self) -> dict[str, str | bool | None]:
         """What distinguishes the weights."""
         return self.session.reader.summary()
 
 
-Loaded = LoadedModel | LoadedWholeClip
-
-
-def load_for_replay(choice: ModelChoice, inference: str) -> Loaded:
-    """Load a session, or whole-clip inference, for a replay.
+def load_for_replay(choice: ModelChoice, inference: str) -> LoadedEngine:
+    """Load an engine, or whole-clip inference, for a replay.
 
     Raises:
-        ReferDINOError: weights, device or runtime are unavailable.
+        ReferDINOError: weights, device or runtime are unavailable, or the model cannot read whole
+            clips.
     """
-    if inference == WHOLE_CLIP:
-        return LoadedWholeClip(WholeClip(load_clip_reader(choice)))
-    return load(choice)
+    if inference != WHOLE_CLIP:
+        return load_engine(choice)
+    if choice.is_streaming_peer:
+        raise ReferDINOError(f"{choice.model} processes streams only: leave --inference out.")
+    return LoadedWholeClip(WholeClip(load_clip_reader(choice)))
 
 
 def _raise_if_cancelled(monitor: ProgressMonitor) -> None:

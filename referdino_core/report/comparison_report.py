@@ -20,6 +20,7 @@ from referdino_core.report.comparison import (
     head_to_heads,
     pair_runs,
 )
+from referdino_core.report.engines import engine_rows, engine_use
 from referdino_core.report.formatting import changed_settings
 from referdino_core.report.metrics import Metric
 from referdino_core.report.overlay_images import MAX_VIDEO_BYTES, images_at, take
@@ -69,10 +70,16 @@ def write_comparison(first: Path, second: Path, out: Path) -> Path:
 def _common(runs: PairedRuns) -> dict[str, Any]:
     found = differences(runs)
     summaries = [clip.first.summary for clip in runs.clips]
+    engines = [
+        engine_use([clip.first for clip in runs.clips]),
+        engine_use([clip.second for clip in runs.clips]),
+    ]
     return {
         "summary": summaries[0],
         "title": runs.clips[0].name if len(runs.clips) == 1 else f"{len(runs.clips)} clips",
         "sides": SIDES,
+        "engines": engine_rows(*engines),
+        "names": [engine.name for engine in engines],
         "as_live": any(
             run.summary["clock"].get("kind") == AS_LIVE
             for clip in runs.clips

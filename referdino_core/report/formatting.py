@@ -45,6 +45,13 @@ def pixels(value: float | None) -> str:
     return NOTHING if value is None else NEVER if math.isinf(value) else f"{value:.1f} px"
 
 
+def megabytes(value: float | None) -> str:
+    """Bytes, formatted as megabytes."""
+    if value is None:
+        return NOTHING
+    return f"{value / 1e6:,.0f} MB" if value >= 1e7 else f"{value / 1e6:.2f} MB"
+
+
 def count(value: float | None) -> str:
     """A whole number."""
     return NOTHING if value is None else f"{value:,.0f}"

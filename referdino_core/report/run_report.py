@@ -10,6 +10,7 @@ from typing import Any
 
 from referdino_core.replay.run_folder import REPORT_NAME, RunFolder
 from referdino_core.report import formatting, plots
+from referdino_core.report.engines import memory_rows
 from referdino_core.report.formatting import QUANTILES, Durations, settings_of
 from referdino_core.report.metrics import (
     METRICS,
@@ -317,7 +318,8 @@ def _latency(
             (f"measured: {part}", _percentiles(durations), durations.count)
             for part, durations in tracks.measured.items()
         ]
-    return {"figures": shown, "rows": rows, "as_live": as_live}
+    memory = memory_rows(tracks.memory)
+    return {"figures": shown, "rows": rows, "as_live": as_live, "memory": memory}
 
 
 def _percentiles(durations: Durations) -> list[float | None]:

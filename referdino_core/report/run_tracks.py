@@ -22,6 +22,7 @@ from referdino_core.evaluation.stream_scores import (
     state_of,
 )
 from referdino_core.messages import run_lengths
+from referdino_core.report.engines import MemoryUse, count_memory
 from referdino_core.report.formatting import Durations
 from referdino_core.report.timeline import Timeline
 
@@ -144,6 +145,7 @@ class RunTracks:
         timing: a series of measured seconds per part of the processing.
         commands: by their key in the run folder, in the order of their first frames.
         delays, measured: durations, the latter by part of the processing.
+        memory: measured use of memory by kind.
     """
 
     frames: int = 0
@@ -152,6 +154,7 @@ class RunTracks:
     commands: dict[str, CommandTrack] = field(default_factory=dict)
     delays: Durations = field(default_factory=Durations)
     measured: dict[str, Durations] = field(default_factory=dict)
+    memory: dict[str, MemoryUse] = field(default_factory=dict)
 
 
 def collect(run: RunFolder) -> RunTracks:
@@ -227,4 +230,5 @@ def _add_timing(tracks: RunTracks, position: int, entry: Mapping[str, Any]) -> N
     parts: Mapping[str, float] = entry["seconds"]
     for part, seconds in parts.items():
         tracks.measured.setdefault(part, Durations()).add(seconds)
+    count_memory(tracks.memory, entry.get("memory", {}))
     tracks.timing.add(position, entry["index"], float(entry["index"]), parts, {})

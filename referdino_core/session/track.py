@@ -147,7 +147,6 @@ class Objects:
             ]
         )
 
-
     def shifted(self, shift: np.ndarray) -> Objects:
         """The objects with centres displaced by (2,)."""
         return replace(self, centres=self.centres + shift)

@@ -1,12 +1,13 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Augmentation of training clips: mirroring, cropping, scaling and photometric distortion."""
+"""Augmentation of training clips: mirroring, cropping, scaling, distortion; clips of one image."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
 
+import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -21,6 +22,18 @@ MIN_CROP = 0.6
 LONGEST_SIDE = 640 / 360
 """Largest long side of the network's input in training, as a fraction of its short side."""
 _SIDE = re.compile(r"\b(" + "|".join(MIRRORED) + r")\b", re.IGNORECASE)
+
+
+ROTATION = 20.0
+"""Largest rotation of a frame of a pseudo-clip, in degrees."""
+SHIFT = 0.1
+"""Largest shift of such a frame, as a fraction of its sides."""
+PERSPECTIVE = 0.08
+"""Standard deviation of how far its corners move, as a fraction of its sides."""
+BRIGHTNESS, TINT = 40.0, 5.0
+"""Largest change of its brightness, and of each of its colours."""
+BLUR, BLUR_LENGTHS = 0.25, (9, 11)
+"""Probability and lengths in pixels of its motion blur."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +51,60 @@ class ClipSample:
     images: np.ndarray
     masks: np.ndarray
     sentence: str
+
+
+def pseudo_clip(sample: ClipSample, frames: int, generator: np.random.Generator) -> ClipSample:
+    """A clip of one image: the image itself and distorted copies of it, in random order.
+
+    As published for the joint training of referring models on RefCOCO's images and on videos
+    (SeqFormer, ECCV 2022, and ReferFormer, CVPR 2022): rotation, shift, perspective, brightness and
+    motion blur of these sizes. The object may leave some of the frames.
+
+    Args:
+        sample: with one frame.
+    """
+    image, mask = sample.images[0], sample.masks[0]
+    shown = [(image, mask), *(_moved(image, mask, generator) for _ in range(frames - 1))]
+    order = generator.permutation(frames)
+    images, masks = ([shown[place][part] for place in order] for part in (0, 1))
+    return replace(sample, images=np.stack(images), masks=np.stack(masks))
+
+
+def _moved(
+    image: np.ndarray, mask: np.ndarray, generator: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """A copy of an image (H, W, 3) and its mask (H, W) as if the camera had moved."""
+    height, width = mask.shape
+    sides = np.array([width, height], np.float32)
+    corners = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], np.float32) * sides
+    inwards = np.abs(generator.normal(0, PERSPECTIVE, (4, 2))).clip(0, 0.4).astype(np.float32)
+    towards = np.array([[1, 1], [-1, 1], [-1, -1], [1, -1]], np.float32)
+    seen = corners + inwards * towards * sides
+    angle = np.deg2rad(generator.uniform(-ROTATION, ROTATION))
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    shift = generator.uniform(-SHIFT, SHIFT, 2) * sides
+    placed = (corners - sides / 2) @ turn.T.astype(np.float32) + sides / 2 + shift
+    matrix = cv2.getPerspectiveTransform(seen, placed.astype(np.float32))
+    lit = image.astype(np.float32) + generator.uniform(-BRIGHTNESS, BRIGHTNESS)
+    lit += generator.uniform(-TINT, TINT, 3)
+    moved = cv2.warpPerspective(lit.clip(0, 255).round().astype(np.uint8), matrix, (width, height))
+    if generator.random() < BLUR:
+        moved = _blurred(moved, generator)
+    seen_mask = cv2.warpPerspective(
+        mask.astype(np.uint8), matrix, (width, height), flags=cv2.INTER_NEAREST
+    )
+    return moved, seen_mask > 0
+
+
+def _blurred(image: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """An image blurred along a random direction."""
+    length = int(generator.choice(BLUR_LENGTHS))
+    centre = (length - 1) / 2
+    line = np.zeros((length, length), np.float32)
+    line[length // 2] = 1
+    turn = cv2.getRotationMatrix2D((centre, centre), generator.uniform(0, 180), 1.0)
+    kernel = cv2.warpAffine(line, turn, (length, length))
+    return cv2.filter2D(image, -1, kernel / kernel.sum())
 
 
 def mirrored_sentence(sentence: str) -> str:

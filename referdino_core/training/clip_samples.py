@@ -4,39 +4,29 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from referdino_core.errors import ImageError, ReferDINOError, SourceError
-from referdino_core.evaluation.benchmarks.clips import Benchmark, Clip, Expression
+from referdino_core.evaluation.benchmarks.clips import Clip
 from referdino_core.network.tokenizer import Tokenizer
-from referdino_core.training.augmentation import ClipSample, augmented, network_input
+from referdino_core.training.augmentation import (
+    ClipSample,
+    augmented,
+    network_input,
+    pseudo_clip,
+)
+from referdino_core.training.data_sets import Mixture, TrainingData, TrainingItem
 from referdino_core.training.targets import ClipGroundTruth
 from referdino_core.training.video_recipes import VideoRecipe
-
-logger = logging.getLogger("referdino.training")
 
 NEIGHBOURS = 3
 """How far the two frames beside the anchor may be from it."""
 _ATTEMPTS = 20
-
-
-@dataclass(frozen=True)
-class TrainingItem:
-    """A sentence about a clip, of which frames are drawn."""
-
-    clip: Clip
-    expression: Expression
-
-    @property
-    def name(self) -> str:
-        """The clip and the sentence, for messages."""
-        return f"{self.clip.name}, {self.expression.sentence!r}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +47,15 @@ class TrainingClip:
     truth: ClipGroundTruth
     unreadable: tuple[str, ...]
 
+    def pin_memory(self) -> TrainingClip:
+        """The clip in page-locked memory, from which copies to a GPU need not wait."""
+        return replace(
+            self,
+            pixels=self.pixels.pin_memory(),
+            input_ids=self.input_ids.pin_memory(),
+            truth=self.truth.pin_memory(),
+        )
+
 
 @dataclass(frozen=True)
 class Draw:
@@ -66,22 +65,6 @@ class Draw:
     seed: int
     step: int
     slot: int
-
-
-def items_of(benchmark: Benchmark, videos: Sequence[str]) -> Iterator[list[TrainingItem]]:
-    """The items of one video after another; damaged videos have none and are logged."""
-    for video in videos:
-        try:
-            yield [
-                TrainingItem(clip, expression)
-                for clip in benchmark.clips(video)
-                for question in clip.questions
-                for expression in question.expressions
-                if expression.objects
-            ]
-        except (SourceError, ImageError) as error:
-            logger.warning("Left out: %s", error)
-            yield []
 
 
 def drawn_frames(count: int, wanted: int, anchor: int, generator: np.random.Generator) -> list[int]:
@@ -104,17 +87,17 @@ def drawn_frames(count: int, wanted: int, anchor: int, generator: np.random.Gene
 class ClipSamples(Dataset[TrainingClip]):
     """Augmented training clips, by their `Draw`.
 
-    An item that cannot be read is replaced by another, and named in the result.
+    An item that cannot be read is replaced by another of its set, and named in the result.
     """
 
     def __init__(
         self,
-        items: Sequence[TrainingItem],
+        data: TrainingData,
         recipe: VideoRecipe,
         tokenizer: Tokenizer,
         short_side: int,
     ) -> None:
-        self.items, self.recipe = items, recipe
+        self.items, self.mixture, self.recipe = data.learnt, data.mixture, recipe
         self.tokenizer, self.short_side = tokenizer, short_side
 
     def __len__(self) -> int:
@@ -128,6 +111,7 @@ class ClipSamples(Dataset[TrainingClip]):
         """
         generator = np.random.default_rng([draw.seed, draw.step, draw.slot])
         unreadable: list[str] = []
+        alike = self.mixture.same_set(draw.item)
         item = self.items[draw.item]
         while len(unreadable) < _ATTEMPTS:
             try:
@@ -135,7 +119,7 @@ class ClipSamples(Dataset[TrainingClip]):
                 return self._prepared(sample, generator, tuple(unreadable))
             except (SourceError, ImageError) as error:
                 unreadable.append(f"{item.name}: {error}")
-                item = self.items[int(generator.integers(len(self.items)))]
+                item = self.items[alike[int(generator.integers(len(alike)))]]
         raise ReferDINOError(
             f"{_ATTEMPTS} training items in a row cannot be read; the last: {unreadable[-1]}"
         )
@@ -162,42 +146,44 @@ def read_sample(
     Raises:
         ImageError, SourceError: an image or an annotation is damaged, or no frame shows it.
     """
-    clip = item.clip
-    annotated = range(len(clip.frame_names)) if clip.only_frame is None else [clip.only_frame]
-    for anchor in generator.permutation(list(annotated)).tolist():
+    clip, objects = item.clip, item.expression.objects
+    annotated = list(clip.may_be_annotated)
+    for anchor in generator.permutation(annotated).tolist():
         truth = clip.truth_at(anchor)
-        if truth is not None and truth.of(item.expression.objects).any():
+        if truth is not None and truth.of(objects).any():
             break
     else:
         raise SourceError(f"No frame of {clip.name} shows what {item.expression.sentence!r} means.")
-    known = [index for index in range(len(clip.frame_names)) if index == anchor]
-    if recipe.clip_frames > 1:
-        known = drawn_frames(len(clip.frame_names), recipe.clip_frames, anchor, generator)
+    indices = [anchor]
+    if recipe.clip_frames > 1 and len(annotated) > 1:
+        places = drawn_frames(
+            len(annotated), recipe.clip_frames, annotated.index(anchor), generator
+        )
+        indices = [annotated[place] for place in places]
         if generator.random() < recipe.reverse:
-            known.reverse()
-    images, masks = _read(clip, item.expression, known)
-    return ClipSample(item.name, images, masks, item.expression.sentence)
+            indices.reverse()
+    sample = ClipSample(item.name, *_read(clip, objects, indices), item.expression.sentence)
+    if recipe.clip_frames > 1 and len(annotated) == 1:
+        return pseudo_clip(sample, recipe.clip_frames, generator)
+    return sample
 
 
 def _read(
-    clip: Clip, expression: Expression, indices: Sequence[int]
+    clip: Clip, objects: Collection[int], indices: Sequence[int]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Images (T, H, W, 3) and masks (T, H, W) at some indices, in their order."""
-    wanted = set(indices)
+    wanted = sorted(set(indices))
     read: dict[int, np.ndarray] = {}
-    for index, image in enumerate(clip.open_images()):
-        if index in wanted:
-            if isinstance(image, ImageError):
-                raise image
-            read[index] = image
-        if len(read) == len(wanted):
-            break
+    for index, image in zip(wanted, clip.open_images(wanted), strict=True):
+        if isinstance(image, ImageError):
+            raise image
+        read[index] = image
     masks = {}
     for index in wanted:
         truth = clip.truth_at(index)
         if truth is None:
             raise SourceError(f"Frame {clip.frame_names[index]} of {clip.name} is not annotated.")
-        masks[index] = truth.of(expression.objects)
+        masks[index] = truth.of(objects)
         if masks[index].shape != read[index].shape[:2]:
             raise SourceError(
                 f"Frame {clip.frame_names[index]} of {clip.name} and its annotation differ in size."
@@ -208,18 +194,25 @@ def _read(
 
 
 class Draws(Sampler[list[Draw]]):
-    """Draws of every step of a run, from any step on: each epoch is a permutation of the items."""
+    """Draws of every step of a run, from any step on; see `Mixture.epoch`."""
 
     def __init__(
-        self, items: int, recipe: VideoRecipe, seed: int, first_step: int, rank: int, processes: int
+        self,
+        mixture: Mixture,
+        recipe: VideoRecipe,
+        seed: int,
+        first_step: int,
+        rank: int,
+        processes: int,
     ) -> None:
-        self.items, self.recipe, self.seed = items, recipe, seed
+        self.mixture, self.recipe, self.seed = mixture, recipe, seed
         self.first_step, self.rank, self.processes = first_step, rank, processes
 
     @property
     def steps_per_epoch(self) -> int:
-        """Steps in which all processes together go through all items, the last few left out."""
-        return max(1, self.items // (self.recipe.clips_per_step * self.processes))
+        """Steps in which all processes together go through an epoch, the last few left out."""
+        drawn = sum(self.mixture.draws)
+        return max(1, drawn // (self.recipe.clips_per_step * self.processes))
 
     @property
     def steps(self) -> int:
@@ -231,11 +224,13 @@ class Draws(Sampler[list[Draw]]):
 
     def __iter__(self) -> Iterator[list[Draw]]:
         at_once = self.recipe.clips_per_step
+        known, order = -1, np.empty(0, np.int64)
         for step in range(self.first_step, self.steps):
             epoch, within = divmod(step, self.steps_per_epoch)
-            order = np.random.default_rng([self.seed, epoch]).permutation(self.items)
+            if epoch != known:
+                known, order = epoch, self.mixture.epoch(self.seed, epoch)
             first = (within * self.processes + self.rank) * at_once
             yield [
-                Draw(int(order[(first + k) % self.items]), self.seed, step, self.rank * at_once + k)
+                Draw(int(order[(first + k) % len(order)]), self.seed, step, self.rank * at_once + k)
                 for k in range(at_once)
             ]

@@ -29,6 +29,7 @@ from torch import Tensor
 
 from referdino_core.boxes import centre_to_corners, generalised_iou
 from referdino_core.network.predictions import ClipOutputs, ClipPrediction
+from referdino_core.training.contrastive import contrastive_loss
 from referdino_core.training.loss_terms import LossWeights, dice_distance, focal_terms
 from referdino_core.training.matcher import match_clip
 from referdino_core.training.targets import ClipGroundTruth, sample_masks
@@ -74,11 +75,13 @@ class TrainingLosses:
         layers: terms by layer: `final`, `decoder_0` …, `proposals`, as in `ClipOutputs.layers`.
         matched: by layer, the positive query of each clip; None where the target is absent.
         total: weighted sum over all terms of all layers, the scalar to minimise.
+        contrastive: unweighted contrastive loss; None where it has no weight.
     """
 
     layers: dict[str, LayerLosses]
     matched: dict[str, tuple[int | None, ...]]
     total: Tensor
+    contrastive: Tensor | None = None
 
 
 def focal_classification_loss(scores: Tensor, positive: Tensor, normaliser: float) -> Tensor:
@@ -140,7 +143,10 @@ def _dice_loss(probability: Tensor, truth: Tensor) -> Tensor:
 
 
 def clip_losses(
-    outputs: Sequence[ClipOutputs], truths: Sequence[ClipGroundTruth | None], weights: LossWeights
+    outputs: Sequence[ClipOutputs],
+    truths: Sequence[ClipGroundTruth | None],
+    weights: LossWeights,
+    contrastive_weight: float = 0.0,
 ) -> TrainingLosses:
     """Match every layer of every clip separately, and compute all losses.
 
@@ -151,6 +157,7 @@ def clip_losses(
         outputs: one entry per clip, all with the same number of decoder layers.
         truths: one entry per clip.
         weights: weights of the losses and of the matching costs.
+        contrastive_weight: of `video_contrastive_loss`; 0 leaves it out.
 
     Raises:
         ValueError: the batch is empty, or outputs and truths differ in number.
@@ -174,7 +181,33 @@ def clip_losses(
         ]
         layers[name] = _sum_losses(terms)
     total = torch.stack([layer.weighted_sum(weights) for layer in layers.values()]).sum()
-    return TrainingLosses(layers, matched, total)
+    if not contrastive_weight:
+        return TrainingLosses(layers, matched, total)
+    contrastive = video_contrastive_loss(outputs, matched["final"])
+    return TrainingLosses(layers, matched, total + contrastive_weight * contrastive, contrastive)
+
+
+def video_contrastive_loss(outputs: Sequence[ClipOutputs], matched: Sequence[int | None]) -> Tensor:
+    """SOC's `contrastive_loss` of the final layer's slots and the sentence, over whole clips.
+
+    The paper's losses have no such term. Clips without a matched slot do not count; the mean is
+    over the others, 0 if there are none.
+
+    Args:
+        outputs: with video features. matched: the final layer's slot of each clip.
+    """
+    losses = [
+        contrastive_loss(
+            clip.video.queries[None].float(),
+            clip.video.sentence[None].float(),
+            torch.tensor([slot], device=clip.video.queries.device),
+        )
+        for clip, slot in zip(outputs, matched, strict=True)
+        if slot is not None and clip.video is not None
+    ]
+    if not losses:
+        return outputs[0].final.scores.sum() * 0
+    return torch.stack(losses).mean()
 
 
 def _matched_losses(

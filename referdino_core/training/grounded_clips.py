@@ -23,8 +23,8 @@ from referdino_core.network.text_encoder import TextFeatures
 from referdino_core.network.tokenizer import Tokenizer
 from referdino_core.training.augmentation import mirrored_sentence
 from referdino_core.training.batches import MOTION_WORDS, augmented
-from referdino_core.training.loop import mixed_precision
 from referdino_core.training.recorded_world import ABSENT_AREA, RecordedClip, World
+from referdino_core.training.stages import mixed_precision
 from referdino_core.training.supervision import box_overlaps
 from referdino_core.world import Expression
 

@@ -1,221 +1,229 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""The training loop of all stages: schedule, precision, averaged weights, curve, resumption."""
+"""The training loop of all recipes: one pass after another, from batches to the optimisers' steps.
+
+What a recipe adds is its batches, its losses and its learning rates; precision, accumulation,
+clipping, averaged weights, the curve, and going on after a stop are here.
+"""
 
 from __future__ import annotations
 
-import json
+import contextlib
 import logging
-import math
-import time
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
+from typing import Generic, TypeVar
 
-import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
-
-def mixed_precision() -> torch.autocast:
-    """Context in which matrix multiplications on the CPU run in bfloat16, if that is faster."""
-    return torch.autocast("cpu", torch.bfloat16, enabled=bfloat16_pays())
-
-
-@cache
-def bfloat16_pays(size: int = 1024, rounds: int = 5) -> bool:
-    """Whether this processor multiplies matrices in bfloat16 at least twice as fast, measured."""
-
-    def seconds(precision: torch.dtype) -> float:
-        matrix = torch.ones(size, size, dtype=precision)
-        spans = []
-        for _ in range(rounds):
-            began = time.perf_counter()
-            matrix @ matrix
-            spans.append(time.perf_counter() - began)
-        return min(spans)
-
-    return 2 * seconds(torch.bfloat16) < seconds(torch.float32)
-
+from referdino_core.errors import InferenceError, ReferDINOError
+from referdino_core.precision import PRECISIONS
+from referdino_core.training.processes import ALONE, Processes
+from referdino_core.training.training_state import Curve, RunFiles, TrainingState
 
 logger = logging.getLogger("referdino.training")
 
-Losses = Callable[[np.random.Generator, float], dict[str, Tensor]]
-"""Named losses of a fresh batch that is drawn with the generator, at a share of the stage."""
+Batch = TypeVar("Batch")
 
 
 @dataclass(frozen=True)
-class StagePlan:
-    """Length and learning rates of a stage.
+class LoopPlan:
+    """Length and arithmetic of a run; a step is one forward and backward pass.
 
     Attributes:
-        name: name of the stage and of its files.
-        iterations: optimiser steps.
-        learning_rate: AdamW's peak rate, after the warm-up.
-        matrix_learning_rate: Muon's peak rate.
-        scalar_learning_rate: AdamW's peak rate for scalars, which have to change a lot.
-        warm_up: steps of linear warm-up, followed by a cosine down to 2 %.
-        averaging: decay per step of the averaged weights, which are the result.
+        steps: of the whole run.
+        gradient_norm: to which gradients are clipped.
+        accumulation: steps whose gradients are added up before the optimisers change the weights.
+        averaging: decay of an exponential moving average of the weights, 0 for none.
+        precision: of matrix multiplications under autocast, a key of `PRECISIONS`; weights stay in
+            float32. "fp16" scales the gradients.
+        save_every: steps between two saved states.
+        note_every: steps whose mean losses are a line of the curve.
     """
 
-    name: str
-    iterations: int
-    learning_rate: float
-    matrix_learning_rate: float
-    scalar_learning_rate: float
-    warm_up: int = 80
-    weight_decay: float = 0.02
-    clip: float = 1.0
-    averaging: float = 0.995
+    steps: int
+    gradient_norm: float
+    accumulation: int = 1
+    averaging: float = 0.0
+    precision: str = "fp32"
     save_every: int = 100
+    note_every: int = 1
 
 
-def rate_factor(plan: StagePlan, step: int) -> float:
-    """Learning rate at a step as a fraction of its peak: linear warm-up, then a cosine."""
-    if step < plan.warm_up:
-        return (step + 1) / plan.warm_up
-    progress = (step - plan.warm_up) / max(1, plan.iterations - plan.warm_up)
-    return 0.02 + 0.98 * (1 + math.cos(math.pi * progress)) / 2
+@dataclass(frozen=True)
+class StepLosses:
+    """Losses of a batch.
 
-
-def make_optimisers(plan: StagePlan, module: nn.Module) -> tuple[torch.optim.Optimizer, ...]:
-    """Muon for the weight matrices of hidden layers, AdamW for all other parameters.
-
-    Muon (Jordan et al. 2024) follows the orthogonalised gradient, and learnt shapes in fewer steps
-    than AdamW alone; it is not suited to embeddings and to narrow input and output layers.
+    Attributes:
+        total: scalar to minimise.
+        terms: scalars for the curve, by name.
     """
-    embeddings = {id(m.weight) for m in module.modules() if isinstance(m, nn.Embedding)}
-    parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    matrices = [
-        parameter
-        for parameter in parameters
-        if parameter.ndim == 2 and min(parameter.shape) >= 32 and id(parameter) not in embeddings
-    ]
-    chosen = {id(parameter) for parameter in matrices}
-    others = [parameter for parameter in parameters if id(parameter) not in chosen]
-    decay = {"weight_decay": plan.weight_decay}
-    rest = {"highest": plan.learning_rate}
-    scalars = {"highest": plan.scalar_learning_rate, "weight_decay": 0.0}
-    return (
-        torch.optim.Muon(
-            [{"params": matrices, "highest": plan.matrix_learning_rate, **decay}],
-            adjust_lr_fn="match_rms_adamw",
-        ),
-        torch.optim.AdamW(
-            [
-                {"params": [p for p in others if p.ndim >= 2], **rest, **decay},
-                {"params": [p for p in others if p.ndim == 1], **rest, "weight_decay": 0.0},
-                {"params": [p for p in others if p.ndim == 0], **scalars},
-            ]
-        ),
-    )
+
+    total: Tensor
+    terms: Mapping[str, Tensor]
 
 
-def run_stage(plan: StagePlan, module: nn.Module, losses: Losses, folder: Path) -> None:
-    """Train `module`; its weights are then the averaged ones.
+@dataclass(frozen=True)
+class Source(Generic[Batch]):
+    """Where a loop's losses come from.
 
-    The state is saved every hundred steps, from which a second call resumes; a finished stage is
-    only loaded. The curve is appended to `<name>.jsonl`, one line per ten steps.
-
-    Args:
-        losses: see `Losses`; the generator is seeded by the step.
-        folder: folder of `<name>.pt` and the curve.
+    Attributes:
+        batches: from the step on at which the loop begins, in their order.
+        losses: forward pass of a batch.
+        describe: what a batch consists of, a clause for the message about a loss that is not
+            finite.
     """
-    path = folder / f"{plan.name}.pt"
-    optimisers = make_optimisers(plan, module)
-    averaged = {name: tensor.clone() for name, tensor in module.state_dict().items()}
-    start = 0
-    if path.exists():
-        saved = torch.load(path, weights_only=True)
-        averaged, start = saved["averaged"], saved["step"]
-        if start >= plan.iterations:
-            module.load_state_dict(averaged)
-            logger.info("Stage %s is complete.", plan.name)
-            return
-        module.load_state_dict(saved["module"])
-        for optimiser, state in zip(optimisers, saved["optimisers"], strict=True):
-            optimiser.load_state_dict(state)
-        forget_curve(folder, plan.name, after=start)
-        logger.info("Stage %s resumes at step %d.", plan.name, start)
-    module.train()
-    logger.info("Matrix multiplications in %s.", "bfloat16" if bfloat16_pays() else "float32")
-    began = time.monotonic()
-    recent: list[dict[str, float]] = []
-    steps = tqdm(range(start, plan.iterations), initial=start, total=plan.iterations)
-    steps.set_description(plan.name)
-    for step in steps:
-        # Seeded by the step, so that a resumed run sees the same batches.
-        with mixed_precision():
-            generator = np.random.default_rng([len(plan.name), step])
-            terms = losses(generator, step / plan.iterations)
-        total = torch.stack([term.float() for term in terms.values()]).sum()
-        for optimiser in optimisers:
-            optimiser.zero_grad()
-        total.backward()
-        nn.utils.clip_grad_norm_(module.parameters(), plan.clip)
-        for optimiser in optimisers:
+
+    batches: Iterable[Batch]
+    losses: Callable[[Batch], StepLosses]
+    describe: Callable[[Batch], str]
+
+
+class TrainingLoop:
+    """A run in a folder, which goes on where it was stopped.
+
+    Attributes:
+        state: of the run. files: where it is kept.
+    """
+
+    def __init__(
+        self,
+        plan: LoopPlan,
+        module: nn.Module,
+        optimisers: Sequence[torch.optim.Optimizer],
+        rate: Callable[[int], float],
+        files: RunFiles,
+        processes: Processes = ALONE,
+        shared: DistributedDataParallel | None = None,
+    ) -> None:
+        """Take up the run's state where it has one.
+
+        Args:
+            module: its parameters that require gradients are learnt.
+            optimisers: of these parameters; every group has its "highest" learning rate.
+            rate: factor of the highest learning rates at a step.
+            shared: the module of several processes that computes the losses.
+        """
+        self.plan, self.module, self.optimisers, self.rate = plan, module, optimisers, rate
+        self.files, self.processes, self.shared = files, processes, shared
+        self.learnt = [p for p in module.parameters() if p.requires_grad]
+        self.scaler = torch.amp.GradScaler(processes.device.type, enabled=plan.precision == "fp16")
+        self.state = TrainingState(module, optimisers, self.scaler, plan.averaging)
+        if self.state.load(files.state, processes.device):
+            logger.info("Going on at step %d.", self.state.step)
+
+    def run(
+        self,
+        source: Source[Batch],
+        *,
+        bar: Callable[..., tqdm] = tqdm,
+        stop: threading.Event | None = None,
+        most_steps: int | None = None,
+        after_step: Callable[[int], None] | None = None,
+    ) -> bool:
+        """Train to the end, or until `stop` is set; the state is saved in either case.
+
+        Args:
+            bar: makes a progress bar.
+            most_steps: end of a shorter run.
+            after_step: called with the number of steps done.
+
+        Returns:
+            Whether the run is complete.
+
+        Raises:
+            ReferDINOError: a loss is not finite, or nothing can be read.
+        """
+        last = min(self.plan.steps, most_steps or self.plan.steps)
+        saved = self.state.step
+        with self._curve() as curve, bar(total=last, initial=saved, unit="step") as shown:
+            for batch in source.batches:
+                asked = stop is not None and self.processes.any(stop.is_set())
+                if (asked or self.state.step >= last) and self.may_stop:
+                    break
+                losses = self._step(source, batch)
+                self._note(curve, shown, losses)
+                if self.may_stop and self.state.step - saved >= self.plan.save_every:
+                    self.save()
+                    saved = self.state.step
+                if after_step is not None:
+                    after_step(self.state.step)
+        self.save()
+        return self.state.step >= last
+
+    @property
+    def may_stop(self) -> bool:
+        """Whether no gradients are being accumulated, which a saved state would not hold."""
+        return self.state.step % self.plan.accumulation == 0
+
+    def save(self) -> None:
+        """Write the state, once for all processes."""
+        if self.processes.is_first:
+            self.state.save(self.files.state)
+        self.processes.wait()
+
+    def _step(self, source: Source[Batch], batch: Batch) -> StepLosses:
+        """One forward and backward pass; every `accumulation` of them a step of the optimisers."""
+        steps_now = (self.state.step + 1) % self.plan.accumulation == 0
+        quiet: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
+        if self.shared is not None and not steps_now:
+            quiet = self.shared.no_sync()
+        low = torch.autocast(
+            self.processes.device.type,
+            PRECISIONS[self.plan.precision].dtype,
+            enabled=self.plan.precision != "fp32",
+        )
+        self.module.train()
+        with quiet:
+            with low:
+                losses = self._finite(source, batch)
+            self.scaler.scale(losses.total / self.plan.accumulation).backward()
+        if steps_now:
+            self._change_weights()
+        self.state.step += 1
+        return losses
+
+    def _change_weights(self) -> None:
+        for optimiser in self.optimisers:
+            self.scaler.unscale_(optimiser)
+        nn.utils.clip_grad_norm_(self.learnt, self.plan.gradient_norm)
+        factor = self.rate(self.state.step)
+        for optimiser in self.optimisers:
             for group in optimiser.param_groups:
-                group["lr"] = group["highest"] * rate_factor(plan, step)
-            optimiser.step()
-        average(averaged, module.state_dict(), plan.averaging, step)
-        recent.append({"total": total.item(), **{n: t.item() for n, t in terms.items()}})
-        if (step + 1) % 10 == 0:
-            steps.set_postfix(
-                loss=f"{append_curve(folder, plan.name, step + 1, began, recent):.3f}"
-            )
-            recent = []
-        if (step + 1) % plan.save_every == 0 or step + 1 == plan.iterations:
-            save_state(path, step + 1, module, optimisers, averaged)
-    module.load_state_dict(averaged)
-    module.eval()
+                group["lr"] = group["highest"] * factor
+            self.scaler.step(optimiser)
+        self.scaler.update()
+        for optimiser in self.optimisers:
+            optimiser.zero_grad()
+        self.state.average()
 
+    def _finite(self, source: Source[Batch], batch: Batch) -> StepLosses:
+        """Losses of a batch.
 
-@torch.no_grad()
-def average(
-    averaged: dict[str, Tensor], current: Mapping[str, Tensor], decay: float, step: int
-) -> None:
-    """Move the averaged weights a step towards the current ones, faster in the first steps."""
-    decay = min(decay, (step + 1) / (step + 10))
-    for name, tensor in averaged.items():
-        if tensor.is_floating_point():
-            tensor.lerp_(current[name], 1 - decay)
+        Raises:
+            ReferDINOError: they are not finite.
+        """
+        with contextlib.suppress(InferenceError):
+            losses = source.losses(batch)
+            if bool(losses.total.detach().isfinite()):
+                return losses
+        raise ReferDINOError(
+            f"The loss of step {self.state.step} is not finite; {source.describe(batch)}. The last "
+            "saved state is kept: go on from it with a lower learning rate."
+        )
 
+    def _curve(self) -> Curve:
+        return Curve(
+            self.files if self.processes.is_first else None, self.state.step, self.plan.note_every
+        )
 
-def append_curve(
-    folder: Path, name: str, step: int, began: float, recent: list[dict[str, float]]
-) -> float:
-    """Append the means of recent losses to the curve; returns the mean total loss."""
-    means = {key: sum(row[key] for row in recent) / len(recent) for key in recent[0]}
-    line = {"step": step, "seconds": round(time.monotonic() - began, 1)}
-    line |= {key: round(value, 4) for key, value in means.items()}
-    with (folder / f"{name}.jsonl").open("a") as curve:
-        curve.write(json.dumps(line) + "\n")
-    return means["total"]
-
-
-def forget_curve(folder: Path, name: str, after: int) -> None:
-    """Remove the curve's lines after the last saved step, which will be repeated."""
-    path = folder / f"{name}.jsonl"
-    lines = path.read_text().splitlines() if path.exists() else []
-    path.write_text("".join(f"{line}\n" for line in lines if json.loads(line)["step"] <= after))
-
-
-def save_state(
-    path: Path,
-    step: int,
-    module: nn.Module,
-    optimisers: Sequence[torch.optim.Optimizer],
-    averaged: dict[str, Tensor],
-) -> None:
-    """Save the state of a stage atomically."""
-    unfinished = path.with_suffix(".part")
-    state = {
-        "step": step,
-        "module": module.state_dict(),
-        "optimisers": [optimiser.state_dict() for optimiser in optimisers],
-        "averaged": averaged,
-    }
-    torch.save(state, unfinished)
-    unfinished.rename(path)
+    def _note(self, curve: Curve, shown: tqdm, losses: StepLosses) -> None:
+        total = self.processes.mean(losses.total)
+        terms = {name: float(value.detach()) for name, value in losses.terms.items()}
+        curve.add(self.state.step, {"total": total, **terms})
+        shown.set_postfix(loss=f"{total:.3f}", refresh=False)
+        shown.update()

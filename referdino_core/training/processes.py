@@ -36,7 +36,7 @@ class Processes:
             value = value.detach().clone()
             distributed.all_reduce(value)
             value = value / self.count
-        return float(value)
+        return float(value.detach())
 
     def any(self, flag: bool) -> bool:
         """Whether the flag is set in any process."""
@@ -46,6 +46,10 @@ class Processes:
         """Wait for all others."""
         if self.count > 1:
             distributed.barrier()
+
+
+ALONE = Processes(0, 1, torch.device("cpu"))
+"""One process on the CPU."""
 
 
 @contextmanager

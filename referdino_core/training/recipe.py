@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from referdino_core.building import build
 from referdino_core.checkpoint import load_checkpoint, save_weights
 from referdino_core.network.referdino import ReferDINO
-from referdino_core.network.tokenizer import SPECIAL_WORDS, Tokenizer, WordTokenizer
+from referdino_core.network.tokenizer import SPECIAL_WORDS, WordTokenizer
 from referdino_core.training.attribute_stage import (
     AttributeHeads,
     attribute_losses,
@@ -24,9 +25,9 @@ from referdino_core.training.attribute_stage import (
 from referdino_core.training.batches import draw_frames
 from referdino_core.training.calibration import calibrate
 from referdino_core.training.frame_stage import MOTIONS, frame_losses, most_positives
-from referdino_core.training.grounded_clips import GroundingPlan, ground_world
-from referdino_core.training.loop import StagePlan, run_stage
+from referdino_core.training.grounded_clips import GroundedClip, GroundingPlan, ground_world
 from referdino_core.training.recorded_world import RecordedWorld, SeveralWorlds, World
+from referdino_core.training.stages import StagePlan, run_stage
 from referdino_core.training.temporal_stage import DISPLACEMENTS, temporal_losses
 from referdino_core.training.word_alignment import let_alike_attend
 from referdino_core.world import VOCABULARY, WorldSettings
@@ -69,7 +70,10 @@ TEMPORAL = StagePlan(
 
 @dataclass(frozen=True)
 class Recipe:
-    """Sizes of the training set, the batches and the stages; clips are per kind of scene."""
+    """Sizes of the training set, the batches and the stages; clips are per kind of scene.
+
+    `contrastive_weight` is that of SOC's contrastive loss in the temporal stage, 0 for none.
+    """
 
     clips: int = 3000
     attribute_images: int = 48
@@ -81,6 +85,7 @@ class Recipe:
     temporal_clips: int = 3000
     temporal_items: int = 48
     temporal: StagePlan = TEMPORAL
+    contrastive_weight: float = 0.0
     calibration_clips: int = 100
 
 
@@ -105,7 +110,10 @@ def train(folder: Path, recipe: Recipe, start: Path | None = None, seed: int = 0
     else:
         load_checkpoint(model, start)
     learn_frames(model, world, tokenizer, recipe, folder)
-    learn_time(model, world, tokenizer, recipe, folder)
+    grounded = GroundingPlan(model, tokenizer, world)
+    learn_time(
+        model, ground_world(grounded, folder / "grounded", recipe.temporal_clips), recipe, folder
+    )
     held_back = render(folder / "world", "validation", recipe.calibration_clips)
     plan = GroundingPlan(model, tokenizer, held_back)
     found = calibrate(model, ground_world(plan, folder / "held_back", len(held_back)))
@@ -165,17 +173,16 @@ def learn_frames(
 
 
 def learn_time(
-    model: ReferDINO, world: World, tokenizer: Tokenizer, recipe: Recipe, folder: Path
+    model: ReferDINO, items: Sequence[GroundedClip], recipe: Recipe, folder: Path
 ) -> None:
     """Fourth stage: train only the readout, on clips that are grounded once."""
-    plan = GroundingPlan(model, tokenizer, world)
-    items = ground_world(plan, folder / "grounded", recipe.temporal_clips)
     model.grounder.requires_grad_(False)
     head = nn.Linear(model.configuration.width, DISPLACEMENTS)
 
     def losses(generator: np.random.Generator, _: float) -> dict[str, Tensor]:
         drawn = generator.integers(len(items), size=recipe.temporal_items)
-        return temporal_losses(model, head, [items[number] for number in drawn], generator)
+        chosen = [items[number] for number in drawn]
+        return temporal_losses(model, head, chosen, generator, recipe.contrastive_weight)
 
     run_stage(
         recipe.temporal,

@@ -140,6 +140,13 @@ def layer_loss(
     )
 
 
+def probability_loss(logits: Tensor, boxes: Tensor, true_boxes: Tensor, exists: Tensor) -> Tensor:
+    """As `layer_loss`, for scores that are probabilities: plain cross-entropy, without boxes."""
+    assignment = assign(boxes, true_boxes, exists)
+    entropy = F.binary_cross_entropy_with_logits(logits.float(), assignment.score, reduction="none")
+    return entropy.sum() / len(logits) + pick_loss(logits.float(), assignment.positive)
+
+
 def mask_loss(logits: Tensor, truth: Tensor) -> Tensor:
     """Cross-entropy and dice loss of (P, h, w) logits at stride 4 and (P, H, W) bool masks.
 
@@ -180,7 +187,7 @@ def token_loss(
             central = centrality(boxes, shape) < CENTRAL
             targets.append((covered & central).any(1).flatten(1).float())
         else:
-            targets.append(torch.zeros(len(masks), shape[0] * shape[1]))
+            targets.append(torch.zeros(len(masks), shape[0] * shape[1], device=masks.device))
     target = torch.cat(targets, dim=1)
     return score_loss(every_score, target, target.sum().clamp(min=1.0)) + pick_loss(
         every_score, target > 0
@@ -193,8 +200,8 @@ def centrality(boxes: Tensor, shape: tuple[int, int]) -> Tensor:
     Box sides are at least 1.5 pixels of the map, so that small objects have a central pixel.
     """
     height, width = shape
-    rows = (torch.arange(height) + 0.5) / height
-    columns = (torch.arange(width) + 0.5) / width
+    rows = (torch.arange(height, device=boxes.device) + 0.5) / height
+    columns = (torch.arange(width, device=boxes.device) + 0.5) / width
     x, y, w, h = boxes[..., None].unbind(2)
     across = (columns - x) / w.clamp(min=1.5 / width)
     down = (rows - y) / h.clamp(min=1.5 / height)

@@ -44,7 +44,18 @@ class ClipGroundTruth:
 
     def to(self, device: torch.device) -> ClipGroundTruth:
         """The ground truth on a device."""
-        return ClipGroundTruth(self.boxes.to(device), self.masks.to(device), self.valid.to(device))
+        return ClipGroundTruth(
+            *(
+                tensor.to(device, non_blocking=True)
+                for tensor in (self.boxes, self.masks, self.valid)
+            )
+        )
+
+    def pin_memory(self) -> ClipGroundTruth:
+        """The ground truth in page-locked memory."""
+        return ClipGroundTruth(
+            self.boxes.pin_memory(), self.masks.pin_memory(), self.valid.pin_memory()
+        )
 
     @property
     def present(self) -> bool:

@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from referdino_core.network.mask_decoder import MaskFeatures, decode_masks
 from referdino_core.network.object_memory import Window
 from referdino_core.network.referdino import ReferDINO
+from referdino_core.network.temporal_decoder import mean_token
+from referdino_core.training.contrastive import contrastive_loss
 from referdino_core.training.grounded_clips import GroundedClip
 from referdino_core.training.supervision import (
     POSITIVE_OVERLAP,
@@ -121,8 +123,11 @@ def temporal_losses(
     head: nn.Linear,
     items: Sequence[GroundedClip],
     generator: np.random.Generator,
+    contrastive_weight: float = 0.0,
 ) -> dict[str, Tensor]:
     """Losses of one window per item, by name; for `head` see `displacement_loss`.
+
+    With a `contrastive_weight` there is SOC's contrastive loss, see `window_contrastive_loss`.
 
     Scores are trained with plain cross-entropy, so that they are calibrated probabilities, on which
     the thresholds of the stream rely.
@@ -148,13 +153,34 @@ def temporal_losses(
         assignment.score,
         assignment.spare,
     )
-    return {
+    losses = {
         "score": (entropy.sum((0, 2)) * importance).sum() / len(items),
         "pick": pick_loss(scores[:, -1], positive),
         "displacement": 4 * displacement_loss(head, newest, window.references),
         "box": 0.5 * box_loss(boxes, batch.boxes, chosen),
         "masks": 0.5 * keyframe_mask_loss(model, items, windows, batch, newest),
     }
+    if contrastive_weight:
+        losses["contrastive"] = contrastive_weight * window_contrastive_loss(history, batch)
+    return losses
+
+
+def window_contrastive_loss(history: Tensor, batch: WindowBatch) -> Tensor:
+    """SOC's `contrastive_loss` of the slots and the sentence, each a mean over the window.
+
+    Matched is the slot that covers the target best in the newest frame; windows without one do not
+    count.
+
+    Args:
+        history: (N, T, Q, d) queries after the temporal decoder.
+    """
+    shown = batch.scores[:, -1].amax(1) > 0
+    if not shown.any():
+        return history.sum() * 0
+    window = batch.window
+    sentences = mean_token(window.text, window.text_padding).mean(1)
+    best = batch.scores[shown, -1].argmax(1)
+    return contrastive_loss(history[shown].mean(1).float(), sentences[shown].float(), best)
 
 
 def keyframe_mask_loss(

@@ -1,11 +1,19 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""The state of a training run on disk: what a killed run goes on from, bit for bit on one CPU."""
+"""Files of a training run: its state, from which a killed run goes on, its curve and its recipe.
+
+On one CPU process a run that was killed goes on bit for bit.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +22,33 @@ from torch import Tensor, nn
 
 from referdino_core.errors import ReferDINOError
 from referdino_core.files import AtomicFile
-from referdino_core.training.loop import average
-from referdino_core.training.video_recipes import VideoRecipe
 
-STATE_NAME = "state.pt"
 RECIPE_NAME = "recipe.json"
+
+logger = logging.getLogger("referdino.training")
+
+
+@dataclass(frozen=True)
+class RunFiles:
+    """Places of a run's files.
+
+    Attributes:
+        state: of `TrainingState`. curve: JSON lines of `Curve`. board: folder for TensorBoard.
+    """
+
+    state: Path
+    curve: Path
+    board: Path
+
+    @classmethod
+    def of_stage(cls, folder: Path, name: str) -> RunFiles:
+        """The files of a named stage of a run: `<name>.pt` and `<name>.jsonl`."""
+        return cls(folder / f"{name}.pt", folder / f"{name}.jsonl", folder / "tensorboard" / name)
+
+    @classmethod
+    def of_run(cls, folder: Path) -> RunFiles:
+        """The files of a run without stages: `state.pt` and `curve.jsonl`."""
+        return cls(folder / "state.pt", folder / "curve.jsonl", folder / "tensorboard")
 
 
 class TrainingState:
@@ -31,38 +61,45 @@ class TrainingState:
 
     def __init__(
         self,
-        model: nn.Module,
-        optimiser: torch.optim.Optimizer,
+        module: nn.Module,
+        optimisers: Sequence[torch.optim.Optimizer],
         scaler: torch.amp.GradScaler,
-        recipe: VideoRecipe,
+        decay: float,
     ) -> None:
-        self.model, self.optimiser, self.scaler = model, optimiser, scaler
-        self.step, self.best = 0, -1.0
-        self.decay = recipe.averaging
-        learnt = {n: p.detach() for n, p in model.named_parameters() if p.requires_grad}
-        self._learnt = learnt
-        self.averaged = {n: p.clone() for n, p in learnt.items()} if self.decay else {}
+        """The state of a run that begins.
 
+        Args:
+            module: its parameters that require gradients are learnt.
+            decay: per step of the averaged weights, 0 for none.
+        """
+        self.optimisers, self.scaler, self.decay = optimisers, scaler, decay
+        self.step, self.best = 0, -1.0
+        self._learnt = {n: p.detach() for n, p in module.named_parameters() if p.requires_grad}
+        self.averaged = {n: p.clone() for n, p in self._learnt.items()} if decay else {}
+
+    @torch.no_grad()
     def average(self) -> None:
-        """Move the averaged weights a step towards the current ones."""
-        average(self.averaged, self._learnt, self.decay, self.step)
+        """Move the averaged weights a step towards the current ones, faster in the first steps."""
+        decay = min(self.decay, (self.step + 1) / (self.step + 10))
+        for name, tensor in self.averaged.items():
+            tensor.lerp_(self._learnt[name], 1 - decay)
 
     @torch.no_grad()
     def exchange_averaged(self) -> None:
-        """Put the averaged weights into the model, and the current ones in their place."""
+        """Put the averaged weights into the module, and the current ones in their place."""
         for name, tensor in self.averaged.items():
             current = self._learnt[name].clone()
             self._learnt[name].copy_(tensor)
             tensor.copy_(current)
 
-    def save(self, folder: Path) -> None:
+    def save(self, path: Path) -> None:
         """Write the state, so that a kill leaves this one or the one before."""
-        file = AtomicFile(folder / STATE_NAME)
+        file = AtomicFile(path)
         content: dict[str, Any] = {
             "step": self.step,
             "best": self.best,
             "model": dict(self._learnt),
-            "optimiser": self.optimiser.state_dict(),
+            "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
             "scaler": self.scaler.state_dict(),
             "averaged": self.averaged,
             "random": torch.get_rng_state(),
@@ -73,32 +110,103 @@ class TrainingState:
         finally:
             file.discard()
 
-    def load(self, folder: Path, device: torch.device) -> bool:
-        """Take up a saved state; False where there is none."""
-        path = folder / STATE_NAME
+    def load(self, path: Path, device: torch.device) -> bool:
+        """Take up a saved state; False where there is none.
+
+        Raises:
+            ReferDINOError: it is the state of another network, or of an earlier version.
+        """
         if not path.exists():
             return False
         content = torch.load(path, map_location=device, weights_only=True)
+        if not set(content.get("model", ())) == set(self._learnt) or "optimisers" not in content:
+            raise ReferDINOError(
+                f"{path} is the state of another network or of an earlier version of referdino; "
+                "choose another folder."
+            )
         self.step, self.best = content["step"], content["best"]
         copy_tensors(content["model"], self._learnt)
         copy_tensors(content["averaged"], self.averaged)
-        self.optimiser.load_state_dict(content["optimiser"])
+        for optimiser, state in zip(self.optimisers, content["optimisers"], strict=True):
+            optimiser.load_state_dict(state)
         self.scaler.load_state_dict(content["scaler"])
         torch.set_rng_state(content["random"].cpu())
         return True
 
 
 @torch.no_grad()
-def copy_tensors(source: dict[str, Tensor], target: dict[str, Tensor]) -> None:
+def copy_tensors(source: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> None:
     """Copy tensors by name; both hold the same names."""
     for name, tensor in target.items():
         tensor.copy_(source[name])
 
 
+class Curve:
+    """Losses by step, as JSON lines and in TensorBoard where it is installed; a context manager.
+
+    A line holds the step, the seconds since the run began or went on, and the mean losses of the
+    steps since the line before.
+    """
+
+    def __init__(self, files: RunFiles | None, after: int, every: int) -> None:
+        """Forget the lines after a step, which will be repeated.
+
+        Args:
+            files: where to write; None writes nothing.
+            every: steps of a line.
+        """
+        self._every, self._recent, self._began = (
+            every,
+            list[Mapping[str, float]](),
+            time.monotonic(),
+        )
+        self._open = contextlib.ExitStack()
+        self._file, self._board = None, None
+        if files is None:
+            return
+        files.curve.parent.mkdir(parents=True, exist_ok=True)
+        lines = files.curve.read_text(encoding="utf-8").splitlines() if files.curve.exists() else []
+        kept = [line for line in lines if json.loads(line)["step"] <= after]
+        files.curve.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+        self._file = self._open.enter_context(files.curve.open("a", encoding="utf-8"))
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            logger.info("TensorBoard is not installed; the curve is in %s.", files.curve)
+            return
+        self._board = self._open.enter_context(SummaryWriter(str(files.board)))
+
+    def __enter__(self) -> Curve:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._open.close()
+
+    def add(self, step: int, losses: Mapping[str, float]) -> None:
+        """Note the losses of a step, the same names at every step."""
+        self._recent.append(losses)
+        if step % self._every or self._file is None:
+            return
+        means = {
+            name: sum(row[name] for row in self._recent) / len(self._recent) for name in losses
+        }
+        self._recent.clear()
+        line = {"step": step, "seconds": round(time.monotonic() - self._began, 1)}
+        line |= {name: float(f"{mean:.6g}") for name, mean in means.items()}
+        self._file.write(json.dumps(line) + "\n")
+        self._file.flush()
+        if self._board is not None:
+            for name, mean in means.items():
+                self._board.add_scalar(f"loss/{name}", mean, step)
+
+
 def check_recipe(
-    folder: Path, recipe: VideoRecipe, start: Path | None, seed: int, accept_changes: bool
+    folder: Path, recipe: Any, start: Path | None, seed: int, accept_changes: bool
 ) -> None:
     """Note the recipe of a new run; refuse another one for a run that has begun.
+
+    Args:
+        recipe: a dataclass of settings.
 
     Raises:
         ReferDINOError: the recipe differs from the run's and changes are not accepted.

@@ -16,7 +16,7 @@ from referdino_core.evaluation.davis import region_similarity
 from referdino_core.evaluation.whole_clip import read_clip
 from referdino_core.network.referdino import ReferDINO
 from referdino_core.network.tokenizer import Tokenizer
-from referdino_core.training.clip_samples import TrainingItem
+from referdino_core.training.data_sets import TrainingItem
 
 logger = logging.getLogger("referdino.training")
 
@@ -63,17 +63,16 @@ def read_validation_clip(item: TrainingItem) -> tuple[np.ndarray, np.ndarray]:
         ImageError, SourceError: an image or an annotation is damaged or missing.
     """
     clip = item.clip
-    truths = {index: clip.truth_at(index) for index in range(len(clip.frame_names))}
+    truths = {index: clip.truth_at(index) for index in clip.may_be_annotated}
     annotated = [index for index, truth in truths.items() if truth is not None]
     if not annotated:
         raise SourceError(f"No frame of {clip.name} is annotated.")
     places = np.linspace(0, len(annotated) - 1, min(MOST_FRAMES, len(annotated))).round()
     chosen = sorted({annotated[int(place)] for place in places})
     images, masks = [], []
-    for index, image in enumerate(clip.open_images()):
+    for index, image in zip(chosen, clip.open_images(chosen), strict=True):
         truth = truths[index]
-        if index not in chosen or truth is None:
-            continue
+        assert truth is not None
         if isinstance(image, ImageError):
             raise image
         images.append(image)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from referdino_core.errors import ReferDINOError
+from referdino_core.training.data_sets import DataSet
 from referdino_core.training.loss_terms import (
     MEVIS_SWIN_B_WEIGHTS,
     MEVIS_SWIN_T_WEIGHTS,
@@ -28,7 +29,7 @@ class VideoRecipe:
 
     Attributes:
         model: name of the configuration.
-        benchmark, split: data, read by the benchmark's reader.
+        sets: data sets as `DataSet.parse` reads them, "NAME[/SPLIT][:TIMES]".
         start: name of the weights to start from in the catalogue of `referdino download`; empty if
             they are not in it.
         weights: of the losses and of the matching costs.
@@ -40,6 +41,7 @@ class VideoRecipe:
         weight_decay: AdamW's.
         gradient_norm: to which gradients are clipped.
         clip_frames: frames of a clip; 1 trains a single-frame model, without temporal decoder.
+            Where only one frame is annotated, the others are made from it; see `pseudo_clip`.
         clips_per_step: clips in a step of one process.
         accumulation: steps whose gradients are added up before the optimiser's step.
         flip: probability that a clip is mirrored; "left" and "right" in the sentence change places.
@@ -51,14 +53,21 @@ class VideoRecipe:
         averaging: decay of an exponential moving average of the weights, 0 for none.
         checkpointing: whether activations of encoder and decoder layers are computed again in the
             backward pass instead of being kept.
+        learnt: "lora", the published parts; or "grounding", all of the text encoder and the
+            grounder, for small models (ours).
+        assignment: "one", the paper's, of one query to a clip; or "covering", of every query that
+            covers the object of a frame, for weights that were trained so, as `nano`'s (ours).
+        words: added to the vocabulary of a model with whole words (ours).
+        word_learning_rate: of the embeddings of added words (ours).
+        contrastive_weight: weight of the contrastive loss of SOC, 0 for none (ours).
+        hold_back: one video in so many is held back for validation (ours).
         validation_clips: sentences of other videos that are segmented after every epoch.
         save_every: steps between two saved states.
     """
 
     model: str
-    benchmark: str
+    sets: tuple[str, ...]
     weights: LossWeights
-    split: str = "train"
     start: str = ""
     learning_rate: float = 5e-5
     backbone_learning_rate: float = 5e-6
@@ -77,6 +86,12 @@ class VideoRecipe:
     precision: typing.Literal["fp32", "bf16", "fp16"] = "fp32"
     averaging: float = 0.0
     checkpointing: bool = False
+    learnt: typing.Literal["lora", "grounding"] = "lora"
+    assignment: typing.Literal["one", "covering"] = "one"
+    words: tuple[str, ...] = ()
+    word_learning_rate: float = 5e-4
+    contrastive_weight: float = 0.0
+    hold_back: int = 50
     validation_clips: int = 40
     save_every: int = 200
 
@@ -89,20 +104,84 @@ class VideoRecipe:
                 raise ReferDINOError(f"{name} is {getattr(self, name)}; it must be from 0 to 1.")
         if not self.scales or min(self.scales) <= 0:
             raise ReferDINOError("scales must be numbers above 0, at least one.")
+        if self.hold_back < 2:
+            raise ReferDINOError(f"hold_back is {self.hold_back}; it must be at least 2.")
+        names = [one.name for one in self.data_sets]
+        if not names or len(set(names)) != len(names):
+            raise ReferDINOError("sets must name a data set, and each only once.")
+
+    @property
+    def data_sets(self) -> tuple[DataSet, ...]:
+        """The data sets.
+
+        Raises:
+            ReferDINOError: there is no such data set.
+        """
+        return tuple(DataSet.parse(text) for text in self.sets)
 
 
-_YTVOS = VideoRecipe("swint", "ref-youtube-vos", REF_YOUTUBE_VOS_WEIGHTS, start="coco_swint")
-_MEVIS = VideoRecipe("swint", "mevis", MEVIS_SWIN_T_WEIGHTS, learning_rate=1e-4)
+_YTVOS = VideoRecipe("swint", ("ref-youtube-vos",), REF_YOUTUBE_VOS_WEIGHTS, start="coco_swint")
+_MEVIS = VideoRecipe(
+    "swint",
+    ("mevis",),
+    MEVIS_SWIN_T_WEIGHTS,
+    start="groundingdino_swint_ogc",
+    learning_rate=1e-4,
+)
+_COCO = VideoRecipe(
+    "swint",
+    ("refcoco", "refcoco+", "refcocog"),
+    REF_YOUTUBE_VOS_WEIGHTS,
+    start="groundingdino_swint_ogc",
+    learning_rate=1e-4,
+    clip_frames=1,
+)
+_JOINT = dataclasses.replace(
+    _YTVOS, sets=("ref-youtube-vos", "refcoco:0.05", "refcoco+:0.05", "refcocog:0.05")
+)
+_OWN = dataclasses.replace(_YTVOS, sets=("own-clips",), epochs=10, hold_back=8)
 
 RECIPES: dict[str, VideoRecipe] = {
+    "coco_swint": _COCO,
+    "coco_swinb": dataclasses.replace(
+        _COCO, model="swinb", start="groundingdino_swinb_cogcoor", learning_rate=5e-5
+    ),
     "ytvos_swint": _YTVOS,
     "ytvos_swinb": dataclasses.replace(_YTVOS, model="swinb", start="coco_swinb"),
     "mevis_swint": _MEVIS,
-    "mevis_swinb": dataclasses.replace(_MEVIS, model="swinb", weights=MEVIS_SWIN_B_WEIGHTS),
-    "a2d_swinb": VideoRecipe(
-        "swinb", "a2d-sentences", MEVIS_SWIN_B_WEIGHTS, learning_rate=1e-4, clip_frames=1
+    "mevis_swinb": dataclasses.replace(
+        _MEVIS, model="swinb", start="groundingdino_swinb_cogcoor", weights=MEVIS_SWIN_B_WEIGHTS
     ),
+    "a2d_swinb": VideoRecipe(
+        "swinb",
+        ("a2d-sentences",),
+        MEVIS_SWIN_B_WEIGHTS,
+        start="groundingdino_swinb_cogcoor",
+        learning_rate=1e-4,
+        clip_frames=1,
+    ),
+    "joint_swint": _JOINT,
+    "joint_swinb": dataclasses.replace(_JOINT, model="swinb", start="coco_swinb"),
+    "own_nano": dataclasses.replace(
+        _OWN,
+        model="nano",
+        start="nano",
+        learnt="grounding",
+        assignment="covering",
+        learning_rate=7e-5,
+        word_learning_rate=1e-3,
+        epochs=4,
+        clip_frames=2,
+        clips_per_step=6,
+        gradient_norm=1.0,
+        scales=(1.0,),
+        crop=0.0,
+        averaging=0.97,
+    ),
+    "own_swint": _OWN,
+    "own_swinb": dataclasses.replace(_OWN, model="swinb", start="ryt_mevis_swinb"),
 }
+"""Recipes by name. Data, repetitions and held-back videos of joint_* and own_* are ours."""
 
 
 def changed(recipe: VideoRecipe, assignments: list[str]) -> VideoRecipe:
@@ -129,7 +208,9 @@ def _parse(name: str, text: str, kind: Any) -> Any:
     elif kind is bool:
         values = {"true": True, "false": False}
     else:
-        convert = _numbers if typing.get_origin(kind) is tuple else kind
+        convert = kind
+        if typing.get_origin(kind) is tuple:
+            convert = _texts if typing.get_args(kind)[0] is str else _numbers
         try:
             return convert(text)
         except ValueError:
@@ -141,3 +222,7 @@ def _parse(name: str, text: str, kind: Any) -> Any:
 
 def _numbers(text: str) -> tuple[float, ...]:
     return tuple(float(part) for part in text.split(","))
+
+
+def _texts(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(","))

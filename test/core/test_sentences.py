@@ -38,7 +38,7 @@ INVISIBLE = {
 def tokenizer(request: pytest.FixtureRequest, tmp_path: Path) -> Tokenizer:
     (tmp_path / "vocabulary.txt").write_text("\n".join(WORDS) + "\n")
     if request.param == "words":
-        return WordTokenizer.from_file(tmp_path / "vocabulary.txt")
+        return WordTokenizer(WORDS)
     return WordPieceTokenizer(tmp_path / "vocabulary.txt")
 
 

@@ -159,7 +159,6 @@ def test_what_the_kernel_cannot_take_is_refused_in_one_line():
         "do not match": (value, shapes, locations[:, :-1], logits),
         "cannot be divided among 3 levels": (value, shapes, locations[..., 1:, :], logits[..., 1:]),
         "logits is not contiguous": (value, shapes, locations, logits.mT.contiguous().mT),
-        "requires a gradient": (value, shapes, locations, logits.clone().requires_grad_()),
         "but value is on cpu": (value, shapes, locations, logits),
     }
     for complaint, call in wrong.items():

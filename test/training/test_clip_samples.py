@@ -17,6 +17,7 @@ from referdino_core.training.augmentation import (
     network_input,
 )
 from referdino_core.training.clip_samples import NEIGHBOURS, Draws, drawn_frames
+from referdino_core.training.data_sets import Mixture
 from referdino_core.training.video_recipes import RECIPES, changed
 
 RECIPE = RECIPES["ytvos_swint"]
@@ -89,12 +90,13 @@ def test_frames_are_an_anchor_two_neighbours_and_three_from_anywhere() -> None:
 
 def test_an_epoch_goes_through_every_item_once_and_processes_share_it() -> None:
     recipe = changed(RECIPE, ["clips_per_step=2", "epochs=2"])
-    ranks = [list(Draws(12, recipe, 3, 0, rank, 2)) for rank in range(2)]
-    assert len(ranks[0]) == len(Draws(12, recipe, 3, 0, 0, 2)) == 6
+    items = Mixture((12,), (1.0,))
+    ranks = [list(Draws(items, recipe, 3, 0, rank, 2)) for rank in range(2)]
+    assert len(ranks[0]) == len(Draws(items, recipe, 3, 0, 0, 2)) == 6
     for epoch in (slice(0, 3), slice(3, 6)):
-        items = [draw.item for rank in ranks for step in rank[epoch] for draw in step]
-        assert sorted(items) == list(range(12))
-    assert list(Draws(12, recipe, 3, 4, 1, 2)) == ranks[1][4:]
+        drawn = [draw.item for rank in ranks for step in rank[epoch] for draw in step]
+        assert sorted(drawn) == list(range(12))
+    assert list(Draws(items, recipe, 3, 4, 1, 2)) == ranks[1][4:]
     seeds = [(draw.step, draw.slot) for rank in ranks for step in rank for draw in step]
     assert len(set(seeds)) == len(seeds)
 

@@ -34,8 +34,18 @@ from referdino_core.training.frame_stage import (
     said_motion,
 )
 from referdino_core.training.grounded_clips import ground_clip
-from referdino_core.training.loop import StagePlan, rate_factor, run_stage
+from referdino_core.training.recipe import (
+    ATTRIBUTES,
+    FRAMES,
+    SLOTS,
+    TEMPORAL,
+    Recipe,
+    learn_attributes,
+    learn_frames,
+    learn_time,
+)
 from referdino_core.training.recorded_world import ObjectAttributes, RecordedClip
+from referdino_core.training.stages import StagePlan, rate_factor, run_stage
 from referdino_core.training.supervision import (
     CENTRAL,
     assign,
@@ -52,6 +62,7 @@ from referdino_core.training.temporal_stage import (
     stack_items,
     temporal_losses,
 )
+from referdino_core.training.word_alignment import let_alike_attend
 from referdino_core.world import VOCABULARY, Expression
 
 SIZE = (60, 80)
@@ -324,3 +335,38 @@ def test_an_interrupted_stage_ends_where_an_uninterrupted_one_does(tmp_path: Pat
     assert curve[-1]["square"] < curve[0]["square"]
     resumed = [json.loads(line) for line in (tmp_path / "broken" / "sum.jsonl").open()]
     assert [row["step"] for row in resumed] == [10, 20, 30]
+
+
+RECORDED = {
+    "attributes": {"total": 9.9194, "objectness": 3.1354, "shape": 1.3311, "box": 3.4918},
+    "frames": {"total": 44.3007, "words": 1.1607, "proposals": 5.7729, "masks": 3.5115},
+    "slots": {"total": 20.1479, "decoder 2": 2.5315, "readout": 2.7778, "masks": 1.2938},
+    "temporal": {"total": 1.8737, "score": 0.5723, "displacement": 1.3014},
+}
+"""Mean losses of ten steps of every stage, when the stages had a loop of their own."""
+
+
+def test_stages_learn_as_they_did_with_a_loop_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("referdino_core.training.stages.bfloat16_pays", lambda: False)
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    network = rd.build("nano", num_queries=20, image_short_side=SIZE[0])
+    tokenizer, world = tokenizer_of(network.configuration), PaintedWorld()
+
+    plans = {
+        plan.name: replace(plan, iterations=10, warm_up=4, save_every=5)
+        for plan in (ATTRIBUTES, FRAMES, SLOTS, TEMPORAL)
+    }
+    tiny = Recipe(attribute_images=2, frame_images=2, temporal_items=4, **plans)  # type: ignore[arg-type]
+    learn_attributes(network, world, tiny, tmp_path)  # type: ignore[arg-type]
+    let_alike_attend(network)
+    learn_frames(network, world, tokenizer, tiny, tmp_path)  # type: ignore[arg-type]
+    drawn = (np.random.default_rng(seed) for seed in range(2))
+    grounded = [item for one in drawn for item in ground_clip(network, tokenizer, clip(), one)]
+    learn_time(network, grounded, tiny, tmp_path)
+    for name, expected in RECORDED.items():
+        (line,) = (tmp_path / f"{name}.jsonl").read_text().splitlines()
+        found = json.loads(line)
+        assert {key: found[key] for key in expected} == pytest.approx(expected, rel=2e-3), name

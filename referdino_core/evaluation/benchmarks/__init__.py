@@ -6,6 +6,17 @@ Readers (`ref_youtube_vos` …) handle files, `segmenters` inference, `protocols
 combines them as `catalogue` says.
 """
 
-BENCHMARK_NAMES = ("ref-youtube-vos", "ref-davis17", "mevis", "a2d-sentences", "jhmdb-sentences")
+OWN_CLIPS = "own-clips"
+BENCHMARK_NAMES = (
+    "ref-youtube-vos",
+    "ref-davis17",
+    "mevis",
+    "a2d-sentences",
+    "jhmdb-sentences",
+    "refcoco",
+    "refcoco+",
+    "refcocog",
+    OWN_CLIPS,
+)
 WHOLE_CLIP, STREAM = "whole-clip", "stream"
 """Names of the two inference modes."""

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -24,6 +24,7 @@ from referdino_core.evaluation.benchmarks.clips import (
     window_up_to,
 )
 from referdino_core.evaluation.ground_truth import FrameGroundTruth
+from referdino_core.media.frame_access import read_frames
 from referdino_core.media.sources import open_source
 from referdino_core.user_files import read_text, visible
 
@@ -153,17 +154,12 @@ def _place_of(folder: Path, video: str) -> Path:
     return place
 
 
-def _read_window(place: Path, window: range) -> Iterator[np.ndarray | ImageError]:
-    """A range of frames of a video, which is decoded from its start."""
-    found = {}
-    with open_source(str(place)) as source:
-        for frame in source:
-            if frame.index in window:
-                found[frame.index] = frame.image
-            if frame.index >= window[-1]:
-                break
-    for index in window:
-        yield found.get(index, ImageError(f"{place}: frame {index + 1} cannot be read."))
+def _read_window(
+    place: Path, window: range, indices: Sequence[int] | None = None
+) -> Iterator[np.ndarray | ImageError]:
+    """Frames of a range of a video, by their indices in it."""
+    chosen = range(len(window)) if indices is None else indices
+    return read_frames(place, [window[index] for index in chosen])
 
 
 def _read_rows(path: Path, meaning: str) -> list[list[str]]:

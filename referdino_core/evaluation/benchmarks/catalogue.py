@@ -6,9 +6,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from referdino_core.evaluation.benchmarks import OWN_CLIPS
 from referdino_core.evaluation.benchmarks.a2d_sentences import A2DSentences
 from referdino_core.evaluation.benchmarks.clips import (
     Benchmark,
@@ -17,6 +19,7 @@ from referdino_core.evaluation.benchmarks.clips import (
 )
 from referdino_core.evaluation.benchmarks.jhmdb_sentences import JHMDBSentences
 from referdino_core.evaluation.benchmarks.mevis import MeViS
+from referdino_core.evaluation.benchmarks.own_clips import BagReader, OwnClips
 from referdino_core.evaluation.benchmarks.protocols import (
     CompetingObjectsProtocol,
     ExpressionProtocol,
@@ -26,6 +29,7 @@ from referdino_core.evaluation.benchmarks.protocols import (
 from referdino_core.evaluation.benchmarks.records import ANNOTATIONS
 from referdino_core.evaluation.benchmarks.ref_davis17 import RefDAVIS17
 from referdino_core.evaluation.benchmarks.ref_youtube_vos import RefYouTubeVOS
+from referdino_core.evaluation.benchmarks.refcoco import TITLES, RefCOCO
 from referdino_core.evaluation.benchmarks.soc_segmenter import SOCProtocol
 from referdino_core.evaluation.whole_clip import NO_MERGING
 from referdino_core.peers.soc.reading import EVALUATED_FRAMES
@@ -65,17 +69,24 @@ BENCHMARKS = {
     "mevis": Entry(MeViS, ExpressionProtocol(), MEVIS_THRESHOLD, submission=""),
     "a2d-sentences": Entry(A2DSentences, FrameProtocol(), soc=SOC_FRAMES),
     "jhmdb-sentences": Entry(JHMDBSentences, FrameProtocol(), soc=SOC_FRAMES),
+    **{name: Entry(partial(RefCOCO, name=name), FrameProtocol()) for name in TITLES},
+    OWN_CLIPS: Entry(OwnClips, ExpressionProtocol()),
 }
 
 
 def open_benchmark(
-    name: str, folder: Path, split: str | None = None, context: ContextWindow | None = None
+    name: str,
+    folder: Path,
+    split: str | None = None,
+    context: ContextWindow | None = None,
+    bags: BagReader | None = None,
 ) -> Benchmark:
     """Open a benchmark's reader, by default for the split of its published results.
 
     Args:
         context: frames of a clip, for benchmarks that evaluate one frame of it; by default those up
             to that frame.
+        bags: reads recordings among own clips.
 
     Raises:
         SourceError: the folder does not have the benchmark's structure.
@@ -83,4 +94,6 @@ def open_benchmark(
     given: dict[str, Any] = {} if split is None else {"split": split}
     if context is not None:
         given["context"] = context
+    if name == OWN_CLIPS:
+        given["bags"] = bags
     return BENCHMARKS[name].open(folder, **given)

@@ -8,12 +8,26 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
 from referdino_core.errors import ImageError, SourceError
 from referdino_core.evaluation.ground_truth import FrameGroundTruth
-from referdino_core.media.image_files import read_image
+
+
+class ImageReader(Protocol):
+    """Reads images of a clip."""
+
+    def __call__(
+        self, indices: Sequence[int] | None = None, /
+    ) -> Iterator[np.ndarray | ImageError]:
+        """Images (H, W, 3) uint8 RGB, or the error of an unreadable one.
+
+        Args:
+            indices: from 0, ascending; all frames by default.
+        """
+        ...
 
 
 @dataclass(frozen=True)
@@ -53,21 +67,30 @@ class Clip:
         frame_names: T names of the frames in the benchmark's files.
         questions: in the benchmark's order.
         frame_rate: frames per second.
-        open_images: reads the T frames in order: (H, W, 3) uint8 RGB, or the error of an unreadable
-            frame.
+        open_images: reads the T frames, or those at some indices.
         truth_at: ground truth of the frame at an index from 0; None if it is not annotated.
             Raises ImageError or SourceError if its annotation is damaged.
         only_frame: index of the only evaluated frame, for which the others are context; None if all
             are evaluated.
+        annotated: ascending indices of the frames with ground truth; None if it takes `truth_at` to
+            tell.
     """
 
     name: str
     frame_names: tuple[str, ...]
     questions: tuple[Question, ...]
     frame_rate: float
-    open_images: Callable[[], Iterator[np.ndarray | ImageError]]
+    open_images: ImageReader
     truth_at: Callable[[int], FrameGroundTruth | None]
     only_frame: int | None = None
+    annotated: tuple[int, ...] | None = None
+
+    @property
+    def may_be_annotated(self) -> Sequence[int]:
+        """Ascending indices of the frames that may have ground truth."""
+        if self.only_frame is not None:
+            return (self.only_frame,)
+        return range(len(self.frame_names)) if self.annotated is None else self.annotated
 
 
 class Benchmark(ABC):
@@ -105,15 +128,6 @@ class Benchmark(ABC):
 def no_truth(index: int) -> None:
     """`truth_at` of clips whose ground truth only the benchmark's server has."""
     return None
-
-
-def read_images(paths: Sequence[Path]) -> Iterator[np.ndarray | ImageError]:
-    """Read image files one by one; unreadable ones are replaced by their error."""
-    for path in paths:
-        try:
-            yield read_image(path)
-        except ImageError as error:
-            yield error
 
 
 def require(path: Path, meaning: str) -> Path:

@@ -19,11 +19,11 @@ from referdino_core.evaluation.benchmarks.clips import (
     ContextWindow,
     Expression,
     Question,
-    read_images,
     require,
     window_up_to,
 )
 from referdino_core.evaluation.ground_truth import FrameGroundTruth
+from referdino_core.media.frame_access import read_images
 from referdino_core.user_files import read_text, visible
 
 FRAME_RATE = 30.0

@@ -24,7 +24,6 @@ from referdino_core.evaluation.benchmarks.clips import (
     Expression,
     Question,
     no_truth,
-    read_images,
 )
 from referdino_core.evaluation.ground_truth import FrameGroundTruth
 from referdino_core.evaluation.ground_truth.mevis import (
@@ -32,6 +31,7 @@ from referdino_core.evaluation.ground_truth.mevis import (
     most_frequent_size,
     read_json,
 )
+from referdino_core.media.frame_access import read_images
 
 FRAME_RATE = 6.0
 OPEN_SPLIT, SERVER_SPLIT = "valid_u", "valid"

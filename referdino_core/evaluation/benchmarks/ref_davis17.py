@@ -21,9 +21,9 @@ from referdino_core.evaluation.benchmarks.clips import (
     Clip,
     Expression,
     Question,
-    read_images,
     require,
 )
+from referdino_core.media.frame_access import read_images
 
 ANNOTATORS = 4
 FRAME_RATE = 24.0

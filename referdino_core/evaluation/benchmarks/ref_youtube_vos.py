@@ -20,8 +20,8 @@ from referdino_core.evaluation.benchmarks.clips import (
     Clip,
     Expression,
     Question,
-    read_images,
 )
+from referdino_core.media.frame_access import read_images
 
 FRAME_RATE = 6.0  # every fifth frame of videos at 30 frames per second
 

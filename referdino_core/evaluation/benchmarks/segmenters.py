@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from referdino_core.configuration import SessionSettings
 from referdino_core.evaluation.benchmarks import STREAM, WHOLE_CLIP
 from referdino_core.evaluation.referring_measures import Candidate
 from referdino_core.evaluation.whole_clip import (
@@ -21,6 +22,8 @@ from referdino_core.evaluation.whole_clip import (
     read_clip,
 )
 from referdino_core.messages import run_lengths
+from referdino_core.session.command_request import CommandRequest
+from referdino_core.session.engine import Engine
 from referdino_core.session.session import Session
 from referdino_core.target import Target
 
@@ -137,23 +140,26 @@ class WholeClip(Segmenter):
 
 
 class Streamed(Segmenter):
-    """The session's inference: every frame is segmented with only earlier frames as context."""
+    """An engine's inference: every frame is segmented with only earlier frames as context."""
 
     name = STREAM
     sentences_at_once = _SENTENCES_AT_ONCE
 
-    def __init__(self, session: Session, merge_above: float = NO_MERGING) -> None:
-        """Use a session; its commands are replaced.
+    def __init__(self, session: Engine, merge_above: float = NO_MERGING) -> None:
+        """Use an engine; its commands are replaced.
 
         Args:
             merge_above: all objects whose score exceeds this are merged, as in `WholeClip`; by
-                default the session's settings apply.
+                default the engine's settings apply. Of a peer all objects are merged then,
+                whose scores have their own thresholds.
         """
         self._session = session
         self._settings = session.settings
         if merge_above < NO_MERGING:
+            self._settings = replace(session.settings, select="all")
+        if merge_above < NO_MERGING and isinstance(session.settings, SessionSettings):
             keep = min(session.settings.keep, merge_above)
-            self._settings = replace(session.settings, select="all", accept=merge_above, keep=keep)
+            self._settings = replace(self._settings, accept=merge_above, keep=keep)
         self.settings = {"runtime": session.runtime, **asdict(self._settings)}
 
     def check(self, sentence: str) -> None:
@@ -164,7 +170,9 @@ class Streamed(Segmenter):
         session.begin_stream()
         usual, session.settings = session.settings, self._settings
         try:
-            session.commands = {str(place): sentence for place, sentence in enumerate(sentences)}
+            session.commands = {
+                str(place): CommandRequest(one) for place, one in enumerate(sentences)
+            }
             results = [_StreamResult(frames.size) for _ in sentences]
             end = None if frames.only_frame is None else frames.only_frame + 1
             for image, stamp in zip(frames.images[:end], frames.stamps[:end], strict=True):

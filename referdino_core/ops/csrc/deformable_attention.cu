@@ -44,7 +44,7 @@ struct Launcher {
 
 }  // namespace
 
-extern "C" int referdino_cuda_kernels_version() { return 1; }
+extern "C" int referdino_cuda_kernels_version() { return 2; }
 
 extern "C" int referdino_cuda_deformable_attention(const ReferdinoDeformableAttention* call,
                                                    void* stream) {

@@ -42,6 +42,13 @@ struct ReferdinoDeformableAttention {
   std::int32_t logits_type;
 };
 
+// Gradients, all float32 on the device. That of the value is added to, the others are overwritten.
+struct ReferdinoDeformableGradients {
+  float* value;
+  float* locations;
+  float* logits;
+};
+
 extern "C" {
 
 // Version of this interface.
@@ -51,6 +58,12 @@ __attribute__((visibility("default"))) int referdino_cuda_kernels_version();
 // allocates nothing, so that CUDA graphs can capture it. Returns a cudaError.
 __attribute__((visibility("default"))) int referdino_cuda_deformable_attention(
     const ReferdinoDeformableAttention* call, void* stream);
+
+// The same for the gradients of a call whose `output` is the output's gradient. Sums over threads have no
+// fixed order: the value's gradient differs in the last digits from call to call.
+__attribute__((visibility("default"))) int referdino_cuda_deformable_attention_backward(
+    const ReferdinoDeformableAttention* call, const ReferdinoDeformableGradients* gradients,
+    void* stream);
 
 // Description of a cudaError, as a static string.
 __attribute__((visibility("default"))) const char* referdino_cuda_error_text(int error);

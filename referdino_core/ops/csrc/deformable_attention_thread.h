@@ -194,21 +194,29 @@ struct Problem {
 };
 
 // One axis of a sample: the pixel before it, and the interpolation weights of that pixel and the next.
+template <class Real>
 struct Axis {
   std::int32_t before;
-  float weight_before;
-  float weight_after;
+  Real weight_before;
+  Real weight_after;
 };
 
-REFERDINO_BOTH Axis find_axis(float location, std::int32_t pixels) {
-  const float size = static_cast<float>(pixels);
+REFERDINO_BOTH float round_down(float number) { return floorf(number); }
+REFERDINO_BOTH double round_down(double number) { return floor(number); }
+REFERDINO_BOTH float exponential(float number) { return expf(number); }
+REFERDINO_BOTH double exponential(double number) { return exp(number); }
+
+template <class Real>
+REFERDINO_BOTH Axis<Real> find_axis(Real location, std::int32_t pixels) {
+  const Real size = static_cast<Real>(pixels);
+  const Real half = static_cast<Real>(0.5);
   // At -1 and at 2 no pixel is reached. NaN becomes -1 as well.
-  const float bounded_below = location > -1.0f ? location : -1.0f;
-  const float bounded = bounded_below < 2.0f ? bounded_below : 2.0f;
-  const float before = floorf(bounded * size - 0.5f);
+  const Real bounded_below = location > -1 ? location : static_cast<Real>(-1);
+  const Real bounded = bounded_below < 2 ? bounded_below : static_cast<Real>(2);
+  const Real before = round_down(bounded * size - half);
   // With fused multiply-adds this form loses no precision for large levels.
-  const float fraction = bounded * size - (before + 0.5f);
-  return Axis{static_cast<std::int32_t>(before), 1.0f - fraction, fraction};
+  const Real fraction = bounded * size - (before + half);
+  return Axis<Real>{static_cast<std::int32_t>(before), 1 - fraction, fraction};
 }
 
 REFERDINO_BOTH bool is_inside(std::int32_t pixel, std::int32_t pixels) {
@@ -236,8 +244,8 @@ REFERDINO_BOTH void add_sample(const typename Value::Bits* level, std::int64_t t
                                std::int32_t height, std::int32_t width, Location location,
                                float weight, float (&sum)[kLanes]) {
   using Channels = Packet<Value, kLanes>;
-  const Axis x = find_axis(location.x, width);
-  const Axis y = find_axis(location.y, height);
+  const Axis<float> x = find_axis(location.x, width);
+  const Axis<float> y = find_axis(location.y, height);
   const bool has_column[2] = {is_inside(x.before, width), is_inside(x.before + 1, width)};
   const bool has_row[2] = {is_inside(y.before, height), is_inside(y.before + 1, height)};
   const float weight_x[2] = {x.weight_before, x.weight_after};
@@ -294,7 +302,7 @@ REFERDINO_BOTH void attend(const Problem& problem, Index thread) {
     const Number* tokens = value + problem.levels.first_token[level] * token_stride;
     REFERDINO_UNROLL(1)  // two samples at once would take the registers of the four parallel loads
     for (std::int32_t point = 0; point < problem.levels.points; ++point, ++sample) {
-      const float weight = expf(Logit::read(logits[sample]) - largest);
+      const float weight = exponential(Logit::read(logits[sample]) - largest);
       total += weight;
       add_sample<Value, kLanes>(tokens, token_stride, height, width,
                                 load_location(locations, sample), weight, sum);
