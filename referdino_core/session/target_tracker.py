@@ -80,7 +80,7 @@ class TargetTracker(abc.ABC):
         if self.shown is not None:
             shift = camera_shift(self.shown, readings.objects, settings.same_appearance)
             for track in self.tracks:
-                track.carry(shift)
+                track.shift = track.shift + shift
         self.shown = readings.objects
         self.latest = self.choose(readings, settings)
         self.forget_old_tracks()

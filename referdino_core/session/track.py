@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -194,7 +194,9 @@ class Track:
         slot: the slot of the object memory that held the target last.
         target: the object itself: its prototype, and the position where it was last seen.
         rivals: the other objects in the frame that last showed it.
-        velocity: (3,) change per second of the target's centre and of the logarithm of its area.
+        velocity: (3,) change per second of the target's centre, relative to the scene, and of the
+            logarithm of its area.
+        shift: (2,) displacement of the scene since the target was last seen.
         begun: stamp of the first sighting. seen: stamp of the last one.
         evidence: which recent images showed the target.
         state: TRACKING, OCCLUDED or LOST.
@@ -209,6 +211,7 @@ class Track:
     begun: float
     seen: float
     evidence: Evidence
+    shift: np.ndarray = field(default_factory=lambda: np.zeros(2))
     state: TargetState = TargetState.TRACKING
     unseen_since: float | None = None
     shared_id: int | None = None
@@ -237,19 +240,25 @@ class Track:
         self.slot = slot
         self.target = Objects.of(readings, slice(slot, slot + 1))
         self.rivals = rivals_of(slot, readings)
+        self.shift = np.zeros(2)
 
     @property
     def is_seen(self) -> bool:
         """Whether the newest frame shows the target."""
         return self.unseen_since is None
 
-    def carry(self, shift: np.ndarray) -> None:
-        """Displace the remembered positions with the scene, by (2,) fractions of the image."""
-        self.target = self.target.shifted(shift)
-        self.rivals = self.rivals.shifted(shift)
-
     def gate(self, readings: SlotReadings, settings: SessionSettings) -> np.ndarray:
-        """(Q,) bool: which slots may hold this target, by appearance, position and size."""
+        """(Q,) bool: which slots may hold this target, by appearance, position and size.
+
+        Positions are expected where they were, or displaced with the scene: a displacement that was
+        missed or measured wrongly while few objects were visible excludes no slot.
+        """
+        passes = self._gate(readings, settings, np.zeros(2))
+        return passes | self._gate(readings, settings, self.shift) if self.shift.any() else passes
+
+    def _gate(
+        self, readings: SlotReadings, settings: SessionSettings, shift: np.ndarray
+    ) -> np.ndarray:
         unseen = max(readings.stamp - self.seen, 0.0)
         widening = settings.place_growth * unseen
         limits = np.array(
@@ -260,14 +269,13 @@ class Track:
             ]
         )[:, None, None]
         shown = readings.objects
+        target = self.target.shifted(shift)
         ahead = self.velocity * min(unseen, EXTRAPOLATION_SECONDS)
         expected = replace(
-            self.target,
-            centres=self.target.centres + ahead[:2],
-            log_areas=self.target.log_areas + ahead[2],
+            target, centres=target.centres + ahead[:2], log_areas=target.log_areas + ahead[2]
         )
-        own = np.minimum(shown.differences(self.target), shown.differences(expected)) / limits
-        others = shown.differences(self.rivals) / limits
+        own = np.minimum(shown.differences(target), shown.differences(expected)) / limits
+        others = shown.differences(self.rivals.shifted(shift)) / limits
         difference = own.sum(axis=0)
         to_rivals = others.sum(axis=0).min(axis=1, initial=np.inf, keepdims=True)
         passes: np.ndarray = (
@@ -307,7 +315,7 @@ class Track:
         elapsed = max(readings.stamp - self.seen, 0.0)
         if 0 < elapsed <= EXTRAPOLATION_SECONDS:
             moved = [
-                *(shown.centres - self.target.centres)[0],
+                *(shown.centres - self.target.centres)[0] - self.shift,
                 *(shown.log_areas - self.target.log_areas),
             ]
             weight = 1.0 - math.exp(-elapsed / MOTION_SECONDS)
@@ -320,6 +328,7 @@ class Track:
             prototype = (1 - weight) * prototype + weight * shown.queries
             prototype = prototype / max(float(np.linalg.norm(prototype)), 1e-9)
         self.target = replace(shown, queries=prototype)
+        self.shift = np.zeros(2)
         self.rivals = rivals_of(slot, readings)
         self.slot, self.seen = slot, readings.stamp
         self.unseen_since = None
@@ -343,7 +352,7 @@ class Track:
         """The track as plain data for `torch.save`, exact to the bit."""
         plain = dict(vars(self))
         plain |= {name: plain[name].snapshot() for name in ("target", "rivals")}
-        plain["velocity"] = torch.from_numpy(self.velocity.copy())
+        plain |= {name: torch.from_numpy(plain[name].copy()) for name in ("velocity", "shift")}
         return plain | {"state": self.state.value, "evidence": list(self.evidence.images)}
 
     @classmethod
@@ -351,7 +360,7 @@ class Track:
         """The track of a snapshot."""
         values = dict(plain)
         values |= {name: Objects.from_snapshot(plain[name]) for name in ("target", "rivals")}
-        values["velocity"] = plain["velocity"].numpy()
+        values |= {name: plain[name].numpy() for name in ("velocity", "shift")}
         values["state"] = TargetState(plain["state"])
         values["evidence"] = Evidence(plain["evidence"])
         return cls(**values)

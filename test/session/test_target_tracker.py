@@ -404,6 +404,17 @@ def test_an_identity_survives_a_turn_that_would_leave_the_gate_of_place() -> Non
     assert (again.track_id, again.state) == (1, TRACKING)
 
 
+def test_a_shift_that_was_measured_wrongly_excludes_nothing() -> None:
+    scene = Scene()
+    scene.look(0.9, 0.0, 0.0, places=across(0.0), images=7)
+    scene.look(0.0, 0.0, 0.0, places=across(0.0), images=2)
+    scene.look(0.0, 0.0, 0.0, places=across(0.5))
+    # The target is where it was; the others, and with them the measured shift, are not.
+    places = [across(0.0)[0], *across(0.5)[1:]]
+    again = scene.look(0.9, 0.0, 0.0, places=places, images=4)
+    assert (again.track_id, again.state) == (1, TRACKING)
+
+
 def test_an_object_that_alone_jumps_is_another_one() -> None:
     scene = Scene()
     scene.look(0.9, 0.0, 0.0, places=across(0.0), images=7)
