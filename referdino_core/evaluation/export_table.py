@@ -34,7 +34,7 @@ def main() -> None:
     size = (settings.height, settings.width)
     print(
         "| precision | deformable attention | largest mask error | same queries kept "
-        "| mask IoU, mean (worst) | box error in px, mean (worst) | in one alone "
+        "| mask IoU, mean (worst) | box error in px, mean (worst) | apart "
         "| mask IoU and box error where it is about motion |\n"
         "|---|---|---|---|---|---|---|---|"
     )
@@ -53,7 +53,7 @@ def main() -> None:
                 f"| {precision} | {variant} | {masks.largest:.1e} | {report.kept:.1%} "
                 f"| {found.overlap:.4f} ({found.least:.3f}) "
                 f"| {found.box_error:.3f} ({found.largest:.2f}) "
-                f"| {found.alone} of {found.predictions + found.alone} "
+                f"| {found.apart} of {found.predictions + found.apart} "
                 f"| {moving.overlap:.4f}, {moving.box_error:.3f} px |",
                 flush=True,
             )

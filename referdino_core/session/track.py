@@ -31,6 +31,8 @@ EXTRAPOLATION_SECONDS = 0.5
 """How long an unseen target is expected to keep its velocity."""
 MIN_WITNESSES = 3
 """Fewest slots whose common shift counts as motion of the camera."""
+MIN_SHIFT = 0.02
+"""Smallest displacement of the scene between two images that counts, as a fraction of the image."""
 SAME_OBJECT_OVERLAP = 0.5
 """Intersection over union of two slots' boxes above which they hold the same object."""
 MAX_DIFFERENCE = 1.25
@@ -165,7 +167,7 @@ def camera_shift(before: Objects, now: Objects, same_appearance: float) -> np.nd
     """(2,) displacement of the scene between two frames, as fractions of the image.
 
     It is the median displacement of all slots that hold an object of the same appearance in both
-    frames, 0 where these are too few.
+    frames, 0 where these are too few, or where it is no more than the noise of boxes.
 
     Args:
         before, now: the objects in the same Q slots.
@@ -175,7 +177,7 @@ def camera_shift(before: Objects, now: Objects, same_appearance: float) -> np.nd
     if np.count_nonzero(alike) < MIN_WITNESSES:
         return np.zeros(2)
     shift: np.ndarray = np.median((now.centres - before.centres)[alike], axis=0)
-    return shift
+    return shift if np.linalg.norm(shift) >= MIN_SHIFT else np.zeros(2)
 
 
 @dataclass(eq=False)

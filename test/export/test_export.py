@@ -65,8 +65,8 @@ def test_an_export_of_the_bundled_model_computes_its_masks(variant: str) -> None
     assert max(entry.largest for entry in report.outputs) <= MASK_LIMIT
 
 
-@pytest.mark.parametrize("precision", ("fp16", "bf16"))
-def test_predictions_in_low_precision_match_the_network(precision: str) -> None:
+@pytest.mark.parametrize(("precision", "overlap"), [("fp16", 0.98), ("bf16", MIN_OVERLAP)])
+def test_predictions_in_low_precision_match_the_network(precision: str, overlap: float) -> None:
     exported = nano_export(precision)
     assert check_export(exported, nano()).passed
     with open_for_check(nano(), exported) as backend:
@@ -75,7 +75,7 @@ def test_predictions_in_low_precision_match_the_network(precision: str) -> None:
         except WorldUnavailable as error:
             pytest.skip(str(error))
     assert agreement.predictions > 200
-    assert agreement.overlap >= MIN_OVERLAP
+    assert agreement.overlap >= overlap
     assert agreement.box_error <= MAX_BOX_ERROR
     assert agreement.passed
 
