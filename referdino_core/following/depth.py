@@ -7,26 +7,15 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Protocol
 
 import numpy as np
 
 from referdino_core.errors import ImageError
 from referdino_core.following.ranges import Ranged, quantity
+from referdino_core.messages.images import Image
 
 DEPTH_ENCODINGS = ("16UC1", "mono16", "32FC1")
 """Unsigned millimetres under two names, where 0 is invalid, and floating-point metres."""
-
-
-class DepthMessage(Protocol):
-    """The fields of a depth `sensor_msgs/Image` that are read; `data` is a buffer of bytes."""
-
-    height: int
-    width: int
-    encoding: str
-    is_bigendian: int
-    step: int
-    data: Any
 
 
 def metres(values: np.ndarray, encoding: str) -> np.ndarray:
@@ -57,7 +46,7 @@ def metres(values: np.ndarray, encoding: str) -> np.ndarray:
     return depth
 
 
-def depth_from_message(message: DepthMessage) -> np.ndarray:
+def depth_from_message(message: Image) -> np.ndarray:
     """Depths of an image message, (H, W) float32 metres, NaN where invalid; rows may be padded.
 
     Raises:
@@ -75,7 +64,7 @@ def depth_from_message(message: DepthMessage) -> np.ndarray:
     return metres(np.ascontiguousarray(rows).view(f"{order}{kind}"), message.encoding)
 
 
-def _check_size(message: DepthMessage, row: int) -> None:
+def _check_size(message: Image, row: int) -> None:
     size = len(message.data)
     if message.height < 1 or message.width < 1:
         raise ImageError(

@@ -145,8 +145,8 @@ class BagRecording(Recording):
                 return images[0]
             names = ", ".join(sorted({channel.topic for channel in images}))
             raise SourceError(
-                f"{self._bag.path} has several image topics; name one of them as its topic "
-                f"(referdino replay: --topic): {names}."
+                f"{self._bag.path} has several image topics; give the topic, for a replay "
+                f"choose one with --topic: {names}."
                 if images
                 else f"{self._bag.path} has no image topic; its topics: {self._listed()}."
             )

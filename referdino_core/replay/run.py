@@ -57,7 +57,6 @@ from referdino_core.replay.run_summary import (
 from referdino_core.replay.scoring import RunScorer
 from referdino_core.replay.unfinished_run import FRAMES_BETWEEN_SNAPSHOTS, UnfinishedRun
 from referdino_core.replay.whole_clip import WholeClip, load_for_replay
-from referdino_core.session.engine import capabilities_of, notes_of, state_bytes_of
 from referdino_core.session.model_choice import LoadedEngine
 
 
@@ -155,7 +154,7 @@ class _Run:
         """
         total = self._recording.frame_count
         monitor.report(0, total)
-        can_resume = capabilities_of(self._loaded.session).snapshots
+        can_resume = self._loaded.session.capabilities.snapshots
         ended = time.perf_counter()
         for scheduled in self._job.clock.schedule(self._frames()):
             self._results.begin_frame()
@@ -233,7 +232,7 @@ class _Run:
         if scheduled.taken is not None and not self._results.is_recorded:
             took = {"read": read - since, "infer": inferred - read}
             took["write"] = time.perf_counter() - inferred
-            used = memory_in_use(self._loaded.device, state_bytes_of(self._loaded.session))
+            used = memory_in_use(self._loaded.device, self._loaded.session.state_bytes)
             self._unfinished.write_timing({"index": frame.index, "seconds": took, "memory": used})
 
     def _targets(self, scheduled: Scheduled[RecordedFrame], pixels: np.ndarray) -> Targets:
@@ -318,7 +317,7 @@ class _Run:
 
     def _problems(self, truth: GroundTruth | None) -> list[str]:
         problems = [*self._recording.problems, *self._log.problems]
-        problems += notes_of(self._loaded.session)
+        problems += self._loaded.session.notes
         if self._failed:
             problems.append(
                 f"{counted(self._failed, 'frame')} could not be processed; "

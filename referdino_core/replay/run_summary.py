@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from referdino_core.evaluation.benchmarks import WHOLE_CLIP
 from referdino_core.evaluation.ground_truth.opening import ground_truth_files
 from referdino_core.files import PACKAGE, package_version
-from referdino_core.session.engine import SESSION_CAPABILITIES, capabilities_of
+from referdino_core.session.engine import Capabilities
 from referdino_core.user_files import visible_entries
 
 if TYPE_CHECKING:
@@ -77,10 +77,9 @@ def model_summary(loaded: LoadedEngine) -> dict[str, Any]:
     }
     if isinstance(session, WholeClip):
         return {**summary, "inference": WHOLE_CLIP}
-    capabilities = capabilities_of(session)
     settings = asdict(session.settings)
-    if capabilities != SESSION_CAPABILITIES:
-        return {**summary, "capabilities": asdict(capabilities), "settings": settings}
+    if session.capabilities != Capabilities():
+        return {**summary, "capabilities": asdict(session.capabilities), "settings": settings}
     return {**summary, "window": session.settings.window, "settings": settings}
 
 

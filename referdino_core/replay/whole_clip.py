@@ -23,6 +23,7 @@ from referdino_core.messages import run_lengths
 from referdino_core.progress import ProgressMonitor
 from referdino_core.replay.recording import RecordedFrame, Recording
 from referdino_core.session.command_request import CommandRequest, single_command
+from referdino_core.session.engine import Capabilities
 from referdino_core.session.model_choice import LoadedEngine, ModelChoice, load_engine
 from referdino_core.target import Judgement, Target, TargetState, box_around
 
@@ -51,6 +52,9 @@ class WholeClip:
     reset_count = 0
     first_reset: str | None = None
     settings: Any = None
+    capabilities = Capabilities()
+    notes: Sequence[str] = ()
+    state_bytes: int | None = None
 
     def __init__(self, reader: ClipReader) -> None:
         self.reader = reader

@@ -10,10 +10,10 @@ import numpy as np
 
 from referdino_core.configuration import SessionSettings
 from referdino_core.errors import CameraImageError, ImageError
+from referdino_core.session.camera_stream import check_image
 from referdino_core.session.command_request import CommandRequest
 from referdino_core.session.joint_step import StepResult, step_together
 from referdino_core.session.session import Session
-from referdino_core.session.stream import check_image
 from referdino_core.target import Target
 
 

@@ -4,9 +4,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from referdino_core.configuration import SELECTIONS
+from referdino_core.configuration import MAX_COMMANDS, SELECTIONS
 from referdino_core.errors import CommandError
 
 SINGLE_COMMAND = "command"
@@ -38,3 +39,21 @@ def single_command(sentence: str, select: str | None = None) -> dict[str, Comman
     """Commands that consist of one sentence; {} if it is blank."""
     blank = isinstance(sentence, str) and not sentence.strip()
     return {} if blank else {SINGLE_COMMAND: CommandRequest(sentence, select)}
+
+
+def requests_of(wanted: Mapping[str, str | CommandRequest]) -> dict[str, CommandRequest]:
+    """Requests by id, of sentences or requests by id.
+
+    Raises:
+        CommandError: these are too many, or an id is empty.
+    """
+    if len(wanted) > MAX_COMMANDS:
+        raise CommandError(
+            f"{len(wanted)} commands were given; at most {MAX_COMMANDS} run at once."
+        )
+    if any(not isinstance(key, str) or not key.strip() for key in wanted):
+        raise CommandError("Every command needs an id that is not empty.")
+    return {
+        key: given if isinstance(given, CommandRequest) else CommandRequest(given)
+        for key, given in wanted.items()
+    }

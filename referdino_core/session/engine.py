@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -19,7 +19,7 @@ from referdino_core.target import Judgement, Target
 
 @dataclass(frozen=True)
 class Capabilities:
-    """What an engine can do besides following one object per command.
+    """What an engine can do besides following one object per command; by default, all of it.
 
     Attributes:
         several_objects: whether `select="all"` gives every object that fits.
@@ -40,10 +40,6 @@ class Capabilities:
     exports: bool = True
 
 
-SESSION_CAPABILITIES = Capabilities()
-"""Those of `Session`."""
-
-
 class SentenceCheck(Protocol):
     """Checks sentences before a stream begins."""
 
@@ -60,6 +56,18 @@ class Engine(Protocol):
 
     Commands are added and removed by id: assign `commands` a mapping with or without the id.
     """
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the engine can do."""
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What a report should say about the answers, a line each."""
+
+    @property
+    def state_bytes(self) -> int | None:
+        """Bytes of the model's memory of the stream; None if they are not counted."""
 
     @property
     def model_name(self) -> str:
@@ -132,21 +140,3 @@ class Engine(Protocol):
 
     def restore(self, remembered: Mapping[str, Any]) -> None:
         """Restore the state from a snapshot of an engine with the same model and settings."""
-
-
-def capabilities_of(engine: object) -> Capabilities:
-    """What an engine can do; engines that do not tell are as capable as `Session`."""
-    found = getattr(engine, "capabilities", SESSION_CAPABILITIES)
-    assert isinstance(found, Capabilities)
-    return found
-
-
-def notes_of(engine: object) -> list[str]:
-    """What an engine wants a report to say about its answers, a line each."""
-    return list(getattr(engine, "notes", ()))
-
-
-def state_bytes_of(engine: object) -> int | None:
-    """Bytes of an engine's memory of the stream; None if it does not count them."""
-    found = getattr(engine, "state_bytes", None)
-    return None if found is None else int(found)

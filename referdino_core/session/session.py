@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,17 +19,18 @@ from referdino_core.building import (
     tokenizer_of,
     warn_of_single_frames,
 )
-from referdino_core.configuration import MAX_COMMANDS, SessionSettings
-from referdino_core.errors import CommandError
+from referdino_core.configuration import SessionSettings
 from referdino_core.network.referdino import ReferDINO
 from referdino_core.network.tokenizer import Tokenizer
 from referdino_core.progress import ProgressMonitor
+from referdino_core.session.camera_stream import check_image
 from referdino_core.session.command import Command
-from referdino_core.session.command_request import CommandRequest, single_command
+from referdino_core.session.command_request import CommandRequest, requests_of, single_command
+from referdino_core.session.engine import Capabilities
 from referdino_core.session.joint_step import step_together
 from referdino_core.session.predictor import Predictor
 from referdino_core.session.sentence_encoder import SentenceEncoder
-from referdino_core.session.stream import Stream, check_image
+from referdino_core.session.stream import Stream
 from referdino_core.target import Target
 
 
@@ -41,6 +42,10 @@ class Session(Stream):
     how long the stream has run. Not thread-safe: one thread owns a session. For several cameras,
     see `CameraGroup`.
     """
+
+    capabilities = Capabilities()
+    notes: Sequence[str] = ()
+    state_bytes: int | None = None
 
     def __init__(
         self,
@@ -127,15 +132,8 @@ class Session(Stream):
         Raises:
             CommandError: an id or a sentence is invalid; the running commands are unchanged.
         """
-        if len(wanted) > MAX_COMMANDS:
-            raise CommandError(
-                f"{len(wanted)} commands were given; at most {MAX_COMMANDS} run at once."
-            )
         running = {}
-        for key, given in wanted.items():
-            if not isinstance(key, str) or not key.strip():
-                raise CommandError("Every command needs an id that is not empty.")
-            request = given if isinstance(given, CommandRequest) else CommandRequest(given)
+        for key, request in requests_of(wanted).items():
             kept = self.running.get(key)
             running[key] = kept if kept and kept.request == request else self.begin(request)
         self.running = running

@@ -4,10 +4,6 @@
 
 from __future__ import annotations
 
-import logging
-import math
-import numbers
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -16,10 +12,9 @@ import numpy as np
 
 from referdino_core.backends.backend import Preparation
 from referdino_core.configuration import SessionSettings
-from referdino_core.errors import ImageError
 from referdino_core.network.object_memory import ObjectMemory
-from referdino_core.network.pixels import check_proportion
 from referdino_core.network.referdino import ReferDINO
+from referdino_core.session.camera_stream import CameraStream
 from referdino_core.session.command import (
     TRACKERS,
     Command,
@@ -30,21 +25,15 @@ from referdino_core.session.command_request import CommandRequest
 from referdino_core.session.prediction import Prediction, Question, decode_slots
 from referdino_core.session.predictor import Predictor
 from referdino_core.session.shared_identities import SharedIdentities, Sighting
-from referdino_core.session.stream_clock import StreamClock
 from referdino_core.session.target_tracker import SlotChoice, TargetTracker
 from referdino_core.target import Judgement, Target, box_around
 
-logger = logging.getLogger("referdino.session")
-
-SECONDS_BETWEEN_RESET_LOGS = 10.0
-MAX_STAMP = 1e12
-"""Seconds; differences between larger stamps lose their precision."""
 WINDOW_INTERVAL = 0.075
 """Minimum seconds between the frames in a steady memory's window. With a faster camera the window
 then covers as much time as at 10 images per second, for which the temporal decoder is trained."""
 
 
-class Stream:
+class Stream(CameraStream):
     """State of one stream of images; the network's predictions are computed elsewhere.
 
     An image is processed in three steps: `admit` records its size and stamp, `questions` returns
@@ -54,11 +43,6 @@ class Stream:
         running: commands by id.
         asked: ids of the commands that the newest image is judged for: all except those whose
             sentence the runtime is still preparing for.
-        clock: the images' stamps.
-        judgement: whether the model was able to judge the newest image.
-        reset_count: number of resets of the memories after a break in the stream.
-        first_reset, last_reset: reasons of the first and last of them; None before the first.
-        failure_count: images in which a command failed or the network's prediction was unusable.
     """
 
     def __init__(self, model: ReferDINO, predictor: Predictor, settings: SessionSettings) -> None:
@@ -84,37 +68,21 @@ class Stream:
 
     def begin_stream(self) -> None:
         """Start over without commands and without any image seen."""
-        self.last_reset: str | None = None
-        self.first_reset: str | None = None
-        self.reset_count = 0
-        self.failure_count = 0
-        self.reset_logged = -math.inf
-        self.reset_untold = False
+        super().begin_stream()
         self.running: dict[str, Command] = {}
         self.asked: tuple[str, ...] = ()
         self.track_count = 0
         self.identities = SharedIdentities()
-        self.image_size: tuple[int, int] | None = None
-        self.clock = StreamClock()
-        self.judgement = Judgement.JUDGED
 
     @property
-    def stamp(self) -> float | None:
-        """Seconds of the newest image that was judged."""
-        return self.clock.judged
+    def stream_settings(self) -> SessionSettings:
+        """Where the stream breaks."""
+        return self.settings
 
-    @property
-    def reason(self) -> str:
-        """Why memories were reset before the newest image, or why it was dropped; "" otherwise."""
-        return {
-            Judgement.RESET: f"Memories were reset: {self.last_reset}.",
-            Judgement.LATE: "The image is stamped before its predecessor and was dropped.",
-        }.get(self.judgement, "")
-
-    @property
-    def late_count(self) -> int:
-        """Number of images dropped because they were stamped before their predecessor."""
-        return self.clock.late
+    def forget(self) -> None:
+        """Clear every command's memory, but keep the commands."""
+        for command in self.running.values():
+            command.forget()
 
     def new_memory(self) -> ObjectMemory:
         """An empty object memory with the window of the settings."""
@@ -132,29 +100,10 @@ class Stream:
 
     # ---- Memory ------------------------------------------------------------------------------
 
-    def reset(self, reason: str) -> None:
-        """Clear every command's memory, but keep the commands; log the reason, rate-limited."""
-        self.last_reset = reason
-        self.first_reset = self.first_reset or reason
-        self.reset_count += 1
-        self.reset_untold = True
-        now = time.monotonic()
-        if now - self.reset_logged >= SECONDS_BETWEEN_RESET_LOGS:
-            self.reset_logged = now
-            logger.warning("Memories were reset: %s (reset %d).", reason, self.reset_count)
-        for command in self.running.values():
-            command.forget()
-
     def snapshot(self) -> dict[str, Any]:
         """The state of the stream, without the model, as plain data for `torch.save`."""
         return {
-            "image_size": self.image_size,
-            "clock": vars(self.clock).copy(),
-            "last_reset": self.last_reset,
-            "first_reset": self.first_reset,
-            "reset_count": self.reset_count,
-            "reset_untold": self.reset_untold,
-            "failure_count": self.failure_count,
+            **self.stream_snapshot(),
             "track_count": self.track_count,
             "identities": dict(self.identities.streaks),
             "commands": {key: command.snapshot() for key, command in self.running.items()},
@@ -162,14 +111,7 @@ class Stream:
 
     def restore(self, remembered: Mapping[str, Any]) -> None:
         """Restore the state from a snapshot of a session with the same model and settings."""
-        self.begin_stream()
-        self.image_size = remembered["image_size"]
-        self.clock = StreamClock(**remembered["clock"])
-        self.last_reset = remembered["last_reset"]
-        self.first_reset = remembered["first_reset"]
-        self.reset_count = remembered["reset_count"]
-        self.reset_untold = remembered["reset_untold"]
-        self.failure_count = remembered["failure_count"]
+        self.restore_stream(remembered)
         self.track_count = remembered["track_count"]
         self.identities.streaks = dict(remembered["identities"])
         for key, plain in remembered["commands"].items():
@@ -179,45 +121,6 @@ class Stream:
             self.running[key].restore(plain)
 
     # ---- Images ------------------------------------------------------------------------------
-
-    def skip(self, stamp: float) -> None:
-        """Record a camera image that will not be judged, for example because a newer one arrived.
-
-        Gaps in the stream and jumps of its clock are detected from all images of the camera, in
-        the order of their arrival.
-
-        Args:
-            stamp: seconds.
-        """
-        if self.clock.is_late(stamp, self.settings):
-            return
-        break_in_time = self.clock.note(stamp, self.settings)
-        if break_in_time is not None:
-            self.reset(break_in_time)
-
-    def admit(self, size: tuple[int, int], stamp: float | None) -> float | None:
-        """Record the next image's (height, width) and stamp; resets memories if the stream breaks.
-
-        Returns:
-            Its stamp; None if it is late and must not be judged.
-        """
-        stamp = self.clock.following() if stamp is None else float(stamp)
-        if self.clock.is_late(stamp, self.settings):
-            self.clock.late += 1
-            self.judgement = Judgement.LATE
-            return None
-        height, width = size
-        broken = []
-        if self.image_size not in (None, size):
-            before = "x".join(str(side) for side in reversed(self.image_size or ()))
-            broken.append(f"the image size changed from {before} to {width}x{height}")
-        break_in_time = self.clock.note(stamp, self.settings)
-        if break_in_time is not None:
-            broken.append(break_in_time)
-        if broken:
-            self.reset(" and ".join(broken))
-        self.image_size = size
-        return stamp
 
     @property
     def preparing(self) -> dict[str, Preparation]:
@@ -248,7 +151,7 @@ class Stream:
         Other commands keep their state: searching, if they were never asked. A command that fails
         is cleared, so that it is never left half updated.
         """
-        self.judgement = Judgement.RESET if self.reset_untold else Judgement.JUDGED
+        judgement = Judgement.RESET if self.reset_untold else Judgement.JUDGED
         predicted = dict(zip(self.asked, predictions, strict=True))
         self._remember(predicted)
         chosen = [
@@ -258,8 +161,7 @@ class Stream:
         ]
         decode_slots([(one, choice.slot) for _, choice, one in chosen if one and choice.is_seen])
         found = [
-            (choice, self._target(key, choice, one, size, self.judgement))
-            for key, choice, one in chosen
+            (choice, self._target(key, choice, one, size, judgement)) for key, choice, one in chosen
         ]
         self.identities.update(
             [
@@ -269,8 +171,7 @@ class Stream:
             ],
             {key: command.tracker.tracks for key, command in self.running.items()},
         )
-        self.clock.judged = stamp
-        self.reset_untold = False
+        self.conclude_image(stamp)
         return tuple(replace(target, track_id=choice.track_id) for choice, target in found)
 
     def _remember(self, predicted: Mapping[str, Prediction]) -> None:
@@ -320,11 +221,6 @@ class Stream:
             judgement=judgement,
         )
 
-    def fail(self) -> None:
-        """Record that the newest image could not be judged."""
-        self.judgement = Judgement.FAILED
-        self.failure_count += 1
-
     def unjudged(self, size: tuple[int, int], judgement: Judgement) -> tuple[Target, ...]:
         """The targets, with empty masks, of an image of (height, width) that was not judged.
 
@@ -335,20 +231,3 @@ class Stream:
             for key, command in self.running.items()
             for choice in command.tracker.standing
         )
-
-
-def check_image(image: np.ndarray, stamp: float | None) -> None:
-    """Raise ImageError unless the image is a non-empty (H, W, 3) uint8 array at a finite time."""
-    if not isinstance(image, np.ndarray):
-        raise ImageError(f"An image must be a NumPy array, not {type(image).__name__}.")
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-        raise ImageError(
-            f"An image must be (H, W, 3) uint8 RGB, not {image.shape} {image.dtype}; convert it."
-        )
-    if not image.shape[0] or not image.shape[1]:
-        raise ImageError(f"The image has no pixels: {image.shape[1]}x{image.shape[0]}.")
-    check_proportion(*image.shape[:2])
-    if stamp is None:
-        return
-    if not isinstance(stamp, numbers.Real) or not abs(stamp) <= MAX_STAMP:
-        raise ImageError(f"The stamp {stamp!r} is not a valid time; give seconds.")

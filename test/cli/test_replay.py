@@ -80,7 +80,7 @@ def test_the_folder_is_named_after_the_source(
     [
         (["missing.mcap"], "missing.mcap does not exist"),
         (["missing.mp4", "--command", "a"], "missing.mp4 does not exist"),
-        (["{bag}"], "--topic): /camera/image_raw, /truth/labels"),
+        (["{bag}"], "choose one with --topic: /camera/image_raw, /truth/labels"),
         (["{bag}", "--topic", "/chatter"], "has no topic /chatter"),
         (["{bag}", "--commands", "missing.yaml"], "missing.yaml cannot be read"),
         (["{bag}", "--truth", "topic:/missing", "--topic", "/camera/image_raw"], "there is none"),

@@ -14,13 +14,7 @@ import peer_samples
 import referdino_core as rd
 from referdino_core.errors import CommandError, ImageError
 from referdino_core.peers.following import PeerSettings
-from referdino_core.session.engine import (
-    SESSION_CAPABILITIES,
-    Engine,
-    capabilities_of,
-    notes_of,
-    state_bytes_of,
-)
+from referdino_core.session.engine import Capabilities, Engine
 from referdino_core.session.peer_session import PeerSession
 from referdino_core.target import Judgement
 
@@ -52,12 +46,12 @@ def test_sessions_and_peers_satisfy_the_protocol(make: type[rd.Session]) -> None
 
 
 def test_engines_tell_what_they_can_do() -> None:
-    assert capabilities_of(rd.Session()) == SESSION_CAPABILITIES
-    assert notes_of(rd.Session()) == [] and state_bytes_of(rd.Session()) is None
+    assert rd.Session().capabilities == Capabilities()
+    assert not rd.Session().notes and rd.Session().state_bytes is None
     peer = peer_samples.sam3()
-    found = capabilities_of(peer)
+    found = peer.capabilities
     assert found.noun_phrases_only and not found.exports and not found.snapshots
-    assert state_bytes_of(peer) == 0
+    assert peer.state_bytes == 0
 
 
 def test_commands_are_all_or_nothing() -> None:

@@ -5,84 +5,30 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from slot_scene import (
+    LEFT,
+    LOOKS,
+    LOST,
+    OCCLUDED,
+    RIGHT,
+    SEARCHING,
+    SETTINGS,
+    TOP,
+    TRACKING,
+    Scene,
+)
 
 from referdino_core.configuration import SessionSettings
 from referdino_core.session.target_tracker import (
     AllTargetsTracker,
     SingleTargetTracker,
-    SlotChoice,
     TargetTracker,
 )
-from referdino_core.session.track import Objects, SlotReadings, camera_shift
 from referdino_core.target import TargetState
-
-SETTINGS = SessionSettings(
-    accept=0.6,
-    keep=0.4,
-    average=0.0,
-    take_up=0.0,
-    take_up_share=1.0,
-    hold=0.35,
-    switch_margin=0.2,
-    switch_interval=0.2,
-)
-INTERVAL = 0.1
-LOOKS = np.eye(4, dtype=np.float32)[:3]
-LEFT, RIGHT, TOP = (0.1, 0.4, 0.3, 0.6), (0.7, 0.4, 0.9, 0.6), (0.4, 0.0, 0.6, 0.2)
-PLACES = (LEFT, RIGHT, TOP)
-SEARCHING, TRACKING, OCCLUDED, LOST = (
-    TargetState.SEARCHING,
-    TargetState.TRACKING,
-    TargetState.OCCLUDED,
-    TargetState.LOST,
-)
-
-
-class Scene:
-    """Slots whose scores, places and looks are said image by image."""
-
-    def __init__(
-        self,
-        tracker: type[TargetTracker] = SingleTargetTracker,
-        settings: SessionSettings = SETTINGS,
-        interval: float = INTERVAL,
-    ) -> None:
-        numbers = itertools.count(1)
-        self.tracker = tracker(lambda: next(numbers))
-        self.settings = settings
-        self.interval = interval
-        self.stamp = 0.0
-        self.scores: list[np.ndarray] = []
-
-    def show(
-        self,
-        *scores: float,
-        places: Sequence[tuple[float, float, float, float]] = PLACES,
-        looks: np.ndarray = LOOKS,
-        images: int = 1,
-    ) -> tuple[SlotChoice, ...]:
-        """The choices in the last of some equal images."""
-        choices: tuple[SlotChoice, ...] = ()
-        for _ in range(images):
-            self.scores = [*self.scores, np.array([*scores, *[0.0] * (3 - len(scores))])][-8:]
-            ages = self.interval * np.arange(len(self.scores))[::-1]
-            readings = SlotReadings(
-                self.stamp, np.stack(self.scores), ages, np.array(places), looks
-            )
-            choices = self.tracker.update(readings, self.settings)
-            self.stamp += self.interval
-        return choices
-
-    def look(self, *scores: float, images: int = 1, **shown: object) -> SlotChoice:
-        """The one choice; what is shown is as for `show`."""
-        (choice,) = self.show(*scores, images=images, **shown)  # type: ignore[arg-type]
-        return choice
-
 
 # ---- Taking up and giving up -----------------------------------------------------------------
 
@@ -382,50 +328,3 @@ def test_a_snapshot_goes_on_exactly(kind: type[TargetTracker]) -> None:
                 for one in (choices, again)
             ]
             assert found[0] == found[1]
-
-
-# ---- A moving camera --------------------------------------------------------------------------
-
-ROW = np.array([[0.1, 0.4, 0.2, 0.5], [0.4, 0.4, 0.5, 0.5], [0.7, 0.4, 0.8, 0.5]])
-
-
-def across(shift: float) -> list[tuple[float, float, float, float]]:
-    """Boxes of the row when the camera has turned by so much of the image's width."""
-    return [tuple(box) for box in ROW + np.array([shift, 0, shift, 0])]
-
-
-def test_an_identity_survives_a_turn_that_would_leave_the_gate_of_place() -> None:
-    scene = Scene()
-    scene.look(0.9, 0.0, 0.0, places=across(0.0), images=7)
-    # Unseen for four images, while the camera turns back and forth by more than `same_place`.
-    for shift in (0.2, 0.35, 0.5, 0.3):
-        scene.look(0.0, 0.0, 0.0, places=across(shift))
-    again = scene.look(0.9, 0.0, 0.0, places=across(0.45), images=4)
-    assert (again.track_id, again.state) == (1, TRACKING)
-
-
-def test_a_shift_that_was_measured_wrongly_excludes_nothing() -> None:
-    scene = Scene()
-    scene.look(0.9, 0.0, 0.0, places=across(0.0), images=7)
-    scene.look(0.0, 0.0, 0.0, places=across(0.0), images=2)
-    scene.look(0.0, 0.0, 0.0, places=across(0.5))
-    # The target is where it was; the others, and with them the measured shift, are not.
-    places = [across(0.0)[0], *across(0.5)[1:]]
-    again = scene.look(0.9, 0.0, 0.0, places=places, images=4)
-    assert (again.track_id, again.state) == (1, TRACKING)
-
-
-def test_an_object_that_alone_jumps_is_another_one() -> None:
-    scene = Scene()
-    scene.look(0.9, 0.0, 0.0, places=across(0.0), images=7)
-    jumped = scene.look(0.9, 0.0, 0.0, places=[across(0.5)[0], *across(0.0)[1:]])
-    assert not jumped.is_seen
-
-
-def test_too_few_witnesses_are_no_motion_of_the_camera() -> None:
-    queries = np.eye(4, dtype=np.float32)
-    before = Objects(queries, np.zeros((4, 2)), np.zeros(4))
-    now = replace(before, centres=np.full((4, 2), 0.2))
-    assert camera_shift(before, now, 0.9) == pytest.approx([0.2, 0.2])
-    turned = replace(now, queries=queries[[1, 0, 2, 3]])
-    assert camera_shift(before, turned, 0.9) == pytest.approx([0.0, 0.0])

@@ -10,7 +10,7 @@ from session_samples import session_that_tracks, small_model, steady_images
 
 import referdino_core as rd
 from referdino_core.configuration import SessionSettings
-from referdino_core.session.stream_clock import StreamClock
+from referdino_core.session.camera_stream import StreamClock
 
 SETTINGS = SessionSettings()
 IMAGES = steady_images(4)
