@@ -4,9 +4,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -262,37 +263,48 @@ def merge_lora(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def read_tensors(source: Source) -> dict[str, Tensor]:
-    """Read tensors by name, without executing code that a file may contain."""
+    """Read tensors by name, without executing code that a file may contain.
+
+    Raises:
+        CheckpointError: the file is missing or unreadable, or contains something else.
+    """
     if isinstance(source, Mapping):
         return _tensor_table(source, "The checkpoint")
+    path = _existing(source)
+    if path.suffix == ".safetensors":
+        return read_safetensors(path)
+    return _tensor_table(_read_pickle(path), str(path))
+
+
+def added_words_of(source: Source) -> tuple[str, ...]:
+    """Words that the vocabulary of a checkpoint has beyond the bundled one, in their order.
+
+    Raises:
+        CheckpointError: the file is missing or unreadable.
+    """
+    if isinstance(source, Mapping):
+        return ()
+    path = _existing(source)
+    content = _metadata(path) if path.suffix == ".safetensors" else _read_pickle(path)
+    return tuple(str(content.get(WORDS_KEY, "")).split()) if isinstance(content, Mapping) else ()
+
+
+def _existing(source: str | Path) -> Path:
     path = Path(source)
     if not path.is_file():
         raise CheckpointError(f"There is no checkpoint at {path}; check the path.")
-    if path.suffix == ".safetensors":
-        return read_safetensors(path)
+    return path
+
+
+def _read_pickle(path: Path) -> Any:
+    """Content of a file of `torch.save`, which must not contain code."""
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise CheckpointError(
             f"{path} is not a readable checkpoint of tensors only (truncated, or contains code): "
             f"{str(error).splitlines()[0] if str(error) else type(error).__name__}"
         ) from error
-    return _tensor_table(content, str(path))
-
-
-def added_words_of(source: Source) -> tuple[str, ...]:
-    """Words that the vocabulary of a checkpoint has beyond the bundled one, in their order."""
-    if isinstance(source, Mapping):
-        return ()
-    path = Path(source)
-    if path.suffix == ".safetensors":
-        from safetensors import safe_open
-
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-        return tuple(metadata.get(WORDS_KEY, "").split())
-    content = torch.load(path, map_location="cpu", weights_only=True)
-    return tuple(str(content.get(WORDS_KEY, "")).split()) if isinstance(content, Mapping) else ()
 
 
 def _tensor_table(content: Any, origin: str) -> dict[str, Tensor]:
@@ -309,10 +321,25 @@ def _tensor_table(content: Any, origin: str) -> dict[str, Tensor]:
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:
     """Read the tensors of a .safetensors file."""
-    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    try:
+    with _readable_safetensors(path):
         return load_file(path)
+
+
+def _metadata(path: Path) -> dict[str, str]:
+    """Metadata of a .safetensors file."""
+    from safetensors import safe_open
+
+    with _readable_safetensors(path), safe_open(path, "pt") as file:
+        return dict(file.metadata() or {})
+
+
+@contextlib.contextmanager
+def _readable_safetensors(path: Path) -> Iterator[None]:
+    from safetensors import SafetensorError
+
+    try:
+        yield
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path} is not a readable .safetensors file: {error}") from error

@@ -11,8 +11,8 @@ import torch
 
 import referdino_core as rd
 from referdino_core.building import WORD_EMBEDDING, add_words, load_model, tokenizer_of
-from referdino_core.checkpoint import save_weights
-from referdino_core.errors import ReferDINOError
+from referdino_core.checkpoint import added_words_of, save_weights
+from referdino_core.errors import CheckpointError, ReferDINOError
 
 MANY = tuple(f"word{number}" for number in range(40))
 
@@ -76,3 +76,14 @@ def test_what_is_no_word_and_models_that_read_parts_of_words_are_refused(
         add_words(swint, ["pink"])
     with pytest.raises(ReferDINOError, match="parts of words"):
         rd.build("swint", added_words=("pink",))
+
+
+@pytest.mark.parametrize(
+    "name", ["missing.pth", "text.pth", "missing.safetensors", "cut.safetensors"]
+)
+def test_words_of_a_damaged_checkpoint_are_one_clear_error(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    if not name.startswith("missing"):
+        path.write_text("hello")
+    with pytest.raises(CheckpointError, match=r"no checkpoint at|is not a readable"):
+        added_words_of(path)
