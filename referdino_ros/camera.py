@@ -25,7 +25,8 @@ from referdino_ros.parameters import NodeParameters
 from referdino_ros.result_publishers import ResultPublishers
 
 if TYPE_CHECKING:
-    from referdino_core import CameraGroup, Session, Target
+    from referdino_core import Target
+    from referdino_core.session.peer_cameras import AnyCameraGroup, AnySession
 
 
 class Camera:
@@ -93,7 +94,7 @@ class Camera:
 
     # ---- In the model's thread -----------------------------------------------------------------
 
-    def update_view(self, session: Session) -> None:
+    def update_view(self, session: AnySession) -> None:
         """Update the diagnostics' view of the session."""
         self._view = view_of(session)
 
@@ -107,7 +108,7 @@ class Camera:
 
     def publish(
         self,
-        session: Session,
+        session: AnySession,
         image: ReceivedImage,
         pixels: np.ndarray,
         targets: tuple[Target, ...],
@@ -129,7 +130,7 @@ class Camera:
         self._statistics.record(time.monotonic() - image.received, inference, age)
         self.update_view(session)
 
-    def publish_failure(self, session: Session, image: ReceivedImage, error: Exception) -> None:
+    def publish_failure(self, session: AnySession, image: ReceivedImage, error: Exception) -> None:
         """Publish and log that an image was not judged, and why."""
         from referdino_core.target import Judgement
 
@@ -178,7 +179,7 @@ class Camera:
 
 
 def process_images(
-    group: CameraGroup,
+    group: AnyCameraGroup,
     cameras: Sequence[Camera],
     received: Mapping[int, ReceivedImage],
     reports_failures: Callable[[], bool],

@@ -35,7 +35,7 @@ from referdino_ros.subscription_thread import (
 if TYPE_CHECKING:
     from referdino.srv import SetCommands
 
-    from referdino_core import CameraGroup
+    from referdino_core.session.peer_cameras import AnyCameraGroup
 
 QUOTED_CHARACTERS = 80
 """Maximum length of a command's text in log lines and errors."""
@@ -201,11 +201,11 @@ class CommandInput:
     def __init__(
         self,
         node: Node,
-        worker: ModelWorker[CameraGroup, Any],
+        worker: ModelWorker[AnyCameraGroup, Any],
         cameras: Sequence[CameraTopics],
         callback_group: CallbackGroup,
         limit: Callable[[], int],
-        on_change: Callable[[CameraGroup], None],
+        on_change: Callable[[AnyCameraGroup], None],
         errors: ErrorLog,
     ) -> None:
         self._node = node
@@ -288,7 +288,7 @@ class CommandInput:
     def _change(self, address: _Address, wanted: Callable[[_Commands], _Commands]) -> _Outcome:
         """Change the commands of an address between two images; returns the outcome."""
 
-        def attempt(group: CameraGroup) -> _Outcome:
+        def attempt(group: AnyCameraGroup) -> _Outcome:
             def running() -> _Commands:
                 return {camera: group.sessions[camera].requests for camera in address.cameras}
 

@@ -20,8 +20,8 @@ from referdino_ros.command_input import quoted
 from referdino_ros.error_log import ReportedError
 
 if TYPE_CHECKING:
-    from referdino_core import Session
     from referdino_core.backends.backend import Preparation
+    from referdino_core.session.peer_cameras import AnySession
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ class SessionView:
     failed: int = 0
 
 
-def view_of(session: Session) -> SessionView:
+def view_of(session: AnySession) -> SessionView:
     """The current view of a session; call it in the thread that owns the session."""
     return SessionView(
         model=session.model_name,

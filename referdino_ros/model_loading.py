@@ -7,7 +7,7 @@ from __future__ import annotations
 import concurrent.futures
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from rclpy.node import Node
 
@@ -23,7 +23,7 @@ from referdino_ros.parameters import NodeParameters
 
 if TYPE_CHECKING:
     from referdino_core import CameraGroup
-    from referdino_core.session.peer_cameras import PeerCameraGroup
+    from referdino_core.session.peer_cameras import AnyCameraGroup, PeerCameraGroup
 
 LOADING_LOG_PERIOD = 5.0
 _LOADING_POLL = 0.2
@@ -34,7 +34,7 @@ def load_cameras(
     monitor: ProgressMonitor,
     logger: Any,
     errors: ErrorLog,
-) -> CameraGroup:
+) -> AnyCameraGroup:
     """Load the model into the cameras' sessions, prepared for the image size if it is known.
 
     Another published model runs camera by camera, in PyTorch, and is not prepared.
@@ -49,8 +49,7 @@ def load_cameras(
         ReferDINOError: the model cannot be loaded.
     """
     if parameters["model"] in STREAMING_PEER_NAMES:
-        # It offers what the node uses of a group.
-        group = cast("CameraGroup", _load_peer(parameters))
+        group: AnyCameraGroup = _load_peer(parameters)
     else:
         group = _load_own(parameters, monitor, logger)
     try:

@@ -32,7 +32,8 @@ from referdino_ros.parameters import NodeParameters
 from referdino_ros.process import forward_core_log, run_node, stop_forwarding
 
 if TYPE_CHECKING:
-    from referdino_core import CameraGroup, SessionSettings
+    from referdino_core import SessionSettings
+    from referdino_core.session.peer_cameras import AnyCameraGroup
 
 
 class ReferDINONode(ManagedNode):
@@ -53,7 +54,7 @@ class ReferDINONode(ManagedNode):
         self.errors = ErrorLog(
             lambda line: self.get_logger().error(line), lambda: self._settings["error_log_period"]
         )
-        self._worker: ModelWorker[CameraGroup, ReceivedImage] | None = None
+        self._worker: ModelWorker[AnyCameraGroup, ReceivedImage] | None = None
         self._cameras: tuple[Camera, ...] = ()
         self._loading_since: float | None = None
         self._preparing = ""
@@ -154,7 +155,7 @@ class ReferDINONode(ManagedNode):
 
     # ---- Model -----------------------------------------------------------------------------
 
-    def _load(self) -> ModelWorker[CameraGroup, ReceivedImage]:
+    def _load(self) -> ModelWorker[AnyCameraGroup, ReceivedImage]:
         """Start the worker; returns it once its model is loaded."""
         model, device = self._settings.model, self._settings["device"]
         self.get_logger().info(f"Loading PyTorch and the model {model} on {device}.")
@@ -176,7 +177,7 @@ class ReferDINONode(ManagedNode):
         self.get_logger().info(f"The model is ready after {time.monotonic() - began:.1f} s.")
         return self._worker
 
-    def _load_cameras(self) -> CameraGroup:
+    def _load_cameras(self) -> AnyCameraGroup:
         """Runs in the worker's thread."""
         monitor = ProgressMonitor(self._note_progress, self._cancelled)
         group = load_cameras(self._settings, monitor, self.get_logger(), self.errors)
@@ -188,13 +189,13 @@ class ReferDINONode(ManagedNode):
         done = progress.fraction >= 1.0
         self._preparing = "" if done else f"{progress.phase}, {progress.fraction:.0%}"
 
-    def _update_views(self, group: CameraGroup) -> None:
+    def _update_views(self, group: AnyCameraGroup) -> None:
         """Runs in the worker's thread."""
-        for camera, session in zip(self._cameras, group.sessions, strict=True):
-            camera.update_view(session)
+        for number, camera in enumerate(self._cameras):
+            camera.update_view(group.sessions[number])
 
     def _change_settings(self, settings: SessionSettings) -> None:
-        def change(group: CameraGroup) -> None:
+        def change(group: AnyCameraGroup) -> None:
             group.settings = settings
 
         if self._worker is not None:
@@ -218,7 +219,7 @@ class ReferDINONode(ManagedNode):
 
     # ---- Images ----------------------------------------------------------------------------
 
-    def _process(self, group: CameraGroup, received: Mapping[int, ReceivedImage]) -> None:
+    def _process(self, group: AnyCameraGroup, received: Mapping[int, ReceivedImage]) -> None:
         """Process the newest images of the cameras; runs in the worker's thread."""
         process_images(group, self._cameras, received, self._reports_failures)
         self._preparing = ""

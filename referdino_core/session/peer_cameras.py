@@ -12,9 +12,11 @@ import numpy as np
 from referdino_core.configuration import SessionSettings
 from referdino_core.errors import ImageError
 from referdino_core.peers.following import PeerSettings
+from referdino_core.session.cameras import CameraGroup
 from referdino_core.session.command_request import CommandRequest
 from referdino_core.session.joint_step import StepResult
 from referdino_core.session.peer_session import PeerSession
+from referdino_core.session.session import Session
 
 
 class PeerCameraGroup:
@@ -82,6 +84,12 @@ class PeerCameraGroup:
             except Exception as error:
                 results[camera] = StepResult(error=error)
         return results
+
+
+AnySession = Session | PeerSession
+"""The session of one of a node's cameras, whatever the model."""
+AnyCameraGroup = CameraGroup | PeerCameraGroup
+"""The sessions of all of them."""
 
 
 def adopted(settings: PeerSettings, given: PeerSettings | SessionSettings) -> PeerSettings:
