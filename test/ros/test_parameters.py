@@ -23,9 +23,8 @@ from rclpy.parameter import Parameter
 from repository import REPOSITORY
 from ros_harness import domain_id
 
-from referdino_core.configuration import SessionSettings
+from referdino_core.configuration import MAX_COMMANDS, SessionSettings
 from referdino_core.errors import ReferDINOError
-from referdino_core.session.session import MAX_COMMANDS
 from referdino_ros.parameter_declarations import DECLARATIONS, Change, Declaration
 from referdino_ros.parameter_file import parameter_file, parameter_table
 from referdino_ros.parameters import BY_NAME, NodeParameters
