@@ -314,7 +314,7 @@ def _tensor_table(content: Any, origin: str) -> dict[str, Tensor]:
             content = content[key]
     if not isinstance(content, Mapping) or not content:
         raise CheckpointError(f"{origin} holds no table of tensors.")
-    if not all(isinstance(value, Tensor) for value in content.values()):
+    if not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in content.items()):
         raise CheckpointError(f"{origin} holds something other than tensors by name.")
     return {name.removeprefix("module."): tensor for name, tensor in content.items()}
 

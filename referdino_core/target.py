@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Target: the result of one command in one image."""
+"""Target: the result of one command in one image; the overlap of boxes and of masks."""
 
 from __future__ import annotations
 
@@ -79,3 +79,22 @@ def box_around(mask: np.ndarray) -> Box | None:
         return None
     columns = np.flatnonzero(mask[rows[0] : rows[-1] + 1].any(axis=0))
     return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
+
+
+def box_overlaps(boxes: np.ndarray, box: np.ndarray | Box) -> np.ndarray:
+    """(N,) intersection over union of (N, 4) boxes with one box; 0 for two without an area.
+
+    Boxes are left, top, right, bottom.
+    """
+    one = np.asarray(box)
+    sides = np.minimum(boxes[:, 2:], one[2:]) - np.maximum(boxes[:, :2], one[:2])
+    shared = np.clip(sides, 0, None).prod(axis=1)
+    areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1) + (one[2:] - one[:2]).prod()
+    overlaps: np.ndarray = shared / np.maximum(areas - shared, 1e-9)
+    return overlaps
+
+
+def mask_overlap(first: np.ndarray, second: np.ndarray) -> float:
+    """Intersection over union of two (H, W) bool masks of one size; 1 if both are empty."""
+    union = int(np.count_nonzero(first | second))
+    return int(np.count_nonzero(first & second)) / union if union else 1.0

@@ -16,6 +16,7 @@ no page becomes plain text.
 
 from __future__ import annotations
 
+import json
 import os
 import posixpath
 import re
@@ -45,6 +46,22 @@ OUTSIDE = {
 PAGE_OF = {source: page for page, source in OUTSIDE.items()} | {"README.md": "index.md"}
 LANGUAGES = {".py": "python", ".yaml": "yaml", ".yml": "yaml", ".msg": "text", ".srv": "text"}
 HELP_WIDTH = 88
+# Loading the program takes longer than printing the help of all of its commands.
+PRINT_HELP = """
+import contextlib, io, json, sys
+from referdino_core.cli import main
+
+texts = []
+for command in json.loads(sys.argv[1]):
+    printed = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(printed):
+            main([*command, "--help"])
+    except SystemExit as ended:
+        assert ended.code == 0, ended.code
+    texts.append(printed.getvalue())
+print(json.dumps(texts))
+"""
 
 INCLUDE = re.compile(r"^<!-- include (?P<path>\S+?)(?: # (?P<section>.+?))? -->$", re.MULTILINE)
 HELP = re.compile(r"^<!-- include referdino --help -->$", re.MULTILINE)
@@ -134,23 +151,23 @@ def with_links_of_site(text: str, source: str, page: str) -> str:
 
 def help_of_every_command() -> str:
     """The help texts of `referdino` and its commands, under a heading each."""
-    general = help_of()
+    (general,) = help_of([])
     commands = re.findall(r"^    ([a-z][a-z-]+)(?: |$)", general, re.MULTILINE)
     parts = [f"```text\n{general}\n```"]
-    for command in commands:
-        parts.append(f"## {command}\n\n```text\n{help_of(command)}\n```")
+    for command, text in zip(commands, help_of(*([one] for one in commands)), strict=True):
+        parts.append(f"## {command}\n\n```text\n{text}\n```")
     return "\n\n".join(parts)
 
 
-def help_of(*command: str) -> str:
-    """What `referdino COMMAND --help` prints."""
+def help_of(*commands: list[str]) -> list[str]:
+    """What `referdino COMMAND --help` prints for each of the commands, in one process."""
     asked = subprocess.run(
-        [sys.executable, "-m", "referdino_core.cli", *command, "--help"],
+        [sys.executable, "-c", PRINT_HELP, json.dumps(commands)],
         cwd=REPOSITORY,
         env=os.environ | {"COLUMNS": str(HELP_WIDTH), "NO_COLOR": "1"},
         capture_output=True,
         text=True,
     )
     if asked.returncode != 0:
-        raise PluginError(f"referdino {' '.join(command)} --help failed: {asked.stderr}")
-    return asked.stdout.strip()
+        raise PluginError(f"referdino --help failed: {asked.stderr}")
+    return [text.strip() for text in json.loads(asked.stdout)]

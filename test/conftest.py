@@ -25,6 +25,23 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Order the files for processes that take them in turn.
+
+    Quick files come last, so that the processes end together. Files of ROS tests, which wait more
+    than they compute, are spread evenly among the slow ones.
+    """
+    marks = {item.path: set[str]() for item in items}
+    for item in items:
+        marks[item.path] |= {mark.name for mark in item.iter_markers()}
+    ros = [path for path, found in marks.items() if "ros" in found]
+    slow = [path for path, found in marks.items() if "slow" in found and "ros" not in found]
+    places = dict.fromkeys(marks, 1.0)
+    for group in (ros, slow):
+        places |= {path: place / len(group) for place, path in enumerate(group)}
+    items.sort(key=lambda item: places[item.path])
+
+
 @pytest.fixture(autouse=True)
 def threads() -> Iterator[None]:
     """Give PyTorch back the number of threads that it had: commands choose their own."""
@@ -66,9 +83,9 @@ def kernel(request: pytest.FixtureRequest) -> KernelLibrary:
         pytest.skip(str(error))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def renderer() -> Iterator[WorldRenderer]:
-    """A renderer of the world, where there is OpenGL."""
+    """A renderer of the world, where there is OpenGL; making one takes a second."""
     try:
         world = WorldRenderer()
     except WorldUnavailable as error:

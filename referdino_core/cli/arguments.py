@@ -112,18 +112,6 @@ def checkpoint_path(checkpoint: str) -> Path:
     return path
 
 
-def peer_checkpoint_path(checkpoint: str) -> Path:
-    """The folder that --checkpoint refers to for another published model.
-
-    Raises:
-        DownloadError: it is a released one that was not downloaded yet.
-    """
-    path = user_path(checkpoint)
-    if checkpoint in ASSETS and not os.path.exists(path):
-        return locate(checkpoint)[0].parent
-    return path
-
-
 def peer_choice(arguments: argparse.Namespace, settings: PeerSettings | None = None) -> ModelChoice:
     """The choice of another published model that processes streams.
 
@@ -131,7 +119,7 @@ def peer_choice(arguments: argparse.Namespace, settings: PeerSettings | None = N
         settings: its thresholds; --select overrides them.
 
     Raises:
-        ReferDINOError: an option does not apply to it, or its weights were not downloaded yet.
+        ReferDINOError: an option does not apply to it.
     """
     if arguments.window is not None or arguments.exports is not None or arguments.single_frame:
         raise ReferDINOError(
@@ -143,7 +131,7 @@ def peer_choice(arguments: argparse.Namespace, settings: PeerSettings | None = N
     checkpoint = arguments.checkpoint
     return ModelChoice(
         model=arguments.model,
-        checkpoint=None if checkpoint is None else peer_checkpoint_path(checkpoint),
+        checkpoint=None if checkpoint is None else user_path(checkpoint),
         device=arguments.device,
         runtime=arguments.runtime,
         precision=arguments.precision,

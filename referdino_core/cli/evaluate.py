@@ -148,7 +148,7 @@ def _soc_protocol(arguments: argparse.Namespace) -> SOCProtocol | None:
     """SOC's protocol for the benchmark; None for other models.
 
     Raises:
-        ReferDINOError: there is none, or an option does not apply to SOC.
+        ReferDINOError: there is none, or a stream is asked for.
     """
     from referdino_core.evaluation.benchmarks.catalogue import BENCHMARKS
 
@@ -164,10 +164,6 @@ def _soc_protocol(arguments: argparse.Namespace) -> SOCProtocol | None:
     if arguments.inference != WHOLE_CLIP:
         raise ReferDINOError(
             f"{arguments.model} is not causal: leave --inference {arguments.inference} out."
-        )
-    if arguments.window is not None or arguments.select == "all" or arguments.exports is not None:
-        raise ReferDINOError(
-            f"{arguments.model} takes no --window and no --exports, and selects one object."
         )
     return protocol
 

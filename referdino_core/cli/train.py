@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from referdino_core.training.video_recipes import VideoRecipe
 
 RANDOM = "random"
+WANDB_PROJECT = "referdino"
 
 _DESCRIPTION = """Trains LoRA, heads and decoders with the paper's losses, matching and sampling.
 
@@ -34,7 +35,7 @@ held back for validation (--set hold_back=N).
 Writes to the folder --out:
   state.pt, recipe.json   a stopped or killed run goes on from there
   best.pth, best.safetensors, best_lora.safetensors   the weights that validated best; last.*
-  curve.jsonl, tensorboard/, validation/epoch_NNN/*.jpg
+  curve.jsonl, tensorboard/, validation/epoch_NNN/*.jpg; wandb/ with --wandb
 
 torchrun --nproc_per_node 8 -m referdino_core.cli train ... uses several GPUs."""
 
@@ -93,6 +94,14 @@ def add_command(commands: argparse._SubParsersAction, common: argparse.ArgumentP
     )
     parser.add_argument("--device", default="auto", help="auto (default), cpu or cuda")
     parser.add_argument(
+        "--wandb",
+        nargs="?",
+        const=WANDB_PROJECT,
+        metavar="PROJECT",
+        help="show the run on Weights & Biases, too (default project: "
+        f"{WANDB_PROJECT}); WANDB_MODE=offline needs no account",
+    )
+    parser.add_argument(
         "--accept-changes",
         action="store_true",
         help="go on with a run although its recipe has changed",
@@ -107,11 +116,14 @@ def run(arguments: argparse.Namespace) -> int:
         ReferDINOError: the recipe, the data or the weights cannot be used.
     """
     from referdino_core.building import usable_device
+    from referdino_core.training.boards import installed_wandb
     from referdino_core.training.processes import joined_processes
     from referdino_core.training.training_state import check_recipe
     from referdino_core.training.video_recipes import RECIPES, changed
     from referdino_core.training.video_training import VideoTraining, build_model
 
+    if arguments.wandb is not None:
+        installed_wandb()
     recipe = changed(RECIPES[arguments.recipe], arguments.set)
     start = _start(arguments.weights or recipe.start)
     with joined_processes(usable_device(arguments.device)) as processes, GracefulShutdown() as stop:
@@ -129,6 +141,7 @@ def run(arguments: argparse.Namespace) -> int:
             processes,
             seed=arguments.seed,
             workers=arguments.workers,
+            wandb=arguments.wandb,
         )
         bar = functools.partial(progress_bar, desc="training", disable=not processes.is_first)
         complete = training.run(stop.cancelled, bar, arguments.steps)

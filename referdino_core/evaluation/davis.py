@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from referdino_core.errors import ImageError
+from referdino_core.target import mask_overlap
 
 ABSENT_AREA = 15
 """Evaluated pixels of ground truth below which an object counts as absent from a frame."""
@@ -59,10 +60,7 @@ def region_similarity(
         ImageError: the sizes differ, or an array is not boolean.
     """
     prediction, truth = without_ignored(prediction, truth, ignored)
-    union = int(np.count_nonzero(prediction | truth))
-    if union == 0:
-        return 1.0
-    return int(np.count_nonzero(prediction & truth)) / union
+    return mask_overlap(prediction, truth)
 
 
 TOLERANCE = 0.008

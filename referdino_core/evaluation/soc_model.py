@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from referdino_core.building import load_peer
+from referdino_core.configuration import SessionSettings
 from referdino_core.download import checksums, locate
 from referdino_core.errors import RuntimeUnavailable
 from referdino_core.installation import choose_threads
@@ -51,11 +52,17 @@ def load_soc(choice: ModelChoice) -> LoadedSOC:
 
     Raises:
         ReferDINOError: weights, vocabulary or device are unavailable, or a runtime other than
-            PyTorch or a precision other than fp32 is chosen.
+            PyTorch, a precision other than fp32 or what belongs to sessions is chosen.
     """
     assert choice.model is not None
     if choice.runtime not in ("auto", "torch") or choice.precision != "fp32":
         raise RuntimeUnavailable(f"{choice.model} runs in PyTorch and fp32 only.")
+    is_default = choice.settings == SessionSettings() and choice.single_frame is None
+    if choice.exports is not None or not is_default:
+        raise RuntimeUnavailable(
+            f"{choice.model} has no exports and no thresholds and selects one object: leave "
+            "--exports, --window, --select, --set and --single-frame out."
+        )
     vocabulary, merges = locate("roberta")
     model = load_peer(choice.model, choice.checkpoint, choice.device)
     choose_threads(model)

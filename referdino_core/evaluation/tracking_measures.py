@@ -21,6 +21,7 @@ from scipy.optimize import linear_sum_assignment
 
 from referdino_core.evaluation.davis import ABSENT_AREA
 from referdino_core.evaluation.ground_truth.base import FrameGroundTruth
+from referdino_core.target import mask_overlap
 
 MATCH_OVERLAP = 0.5
 """Minimum intersection over union of a match, as in MOTS."""
@@ -87,7 +88,7 @@ def frame_tracks(
     overlaps = np.zeros((len(found), len(predicted)))
     for row, number in enumerate(found):
         for column, (_, mask) in enumerate(predicted):
-            overlaps[row, column] = _overlap(mask, evaluated[number])
+            overlaps[row, column] = mask_overlap(mask, evaluated[number])
     return FrameTracks(
         objects=found,
         tracks=[track for track, _ in predicted],
@@ -252,14 +253,9 @@ def _scores(
     )
 
 
-def _overlap(mask: np.ndarray, other: np.ndarray) -> float:
-    """Intersection over union of two masks, of which at least one is not empty."""
-    return int(np.count_nonzero(mask & other)) / int(np.count_nonzero(mask | other))
-
-
 def _object_under(mask: np.ndarray, objects: dict[int, np.ndarray]) -> int | None:
     half = np.count_nonzero(mask) / 2
     candidates = [
         number for number, other in objects.items() if np.count_nonzero(mask & other) > half
     ]
-    return max(candidates, key=lambda number: _overlap(mask, objects[number]), default=None)
+    return max(candidates, key=lambda number: mask_overlap(mask, objects[number]), default=None)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from tqdm import tqdm
 
+from referdino_core.errors import ReferDINOError
 from referdino_core.evaluation.davis import (
     RIGHT_OVERLAP,
     boundary_accuracy,
@@ -27,7 +28,7 @@ from referdino_core.world.clip import KINDS, Split
 STATIC_KINDS = ("attribute", "location", "relation")
 STREAMING, WHOLE_CLIP = "streaming", "whole-clip"
 Masks = Sequence[np.ndarray]
-Inference = Callable[[Session, Clip, Sequence[Expression]], list[Masks]]
+Inference = Callable[[Engine, Clip, Sequence[Expression]], list[Masks]]
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def choose_sentences(clip: Clip, index: int) -> list[Expression]:
 
 
 def evaluate_world(
-    session: Session,
+    session: Engine,
     split: Split,
     indices: Iterable[int],
     inferences: Sequence[str] = (STREAMING,),
@@ -83,11 +84,14 @@ def evaluate_world(
     """Score clips in one or several inference modes, all sentences of a clip at once.
 
     Args:
-        session: a session, whose commands and memories are replaced.
+        session: an engine, whose commands and memories are replaced.
         split: "validation" or "test".
         indices: indices of clips in the split.
         inferences: names of `INFERENCES`; all use the same clips and sentences.
         settings: settings of the world.
+
+    Raises:
+        ReferDINOError: whole clips are to be read by another engine than a session.
 
     Returns:
         For each inference mode one score per clip and sentence, in the same order.
@@ -131,8 +135,10 @@ def merged_masks(
     return masks
 
 
-def read_whole_clip(session: Session, clip: Clip, sentences: Sequence[Expression]) -> list[Masks]:
+def read_whole_clip(session: Engine, clip: Clip, sentences: Sequence[Expression]) -> list[Masks]:
     """Segment one clip as in the paper: T masks per sentence, each based on all frames."""
+    if not isinstance(session, Session):
+        raise ReferDINOError(f"{session.model_name} processes streams only.")
     model, tokenizer, stamps = session.model, session.tokenizer, clip.stamps.tolist()
     return [
         list(read_clip(model, tokenizer, sentence.text, clip.frames, stamps).answer())

@@ -18,9 +18,9 @@ import numpy as np
 import torch
 
 from referdino_core.peers.following import Followed, PeerFollower, PeerSettings, Sought, searching
-from referdino_core.peers.grounding_dino import Detections, GroundingDINO, box_overlap
+from referdino_core.peers.grounding_dino import Detections, GroundingDINO
 from referdino_core.peers.video_segmenter import SegmentedObject, VideoSegmenter
-from referdino_core.target import Box, TargetState, box_around
+from referdino_core.target import Box, TargetState, box_around, box_overlaps, mask_overlap
 
 
 @dataclass
@@ -170,12 +170,11 @@ class GroundedSAM2(PeerFollower):
             return []
         visible = [track for track in pursuit.tracks if track.is_visible]
         here = box_around(visible[0].mask) if visible else None
-        for place, score in enumerate(detections.scores.tolist()):
-            is_close = float(detections.scores[0]) - score <= self.settings.switch_margin
-            overlap = 0.0 if here is None else box_overlap(detections.box(place), here)
-            if is_close and overlap >= self.settings.same_object:
-                return [place]
-        return [0]
+        if here is None:
+            return [0]
+        is_close = detections.scores[0] - detections.scores <= self.settings.switch_margin
+        is_same = box_overlaps(detections.boxes, here) >= self.settings.same_object
+        return np.flatnonzero(is_close & is_same)[:1].tolist() or [0]
 
     def _same_object(self, mask: np.ndarray, tracks: list[_Track]) -> _Track | None:
         overlaps = [(mask_overlap(mask, track.mask), track) for track in tracks]
@@ -275,9 +274,3 @@ class GroundedSAM2(PeerFollower):
             self._pursuits[key] = _Pursuit(
                 Sought(sentence, every), tracks, plain["images"], plain["stamp"], plain["best"]
             )
-
-
-def mask_overlap(first: np.ndarray, second: np.ndarray) -> float:
-    """Intersection over union of two masks of one size; 0 if both are empty."""
-    union = int(np.count_nonzero(first | second))
-    return int(np.count_nonzero(first & second)) / union if union else 0.0

@@ -16,7 +16,7 @@ from referdino_core.errors import CommandError
 from referdino_core.peers.following import Followed, PeerFollower, PeerSettings, Sought, searching
 from referdino_core.peers.loading import computing, image_tensor, size_between
 from referdino_core.sentences import plain
-from referdino_core.target import Box, TargetState
+from referdino_core.target import Box, TargetState, box_overlaps
 
 SHORTEST, LONGEST = 800, 1333
 """Pixels of an image's sides in the network, as in its released preprocessing."""
@@ -162,21 +162,10 @@ def _chosen(
     for place in order:
         if len(kept) == settings.max_objects:
             break
-        if all(box_overlap(boxes[place], boxes[one]) <= settings.duplicate for one in kept):
+        if (box_overlaps(boxes[kept], boxes[place]) <= settings.duplicate).all():
             kept.append(int(place))
     highest = float(scores.max()) if len(scores) else 0.0
     return Detections(boxes[kept], scores[kept], highest)
-
-
-def box_overlap(first: np.ndarray | Box, second: np.ndarray | Box) -> float:
-    """Intersection over union of two boxes (left, top, right, bottom)."""
-    width = min(first[2], second[2]) - max(first[0], second[0])
-    height = min(first[3], second[3]) - max(first[1], second[1])
-    if width <= 0 or height <= 0:
-        return 0.0
-    shared = width * height
-    areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (first, second)]
-    return float(shared / max(sum(areas) - shared, 1e-9))
 
 
 def box_mask(box: Box, size: tuple[int, int]) -> np.ndarray:
@@ -236,11 +225,9 @@ class GroundingDINOFollower(PeerFollower):
         boxes = [found.box(place) for place in range(count)]
         now: dict[int, Box] = {}
         for box in boxes:
-            overlaps = {
-                identity: box_overlap(box, earlier)
-                for identity, earlier in before.items()
-                if identity not in now
-            }
+            earlier = {one: place for one, place in before.items() if one not in now}
+            found_again = box_overlaps(np.reshape(list(earlier.values()), (-1, 4)), box)
+            overlaps = dict(zip(earlier, found_again.tolist(), strict=True))
             identity = max(overlaps, key=overlaps.__getitem__, default=0)
             if not identity or overlaps[identity] < self.settings.same_object:
                 self._count += 1

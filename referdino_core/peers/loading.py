@@ -18,10 +18,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from referdino_core.errors import CheckpointError, RuntimeUnavailable
+from referdino_core.errors import CheckpointError, RuntimeUnavailable, one_line
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 INSTALL = 'pip install "referdino[peers]"'
@@ -122,16 +121,21 @@ def load_network(folder: Path, device: torch.device) -> nn.Module:
         )
     found = network_class(model_type)
     try:
-        network, loaded = found.from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, output_loading_info=True
-        )
+        with _quiet():
+            network, loaded = found.from_pretrained(
+                folder,
+                local_files_only=True,
+                use_safetensors=True,
+                ignore_mismatched_sizes=True,  # they are named below
+                output_loading_info=True,
+            )
     except ImportError as error:
         raise _also_needs(model_type, error) from error
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        reason = str(error).strip().splitlines()[0]
+    except Exception as error:  # the classes of transformers raise errors of many libraries
+        reason = " ".join(str(error).split()) or type(error).__name__
         raise CheckpointError(f"The weights in {folder} cannot be loaded: {reason}") from error
     for kind in ("missing_keys", "mismatched_keys"):
-        names = sorted(map(str, loaded[kind]))
+        names = sorted(one if isinstance(one, str) else str(one[0]) for one in loaded[kind])
         if names:
             raise CheckpointError(
                 f"The weights in {folder} do not fit: {len(names)} {kind.replace('_', ' ')}, such "
@@ -140,6 +144,19 @@ def load_network(folder: Path, device: torch.device) -> nn.Module:
     network.to(device).eval()
     assert isinstance(network, nn.Module)
     return network
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the warnings of transformers, which are reported as one error instead."""
+    from transformers.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -151,14 +168,19 @@ def load_tokenizer(folder: Path) -> Any:
     """The tokenizer of a folder, a `tokenizers.Tokenizer`.
 
     Raises:
-        CheckpointError: there is none.
+        CheckpointError: there is none, or it is damaged.
     """
     from tokenizers import Tokenizer
 
     path = folder / "tokenizer.json"
     if not path.is_file():
         raise CheckpointError(f"{path} is missing; download it with the model.")
-    tokenizer = Tokenizer.from_file(str(path))
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # tokenizers raises nothing more specific
+        raise CheckpointError(
+            f"{path} is not a readable tokenizer ({one_line(error)}); download it again."
+        ) from error
     tokenizer.no_padding()
     tokenizer.no_truncation()
     return tokenizer

@@ -52,9 +52,9 @@ def open_peer(
 
     Args:
         name: one of `STREAMING_PEER_NAMES`.
-        checkpoint: a folder in the layout of transformers; None for downloaded weights. For
-            "grounded-sam2" that of SAM 2 or EdgeTAM, whose detector is then the downloaded one, or
-            a folder that holds one folder of each.
+        checkpoint: a folder in the layout of transformers, or the name of a download; None for
+            downloaded weights. For "grounded-sam2" that of SAM 2 or EdgeTAM, whose detector is then
+            the downloaded one, or a folder that holds one folder of each.
 
     Raises:
         ReferDINOError: transformers, weights or the precision are unavailable.
@@ -62,7 +62,7 @@ def open_peer(
     if precision not in PRECISIONS:
         raise RuntimeUnavailable(f"{name} runs in {', '.join(PRECISIONS)}, not {precision}.")
     settings = settings or PeerSettings()
-    folders = _folders_of(name, checkpoint)
+    folders = _folders_of(name, None if checkpoint is None else _existing(checkpoint))
     networks = [load_network(folder, device) for folder in folders]
     tokenizer = load_tokenizer(folders[0])
     if name == "sam3":
@@ -95,6 +95,25 @@ def _folders_of(name: str, checkpoint: Path | None) -> tuple[Path, ...]:
         _folder_of_type(checkpoint, (DETECTOR,)),
         _folder_of_type(checkpoint, SEGMENTERS),
     )
+
+
+def _existing(checkpoint: Path) -> Path:
+    """The folder that a path or the name of a download refers to.
+
+    Raises:
+        CheckpointError: there is none.
+        DownloadError: the download is missing.
+    """
+    asset = ASSETS.get(str(checkpoint))
+    has_folder = asset is not None and Path(asset.files[0].place).parent.name == asset.name
+    if asset is not None and has_folder and not checkpoint.exists():
+        return _downloaded(asset.name)
+    if not checkpoint.is_dir():
+        raise CheckpointError(
+            f"There is no folder {checkpoint}; give one in the layout of transformers "
+            "(config.json, *.safetensors)."
+        )
+    return checkpoint
 
 
 def _folder_of_type(folder: Path, wanted: tuple[str, ...]) -> Path:

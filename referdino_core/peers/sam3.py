@@ -15,10 +15,9 @@ from torch import Tensor, nn
 
 from referdino_core.errors import CommandError
 from referdino_core.peers.following import Followed, PeerFollower, PeerSettings, Sought, searching
-from referdino_core.peers.grounded_sam2 import mask_overlap
 from referdino_core.peers.loading import computing, image_tensor, masks_at, tensor_bytes
 from referdino_core.peers.noun_phrases import head_noun_phrase, is_noun_phrase
-from referdino_core.target import TargetState
+from referdino_core.target import TargetState, mask_overlap
 
 _MEAN = _STD = (0.5, 0.5, 0.5)
 MAX_TRACKED = 64
@@ -44,11 +43,16 @@ class _Instance:
 
 @dataclass
 class _Phrase:
-    """A noun phrase with its instances by their id in the current window."""
+    """A noun phrase with its instances by their id in the current window, and earlier ones."""
 
     prompt: int
     instances: dict[int, _Instance] = field(default_factory=dict)
     earlier: list[_Instance] = field(default_factory=list)
+
+    def hide(self) -> None:
+        """Take every instance of the current window as invisible until an image shows it."""
+        for instance in self.instances.values():
+            instance.is_visible, instance.presence = False, 0.0
 
 
 class SAM3(PeerFollower):
@@ -126,6 +130,7 @@ class SAM3(PeerFollower):
         self._index = -1
         self.window_count += 1
         for text, phrase in self._phrases.items():
+            phrase.hide()
             phrase.earlier = [*phrase.instances.values(), *phrase.earlier]
             phrase.instances = {}
             self._add_prompt(text, phrase.prompt)
@@ -190,8 +195,7 @@ class SAM3(PeerFollower):
         masks = masks_at(torch.cat(logits), size) if logits else np.zeros((0, *size), dtype=bool)
         by_prompt = {phrase.prompt: phrase for phrase in self._phrases.values()}
         for phrase in self._phrases.values():
-            for instance in phrase.instances.values():
-                instance.is_visible, instance.presence = False, 0.0
+            phrase.hide()
         for number, mask in zip(numbers, masks, strict=True):
             prompt = self._session.obj_id_to_prompt_id.get(number)
             owner = by_prompt.get(prompt)
@@ -210,13 +214,15 @@ class SAM3(PeerFollower):
             if is_visible:
                 instance.mask, instance.seen = mask, stamp
         for phrase in self._phrases.values():
-            phrase.earlier = [
-                one for one in phrase.earlier if stamp - one.seen < self.settings.hold
-            ]
+            held = [one for one in phrase.earlier if stamp - one.seen < self.settings.hold]
+            if not held and not phrase.instances:  # the last one stays lost, until another is found
+                held = sorted(phrase.earlier, key=lambda one: -one.seen)[:1]
+            phrase.earlier = held
 
     def _instance(self, phrase: _Phrase, score: float, mask: np.ndarray, stamp: float) -> _Instance:
         """A new instance; one of the last window with an overlapping mask gives it its identity."""
-        overlaps = [(mask_overlap(mask, one.mask), one) for one in phrase.earlier]
+        held = [one for one in phrase.earlier if stamp - one.seen < self.settings.hold]
+        overlaps = [(mask_overlap(mask, one.mask), one) for one in held]
         best = max(overlaps, key=lambda one: one[0], default=None)
         if best is not None and best[0] >= self.settings.same_object:
             phrase.earlier.remove(best[1])

@@ -10,14 +10,13 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from referdino_core.errors import SourceError
 from referdino_core.replay.run_folder import FRAMES_NAME, SUMMARY_NAME, RunFolder
 from referdino_core.report.bootstrap import Difference, Pair, Value, paired_difference
 from referdino_core.report.metrics import METRICS, Metric, Scores
 from referdino_core.report.run_tracks import NANOSECONDS, CommandFrame, command_frames
 from referdino_core.report.timeline import Timeline
+from referdino_core.target import mask_overlap
 
 _SAME_SOURCE = ("kind", "topic", "width", "height")
 
@@ -203,8 +202,7 @@ def _overlap(first: CommandFrame, second: CommandFrame) -> float:
         return 1.0 if seen is None or not seen.any() else 0.0
     if one.shape != other.shape:
         return 1.0
-    union = np.count_nonzero(one | other)
-    return np.count_nonzero(one & other) / union if union else 1.0
+    return mask_overlap(one, other)
 
 
 def _frame_pairs(clip: ClipPair) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:

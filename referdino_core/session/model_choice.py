@@ -182,7 +182,7 @@ def load(choice: ModelChoice) -> LoadedModel:
     if choice.is_streaming_peer:
         raise RuntimeUnavailable(
             f"{choice.model} is another published model: it runs in referdino replay, referdino "
-            "evaluate --inference stream and the node, and nowhere else."
+            "evaluate --inference stream and the node."
         )
     from referdino_core.building import load_model
     from referdino_core.installation import choose_threads

@@ -18,10 +18,9 @@ from referdino_core.session.track import (
     Objects,
     SlotReadings,
     Track,
-    box_overlaps,
     camera_shift,
 )
-from referdino_core.target import TargetState
+from referdino_core.target import TargetState, box_overlaps
 
 EVIDENCE_SLACK = 0.15
 """Seconds beyond `take_up` in which an unseen target may return to its slot."""

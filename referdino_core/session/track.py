@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from referdino_core.configuration import SessionSettings
-from referdino_core.target import TargetState
+from referdino_core.target import TargetState, box_overlaps
 
 MIN_EVIDENCE = 2
 """The newest images that always count as evidence, however old they are."""
@@ -372,12 +372,3 @@ def rivals_of(slot: int, readings: SlotReadings) -> Objects:
     """All objects but the one in a slot."""
     apart = box_overlaps(readings.boxes, readings.boxes[slot]) <= SAME_OBJECT_OVERLAP
     return Objects.of(readings, apart)
-
-
-def box_overlaps(boxes: np.ndarray, box: np.ndarray) -> np.ndarray:
-    """(Q,) intersection over union of (Q, 4) boxes with one (4,) box, as corners."""
-    sides = np.minimum(boxes[:, 2:], box[2:]) - np.maximum(boxes[:, :2], box[:2])
-    shared = np.clip(sides, 0, None).prod(axis=1)
-    areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1) + (box[2:] - box[:2]).prod()
-    overlaps: np.ndarray = shared / np.maximum(areas - shared, 1e-9)
-    return overlaps

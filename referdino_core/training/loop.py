@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from referdino_core.errors import InferenceError, ReferDINOError
 from referdino_core.precision import PRECISIONS
+from referdino_core.training.boards import Boards, WandbPlan, open_boards
 from referdino_core.training.processes import ALONE, Processes
 from referdino_core.training.training_state import Curve, RunFiles, TrainingState
 
@@ -99,6 +100,7 @@ class TrainingLoop:
         files: RunFiles,
         processes: Processes = ALONE,
         shared: DistributedDataParallel | None = None,
+        wandb: WandbPlan | None = None,
     ) -> None:
         """Take up the run's state where it has one.
 
@@ -107,9 +109,10 @@ class TrainingLoop:
             optimisers: of these parameters; every group has its "highest" learning rate.
             rate: factor of the highest learning rates at a step.
             shared: the module of several processes that computes the losses.
+            wandb: a run on Weights & Biases, beside TensorBoard.
         """
         self.plan, self.module, self.optimisers, self.rate = plan, module, optimisers, rate
-        self.files, self.processes, self.shared = files, processes, shared
+        self.files, self.processes, self.shared, self.wandb = files, processes, shared, wandb
         self.learnt = [p for p in module.parameters() if p.requires_grad]
         self.scaler = torch.amp.GradScaler(processes.device.type, enabled=plan.precision == "fp16")
         self.state = TrainingState(module, optimisers, self.scaler, plan.averaging)
@@ -123,24 +126,28 @@ class TrainingLoop:
         bar: Callable[..., tqdm] = tqdm,
         stop: threading.Event | None = None,
         most_steps: int | None = None,
-        after_step: Callable[[int], None] | None = None,
+        after_step: Callable[[int, Boards], None] | None = None,
     ) -> bool:
         """Train to the end, or until `stop` is set; the state is saved in either case.
 
         Args:
             bar: makes a progress bar.
             most_steps: end of a shorter run.
-            after_step: called with the number of steps done.
+            after_step: called with the number of steps done, and the boards that show the run.
 
         Returns:
             Whether the run is complete.
 
         Raises:
-            ReferDINOError: a loss is not finite, or nothing can be read.
+            ReferDINOError: a loss is not finite, nothing can be read, or a board cannot be used.
         """
         last = min(self.plan.steps, most_steps or self.plan.steps)
         saved = self.state.step
-        with self._curve() as curve, bar(total=last, initial=saved, unit="step") as shown:
+        with (
+            self._boards() as boards,
+            self._curve(boards) as curve,
+            bar(total=last, initial=saved, unit="step") as shown,
+        ):
             for batch in source.batches:
                 asked = stop is not None and self.processes.any(stop.is_set())
                 if (asked or self.state.step >= last) and self.may_stop:
@@ -151,7 +158,7 @@ class TrainingLoop:
                     self.save()
                     saved = self.state.step
                 if after_step is not None:
-                    after_step(self.state.step)
+                    after_step(self.state.step, boards)
         self.save()
         return self.state.step >= last
 
@@ -216,10 +223,14 @@ class TrainingLoop:
             "saved state is kept: go on from it with a lower learning rate."
         )
 
-    def _curve(self) -> Curve:
-        return Curve(
-            self.files if self.processes.is_first else None, self.state.step, self.plan.note_every
-        )
+    def _boards(self) -> Boards:
+        if not self.processes.is_first:
+            return Boards(())
+        return open_boards(self.files.board, self.state.step, self.wandb)
+
+    def _curve(self, boards: Boards) -> Curve:
+        path = self.files.curve if self.processes.is_first else None
+        return Curve(path, boards, self.state.step, self.plan.note_every)
 
     def _note(self, curve: Curve, shown: tqdm, losses: StepLosses) -> None:
         total = self.processes.mean(losses.total)

@@ -144,8 +144,7 @@ def run_stage(plan: StagePlan, module: nn.Module, losses: Losses, folder: Path) 
 
     def drawn(step: int) -> StepLosses:
         # Seeded by the step, so that a resumed run sees the same batches.
-        seeds = [len(plan.name), step, plan.seed]
-        generator = np.random.default_rng(seeds if plan.seed else seeds[:2])
+        generator = np.random.default_rng([len(plan.name), step, plan.seed])
         terms = losses(generator, step / plan.iterations)
         return StepLosses(torch.stack([term.float() for term in terms.values()]).sum(), terms)
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,10 +21,9 @@ from torch import Tensor, nn
 
 from referdino_core.errors import ReferDINOError
 from referdino_core.files import AtomicFile
+from referdino_core.training.boards import Boards
 
 RECIPE_NAME = "recipe.json"
-
-logger = logging.getLogger("referdino.training")
 
 
 @dataclass(frozen=True)
@@ -142,39 +140,30 @@ def copy_tensors(source: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> 
 
 
 class Curve:
-    """Losses by step, as JSON lines and in TensorBoard where it is installed; a context manager.
+    """Losses by step, as JSON lines and on boards; a context manager.
 
     A line holds the step, the seconds since the run began or went on, and the mean losses of the
     steps since the line before.
     """
 
-    def __init__(self, files: RunFiles | None, after: int, every: int) -> None:
+    def __init__(self, path: Path | None, boards: Boards, after: int, every: int) -> None:
         """Forget the lines after a step, which will be repeated.
 
         Args:
-            files: where to write; None writes nothing.
+            path: file of the lines; None writes nothing.
             every: steps of a line.
         """
-        self._every, self._recent, self._began = (
-            every,
-            list[Mapping[str, float]](),
-            time.monotonic(),
-        )
+        self._boards, self._every, self._began = boards, every, time.monotonic()
+        self._recent: list[Mapping[str, float]] = []
         self._open = contextlib.ExitStack()
-        self._file, self._board = None, None
-        if files is None:
+        self._file = None
+        if path is None:
             return
-        files.curve.parent.mkdir(parents=True, exist_ok=True)
-        lines = files.curve.read_text(encoding="utf-8").splitlines() if files.curve.exists() else []
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
         kept = [line for line in lines if json.loads(line)["step"] <= after]
-        files.curve.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
-        self._file = self._open.enter_context(files.curve.open("a", encoding="utf-8"))
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError:
-            logger.info("TensorBoard is not installed; the curve is in %s.", files.curve)
-            return
-        self._board = self._open.enter_context(SummaryWriter(str(files.board)))
+        path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+        self._file = self._open.enter_context(path.open("a", encoding="utf-8"))
 
     def __enter__(self) -> Curve:
         return self
@@ -195,9 +184,7 @@ class Curve:
         line |= {name: float(f"{mean:.6g}") for name, mean in means.items()}
         self._file.write(json.dumps(line) + "\n")
         self._file.flush()
-        if self._board is not None:
-            for name, mean in means.items():
-                self._board.add_scalar(f"loss/{name}", mean, step)
+        self._boards.add_figures(step, {f"loss/{name}": mean for name, mean in means.items()})
 
 
 def check_recipe(

@@ -56,6 +56,12 @@ def validate(
     return float(np.mean(scores)) if scores else 0.0
 
 
+def read_pictures(folder: Path) -> dict[str, np.ndarray]:
+    """The pictures of a validation, (H, W, 3) uint8 RGB, by the name that boards show."""
+    read = {path.stem: cv2.imread(str(path)) for path in sorted(folder.glob("*.jpg"))}
+    return {f"validation/{name}": one[:, :, ::-1] for name, one in read.items() if one is not None}
+
+
 def read_validation_clip(item: TrainingItem) -> tuple[np.ndarray, np.ndarray]:
     """Annotated images (T, H, W, 3) and masks (T, H, W) of a clip, evenly spaced.
 

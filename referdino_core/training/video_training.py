@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import threading
 from collections.abc import Callable, Sequence
@@ -23,6 +24,7 @@ from referdino_core.errors import ReferDINOError
 from referdino_core.files import AtomicFile
 from referdino_core.network.referdino import ReferDINO
 from referdino_core.network.tokenizer import WordTokenizer
+from referdino_core.training.boards import Boards, WandbPlan
 from referdino_core.training.clip_outputs import clip_outputs
 from referdino_core.training.clip_samples import ClipSamples, Draws, TrainingClip
 from referdino_core.training.criterion import clip_losses
@@ -33,7 +35,7 @@ from referdino_core.training.loop import LoopPlan, Source, StepLosses, TrainingL
 from referdino_core.training.lora import lora_tensors, merged_tensors
 from referdino_core.training.processes import Processes
 from referdino_core.training.training_state import RunFiles
-from referdino_core.training.validation import validate
+from referdino_core.training.validation import read_pictures, validate
 from referdino_core.training.video_recipes import VideoRecipe
 
 logger = logging.getLogger("referdino.training")
@@ -103,6 +105,7 @@ class VideoTraining:
         *,
         seed: int = 0,
         workers: int = 0,
+        wandb: str | None = None,
     ) -> None:
         """Set a run up, and take up its state where it has one.
 
@@ -110,6 +113,7 @@ class VideoTraining:
             model: see `build_model`.
             folder: of the state, the curve and the weights.
             workers: processes that read and augment clips; 0 does it in this one.
+            wandb: project of Weights & Biases that shows the run; None for none.
         """
         self.model, self.data, self.recipe = model.to(processes.device), data, recipe
         self.folder, self.processes, self.seed, self.workers = folder, processes, seed, workers
@@ -130,9 +134,16 @@ class VideoTraining:
             precision=recipe.precision,
             save_every=recipe.save_every,
         )
-        files = RunFiles.of_run(folder)
+        settings = {**dataclasses.asdict(recipe), "seed": seed}
         self.loop = TrainingLoop(
-            plan, self.model, (optimiser,), self.rate_at, files, processes, shared
+            plan,
+            self.model,
+            (optimiser,),
+            self.rate_at,
+            RunFiles.of_run(folder),
+            processes,
+            shared,
+            None if wandb is None else WandbPlan(wandb, folder, settings),
         )
         self.tokenizer = tokenizer_of(self.model.configuration)
         if processes.is_first and isinstance(self.tokenizer, WordTokenizer):
@@ -159,9 +170,9 @@ class VideoTraining:
         """
         draws = self._draws(self.loop.state.step)
 
-        def end_epoch(step: int) -> None:
+        def end_epoch(step: int, boards: Boards) -> None:
             if step % draws.steps_per_epoch == 0:
-                self._end_epoch(step // draws.steps_per_epoch)
+                self._end_epoch(step // draws.steps_per_epoch, boards)
 
         return self.loop.run(
             Source(self._batches(draws), self._losses, _names),
@@ -216,7 +227,7 @@ class VideoTraining:
         losses: StepLosses = self.forward(clips)
         return losses
 
-    def _end_epoch(self, epoch: int) -> None:
+    def _end_epoch(self, epoch: int, boards: Boards) -> None:
         """Validate with the averaged weights, and keep the weights that do best."""
         if self.processes.is_first:
             state = self.loop.state
@@ -225,6 +236,8 @@ class VideoTraining:
             pictures = self.folder / "validation" / f"epoch_{epoch:03d}"
             score = validate(self.model, self.tokenizer, items, pictures)
             logger.info("Epoch %d: J %.3f on %d sentences.", epoch, score, len(items))
+            boards.add_figures(state.step, {"validation/J": score, "validation/epoch": epoch})
+            boards.add_pictures(state.step, read_pictures(pictures))
             save_run_weights(self.model, self.folder, "last")
             if score > state.best:
                 state.best = score

@@ -183,7 +183,13 @@ def test_exports_are_made_once_and_kept(cache: Path, caplog: pytest.LogCaptureFi
     ]
 
 
+def keep_small_export(exports: ExportCache, cache: Path) -> None:
+    """As if it had been made before."""
+    shutil.copytree(small_export().folder, cache / exports.name(SMALL, 16))
+
+
 def test_longer_sentences_get_graphs_of_their_own(cache: Path) -> None:
+    keep_small_export(ExportCache.of(nano(), "fp32", "grid_sample"), cache)
     backend = OnnxRuntimeBackend(nano(), "fp32")
     backend.prepare(SMALL)
     image = backend.encode_image(torch.zeros(1, 3, *SMALL))
@@ -205,8 +211,7 @@ def test_a_damaged_export_is_made_again(
 ) -> None:
     caplog.set_level(logging.INFO)
     exports = ExportCache.of(nano(), "fp32", "grid_sample")
-    place = cache / exports.name(SMALL, 16)
-    shutil.copytree(small_export().folder, place)
+    keep_small_export(exports, cache)
     first = exports.provide(SMALL, 16)
     assert "Exporting" not in caplog.text
     description = first.folder / "export.json"

@@ -88,6 +88,10 @@ class TestEvaluate:
             (["ref-davis17", *given, "--inference", "both"], "is not causal"),
             (["ref-davis17", *given, "--precision", "bf16"], "fp32 only"),
             (["ref-davis17", *given, "--select", "all"], "selects one object"),
+            (["ref-davis17", *given, "--window", "4"], "leave --exports, --window"),
+            (["ref-davis17", *given, "--exports", "x"], "has no exports"),
+            (["ref-davis17", *given, "--single-frame"], "--single-frame out"),
+            (["refcoco", *given], "no published protocol for refcoco"),
         ):
             assert main(["evaluate", *arguments]) != 0
             assert reason in capfd.readouterr().err
@@ -154,9 +158,12 @@ class TestReplay:
         for arguments, reason in (
             ([*whole, "--command", "a ball", "--realtime-on", "40ms"], "not causal"),
             ([*whole, "--commands", str(commands)], "active from the first frame"),
+            ([*whole, "--command", "a ball", "--exports", "x"], "has no exports"),
+            ([*whole, "--command", "a ball", "--set", "accept=0.9"], "no thresholds"),
             (["replay", str(video), "--command", "a ball", *soc], "not causal"),
             (["segment", str(video), "a ball", *soc], "not causal"),
             (["segment", str(video), "a ball", "--checkpoint", soc[-1]], "not causal"),
+            (["export", "--size", "64x96", *soc], "not causal"),
         ):
             assert main([*arguments, "--out", str(tmp_path / "run")]) != 0
             assert reason in capfd.readouterr().err

@@ -160,7 +160,7 @@ def test_a_truncated_file_is_one_line(
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("content", [[1, 2], {}, {"model": {"a": 1}}])
+@pytest.mark.parametrize("content", [[1, 2], {}, {"model": {"a": 1}}, {1: torch.zeros(2)}], ids=str)
 def test_a_file_of_something_else_is_refused(
     nano: rd.ReferDINO, tmp_path: Path, content: object
 ) -> None:

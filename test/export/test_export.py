@@ -81,8 +81,8 @@ def test_predictions_in_low_precision_match_the_network(precision: str, overlap:
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_a_variant_is_what_the_plugins_node_stands_for(variant: str) -> None:
-    direct = nano_export(variant=variant)
+def test_a_variant_is_what_the_plugins_node_stands_for(variant: str, tmp_path: Path) -> None:
+    direct = export(nano(), tmp_path / variant, SIZE, TOKENS, "fp32", variant)
     replaced = in_variant(nano_export(variant="plugin"), variant)
     assert direct.checksums == replaced.checksums
 

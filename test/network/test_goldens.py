@@ -41,23 +41,15 @@ MASK_FEATURE_TOLERANCE = 1e-3
 
 
 @lru_cache(maxsize=1)
-def model_of(config: str, seed: int, num_queries: int, keep_ratio: float) -> rd.ReferDINO:
-    """The recorded run's model; the last one is kept, since weights take seconds to make."""
-    name = config.removeprefix("ytvos_")
-    model = rd.build(name, num_queries=num_queries, keep_ratio=keep_ratio)
-    rd.load_checkpoint(model, golden.state_dict(name, seed, num_queries))
-    return model
-
-
 def open_golden(name: str) -> tuple[golden.Golden, rd.ReferDINO]:
+    """A golden with its model; the last ones are kept, since weights take seconds to make."""
     recorded = golden.load(name)
-    settings = recorded.metadata
-    return recorded, model_of(
-        settings["config"],
-        settings["weight_seed"],
-        settings["num_queries"],
-        settings["keep_ratio"],
-    )
+    return recorded, recorded.model()
+
+
+def by_golden(names: tuple[str, ...]) -> pytest.MarkDecorator:
+    """A test of each golden, in the module's order: all tests of a golden before the next one's."""
+    return pytest.mark.parametrize("name", names, scope="module")
 
 
 def assert_close(actual: Tensor, expected: Tensor, tolerance: float) -> None:
@@ -69,7 +61,7 @@ def sampled(features: Tensor) -> Tensor:
     return features[:, ::8, ::5, ::5]
 
 
-@pytest.mark.parametrize("name", STAGES)
+@by_golden(STAGES)
 @torch.no_grad()
 def test_every_stage_before_selection_meets_the_golden(name: str) -> None:
     recorded, model = open_golden(name)
@@ -93,7 +85,7 @@ def test_every_stage_before_selection_meets_the_golden(name: str) -> None:
     )
 
 
-@pytest.mark.parametrize("name", END_TO_END)
+@by_golden(END_TO_END)
 @torch.no_grad()
 def test_surviving_queries_meet_the_golden(name: str) -> None:
     recorded, model = open_golden(name)
@@ -105,7 +97,7 @@ def test_surviving_queries_meet_the_golden(name: str) -> None:
     assert_close(survivors.refined, recorded["frame_reference_refined"], BOX_TOLERANCE)
 
 
-@pytest.mark.parametrize("name", END_TO_END)
+@by_golden(END_TO_END)
 def test_whole_clip_inference_meets_the_golden(name: str) -> None:
     recorded, model = open_golden(name)
     clip = model.segment(recorded.pixels, recorded["input_ids"])
@@ -114,7 +106,7 @@ def test_whole_clip_inference_meets_the_golden(name: str) -> None:
     assert_close(clip.masks, recorded["pred_masks"], MASK_TOLERANCE)
 
 
-@pytest.mark.parametrize("name", END_TO_END)
+@by_golden(END_TO_END)
 def test_a_stream_whose_window_holds_the_prefix_equals_whole_clip_inference(name: str) -> None:
     recorded, model = open_golden(name)
     stream = model.stream(recorded["input_ids"], window=8)
@@ -125,9 +117,10 @@ def test_a_stream_whose_window_holds_the_prefix_equals_whole_clip_inference(name
         assert_close(frame.masks, recorded[f"prefix{number}_pred_masks"], MASK_TOLERANCE)
 
 
+@by_golden(END_TO_END[:1])
 @torch.no_grad()
-def test_training_outputs_and_losses_meet_the_golden() -> None:
-    recorded, model = open_golden("swint_q32_128x160_f3")
+def test_training_outputs_and_losses_meet_the_golden(name: str) -> None:
+    recorded, model = open_golden(name)
     outputs: ClipOutputs = clip_outputs(model, recorded.pixels, recorded["input_ids"])
     names = ["train", *(f"train_aux{layer}" for layer in range(5)), "train_interm"]
     for name, prediction in zip(names, outputs.layers.values(), strict=True):

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from inference_cases import GOLDENS, ROUTES, Case, case_of, ground, prepare_by, read
+from inference_cases import GOLDENS, ROUTES, Case, case_of, ground, prepare_by, pretend, read
 from torch import Tensor, nn
 
 from referdino_core.network.decoder import Decoder
@@ -57,11 +57,24 @@ def case(request: pytest.FixtureRequest) -> Case:
     return case_of(request.param)
 
 
+@pytest.fixture(scope="module")
+def prepared(case: Case) -> dict[str, OptimizedStages]:
+    """The stages of a case by route: preparing large networks takes long."""
+    return {}
+
+
 @pytest.fixture(params=ROUTES)
 def stages(
-    case: Case, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+    case: Case,
+    prepared: dict[str, OptimizedStages],
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> OptimizedStages:
-    return prepare_by(request.param, case.model, case.size, torch.float32, monkeypatch)
+    route = request.param
+    if route not in prepared:
+        prepared[route] = prepare_by(route, case.model, case.size, torch.float32, monkeypatch)
+    pretend(route, monkeypatch)
+    return prepared[route]
 
 
 def assert_close(actual: Tensor, expected: Tensor, tolerance: float) -> None:

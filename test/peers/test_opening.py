@@ -80,9 +80,70 @@ def test_weights_that_lack_a_tensor_are_refused(folders: Path, tmp_path: Path) -
     save_file(tensors, broken / "model.safetensors", {"format": "pt"})
     with pytest.raises(CheckpointError, match="1 missing keys, such as"):
         open_peer("grounding-dino", broken, CPU)
+    save_file({**tensors, name: torch.zeros(3)}, broken / "model.safetensors", {"format": "pt"})
+    with pytest.raises(CheckpointError, match=f"1 mismatched keys, such as {name}"):
+        open_peer("grounding-dino", broken, CPU)
     (broken / "model.safetensors").write_bytes(b"cut off")
     with pytest.raises(CheckpointError, match="cannot be loaded"):
         open_peer("grounding-dino", broken, CPU)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"d_model": "wide"}, "cannot be loaded: .*d_model"),
+        ({"encoder_attention_heads": 3}, "cannot be loaded: .*divisible"),
+        ({"num_queries": 12}, "mismatched keys"),
+    ],
+)
+def test_a_damaged_configuration_is_one_line(
+    folders: Path, tmp_path: Path, changed: dict[str, object], said: str
+) -> None:
+    for name in ("model.safetensors", "tokenizer.json"):
+        (tmp_path / name).symlink_to(folders / "detector" / name)
+    configuration = json.loads((folders / "detector" / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(configuration | changed))
+    with pytest.raises(CheckpointError, match=said) as refused:
+        open_peer("grounding-dino", tmp_path, CPU)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_damaged_or_missing_tokenizer_is_one_line(folders: Path, tmp_path: Path) -> None:
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / name).symlink_to(folders / "detector" / name)
+    with pytest.raises(CheckpointError, match=r"tokenizer\.json is missing"):
+        open_peer("grounding-dino", tmp_path, CPU)
+    for damaged in ('{"version": "1.0"', "{}", "not JSON"):
+        (tmp_path / "tokenizer.json").write_text(damaged)
+        with pytest.raises(CheckpointError, match="not a readable tokenizer") as refused:
+            open_peer("grounding-dino", tmp_path, CPU)
+        assert "\n" not in str(refused.value)
+
+
+def test_a_download_is_found_by_its_name(
+    folders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REFERDINO_CACHE", str(tmp_path))
+    for name, folder in (("grounding-dino-base", "detector"), (DEFAULT_DETECTOR, "detector")):
+        (tmp_path / name).symlink_to(folders / folder)
+    (tmp_path / "sam2.1-hiera-small").symlink_to(folders / "tracker")
+    opened = open_peer("grounding-dino", Path("grounding-dino-base"), CPU)
+    assert [path.parent.name for path in opened.weights] == ["grounding-dino-base"]
+    opened = open_peer("grounded-sam2", Path("sam2.1-hiera-small"), CPU)
+    assert [path.parent.name for path in opened.weights] == [DEFAULT_DETECTOR, "sam2.1-hiera-small"]
+    with pytest.raises(DownloadError, match=r"referdino download sam2\.1-hiera-large"):
+        open_peer("grounded-sam2", Path("sam2.1-hiera-large"), CPU)
+
+
+@pytest.mark.parametrize("given", ["nowhere", "detector/model.safetensors", "ryt_swinb"])
+def test_what_is_no_folder_is_refused(
+    folders: Path, given: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REFERDINO_CACHE", str(tmp_path))
+    checkpoint = Path(given) if given == "ryt_swinb" else folders / given
+    for name in STREAMING_PEER_NAMES:
+        with pytest.raises(CheckpointError, match=rf"There is no folder .*{given}"):
+            open_peer(name, checkpoint, CPU)
 
 
 @pytest.mark.parametrize(

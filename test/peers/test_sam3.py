@@ -73,6 +73,22 @@ def test_the_memory_grows_within_a_window_and_is_rebuilt_after_it() -> None:
     assert sum(frame.numel() for frame in frames.values()) == 0
 
 
+def test_an_instance_that_is_not_found_again_in_a_new_window_is_occluded() -> None:
+    session = peer_samples.sam3(window=3, hold=0.25)
+    session.command("the red ball")
+    images = peer_samples.images(7)
+    (found,) = [session.step(image)[0] for image in images[:3]][-1:]
+    follower_of(session).network.score_threshold_detection = 1.0
+    states = []
+    for image in images[3:]:
+        (target,) = session.step(image)
+        assert not target.mask.any() and target.box is None
+        assert target.track_id == found.track_id and target.frame_score == 0
+        states.append(target.state.value)
+    assert found.state is TargetState.TRACKING
+    assert states == ["occluded", "occluded", "lost", "lost"]
+
+
 def test_commands_are_added_and_removed_mid_stream() -> None:
     session = peer_samples.sam3()
     images = peer_samples.images(6)

@@ -20,6 +20,9 @@ import torch
 from repository import DATA
 from scipy.ndimage import gaussian_filter
 
+import referdino_core as rd
+from referdino_core.network.uninitialised_weights import UninitialisedWeights
+
 DIRECTORY = DATA / "goldens"
 FRAME_MARGIN = 64
 DRIFT_LEFT, DRIFT_UP = 5, 3
@@ -34,6 +37,21 @@ class Golden:
 
     def __getitem__(self, name: str) -> torch.Tensor:
         return torch.from_numpy(self.arrays[name])
+
+    def model(self, **changes: Any) -> rd.ReferDINO:
+        """The model of the run, made anew, which takes seconds.
+
+        Args:
+            changes: settings in which it differs from the recorded one.
+        """
+        recorded = self.metadata
+        settings = {key: recorded[key] for key in ("num_queries", "keep_ratio")}
+        name = recorded["config"].removeprefix("ytvos_")
+        with UninitialisedWeights():
+            model = rd.build(name, **settings | changes)
+        weights = state_dict(name, recorded["weight_seed"], recorded["num_queries"])
+        rd.load_checkpoint(model, weights)
+        return model
 
     @property
     def pixels(self) -> torch.Tensor:

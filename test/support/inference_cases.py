@@ -70,12 +70,7 @@ def model_and_inputs(name: str) -> tuple[rd.ReferDINO, Tensor, list[Tensor]]:
         sentences = [tokenizer.encode(text) for text in SENTENCES]
     else:
         recorded = golden.load(name)
-        settings = recorded.metadata
-        network = settings["config"].removeprefix("ytvos_")
-        counts = {key: settings[key] for key in ("num_queries", "keep_ratio")}
-        model = rd.build(network, **counts)
-        weights = golden.state_dict(network, settings["weight_seed"], settings["num_queries"])
-        rd.load_checkpoint(model, weights)
+        model = recorded.model()
         pixels, ids = recorded.pixels[:2], recorded["input_ids"]
         sentences = [ids, torch.cat([ids[:-1], ids[1:]]), ids[[0, 2, 3, -1]]]
     return model, pixels, sentences
@@ -112,6 +107,21 @@ def forget_the_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "kernel_library", lambda: None)
 
 
+def pretend(route: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one of `ROUTES` needs while stages are prepared and while they run."""
+    if route in ("CPU kernels", ANY_PROCESSOR):
+        assert kernel_library() is not None, f"build it with: {BUILD_COMMAND}"
+    if route == ANY_PROCESSOR:
+        monkeypatch.setattr(kernel_library(), "has_fast_matmul", False)
+    elif route != "CPU kernels":
+        forget_the_kernels(monkeypatch)
+    if route == "a simulated CUDA kernel":
+        monkeypatch.setattr(deformable_attention, "_fits_cuda_kernel", lambda value: True)
+        monkeypatch.setattr(
+            deformable_attention, "cuda_deformable_attention", simulated_cuda_attention
+        )
+
+
 def prepare_by(
     route: str,
     model: rd.ReferDINO,
@@ -120,17 +130,9 @@ def prepare_by(
     monkeypatch: pytest.MonkeyPatch,
 ) -> OptimizedStages:
     """The stages as they are prepared on one of `ROUTES`."""
-    if route == "CPU kernels":
-        assert kernel_library() is not None, f"build it with: {BUILD_COMMAND}"
+    pretend(route, monkeypatch)
+    if route != "a simulated CUDA kernel":
         return optimize(model, size, precision)
-    if route == ANY_PROCESSOR:
-        monkeypatch.setattr(kernel_library(), "has_fast_matmul", False)
-        return optimize(model, size, precision)
-    forget_the_kernels(monkeypatch)
-    if route == "no kernels":
-        return optimize(model, size, precision)
-    monkeypatch.setattr(deformable_attention, "_fits_cuda_kernel", lambda value: True)
-    monkeypatch.setattr(deformable_attention, "cuda_deformable_attention", simulated_cuda_attention)
     gpu = torch.device("cuda")
     with torch.no_grad():
         stages = optimization.copy_stages(model, size, precision)

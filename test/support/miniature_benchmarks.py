@@ -7,7 +7,8 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -41,28 +42,33 @@ class Scene:
 
 def make_scenes(renderer: WorldRenderer, count: int = 2) -> list[Scene]:
     """Scenes of the test split's first clips that have two fitting objects."""
-    scenes: list[Scene] = []
-    for index in itertools.count():
-        clip = renderer.clip("test", index)
-        segmentation = clip.segmentation[:FRAMES]
-        fitting = [
-            number
-            for number in range(1, len(clip.objects) + 1)
-            if (segmentation == number).sum(axis=(1, 2)).min() >= 60
-            and any(e.target == number for e in clip.expressions)
-        ][:OBJECTS]
-        if len(fitting) == OBJECTS:
-            labels = np.zeros_like(segmentation)
-            sentences = []
-            for place, number in enumerate(fitting, start=1):
-                labels[segmentation == number] = place
-                own = itertools.cycle([e.text for e in clip.expressions if e.target == number])
-                sentences.append(tuple(itertools.islice(own, 4)))
-            name = f"scene{len(scenes)}"
-            scenes.append(Scene(name, clip.frames[:FRAMES], labels, tuple(sentences)))
-        if len(scenes) == count:
-            return scenes
-    raise AssertionError
+    made = (make_scene(renderer, index) for index in itertools.count())
+    fitting = itertools.islice(filter(None, made), count)
+    return [replace(scene, name=f"scene{place}") for place, scene in enumerate(fitting)]
+
+
+@lru_cache(maxsize=16)
+def make_scene(renderer: WorldRenderer, index: int) -> Scene | None:
+    """The scene of a clip of the test split, read-only; None unless it has two fitting objects."""
+    clip = renderer.clip("test", index)
+    frames, segmentation = clip.frames[:FRAMES].copy(), clip.segmentation[:FRAMES]
+    fitting = [
+        number
+        for number in range(1, len(clip.objects) + 1)
+        if (segmentation == number).sum(axis=(1, 2)).min() >= 60
+        and any(e.target == number for e in clip.expressions)
+    ][:OBJECTS]
+    if len(fitting) < OBJECTS:
+        return None
+    labels = np.zeros_like(segmentation)
+    sentences = []
+    for place, number in enumerate(fitting, start=1):
+        labels[segmentation == number] = place
+        own = itertools.cycle([e.text for e in clip.expressions if e.target == number])
+        sentences.append(tuple(itertools.islice(own, 4)))
+    for array in (frames, labels):
+        array.setflags(write=False)
+    return Scene(f"clip{index}", frames, labels, tuple(sentences))
 
 
 def frame_names(scene: Scene) -> list[str]:

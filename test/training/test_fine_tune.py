@@ -13,14 +13,18 @@ import torch
 from cuda_kernel_cases import load_script
 from repository import REPOSITORY
 
+import referdino_core as rd
 from referdino_core.building import WORD_EMBEDDING, load_model, vocabulary_of
+from referdino_core.cli import main
 from referdino_core.models import weights_file
+from referdino_core.target import TargetState, mask_overlap
 from referdino_core.training.clip_samples import TrainingClip
 from referdino_core.training.frame_stage import clip_losses_by_frame
 from referdino_core.training.learnt_parts import parameter_groups
 from referdino_core.training.targets import ClipGroundTruth
 from referdino_core.training.video_recipes import RECIPES, changed
 from referdino_core.training.video_training import build_model, save_run_weights
+from referdino_core.world import WorldRenderer
 
 example = load_script(REPOSITORY / "examples" / "fine_tune.py")
 
@@ -59,6 +63,42 @@ def test_only_text_encoder_grounder_and_the_rows_of_added_words_change(tmp_path:
     assert again.configuration.added_words == ("pink", "brown", "teal")
     loaded = load_model(tmp_path / "tuned.safetensors", "cpu").state_dict()[WORD_EMBEDDING]
     torch.testing.assert_close(loaded, rows[1], rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.slow
+def test_a_grown_vocabulary_works_exported_as_it_does_in_pytorch(
+    tmp_path: Path, renderer: WorldRenderer
+) -> None:
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnx")
+    model = build_model(changed(RECIPES["own_nano"], ["words=crimson"]), weights_file("nano"), 0)
+    with torch.no_grad():
+        embedding = model.state_dict()[WORD_EMBEDDING]
+        words = vocabulary_of(model.configuration)
+        # As if training had found that the word is hardly another one than "red".
+        embedding[words.index("crimson")] = 0.95 * embedding[words.index("red")]
+    save_run_weights(model, tmp_path, "grown")
+    weights, exported = tmp_path / "grown.safetensors", tmp_path / "exported"
+    command = ["export", "--checkpoint", str(weights), "--size", "120x160", "--tokens", "16"]
+    command += ["--deformable-attention", "grid_sample", "--no-check", "--out", str(exported)]
+    assert main(command) == 0
+    clip = next(
+        one
+        for one in (renderer.clip("test", index) for index in range(20))
+        if any(item.colour == "red" for item in one.objects)
+    )
+    found = {}
+    for runtime, exports in (("torch", None), ("onnxruntime", exported)):
+        session = rd.Session(weights, device="cpu", runtime=runtime, exports=exports)
+        session.command("the crimson object")
+        images = zip(clip.frames[:4], clip.stamps.tolist(), strict=False)
+        (found[runtime],) = [session.step(image, stamp) for image, stamp in images][-1]
+    expected, one = found["torch"], found["onnxruntime"]
+    assert expected.state is TargetState.TRACKING and expected.mask.any()
+    assert (one.state, one.track_id) == (expected.state, expected.track_id)
+    assert mask_overlap(one.mask, expected.mask) > 0.995
+    assert one.predicted_box == pytest.approx(expected.predicted_box, abs=0.01)
+    assert one.frame_score == pytest.approx(expected.frame_score, abs=1e-4)
 
 
 def test_clips_of_one_size_or_several_give_the_same_losses() -> None:

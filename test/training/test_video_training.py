@@ -21,15 +21,10 @@ from referdino_core.checkpoint import read_tensors
 from referdino_core.cli import main
 from referdino_core.world import WorldRenderer
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("two_threads")]
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
 SMALL = ["model=nano", "scales=0.8,1", "validation_clips=2", "epochs=1"]
 REPOSITORY = Path(__file__).parents[2]
-
-
-@pytest.fixture(scope="module")
-def two_threads() -> None:
-    torch.set_num_threads(2)
 
 
 @pytest.fixture(scope="module")

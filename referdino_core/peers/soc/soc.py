@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from referdino_core.errors import ReferDINOError
+from referdino_core.errors import ImageError, ReferDINOError
 from referdino_core.network.grounder import token_maps
 from referdino_core.network.image_geometry import resize_padding
 from referdino_core.network.pixel_decoder import PixelDecoder
@@ -28,6 +28,7 @@ from referdino_core.peers.soc.text_encoder import (
     PADDING_ID,
     SentenceEncoder,
     SentenceFeatures,
+    checked_ids,
     mean_of_tokens,
 )
 from referdino_core.peers.soc.video_swin import VideoSwin
@@ -36,6 +37,8 @@ FRAMES_AT_ONCE = 4
 """Batch size of the parts that process single frames; bounds the memory that long clips need."""
 TEXT_LEVEL = 2
 """Level (stride 32) that the text attends to for the contrastive loss."""
+LARGEST_PIXEL = 20.0
+"""Absolute value that normalised pixels do not reach; those of images are below 2.7."""
 
 Answer = Literal["first", "last"]
 
@@ -120,7 +123,7 @@ class SOC(nn.Module):
     def set_classes(self, classes: int) -> None:
         """Replace the class heads by randomly initialised ones with this number of classes."""
         self.configuration = replace(self.configuration, classes=classes)
-        self.class_heads = class_heads(self.configuration).to(self.device)
+        self.class_heads = class_heads(self.configuration).to(self.transformer.level_embed)
 
     @torch.no_grad()
     def segment(
@@ -134,7 +137,7 @@ class SOC(nn.Module):
 
         Args:
             pixels: (T, 3, H, W) float32 frames, normalised with ImageNet's mean and deviation.
-            input_ids: (L,) int64 tokens of the sentence, <s> and </s> included.
+            input_ids: (L,) or (1, L) int64 tokens of the sentence, <s> and </s> included.
             answer: the decoder layer whose heads predict. "first" is what the published evaluation
                 computes, with video queries of the last layer; "last" is what the paper describes.
             only_frame: index of the only evaluated frame (A2D- and JHMDB-Sentences), which alone
@@ -145,13 +148,17 @@ class SOC(nn.Module):
             one frame is only_frame.
 
         Raises:
-            ReferDINOError: there is no such answer.
+            ReferDINOError: there is no such answer; an ImageError for pixels and a CommandError for
+                tokens that cannot be used.
         """
         layers = {"first": 0, "last": len(self.class_heads) - 1}
         if answer not in layers:
             raise ReferDINOError(f"There is no answer {answer!r}; choose first or last.")
-        pixels, input_ids = pixels.to(self.device), input_ids.to(self.device)
-        features = self(pixels[None], input_ids[None], only_frame=only_frame)
+        check_pixels(pixels)
+        if only_frame is not None and not 0 <= only_frame < len(pixels):
+            raise ImageError(f"The clip has frames 0 to {len(pixels) - 1}, not {only_frame}.")
+        ids = checked_ids(input_ids, self.configuration.roberta).to(self.device)
+        features = self(pixels.to(self.device)[None], ids, only_frame=only_frame)
         video_queries = self.cluster(features.queries[-1], features.text.sentence)
         outputs = self.outputs(features, layers[answer], video_queries)
         scores, chosen = choose_query(outputs.scores[0])
@@ -293,6 +300,27 @@ def of_every_frame(clips: Tensor, frames: int) -> Tensor:
 def tokens_of_clips(maps: Tensor, frames: int) -> Tensor:
     """(B * T, d, h, w) maps to (B, T * h * w, d) tokens of clips, in the order of frames."""
     return maps.flatten(2).transpose(1, 2).unflatten(0, (-1, frames)).flatten(1, 2)
+
+
+def check_pixels(pixels: Tensor) -> None:
+    """Raise ImageError unless these are the normalised frames of a clip, (T, 3, H, W) float32."""
+    if not isinstance(pixels, Tensor) or pixels.dtype != torch.float32:
+        kind = pixels.dtype if isinstance(pixels, Tensor) else type(pixels).__name__
+        raise ImageError(
+            f"Pixels are float32, normalised with ImageNet's mean and deviation, not {kind}."
+        )
+    if pixels.dim() != 4 or pixels.shape[1] != 3:
+        raise ImageError(
+            f"The pixels of one clip have the shape (T, 3, H, W), not {tuple(pixels.shape)}."
+        )
+    if not pixels.numel():
+        raise ImageError(f"A clip of the shape {tuple(pixels.shape)} has no pixels.")
+    low, high = (float(one) for one in pixels.aminmax())
+    if not max(-low, high) < LARGEST_PIXEL:
+        raise ImageError(
+            f"The pixels range from {low:g} to {high:g}: normalise them with ImageNet's mean and "
+            "deviation."
+        )
 
 
 def choose_query(scores: Tensor) -> tuple[Tensor, int]:

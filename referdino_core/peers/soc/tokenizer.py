@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from referdino_core.errors import CommandError
+from referdino_core.errors import CheckpointError, CommandError
 from referdino_core.network.tokenizer import caption
 
 
@@ -20,14 +20,26 @@ class RobertaTokenizer:
         vocabulary: vocab.json of roberta-base.
         merges: its merges.txt.
         max_tokens: maximum number of tokens, including <s> and </s>.
+
+    Raises:
+        CheckpointError: the files are damaged.
     """
 
     def __init__(self, vocabulary: Path, merges: Path, max_tokens: int = 512) -> None:
         from tokenizers import ByteLevelBPETokenizer
 
         self.max_tokens = max_tokens
-        self.tokenizer = ByteLevelBPETokenizer(str(vocabulary), str(merges))
+        damaged = (
+            f"{vocabulary.name} and {merges.name} in {vocabulary.parent} are damaged; delete them "
+            "and run: referdino download roberta"
+        )
+        try:
+            self.tokenizer = ByteLevelBPETokenizer(str(vocabulary), str(merges))
+        except Exception as error:  # tokenizers raises nothing more specific
+            raise CheckpointError(damaged) from error
         self.start, self.end = (self.tokenizer.token_to_id(token) for token in ("<s>", "</s>"))
+        if self.start is None or self.end is None:
+            raise CheckpointError(damaged)
 
     def encode(self, sentence: str) -> Tensor:
         """(L,) int64 ids with <s> and </s>.

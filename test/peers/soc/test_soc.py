@@ -7,15 +7,17 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import soc_golden
 import torch
 from soc_samples import SMALL, released_layout
 
 import referdino_core as rd
+from referdino_core.errors import CommandError, ImageError
 from referdino_core.peers.soc import soc as soc_module
 from referdino_core.peers.soc.checkpoint import released_name
-from referdino_core.peers.soc.soc import SOC, choose_query
+from referdino_core.peers.soc.soc import SOC, Answer, choose_query
 from referdino_core.training.soc_losses import SOCTargets, soc_losses
 
 pytest.importorskip("transformers", reason="SOC's text encoder is that of transformers")
@@ -44,6 +46,70 @@ def test_clips_of_any_length_and_size(small: SOC, count: int, height: int, width
     assert clip.masks.shape == (count, 6, -(-height // 4), -(-width // 4))
     assert clip.chosen == int(clip.scores.sigmoid().mean(0).argmax())
     assert all(torch.isfinite(one).all() for one in (clip.scores, clip.boxes, clip.masks))
+
+
+@pytest.mark.parametrize(
+    ("pixels", "reason"),
+    [
+        (torch.zeros(3, 64, 96), r"shape \(T, 3, H, W\), not \(3, 64, 96\)"),
+        (torch.zeros(1, 2, 3, 64, 96), "one clip have the shape"),
+        (torch.zeros(2, 64, 96, 3), "one clip have the shape"),
+        (torch.zeros(0, 3, 64, 96), "has no pixels"),
+        (torch.zeros(2, 3, 0, 96), "has no pixels"),
+        (torch.zeros(2, 3, 64, 96, dtype=torch.uint8), "float32, normalised .* not torch.uint8"),
+        (torch.zeros(2, 3, 64, 96, dtype=torch.float64), "not torch.float64"),
+        (np.zeros((2, 3, 64, 96), np.float32), "not ndarray"),
+        (torch.full((2, 3, 64, 96), 255.0), "range from 255 to 255: normalise them"),
+        (torch.full((2, 3, 64, 96), float("nan")), "range from nan"),
+    ],
+    ids=lambda value: None if isinstance(value, str) else str(tuple(value.shape)),
+)
+def test_pixels_that_cannot_be_used_are_one_line(
+    small: SOC, pixels: torch.Tensor, reason: str
+) -> None:
+    with pytest.raises(ImageError, match=reason) as refused:
+        small.segment(pixels, IDS)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("ids", "reason"),
+    [
+        (torch.tensor([], dtype=torch.int64), "no tokens"),
+        (torch.tensor([1, 1, 1]), "no tokens"),
+        (torch.tensor([0.0, 17.0, 2.0]), "int64, of shape .* not torch.float32"),
+        ([0, 17, 2], "not list"),
+        (torch.stack([IDS, IDS]), r"not \(2, 5\)"),
+        (torch.full((39,), 7), "has 39 tokens; the text encoder reads at most 38"),
+        (torch.tensor([0, 300, 2]), "tokens 0 to 299, and not 300"),
+        (torch.tensor([0, -1, 2]), "and not -1"),
+    ],
+)
+def test_tokens_that_cannot_be_used_are_one_line(
+    small: SOC, ids: torch.Tensor, reason: str
+) -> None:
+    with pytest.raises(CommandError, match=reason) as refused:
+        small.segment(pixels_of(1, 32, 32), ids)
+    assert "\n" not in str(refused.value)
+
+
+def test_only_frames_of_the_clip_are_evaluated(small: SOC) -> None:
+    for frame in (-1, 2):
+        with pytest.raises(ImageError, match=f"frames 0 to 1, not {frame}"):
+            small.segment(pixels_of(2, 32, 32), IDS, only_frame=frame)
+
+
+@pytest.mark.parametrize("answer", ["first", "last"])
+def test_a_sentence_counts_without_its_padding(small: SOC, answer: Answer) -> None:
+    pixels = pixels_of(2, 40, 72)
+    alone = small.segment(pixels, IDS, answer)
+    padded = torch.cat([IDS, torch.ones(6, dtype=torch.int64)])
+    for ids in (padded, padded[None], padded.int()):
+        clip = small.segment(pixels, ids, answer)
+        torch.testing.assert_close(clip.masks, alone.masks, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(clip.scores, alone.scores, atol=1e-5, rtol=1e-4)
+    longest = torch.cat([torch.tensor([0]), torch.full((36,), 7), torch.tensor([2])])
+    assert torch.isfinite(small.segment(pixels, longest).masks).all()
 
 
 def test_padding_of_a_batch_changes_no_sentence(small: SOC) -> None:
@@ -130,6 +196,18 @@ def test_released_files_load_with_what_a_reader_skips(small: SOC, tmp_path: Path
         torch.testing.assert_close(dict(fresh.state_dict()), dict(small.state_dict()))
 
 
+def test_weights_in_half_precision_are_converted(small: SOC) -> None:
+    tensors = {
+        name: tensor.half() if tensor.is_floating_point() else tensor
+        for name, tensor in released_layout(small).items()
+    }
+    fresh = rd.build("soc_swint", **SMALL)
+    rd.load_checkpoint(fresh, {"model_state_dict": tensors})
+    expected = {name: tensor.half().float() for name, tensor in small.state_dict().items()}
+    torch.testing.assert_close(dict(fresh.state_dict()), expected)
+    assert small.segment(pixels_of(1, 32, 32), IDS).masks.dtype == torch.float32
+
+
 def test_class_heads_take_the_classes_of_the_checkpoint(small: SOC) -> None:
     tensors = released_layout(small)
     for layer in range(3):
@@ -153,6 +231,14 @@ def test_other_checkpoints_are_refused(small: SOC, tmp_path: Path) -> None:
     wrong = released_layout(small) | {"query_embed.weight": torch.zeros(9, 64)}
     with pytest.raises(rd.CheckpointError, match=r"query_embed.weight is \(9, 64\)"):
         rd.load_checkpoint(small, wrong)
+    further = released_layout(small) | {"voc.another.weight": torch.zeros(1)}
+    with pytest.raises(rd.CheckpointError, match=r"1 unknown \(voc.another.weight\)"):
+        rd.load_checkpoint(small, further)
+    with pytest.raises(rd.CheckpointError, match="There is no checkpoint at"):
+        rd.load_checkpoint(small, tmp_path / "missing.pth")
+    (tmp_path / "cut.pth").write_bytes(b"PK\x03\x04 cut off")
+    with pytest.raises(rd.CheckpointError, match="not a readable checkpoint"):
+        rd.load_checkpoint(small, tmp_path / "cut.pth")
     path = tmp_path / "code.pth"
     torch.save({"model_state_dict": released_layout(small), "args": Path("x")}, path)
     with pytest.raises(rd.CheckpointError, match="code"):
@@ -177,7 +263,7 @@ def test_without_transformers_one_line_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(sys.modules, "transformers", None)
-    with pytest.raises(rd.ReferDINOError, match="pip install transformers") as refused:
+    with pytest.raises(rd.ReferDINOError, match=r"pip install .*peers") as refused:
         rd.build("soc_swint")
     assert "\n" not in str(refused.value)
 

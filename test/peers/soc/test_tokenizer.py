@@ -4,10 +4,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from soc_samples import write_vocabulary
 
-from referdino_core.errors import CommandError
+from referdino_core.errors import CheckpointError, CommandError
 from referdino_core.peers.soc.tokenizer import RobertaTokenizer
 
 
@@ -41,3 +43,13 @@ def test_sentences_that_cannot_be_used_are_refused(tokenizer: RobertaTokenizer) 
         tokenizer.encode("  ")
     with pytest.raises(CommandError, match="at most 30"):
         tokenizer.encode("zyx " * 20)
+
+
+def test_a_damaged_vocabulary_is_one_line(tmp_path: Path) -> None:
+    vocabulary, merges = write_vocabulary(tmp_path / "roberta")
+    whole = vocabulary.read_text()
+    for damaged in (whole[:100], "{}", whole.replace('"</s>"', '"end"')):
+        vocabulary.write_text(damaged)
+        with pytest.raises(CheckpointError, match="referdino download roberta") as refused:
+            RobertaTokenizer(vocabulary, merges)
+        assert "\n" not in str(refused.value)
