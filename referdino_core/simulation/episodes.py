@@ -27,7 +27,8 @@ SPLITS = ("static", "moving", "occlusion", "distractors", "absent")
 sentence is true of nothing."""
 
 _ROOT_SEED = 20261
-_ATTEMPTS = 400
+_ATTEMPTS = 4000
+"""Scenes that are tried; one in seventy has room for a twin that passes by."""
 _FARTHEST = 4.3
 """Metres to a target at the start: as far as `nano` was trained to see things."""
 _START = Pose(0.0, -0.5, math.pi / 2)

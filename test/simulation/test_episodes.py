@@ -48,6 +48,12 @@ def test_splits_stage_what_they_say() -> None:
     assert sum(body.look.colour == "grey" for body in hidden.bodies) == 1
 
 
+def test_an_episode_is_found_where_hardly_a_scene_has_room_for_it() -> None:
+    index = 220  # its 406th scene is the first one in which a twin can pass by
+    episode = sample_episode("distractors", episode_generator("distractors", index), index)
+    assert episode.target is not None and episode.twin is not None
+
+
 def test_unknown_splits_and_indices_are_refused() -> None:
     with pytest.raises(ReferDINOError, match="choose one of static, moving"):
         episode_generator("flying", 0)
