@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from referdino_core.building import usable_device
 from referdino_core.errors import ReferDINOError
 from referdino_core.training.recipe import Recipe, train
 
@@ -21,12 +22,14 @@ def main() -> None:
         "--out", type=Path, default=Path("runs/nano"), help="folder of clips, states and curves"
     )
     parser.add_argument("--start", type=Path, help="weights to start from; random ones by default")
+    parser.add_argument("--device", default="cpu", help="cpu (default), cuda or auto")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     if not hasattr(torch.optim, "Muon"):
         parser.error(f"training needs PyTorch 2.9 or later for Muon; this is {torch.__version__}")
     try:
-        train(arguments.out, Recipe(), arguments.start)
+        device = usable_device(arguments.device)
+        train(arguments.out, Recipe(), arguments.start, device=device)
     except ReferDINOError as error:
         parser.exit(1, f"training: error: {error}\n")
 

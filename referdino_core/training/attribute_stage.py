@@ -20,7 +20,7 @@ from referdino_core.training.attributes import (
     attribute_indices,
     token_labels,
 )
-from referdino_core.training.batches import augmented
+from referdino_core.training.batches import augmented, on_device
 from referdino_core.training.recorded_world import World
 from referdino_core.training.supervision import score_loss
 
@@ -83,6 +83,7 @@ def attribute_losses(
     encoder: ImageEncoder, heads: AttributeHeads, batch: AttributeBatch
 ) -> dict[str, Tensor]:
     """Losses of every image token by name."""
+    batch = on_device(batch, next(encoder.parameters()).device)
     image = encoder(batch.pixels)
     tokens = image.tokens
     labels = token_labels(batch.segmentation, image.geometry.spatial_shapes)

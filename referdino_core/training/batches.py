@@ -5,7 +5,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -23,6 +24,7 @@ from referdino_core.training.recorded_world import (
 )
 from referdino_core.world import Expression
 
+Batch = TypeVar("Batch")
 MOTION_WORDS = frozenset(("moving", "going", "still", "standing"))
 KIND_SHARES = {
     "attribute": 0.24,
@@ -56,6 +58,18 @@ class FrameBatch:
     exists: Tensor
     segmentation: Tensor
     attributes: Tensor
+
+
+def on_device(batch: Batch, device: torch.device) -> Batch:
+    """A batch, a dataclass that may hold others, with all its tensors on a device."""
+
+    def moved(value: Any) -> Any:
+        if isinstance(value, Tensor):
+            return value.to(device, non_blocking=True)
+        return on_device(value, device) if is_dataclass(value) else value
+
+    values = {one.name: moved(getattr(batch, one.name)) for one in fields(batch)}  # type: ignore[arg-type]
+    return replace(batch, **values)  # type: ignore[type-var]
 
 
 def static_referents(expression: Expression) -> tuple[int, ...]:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from referdino_core.network.referdino import ReferDINO
+from referdino_core.training.batches import on_device
 from referdino_core.training.grounded_clips import GroundedClip
 from referdino_core.training.supervision import POSITIVE_OVERLAP
 from referdino_core.training.temporal_stage import LONGEST_WINDOW, stack_items
@@ -53,12 +54,13 @@ def best_slots(model: ReferDINO, items: Sequence[GroundedClip]) -> tuple[np.ndar
     for item in items:
         for newest in range(len(item.stamps)):
             frames = np.arange(max(0, newest - LONGEST_WINDOW + 1), newest + 1)
-            batch = stack_items([item], [frames])
+            batch = on_device(stack_items([item], [frames]), model.device)
             readout, window = model.readout, batch.window
             history = readout.history(window)
             scores = readout.similarity(history, window.text, window.text_padding[:, None])
-            best = scores[0, -1].argmax()
-            logits.append(scores[0, -1, best])
+            newest_scores = scores[0, -1].cpu()
+            best = newest_scores.argmax()
+            logits.append(newest_scores[best])
             right.append(item.overlaps[newest, best] > POSITIVE_OVERLAP)
     return torch.stack(logits).double().numpy(), torch.stack(right).numpy()
 

@@ -22,7 +22,7 @@ from referdino_core.network.temporal_decoder import mean_token
 from referdino_core.network.text_encoder import stack_texts
 from referdino_core.network.tokenizer import WordTokenizer
 from referdino_core.training.attributes import token_labels
-from referdino_core.training.batches import MOTION_WORDS, FrameBatch
+from referdino_core.training.batches import MOTION_WORDS, FrameBatch, on_device
 from referdino_core.training.clip_samples import TrainingClip
 from referdino_core.training.supervision import (
     assign,
@@ -91,6 +91,7 @@ def frame_losses(
         motion_head: see `motion_loss`.
         most: see `grounding_losses`.
     """
+    batch = on_device(batch, model.device)
     encoded = model.text_encoder([tokenizer.encode(sentence) for sentence in batch.sentences])
     image = model.image_encoder(batch.pixels)
     sentences = len(batch.sentences) // len(batch.pixels)

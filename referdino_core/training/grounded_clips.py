@@ -100,7 +100,7 @@ def ground_clip(
     images = np.stack([augmented(frame[:, ::step], generator) for frame in clip.frames])
     segmentation = torch.from_numpy(clip.segmentation[:, :, ::step].copy())
     image = model.image_encoder(
-        normalise(torch.from_numpy(images).permute(0, 3, 1, 2).contiguous())
+        normalise(torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()).to(model.device)
     )
     kept = torch.from_numpy(np.sort(generator.permutation(frames)[:keyframes]))
     grounded = []
@@ -113,18 +113,19 @@ def ground_clip(
         masks &= shown[..., None, None]
         boxes = boxes_of_masks(masks)
         stamps = torch.from_numpy(clip.stamps)
-        queries, references, refined = in_slots(model, grounding, stamps.tolist())
+        slots = in_slots(model, grounding, stamps.tolist())
+        queries, references, refined = (one.cpu() for one in slots)
         grounded.append(
             GroundedClip(
                 queries=queries.half(),
                 references=references,
                 overlaps=(box_overlaps(refined, boxes) * shown[:, None]).amax(2),
-                text=grounding.text.half(),
+                text=grounding.text.half().cpu(),
                 stamps=stamps,
                 boxes=boxes[:, 0],
                 valid=shown[:, 0] & (len(expression.targets) < 2),
                 keyframes=kept if len(expression.targets) < 2 else kept[:0],
-                mask_features=grounding.masks.features[kept].half(),
+                mask_features=grounding.masks.features.cpu()[kept].half(),
                 masks=masks[kept, 0],
             )
         )
@@ -168,7 +169,10 @@ def ground_world(
     folder.mkdir(parents=True, exist_ok=True)
     paths = {first: folder / f"{first:05d}.pt" for first in range(0, clips, CHUNK)}
     missing = [first for first, path in paths.items() if not path.exists()]
-    if missing:
+    if missing and plan.model.device.type != "cpu":
+        for first in tqdm(missing, "grounding", unit="chunk"):
+            ground_chunk(plan, first, paths[first])
+    elif missing:
         # One thread each: operators on a clip are too small for several threads.
         with ProcessPoolExecutor(
             workers, get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
@@ -192,7 +196,7 @@ def ground_chunk(plan: GroundingPlan, first: int, path: Path) -> None:
         if index % CLIPS_PER_MOVING_CAMERA and not speaks_of_motion(clip):
             continue
         keyframes = 0 if index % CLIPS_PER_KEYFRAME else KEYFRAMES
-        with mixed_precision():
+        with mixed_precision(plan.model.device):
             items = ground_clip(plan.model, plan.tokenizer, clip, generator, keyframes)
         rows += [vars(item) for item in items]
     unfinished = path.with_suffix(".part")

@@ -89,7 +89,13 @@ class Recipe:
     calibration_clips: int = 100
 
 
-def train(folder: Path, recipe: Recipe, start: Path | None = None, seed: int = 0) -> ReferDINO:
+def train(
+    folder: Path,
+    recipe: Recipe,
+    start: Path | None = None,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+) -> ReferDINO:
     """Render the clips and run all stages; a second call resumes.
 
     Args:
@@ -99,7 +105,7 @@ def train(folder: Path, recipe: Recipe, start: Path | None = None, seed: int = 0
     """
     torch.manual_seed(seed)
     world = render(folder / "world", "train", recipe.clips)
-    model = build("nano")
+    model = build("nano").to(device)
     # The bundled vocabulary belongs to the bundled weights, which may know fewer words.
     words = (*SPECIAL_WORDS, *VOCABULARY)
     (folder / "vocabulary.txt").write_text("\n".join(words) + "\n")
@@ -135,7 +141,7 @@ def render(folder: Path, split: Split, clips: int) -> World:
 
 def learn_attributes(model: ReferDINO, world: World, recipe: Recipe, folder: Path) -> None:
     """First stage: train the image encoder, with heads that are discarded afterwards."""
-    heads = AttributeHeads(model.configuration.width)
+    heads = AttributeHeads(model.configuration.width).to(model.device)
     run_stage(
         recipe.attributes,
         nn.ModuleDict({"encoder": model.image_encoder, "heads": heads}),
@@ -156,7 +162,7 @@ def learn_frames(
     At first every query on an object is positive, which speeds up learning; then gradually fewer,
     so that every candidate keeps a slot.
     """
-    head = nn.Linear(model.configuration.width, len(MOTIONS))
+    head = nn.Linear(model.configuration.width, len(MOTIONS)).to(model.device)
 
     def losses(generator: np.random.Generator, most: int | None) -> dict[str, Tensor]:
         batch = draw_frames(world, recipe.frame_images, recipe.frame_sentences, generator)
@@ -177,7 +183,7 @@ def learn_time(
 ) -> None:
     """Fourth stage: train only the readout, on clips that are grounded once."""
     model.grounder.requires_grad_(False)
-    head = nn.Linear(model.configuration.width, DISPLACEMENTS)
+    head = nn.Linear(model.configuration.width, DISPLACEMENTS).to(model.device)
 
     def losses(generator: np.random.Generator, _: float) -> dict[str, Tensor]:
         drawn = generator.integers(len(items), size=recipe.temporal_items)

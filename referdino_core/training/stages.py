@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from referdino_core.training.loop import LoopPlan, Source, StepLosses, TrainingLoop
+from referdino_core.training.processes import Processes
 from referdino_core.training.training_state import RunFiles
 
 logger = logging.getLogger("referdino.training")
@@ -27,9 +28,15 @@ Losses = Callable[[np.random.Generator, float], Mapping[str, Tensor]]
 """Named losses of a fresh batch that is drawn with the generator, at a share of the stage."""
 
 
-def mixed_precision() -> torch.autocast:
-    """Context in which matrix multiplications on the CPU run in bfloat16, if that is faster."""
-    return torch.autocast("cpu", torch.bfloat16, enabled=bfloat16_pays())
+def mixed_precision(device: torch.device) -> torch.autocast:
+    """Context in which a device's matrix multiplications run in bfloat16, if that is faster."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision_of(device) == "bf16")
+
+
+def precision_of(device: torch.device) -> str:
+    """The precision of matrix multiplications: bf16 if it is faster on the device, or fp32."""
+    faster = torch.cuda.is_bf16_supported() if device.type == "cuda" else bfloat16_pays()
+    return "bf16" if faster else "fp32"
 
 
 @cache
@@ -118,7 +125,7 @@ def make_optimisers(plan: StagePlan, module: nn.Module) -> tuple[torch.optim.Opt
 
 
 def run_stage(plan: StagePlan, module: nn.Module, losses: Losses, folder: Path) -> None:
-    """Train `module`; its weights are then the averaged ones.
+    """Train `module` on its device; its weights are then the averaged ones.
 
     A second call resumes from the last saved state; a finished stage is only loaded. The curve
     `<name>.jsonl` has a line per ten steps.
@@ -127,12 +134,13 @@ def run_stage(plan: StagePlan, module: nn.Module, losses: Losses, folder: Path) 
         losses: see `Losses`; the generator is seeded by the step.
         folder: folder of `<name>.pt` and the curve.
     """
+    device = next(module.parameters()).device
     loop = TrainingLoop(
         LoopPlan(
             steps=plan.iterations,
             gradient_norm=plan.clip,
             averaging=plan.averaging,
-            precision="bf16" if bfloat16_pays() else "fp32",
+            precision=precision_of(device),
             save_every=plan.save_every,
             note_every=10,
         ),
@@ -140,6 +148,7 @@ def run_stage(plan: StagePlan, module: nn.Module, losses: Losses, folder: Path) 
         make_optimisers(plan, module),
         functools.partial(rate_factor, plan),
         RunFiles.of_stage(folder, plan.name),
+        Processes(0, 1, device),
     )
 
     def drawn(step: int) -> StepLosses:

@@ -16,6 +16,7 @@ from referdino_core.network.mask_decoder import MaskFeatures, decode_masks
 from referdino_core.network.object_memory import Window
 from referdino_core.network.referdino import ReferDINO
 from referdino_core.network.temporal_decoder import mean_token
+from referdino_core.training.batches import on_device
 from referdino_core.training.contrastive import contrastive_loss
 from referdino_core.training.grounded_clips import GroundedClip
 from referdino_core.training.supervision import (
@@ -133,13 +134,13 @@ def temporal_losses(
     the thresholds of the stream rely.
     """
     windows = draw_windows(items, generator)
-    batch = stack_items(items, windows)
+    batch = on_device(stack_items(items, windows), model.device)
     window = batch.window
     history = model.readout.history(window)
     scores = model.readout.similarity(history, window.text, window.text_padding[:, None]).float()
     entropy = F.binary_cross_entropy_with_logits(scores, batch.scores, reduction="none")
     # Results are read at the newest frame: it weighs as much as all others together.
-    importance = torch.ones(scores.shape[1])
+    importance = torch.ones(scores.shape[1], device=scores.device)
     importance[-1] = max(1, scores.shape[1] - 1)
     importance = importance / importance.sum()
     newest, references = history[:, -1], window.references[:, -1]
@@ -201,19 +202,16 @@ def keyframe_mask_loss(
             truths.append(item.masks[found[0]])
     if not rows:
         return newest.sum() * 0
-    stacked = torch.stack(features)
-    masks = MaskFeatures(
-        stacked,
-        torch.zeros(len(rows), *stacked.shape[-2:], dtype=torch.bool),
-        torch.ones(len(rows), 2),
-    )
+    device = newest.device
+    stacked, truth = torch.stack(features).to(device), torch.stack(truths).to(device)
+    kept = torch.tensor(rows, device=device)
     embeddings = model.readout.mask_embeddings(
-        newest[rows],
-        window.references[rows, -1],
-        window.text[rows, -1],
-        window.text_padding[rows],
-        masks,
+        newest[kept],
+        window.references[kept, -1],
+        window.text[kept, -1],
+        window.text_padding[kept],
+        MaskFeatures(stacked, None, torch.ones(len(rows), 2, device=device)),
     )
-    best = target[rows].argmax(1)
-    chosen = embeddings[torch.arange(len(rows)), best]
-    return mask_loss(decode_masks(chosen[:, None], stacked)[:, 0], torch.stack(truths))
+    best = target[kept].argmax(1)
+    chosen = embeddings[torch.arange(len(rows), device=device), best]
+    return mask_loss(decode_masks(chosen[:, None], stacked)[:, 0], truth)

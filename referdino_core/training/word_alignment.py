@@ -65,11 +65,11 @@ def alignment_loss(
         meanings: see `word_meanings`.
     """
     sentences = len(text.tokens) // len(image.tokens)
-    columns, values = meanings
+    columns, values = (one.to(labels.device) for one in meanings)
     logits = text.tokens @ image.tokens.repeat_interleave(sentences, 0).transpose(1, 2)
     logits = logits * image.tokens.shape[-1] ** -0.5
     labels, attributes = (t.repeat_interleave(sentences, 0) for t in (labels, attributes))
-    rows = torch.arange(len(labels))[:, None]
+    rows = torch.arange(len(labels), device=labels.device)[:, None]
     of_tokens = attributes[rows, labels]
     of_column = of_tokens.transpose(1, 2).gather(
         1, columns.clamp(min=0)[..., None].expand(-1, -1, of_tokens.shape[1])
