@@ -30,7 +30,8 @@ from torch import Tensor
 from referdino_core.boxes import centre_to_corners, generalised_iou
 from referdino_core.network.predictions import ClipOutputs, ClipPrediction
 from referdino_core.training.contrastive import contrastive_loss
-from referdino_core.training.loss_terms import LossWeights, dice_distance, focal_terms
+from referdino_core.training.loss_terms import dice_distance, focal_terms
+from referdino_core.training.loss_weights import LossWeights
 from referdino_core.training.matcher import match_clip
 from referdino_core.training.targets import ClipGroundTruth, sample_masks
 

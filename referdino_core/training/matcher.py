@@ -19,10 +19,10 @@ from referdino_core.network.predictions import ClipPrediction, FramePrediction
 from referdino_core.training.loss_terms import (
     FOCAL_ALPHA,
     FOCAL_GAMMA,
-    LossWeights,
     dice_distance,
     focal_terms,
 )
+from referdino_core.training.loss_weights import LossWeights
 from referdino_core.training.targets import ClipGroundTruth, FrameTargets, sample_masks
 
 LOG_EPSILON = 1e-8

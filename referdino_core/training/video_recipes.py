@@ -15,7 +15,7 @@ from typing import Any
 
 from referdino_core.errors import ReferDINOError
 from referdino_core.training.data_sets import DataSet
-from referdino_core.training.loss_terms import (
+from referdino_core.training.loss_weights import (
     MEVIS_SWIN_B_WEIGHTS,
     MEVIS_SWIN_T_WEIGHTS,
     REF_YOUTUBE_VOS_WEIGHTS,

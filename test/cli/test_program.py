@@ -10,6 +10,7 @@ import pickle
 import re
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -370,3 +371,15 @@ def test_a_sentence_of_several_lines_is_one_line_of_the_summary(
 ) -> None:
     assert main(["segment", str(video), "the red\nball", "--frames", "1", "--out", "lines"]) == 0
     assert '"the red ball": ' in capfd.readouterr().out
+
+
+def test_help_is_shown_without_loading_pytorch() -> None:
+    code = (
+        "import sys; from referdino_core.cli import main\n"
+        "try: main(['train', '--help'])\n"
+        "except SystemExit: print('torch' in sys.modules)"
+    )
+    shown = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert "--recipe" in shown.stdout and shown.stdout.splitlines()[-1] == "False"

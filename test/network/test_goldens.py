@@ -16,7 +16,7 @@ from referdino_core.network.predictions import ClipOutputs
 from referdino_core.network.text_encoder import sub_sentences
 from referdino_core.training.clip_outputs import clip_outputs
 from referdino_core.training.criterion import clip_losses
-from referdino_core.training.loss_terms import REF_YOUTUBE_VOS_WEIGHTS
+from referdino_core.training.loss_weights import REF_YOUTUBE_VOS_WEIGHTS
 from referdino_core.training.targets import ClipGroundTruth
 
 pytestmark = pytest.mark.slow

@@ -12,7 +12,7 @@ import referdino_core as rd
 from referdino_core.training.clip_outputs import clip_outputs
 from referdino_core.training.contrastive import contrastive_loss
 from referdino_core.training.criterion import clip_losses
-from referdino_core.training.loss_terms import REF_YOUTUBE_VOS_WEIGHTS
+from referdino_core.training.loss_weights import REF_YOUTUBE_VOS_WEIGHTS
 from referdino_core.training.targets import ClipGroundTruth
 
 

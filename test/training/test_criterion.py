@@ -18,7 +18,7 @@ from referdino_core.training.criterion import (
     focal_classification_loss,
     mask_losses,
 )
-from referdino_core.training.loss_terms import REF_YOUTUBE_VOS_WEIGHTS
+from referdino_core.training.loss_weights import REF_YOUTUBE_VOS_WEIGHTS
 from referdino_core.training.matcher import (
     assign_queries,
     box_costs,
