@@ -83,9 +83,9 @@ def kernel(request: pytest.FixtureRequest) -> KernelLibrary:
         pytest.skip(str(error))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def renderer() -> Iterator[WorldRenderer]:
-    """A renderer of the world, where there is OpenGL; making one takes a second."""
+    """A renderer of the world, where there is OpenGL."""
     try:
         world = WorldRenderer()
     except WorldUnavailable as error:
