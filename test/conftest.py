@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 from collections.abc import Iterator
 
@@ -25,23 +26,6 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Order the files for processes that take them in turn.
-
-    Quick files come last, so that the processes end together. Files of ROS tests, which wait more
-    than they compute, are spread evenly among the slow ones.
-    """
-    marks = {item.path: set[str]() for item in items}
-    for item in items:
-        marks[item.path] |= {mark.name for mark in item.iter_markers()}
-    ros = [path for path, found in marks.items() if "ros" in found]
-    slow = [path for path, found in marks.items() if "slow" in found and "ros" not in found]
-    places = dict.fromkeys(marks, 1.0)
-    for group in (ros, slow):
-        places |= {path: place / len(group) for place, path in enumerate(group)}
-    items.sort(key=lambda item: places[item.path])
-
-
 @pytest.fixture(autouse=True)
 def threads() -> Iterator[None]:
     """Give PyTorch back the number of threads that it had: commands choose their own."""
@@ -58,6 +42,15 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True)
+def log_level() -> Iterator[None]:
+    """Give the log back its level: programs choose their own."""
+    logger = logging.getLogger("referdino")
+    before = logger.level
+    yield
+    logger.setLevel(before)
 
 
 @pytest.fixture

@@ -24,17 +24,15 @@ class SineEmbedding(nn.Module):
     def __init__(self, features: int, temperature: float) -> None:
         super().__init__()
         exponents = torch.arange(features // 2, dtype=torch.float32)
-        frequencies = temperature ** (-2 * exponents / features)
-        self.frequencies: Tensor
-        self.phases: Tensor
-        self.register_buffer("frequencies", frequencies.repeat_interleave(2), persistent=False)
-        # A cosine is a sine a quarter of a turn ahead: one operator computes both.
-        phases = torch.tensor([0.0, math.pi / 2]).repeat(features // 2)
-        self.register_buffer("phases", phases, persistent=False)
+        self.wavelengths: Tensor
+        self.register_buffer(
+            "wavelengths", temperature ** (2 * exponents / features), persistent=False
+        )
 
     def forward(self, angles: Tensor) -> Tensor:
         """(...) in radians, so normalised positions times 2 pi, to (..., features)."""
-        return torch.addcmul(self.phases, angles.float()[..., None], self.frequencies).sin()
+        angles = angles.float()[..., None] / self.wavelengths
+        return torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(-2)
 
 
 class BoxEmbedding(nn.Module):
@@ -43,12 +41,11 @@ class BoxEmbedding(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.coordinates = SineEmbedding(width // 2, 10000.0)
-        self.order: Tensor
-        self.register_buffer("order", torch.tensor([1, 0, 2, 3]), persistent=False)
 
     def forward(self, boxes: Tensor) -> Tensor:
         """Boxes (..., 4), centre x, y, width and height in [0, 1], to (..., 2 width) float32."""
-        angles = boxes.float().index_select(-1, self.order) * (2 * math.pi)
+        x, y, size = boxes.float().split([1, 1, 2], dim=-1)
+        angles = torch.cat((y, x, size), dim=-1) * (2 * math.pi)
         return self.coordinates(angles).flatten(-2)
 
 
