@@ -58,14 +58,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         KeyboardInterrupt: it was stopped by Ctrl-C.
     """
     try:
-        arguments = _parser().parse_args(argv)
+        arguments = _arguments(argv)
     except OutputError as error:  # of --help
         return _report(str(error))
+    except BrokenPipeError:
+        return ExitStatus.ERROR  # the reader of the help is gone
     quiet_opencv()
     with _log_on_standard_error(), warnings.catch_warnings():
         if not arguments.debug:
             warnings.simplefilter("ignore")
         return _run_reporting_errors(arguments)
+
+
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    try:
+        return _parser().parse_args(argv)
+    except SystemExit:
+        sys.stdout.flush()  # the help, which may wait in a buffer
+        raise
 
 
 def _run_reporting_errors(arguments: argparse.Namespace) -> int:

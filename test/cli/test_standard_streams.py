@@ -26,7 +26,7 @@ def shell(command: str, folder: Path) -> subprocess.CompletedProcess[bytes]:
         ["bash", "-c", f'referdino() {{ {program} "$@"; }}; {command}'],
         capture_output=True,
         cwd=folder,
-        env=environment(),
+        env={name: value for name, value in environment().items() if name != "PYTHONUNBUFFERED"},
         timeout=240,
     )
 
@@ -57,6 +57,8 @@ def test_a_full_disk_behind_standard_output_is_an_error_in_one_line(tmp_path: Pa
 
 
 def test_readers_that_go_away_are_no_error_to_speak_of(tmp_path: Path) -> None:
+    help_text = shell("referdino --help | true; exit ${PIPESTATUS[0]}", tmp_path)
+    assert help_text.stderr == b""
     done = shell("referdino info | true; exit ${PIPESTATUS[0]}", tmp_path)
     assert (done.returncode, done.stderr) == (1, b"")
     done = shell("referdino info 2> >(true)", tmp_path)
