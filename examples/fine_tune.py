@@ -28,6 +28,7 @@ import cv2
 import numpy as np
 
 import referdino_core as rd
+from referdino_core.building import usable_device
 from referdino_core.cli import main as referdino
 from referdino_core.evaluation.world_clips import (
     STATIC_KINDS,
@@ -35,7 +36,7 @@ from referdino_core.evaluation.world_clips import (
     score_sentence,
     stream_clip,
 )
-from referdino_core.training.stages import bfloat16_pays
+from referdino_core.training.stages import precision_of
 from referdino_core.world import Clip, Expression, WorldRenderer
 from referdino_core.world.scene import COLOURS
 
@@ -171,7 +172,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         same = [renderer.clip("test", index) for index in range(options.unseen)]
     changed = [recoloured(clip) for clip in same]
     command = ["train", "--recipe", "own_nano", "--data", str(data), "--out", str(run)]
-    precision = "bf16" if bfloat16_pays() else "fp32"
+    precision = precision_of(usable_device("auto"))
     settings = [f"words={','.join(WORDS)}", f"precision={precision}", "hold_back=20"]
     settings += ["validation_clips=10", *options.set]
     print("referdino", *command, "--set", *settings, flush=True)
