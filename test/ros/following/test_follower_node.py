@@ -174,7 +174,7 @@ def test_a_switch_of_identity_stops_the_robot() -> None:
 
         robot.change = switched
         assert wait_until(lambda: robot.velocity == STANDSTILL)
-        assert "from object 1 to object 2" in robot.states[-1]
+        assert wait_until(lambda: "from object 1 to object 2" in robot.states[-1])
 
 
 def test_the_dead_man_switch() -> None:
@@ -182,8 +182,9 @@ def test_the_dead_man_switch() -> None:
         robot.place = (5.0, 0.0)
         enable = robot.create_publisher(Bool, "enable", 10)
         robot.say("follow the red ball")
+        assert wait_until(lambda: bool(robot.states) and "dead-man" in robot.states[-1])
         time.sleep(1.5)
-        assert robot.way == 0.0 and "dead-man" in robot.states[-1]
+        assert robot.way == 0.0
         held = robot.create_timer(0.1, lambda: enable.publish(Bool(data=True)))
         assert wait_until(lambda: robot.velocity.linear > 0.2)
         robot.destroy_timer(held)
@@ -206,7 +207,8 @@ def test_an_action_gives_feedback_and_a_result() -> None:
         statuses = [one.feedback.status for one in heard]
         assert {"looking", "driving"} <= {one.state for one in statuses}
         driving = next(one for one in statuses if one.state == "driving")
-        assert driving.track_id == 1 and driving.age < 0.5 and driving.linear >= 0
+        assert driving.track_id == 1 and driving.linear >= 0
+        assert driving.age <= _ON_A_BUSY_MACHINE["sight.max_age"]
 
 
 def test_goals_are_cancelled_and_replaced_at_any_time() -> None:

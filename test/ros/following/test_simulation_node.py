@@ -63,6 +63,14 @@ class Ear(Node):
         )
         self.velocity = self.create_publisher(Twist, "cmd_vel", 1)
 
+    def shared_stamps(self) -> bool:
+        """Whether colour, depth and camera_info of one moment have come."""
+        colour, depth, info = (
+            {seconds_of(one.header.stamp) for one in kept}
+            for kept in (self.colour, self.depth, self.info)
+        )
+        return bool(colour & depth & info)
+
 
 @contextlib.contextmanager
 def simulation(*parameters: str) -> Iterator[tuple[subprocess.Popen[str], Ear]]:
@@ -97,9 +105,7 @@ def simulation(*parameters: str) -> Iterator[tuple[subprocess.Popen[str], Ear]]:
 def test_images_of_a_moment_have_one_stamp_and_the_base_moves(encoding: str, kind: type) -> None:
     with simulation(f"depth_encoding:={encoding}") as (process, ear):
         assert wait_until(lambda: len(ear.truth) > 2)
-        stamps = {seconds_of(one.header.stamp) for one in ear.colour}
-        assert stamps & {seconds_of(one.header.stamp) for one in ear.depth}
-        assert stamps & {seconds_of(one.header.stamp) for one in ear.info}
+        assert wait_until(ear.shared_stamps)
         depth = ear.depth[-1]
         values = np.frombuffer(bytes(depth.data), kind).reshape(depth.height, depth.width)
         median = np.median(values[values > 0]) / (1000 if encoding == "16UC1" else 1)
@@ -145,7 +151,7 @@ def test_another_episode_is_loaded_while_time_and_odometry_go_on() -> None:
     with simulation("split:=static", "index:=1") as (process, ear):
         labels: list[Image] = []
         ear.create_subscription(Image, "/simulation/labels", labels.append, 10)
-        assert wait_until(lambda: len(labels) > 1)
+        assert wait_until(lambda: len(labels) > 1 and len(ear.truth) > 0)
         here = np.frombuffer(bytes(labels[-1].data), np.uint8)
         assert 1 <= here.max() <= len(ear.truth[-1]["bodies"])
         before = ear.truth[-1]
@@ -170,7 +176,9 @@ def test_another_episode_is_loaded_while_time_and_odometry_go_on() -> None:
 def test_time_waits_for_results_but_never_for_long() -> None:
     with simulation("result_age:=0.2") as (_, ear):
         answers = ear.create_publisher(LocatedTargetArray, "/targets", 10)
-        assert wait_until(lambda: answers.get_subscription_count() > 0 and len(ear.colour) > 1)
+        assert wait_until(
+            lambda: bool(answers.get_subscription_count() and ear.colour and ear.clock)
+        )
         # Only the first image is answered, again and again: time goes on in small steps.
         answer = LocatedTargetArray(header=ear.colour[-1].header)
         began, stamp = time.monotonic(), seconds_of(ear.clock[-1].clock)

@@ -43,7 +43,7 @@ def test_stop_alone_stops_without_a_button_within_half_a_second(speaking: bool) 
         speaker.speaking.publish(Bool(data=speaking))
         time.sleep(0.5)
         end = speaker.say("stop")
-        assert wait_until(lambda: bool(speaker.stops), 20.0), speaker.heard
+        assert wait_until(lambda: bool(speaker.stops and speaker.texts), 20.0), speaker.heard
         assert speaker.texts[0] == "stop"
         # The recording ends in quiet, so the word ended earlier still.
         assert speaker.stops[0] - end < 0.5
