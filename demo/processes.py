@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import signal
 import subprocess
@@ -64,7 +65,7 @@ class Journal:
 
 
 class DemoProcess:
-    """A Python module in a separate process."""
+    """A Python module in a separate process, which does not outlive the demo."""
 
     def __init__(self, name: str, module: str, arguments: list[str], journal: Journal) -> None:
         self.name = name
@@ -72,7 +73,7 @@ class DemoProcess:
         self._publications: list[Publication] = []
         self._last_line = ""
         self._process = subprocess.Popen(
-            [sys.executable, "-u", "-m", module, *arguments],
+            [sys.executable, "-u", "-m", "demo.child", str(os.getpid()), module, *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

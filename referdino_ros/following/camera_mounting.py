@@ -4,20 +4,16 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import Any, Protocol
+from typing import Protocol
 
-from rclpy.duration import Duration
 from rclpy.node import Node
-from rclpy.time import Time
 
 from referdino_core.errors import ReferDINOError
 from referdino_core.following import Mounting
-from referdino_core.following.geometry import rotation_of
+from referdino_ros.following.transforms import Transforms
 
 SOURCES = ("auto", "tf", "parameters")
 """Values of the parameter `mounting`."""
-_CACHE = 10.0
 
 
 class MountingSource(Protocol):
@@ -43,7 +39,7 @@ class TransformMounting:
     """Mounting from TF at the image's stamp; the camera may be on a moving head."""
 
     def __init__(self, node: Node, base_frame: str, otherwise: Mounting | None) -> None:
-        """Listen to /tf and /tf_static.
+        """Listen to TF.
 
         Args:
             otherwise: what holds while TF does not know the camera; None for nothing.
@@ -51,23 +47,16 @@ class TransformMounting:
         Raises:
             ImportError: tf2_ros is not installed.
         """
-        tf2_ros = importlib.import_module("tf2_ros")
-        self._unknown: type[Exception] = tf2_ros.TransformException
-        self._buffer: Any = tf2_ros.Buffer(cache_time=Duration(seconds=_CACHE))
-        self._listener = tf2_ros.TransformListener(self._buffer, node)
+        self._transforms = Transforms(node)
         self._base_frame, self._otherwise = base_frame, otherwise
 
     def at(self, camera_frame: str, stamp: float) -> Mounting | str:
         """From the camera's optical frame to the base, without waiting."""
-        when = Time(nanoseconds=round(stamp * 1e9))
-        try:
-            found = self._buffer.lookup_transform(self._base_frame, camera_frame, when)
-        except self._unknown as error:
-            told = f"TF knows no way from {camera_frame!r} to {self._base_frame!r}: {error}"
-            return told if self._otherwise is None else self._otherwise
-        place, turn = found.transform.translation, found.transform.rotation
-        rotation = rotation_of(turn.x, turn.y, turn.z, turn.w)
-        return Mounting.from_rotation((place.x, place.y, place.z), rotation)
+        found = self._transforms.find(self._base_frame, camera_frame, stamp)
+        if isinstance(found, str):
+            return found if self._otherwise is None else self._otherwise
+        x, y, z = found.position.tolist()
+        return Mounting.from_rotation((x, y, z), found.rotation)
 
 
 def open_mounting(node: Node, source: str, base_frame: str, mounting: Mounting) -> MountingSource:

@@ -1,22 +1,20 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Status, result and diagnostics of the node `follower`, and poses as observations."""
+"""Status, result and diagnostics of the node `follower`."""
 
 from __future__ import annotations
 
 import math
 from typing import Any
 
-import numpy as np
 from builtin_interfaces.msg import Duration
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from referdino.action import Follow
 from referdino.msg import FollowStatus
 from std_msgs.msg import Header
 
-from referdino_core.following import Decision, FollowState, Measured, Observation, Outcome
-from referdino_core.target import TargetState
-from referdino_ros.following.conversions import seconds_of, time_fields
+from referdino_core.following import Decision, FollowState, Outcome
+from referdino_ros.following.conversions import time_fields
 
 _OUTCOMES = {
     None: Follow.Result.NONE,
@@ -29,8 +27,6 @@ _OUTCOMES = {
     Outcome.RESET: Follow.Result.RESET,
 }
 _WARNED_OF = (FollowState.FAULTY, FollowState.BLOCKED, FollowState.SWITCHED)
-_POSE_DEVIATION = 0.05
-"""Metres; what a bare pose is believed to be off by."""
 
 
 def status(decision: Decision, sentence: str, stamp: Any, base_frame: str) -> FollowStatus:
@@ -97,20 +93,6 @@ def diagnostics(
         values=[KeyValue(key=key, value=value) for key, value in values.items()],
     )
     return DiagnosticArray(status=[status])
-
-
-def observation_from_pose(message: Any) -> Observation:
-    """A `geometry_msgs/PoseStamped` in the odometry frame, of whatever found it, as a sight."""
-    place = message.pose.position
-    return Observation(
-        seconds_of(message.header.stamp),
-        1,
-        TargetState.TRACKING,
-        kind=Measured.POSITION,
-        position=np.array([place.x, place.y]),
-        covariance=_POSE_DEVIATION**2 * np.eye(2),
-        height=place.z,
-    )
 
 
 def _number(value: float | None) -> float:

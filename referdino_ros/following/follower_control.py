@@ -193,7 +193,7 @@ def _is_meant(entry: Any, task: Task) -> bool:
     """Whether a `referdino/LocatedTarget` answers the task's command."""
     if task.command_id:
         return bool(entry.command_id == task.command_id)
-    if task.pose_topic:
+    if task.place_source:
         return False
     return plain(entry.command) == plain(task.sentence)
 

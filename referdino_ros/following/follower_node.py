@@ -38,7 +38,6 @@ from referdino_core.following import (
 from referdino_ros.following.conversions import odometry_from_message, seconds_of
 from referdino_ros.following.follow_messages import (
     diagnostics,
-    observation_from_pose,
     result,
     status,
 )
@@ -46,6 +45,7 @@ from referdino_ros.following.follower_control import FollowerControl, run_goal
 from referdino_ros.following.following_parameters import FollowerParameters
 from referdino_ros.following.goals import MODES, Task, task_of_goal
 from referdino_ros.following.nav2_goals import Nav2Goals
+from referdino_ros.following.poses import TargetPoses
 from referdino_ros.following.velocity_output import VelocityOutput
 from referdino_ros.managed_node import ManagedNode, reporting_faults
 from referdino_ros.process import THREADS, spin_until_shutdown, start_node, use_few_arenas
@@ -73,6 +73,7 @@ class FollowerNode(ManagedNode):
         self._settings = FollowerParameters(self)
         self._control: FollowerControl | None = None
         self._output: VelocityOutput | None = None
+        self._poses = TargetPoses(self)
         self._timer: Any = None
         self._control_group = MutuallyExclusiveCallbackGroup()
         self._now, self._advanced = 0.0, time.monotonic()
@@ -92,6 +93,7 @@ class FollowerNode(ManagedNode):
         self._control = FollowerControl(values.follower_settings, timeout)
         self._output = VelocityOutput(self, "cmd_vel", values["stamped"], values["base_frame"])
         self.held.callback(self._output.close)
+        self.held.callback(self._poses.close)
         self._command = self.held_publisher(String, "command", _LATCHED)
         self._heard = self.held_publisher(String, "~/heard", 10)
         self._state = self.held_publisher(String, "~/state", _LATCHED)
@@ -120,7 +122,7 @@ class FollowerNode(ManagedNode):
         )
         self.held.callback(server.destroy)
         with contextlib.suppress(ImportError):
-            nav2 = Nav2Goals(self, control, self._begin, self._accept_goal, group)
+            nav2 = Nav2Goals(self, control, self._poses, self._begin, self._accept_goal, group)
             self.held.callback(nav2.close)
 
     @reporting_faults
@@ -187,10 +189,16 @@ class FollowerNode(ManagedNode):
             self._control.take_targets(message, time.monotonic())
 
     def _take_pose(self, message: PoseStamped) -> None:
-        if self._control is not None and self._control.task is not None:
-            self._control.take_observation(observation_from_pose(message))
+        if self._control is None or self._control.task is None:
+            return
+        found = self._poses.from_pose(message)
+        if isinstance(found, str):
+            self.errors.report("pose", found)
+        else:
+            self._control.take_observation(found)
 
     def _take_odometry(self, message: OdometryMessage) -> None:
+        self._poses.odometry_frame = message.header.frame_id
         if self._control is not None:
             self._control.take_odometry(odometry_from_message(message))
 

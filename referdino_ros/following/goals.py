@@ -30,12 +30,16 @@ MODE_NUMBERS = (Mode.FOLLOW, Mode.APPROACH, Mode.FACE, Mode.FIND)
 
 @dataclass(frozen=True)
 class Task:
-    """Task: a behaviour, and its object as a sentence, a running command's id or poses."""
+    """Task: a behaviour, and its object as a sentence, a running command's id or poses.
+
+    Attributes:
+        place_source: topic or frame that the object's places come from; "" for the node referdino.
+    """
 
     mode: Mode
     sentence: str = ""
     command_id: str = ""
-    pose_topic: str = ""
+    place_source: str = ""
 
 
 def grammar_of(vocabulary: str) -> Grammar | None:

@@ -4,23 +4,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from builtin_interfaces.msg import Duration
 from geometry_msgs.msg import PoseStamped
 from rclpy.action import ActionServer, CancelResponse
-from rclpy.callback_groups import CallbackGroup
-from rclpy.node import Node
+from rclpy.callback_groups import CallbackGroup, MutuallyExclusiveCallbackGroup
 
 from referdino_core.errors import ReferDINOError
 from referdino_core.following import Decision, FollowState, Mode, Outcome
 from referdino_ros.following.conversions import seconds_of, time_fields
-from referdino_ros.following.follow_messages import observation_from_pose
 from referdino_ros.following.follower_control import Ending, FollowerControl, run_goal
 from referdino_ros.following.goals import Task
+from referdino_ros.following.poses import FrameSights, TargetPoses
+from referdino_ros.managed_node import ManagedNode
 
 NONE, GOAL_REJECTED, TF_ERROR, FAILED_TO_DETECT, FAILED_TO_CONTROL, TIMEOUT = (
     *(0, 1),
@@ -41,18 +42,22 @@ _STATES = {
     FollowState.WAITING: _RETRY,
     FollowState.SEARCHING: _RETRY,
 }
+_FRAME_PERIOD = 0.05
+_FRAME_PATIENCE = 5.0
+"""Seconds for which a frame that TF does not know is waited for."""
 
 
 class Nav2Goals:
-    """The action `follow_object`: poses from a topic of the goal's choice are followed.
+    """The action `follow_object`: poses from a topic, or a frame of TF, are followed.
 
-    Goals with a `tracked_frame` in its place are refused with TF_ERROR.
+    Where a goal names both, the topic holds, as in Nav2's own server.
     """
 
     def __init__(
         self,
-        node: Node,
+        node: ManagedNode,
         control: FollowerControl,
+        poses: TargetPoses,
         begin: Callable[..., None],
         accept: Callable[[Any], Any],
         group: CallbackGroup,
@@ -71,7 +76,9 @@ class Nav2Goals:
             self._action = actions.FollowObject
         except AttributeError:
             raise ImportError("this nav2_msgs has no FollowObject") from None
-        self._node, self._control, self._begin, self._group = node, control, begin, group
+        self._node, self._control, self._poses = node, control, poses
+        self._begin, self._group = begin, group
+        self._looking = MutuallyExclusiveCallbackGroup()
         self._server = ActionServer(
             node,
             self._action,
@@ -88,33 +95,69 @@ class Nav2Goals:
 
     def _execute(self, handle: Any) -> Any:
         request, began = handle.request, time.monotonic()
-        if not request.pose_topic:
+        source = request.pose_topic or request.tracked_frame
+        if not source:
             handle.abort()
-            code = TF_ERROR if request.tracked_frame else GOAL_REJECTED
-            return self._result(code, "Give a pose_topic; frames are not followed here.", began)
-        task = Task(Mode.FOLLOW, pose_topic=request.pose_topic)
-
-        def take(message: PoseStamped) -> None:
-            if self._control.task is task:
-                self._control.take_observation(observation_from_pose(message))
-
-        poses = self._node.create_subscription(
-            PoseStamped, request.pose_topic, take, 1, callback_group=self._group
-        )
+            return self._result(GOAL_REJECTED, "Give a pose_topic or a tracked_frame.", began)
+        task = Task(Mode.FOLLOW, place_source=source)
+        sights = None if request.pose_topic else FrameSights(self._poses, request.tracked_frame)
         try:
-            most = seconds_of(request.max_duration)
-            ending = run_goal(
-                handle,
-                self._control,
-                lambda on_end: self._begin(task, on_end, most=most),
-                self._feedback,
-            )
+            with self._poses_of(task) if sights is None else self._frame_of(task, sights):
+                ending = run_goal(
+                    handle,
+                    self._control,
+                    lambda on_end: self._begin(task, on_end, most=seconds_of(request.max_duration)),
+                    self._feedback,
+                )
         except ReferDINOError as error:
             handle.abort()
             return self._result(GOAL_REJECTED, str(error), began)
-        finally:
-            self._node.destroy_subscription(poses)
+        if sights is not None and not sights.came and not handle.is_cancel_requested:
+            return self._result(TF_ERROR, sights.complaint or ending.reason, began)
         return self._result_of(ending, began)
+
+    @contextlib.contextmanager
+    def _poses_of(self, task: Task) -> Iterator[None]:
+        """The task's places come from the topic that it names."""
+
+        def take(message: PoseStamped) -> None:
+            found = self._poses.from_pose(message)
+            if isinstance(found, str):
+                self._node.errors.report("pose", found)
+            elif self._control.task is task:
+                self._control.take_observation(found)
+
+        subscription = self._node.create_subscription(
+            PoseStamped, task.place_source, take, 1, callback_group=self._group
+        )
+        try:
+            yield
+        finally:
+            self._node.destroy_subscription(subscription)
+
+    @contextlib.contextmanager
+    def _frame_of(self, task: Task, sights: FrameSights) -> Iterator[None]:
+        """The task's places are those of a frame; one that TF does not know ends the goal."""
+        began = time.monotonic()
+
+        def look() -> None:
+            if self._control.task is not task:
+                return
+            found = sights.next(self._node.get_clock().now().nanoseconds * 1e-9)
+            if found is not None:
+                self._control.take_observation(found)
+            elif sights.complaint:
+                self._node.errors.report("frame", sights.complaint)
+                if not sights.came and time.monotonic() - began > _FRAME_PATIENCE:
+                    self._control.end(sights.complaint)
+
+        timer = self._node.create_timer(
+            _FRAME_PERIOD, look, callback_group=self._looking, clock=self._node.steady_clock
+        )
+        try:
+            yield
+        finally:
+            self._node.destroy_timer(timer)
 
     def _feedback(self, decision: Decision) -> Any:
         feedback = self._action.Feedback()

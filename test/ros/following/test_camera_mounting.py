@@ -6,8 +6,6 @@ from __future__ import annotations
 
 import importlib.util
 import math
-import sys
-from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,10 +13,10 @@ import pytest
 from node_in_process import context_of_tests
 from numpy.testing import assert_allclose
 from rclpy.node import Node
+from stand_in_tf import StandInTf, UnknownTransformError
 
 from referdino_core.errors import ReferDINOError
 from referdino_core.following import Mounting
-from referdino_ros.following.camera_messages import quaternion_of
 from referdino_ros.following.camera_mounting import open_mounting
 
 pytestmark = pytest.mark.ros
@@ -26,33 +24,17 @@ TRUE = Mounting(0.2, -0.05, 0.8, yaw=0.4, pitch=0.3, roll=-0.1)
 FRAME = "camera_optical"
 
 
-class UnknownTransformError(Exception):
-    """Stands for tf2_ros.TransformException."""
-
-
-class StandInBuffer:
-    """Knows one camera, from the stamp 10 on."""
-
-    def __init__(self, cache_time: Any) -> None:
-        pass
-
-    def lookup_transform(self, target: str, source: str, time: Any) -> Any:
-        if (target, source) != ("base_link", FRAME) or time.nanoseconds < 10_000_000_000:
-            raise UnknownTransformError("Could not find a connection between two frames")
-        w, x, y, z = quaternion_of(TRUE.rotation)
-        place = SimpleNamespace(x=TRUE.x, y=TRUE.y, z=TRUE.z)
-        turn = SimpleNamespace(x=x, y=y, z=z, w=w)
-        return SimpleNamespace(transform=SimpleNamespace(translation=place, rotation=turn))
+def known_from_stamp_10(seconds: float) -> tuple[float, Mounting]:
+    if seconds < 10.0:
+        raise UnknownTransformError("Lookup would require extrapolation into the past")
+    return seconds, TRUE
 
 
 @pytest.fixture
 def stand_in_tf(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A stand-in for tf2_ros, which has no wheel."""
-    module: Any = ModuleType("tf2_ros")
-    module.TransformException = UnknownTransformError
-    module.Buffer = StandInBuffer
-    module.TransformListener = lambda buffer, node: None
-    monkeypatch.setitem(sys.modules, "tf2_ros", module)
+    tf = StandInTf()
+    tf.ways["base_link", FRAME] = known_from_stamp_10
+    tf.install(monkeypatch)
 
 
 def opened(source: str) -> Any:

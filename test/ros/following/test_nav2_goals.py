@@ -44,6 +44,7 @@ class Base(Node):
         self.x += 0.02 * self.v
         message = Odometry()
         message.header.stamp = self.get_clock().now().to_msg()
+        message.header.frame_id = "odom"
         message.pose.pose.position.x, message.pose.pose.orientation.w = self.x, 1.0
         message.twist.twist.linear.x = self.v
         self.odom.publish(message)
@@ -71,11 +72,13 @@ def run(goal):
         time.sleep(0.02)
     return done.result().result
 
-refused = run(FollowObject.Goal(tracked_frame="ball"))
+refused = run(FollowObject.Goal())
+unknown = run(FollowObject.Goal(tracked_frame="ball"))
 goal = FollowObject.Goal(pose_topic="/ball_pose")
 goal.max_duration.sec = 12
 followed = run(goal)
-print(json.dumps({"refused": refused.error_code, "code": followed.error_code,
+print(json.dumps({"refused": refused.error_code, "unknown": unknown.error_code,
+    "why": unknown.error_msg, "code": followed.error_code,
     "x": base.x, "states": sorted(base.states), "said": followed.error_msg,
     "elapsed": followed.total_elapsed_time.sec}), flush=True)
 import os
@@ -109,7 +112,8 @@ def test_a_client_of_nav2_is_served_where_nav2_msgs_is_installed(nav2_prefix: Pa
         follower.wait(30)
     assert client.returncode == 0, client.stderr
     told = json.loads(client.stdout.splitlines()[-1])
-    assert told["refused"] == 901
+    assert told["refused"] == 1  # GOAL_REJECTED
+    assert told["unknown"] == 901 and "'ball'" in told["why"]  # TF_ERROR
     assert told["x"] == pytest.approx(0.6, abs=0.12)  # a metre before the pose
     assert told["code"] == 904 and 11 <= told["elapsed"] <= 22  # TIMEOUT: its 12 s are over
     assert {2, 3} <= set(told["states"]), told  # CONTROLLING, STOPPING
