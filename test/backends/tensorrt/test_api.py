@@ -74,10 +74,10 @@ _MYPY_SETTINGS = """
 check_untyped_defs = True
 disallow_untyped_defs = True
 warn_redundant_casts = True
-follow_imports = silent
-ignore_missing_imports = True
-[mypy-torch.*,numpy.*,referdino_core.network.*,referdino_core.session.*]
 follow_imports = skip
+ignore_missing_imports = True
+[mypy-tensorrt.*,tensorrt_bindings.*,referdino_core.backends.*]
+follow_imports = silent
 """
 
 
