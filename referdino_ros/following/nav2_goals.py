@@ -112,8 +112,8 @@ class Nav2Goals:
         except ReferDINOError as error:
             handle.abort()
             return self._result(GOAL_REJECTED, str(error), began)
-        if sights is not None and not sights.came and not handle.is_cancel_requested:
-            return self._result(TF_ERROR, sights.complaint or ending.reason, began)
+        if sights is not None and ending.reason == sights.complaint:
+            return self._result(TF_ERROR, sights.complaint, began)
         return self._result_of(ending, began)
 
     @contextlib.contextmanager

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +34,7 @@ class TargetPoses:
     def __init__(self, node: Node) -> None:
         self._node = node
         self._transforms: Transforms | None = None
+        self._lock = threading.Lock()
         self.odometry_frame = ""
 
     def from_pose(self, message: Any) -> Observation | str:
@@ -71,17 +73,17 @@ class TargetPoses:
 
     def _find(self, frame: str, stamp: float | None) -> FrameTransform | str:
         wanted = _bare(self.odometry_frame)
-        if self._transforms is None:
-            try:
-                self._transforms = Transforms(self._node)
-            except ImportError:
-                return (
-                    f"The target is in the frame {frame!r}, odometry in {wanted!r}, and tf2_ros is "
-                    "not installed. Install it, or publish poses in the odometry frame."
-                )
-        found = self._transforms.find(wanted, frame, stamp)
+        try:
+            with self._lock:
+                self._transforms = transforms = self._transforms or Transforms(self._node)
+        except ImportError:
+            return (
+                f"The target is in the frame {frame!r}, odometry in {wanted!r}, and tf2_ros is "
+                "not installed. Install it, or publish poses in the odometry frame."
+            )
+        found = transforms.find(wanted, frame, stamp)
         if stamp is not None and isinstance(found, str):
-            newest = self._transforms.find(wanted, frame)
+            newest = transforms.find(wanted, frame)
             if isinstance(newest, FrameTransform) and abs(newest.stamp - stamp) <= _APART:
                 return newest
         return found
