@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import tempfile
 from abc import ABC, abstractmethod
 from contextlib import suppress
 from pathlib import Path
@@ -39,6 +40,23 @@ def temporary_path(path: Path) -> Path:
     return path.with_name(f".{path.stem}.partial{path.suffix}")
 
 
+def writable_folder(path: Path) -> Path:
+    """The folder itself, created with its parents if it does not exist.
+
+    For results that take long: what keeps them from being written is known before.
+
+    Raises:
+        OutputError: it cannot be created, or no file can be written in it.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror}.") from error
+    return path
+
+
 class AtomicFile:
     """A file that is written under a temporary name and renamed when it is complete.
 
@@ -60,6 +78,19 @@ class AtomicFile:
             self.temporary_path.unlink(missing_ok=True)
         except OSError as error:
             raise OutputError(f"{path} cannot be written: {error.strerror}.") from error
+
+    def write(self, content: bytes) -> None:
+        """Write the whole content, and rename the file to its final path.
+
+        Raises:
+            OutputError: the disk does not take it; an earlier file is kept.
+        """
+        try:
+            self.temporary_path.write_bytes(content)
+        except OSError as error:
+            self.discard()
+            raise OutputError(f"{self.path} cannot be written: {error.strerror}.") from error
+        self.commit()
 
     def commit(self) -> None:
         """Rename the finished file to its final path, replacing an earlier one.

@@ -10,6 +10,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+from referdino_core.argument_types import positive_integer
 from referdino_core.configuration import (
     CONFIGURATIONS,
     RUNTIMES,
@@ -87,17 +88,6 @@ def add_session_arguments(parser: argparse.ArgumentParser) -> None:
         choices=SELECTIONS,
         help="objects that a sentence selects: the best one, or all that match (default: one)",
     )
-
-
-def positive_integer(text: str) -> int:
-    """Argument type of a count.
-
-    Raises:
-        ArgumentTypeError: this is not a whole number of at least 1.
-    """
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
-    return int(text)
 
 
 def checkpoint_path(checkpoint: str) -> Path:

@@ -5,12 +5,11 @@
 from __future__ import annotations
 
 import argparse
-import math
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from referdino_core.cli.arguments import positive_integer
+from referdino_core.argument_types import positive_integer, positive_number
 from referdino_core.cli.progress import ExitStatus, progress_bar, say
 from referdino_core.progress import Progress, ProgressMonitor
 
@@ -74,7 +73,7 @@ def add_command(commands: argparse._SubParsersAction, common: argparse.ArgumentP
     parser.add_argument("--cache", type=Path, metavar="DIR", help="store the engines here")
     parser.add_argument(
         "--workspace-gib",
-        type=_positive_number,
+        type=positive_number,
         metavar="X",
         help="maximum scratch memory of a layer in GiB (default: TensorRT's)",
     )
@@ -140,13 +139,3 @@ def _names(text: str) -> list[str]:
     if not all(names):
         raise argparse.ArgumentTypeError(f"{text!r} is not a list of names such as sm_86,sm_89")
     return names
-
-
-def _positive_number(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not 0 < number < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
-    return number

@@ -10,7 +10,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from referdino_core.cli.arguments import add_model_arguments, checkpoint_path, positive_integer
+from referdino_core.argument_types import positive_integer
+from referdino_core.cli.arguments import DEFAULT_MODEL, add_model_arguments, checkpoint_path
 from referdino_core.cli.progress import ExitStatus, progress_bar
 from referdino_core.errors import ReferDINOError
 from referdino_core.export.exported_set import VARIANTS, ExportedSet
@@ -187,7 +188,6 @@ def _model(arguments: argparse.Namespace) -> ReferDINO:
     import torch
 
     from referdino_core.building import build, load_model
-    from referdino_core.cli.arguments import DEFAULT_MODEL
 
     name = arguments.model or DEFAULT_MODEL
     if arguments.random_weights and arguments.checkpoint:

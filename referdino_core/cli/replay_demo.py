@@ -17,8 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from referdino_core.argument_types import index, positive_number
 from referdino_core.cli import main as referdino
 from referdino_core.errors import ReferDINOError
+from referdino_core.files import writable_folder
 from referdino_core.replay.message_types import header_message, image_message, message_types
 from referdino_core.world import Clip, WorldRenderer, WorldSettings
 from referdino_core.world.timed_commands import TimedCommand, choose_commands
@@ -46,12 +48,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="python -m referdino_core.cli.replay_demo", description="Replays a bag from the world."
     )
     parser.add_argument("--out", type=Path, default=Path("out", "replay"), help="folder")
-    parser.add_argument("--seconds", type=float, default=24.0, help="length of the recording")
-    parser.add_argument("--clip", type=int, default=2, help="clip of the world's test split")
+    parser.add_argument(
+        "--seconds", type=positive_number, default=24.0, help="length of the recording"
+    )
+    parser.add_argument("--clip", type=index, default=2, help="clip of the world's test split")
     parser.add_argument("options", nargs="*", help="after --: further options of referdino replay")
     arguments = parser.parse_args(argv)
     bag = arguments.out / "recording"
     try:
+        writable_folder(arguments.out)
         commands = record(bag, arguments.clip, arguments.seconds)
     except ReferDINOError as error:
         print(f"replay-demo: {error}", file=sys.stderr)
@@ -112,7 +117,6 @@ def write_bag(folder: Path, messages: Sequence[Recorded]) -> None:
 
     types = message_types()
     shutil.rmtree(folder, ignore_errors=True)
-    folder.parent.mkdir(parents=True, exist_ok=True)
     with Writer(folder, version=Writer.VERSION_LATEST, storage_plugin=StoragePlugin.MCAP) as writer:
         connections = {
             topic: writer.add_connection(topic, kind, typestore=types)

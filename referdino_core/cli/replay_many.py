@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from tqdm import tqdm
 
-from referdino_core.cli.arguments import positive_integer
+from referdino_core.argument_types import positive_integer
 from referdino_core.cli.progress import ExitStatus, GracefulShutdown, progress_bar
 from referdino_core.errors import Cancelled, RuntimeUnavailable, SourceError
 from referdino_core.progress import Progress, ProgressMonitor

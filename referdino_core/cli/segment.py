@@ -14,10 +14,10 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from referdino_core.argument_types import positive_integer
 from referdino_core.cli.arguments import (
     add_session_arguments,
     open_model,
-    positive_integer,
 )
 from referdino_core.cli.progress import ExitStatus, GracefulShutdown, progress_bar
 from referdino_core.errors import SourceError

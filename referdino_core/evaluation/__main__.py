@@ -17,12 +17,14 @@ from pathlib import Path
 
 import numpy as np
 
+from referdino_core.argument_types import positive_integer
 from referdino_core.building import weights_of
 from referdino_core.configuration import CONFIGURATIONS, SessionSettings
 from referdino_core.errors import ReferDINOError
 from referdino_core.evaluation.hidden_targets import evaluate_identity, identity_table
 from referdino_core.evaluation.moving_camera import evaluate_moving_camera, moving_camera_table
 from referdino_core.evaluation.world_clips import INFERENCES, STREAMING, evaluate_world, table
+from referdino_core.files import AtomicFile, writable_folder
 from referdino_core.peers import STREAMING_PEER_NAMES
 from referdino_core.session import Session
 from referdino_core.session.engine import Engine
@@ -42,6 +44,8 @@ def main() -> None:
     arguments = parse()
     logging.getLogger("referdino").setLevel(logging.ERROR)
     try:
+        if arguments.out:
+            writable_folder(arguments.out.parent)
         session, arguments.weights = open_engine(arguments)
     except ReferDINOError as error:
         sys.exit(f"{PROGRAM}: error: {error}")
@@ -54,7 +58,7 @@ def main() -> None:
         report.append(MEASURES[name](session, arguments))
         print(f"\n{report[-1]}", flush=True)
         if arguments.out:
-            arguments.out.write_text("\n\n".join(report) + "\n")
+            AtomicFile(arguments.out).write(("\n\n".join(report) + "\n").encode())
 
 
 def open_engine(arguments: argparse.Namespace) -> tuple[Engine, list[Path]]:
@@ -89,7 +93,10 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--split", choices=("validation", "test"), default="test")
     parser.add_argument(
-        "--clips", type=int, default=500, help="how many clips, from the first; some take fewer"
+        "--clips",
+        type=positive_integer,
+        default=500,
+        help="how many clips, from the first; some take fewer",
     )
     parser.add_argument(
         "--measures",

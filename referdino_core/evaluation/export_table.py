@@ -9,6 +9,7 @@ import logging
 import tempfile
 from pathlib import Path
 
+from referdino_core.argument_types import positive_integer
 from referdino_core.building import load_model
 from referdino_core.evaluation.export_agreement import CLIPS, world_agreement
 from referdino_core.evaluation.export_parity import check_export, open_for_check
@@ -26,7 +27,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m referdino_core.evaluation.export_table", description=__doc__
     )
-    parser.add_argument("--clips", type=int, default=len(CLIPS), help="clips of the test split")
+    parser.add_argument(
+        "--clips", type=positive_integer, default=len(CLIPS), help="clips of the test split"
+    )
     clips = range(parser.parse_args().clips)
     logging.getLogger("referdino").setLevel(logging.ERROR)
     model = load_model("nano", "cpu")

@@ -18,7 +18,9 @@ from typing import Any
 
 from tqdm import tqdm
 
+from referdino_core.argument_types import index, number_from_zero, positive_integer, positive_number
 from referdino_core.errors import ReferDINOError
+from referdino_core.files import AtomicFile
 from referdino_core.follow_evaluation.contestants import (
     BallTracker,
     Contestant,
@@ -74,17 +76,21 @@ def main() -> None:
     )
     print(told)
     if arguments.out:
-        arguments.out.mkdir(parents=True, exist_ok=True)
-        (arguments.out / "table.md").write_text(told)
-        (arguments.out / "table.json").write_text(json.dumps(as_json(results), indent=1))
+        AtomicFile(arguments.out / "table.md").write(told.encode())
+        table = json.dumps(as_json(results), indent=1)
+        AtomicFile(arguments.out / "table.json").write(table.encode())
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m referdino_core.follow_evaluation", description=__doc__
     )
-    parser.add_argument("--episodes", type=int, default=60, help="in all, the splits in turn")
-    parser.add_argument("--first", type=int, default=0, help="index of each split's first episode")
+    parser.add_argument(
+        "--episodes", type=positive_integer, default=60, help="in all, the splits in turn"
+    )
+    parser.add_argument(
+        "--first", type=index, default=0, help="index of each split's first episode"
+    )
     parser.add_argument(
         "--split", choices=SPLITS, action="append", help="only this one; repeatable"
     )
@@ -98,23 +104,29 @@ def _parser() -> argparse.ArgumentParser:
         help="what the robot sees by; the ground truth separates steering from seeing",
     )
     parser.add_argument("--model", default="nano", help="a model's name or a checkpoint's path")
-    parser.add_argument("--camera-height", type=float, default=1.0, help="metres above the floor")
+    parser.add_argument(
+        "--camera-height", type=positive_number, default=1.0, help="metres above the floor"
+    )
     parser.add_argument(
         "--distance",
-        type=float,
+        type=positive_number,
         nargs=2,
         default=DISTANCES,
         metavar=("LEAST", "MOST"),
         help="between which the distance to keep is drawn, metres",
     )
-    parser.add_argument("--rate", type=float, default=10.0, help="images per second")
-    parser.add_argument("--latency", type=float, default=0.1, help="seconds from image to result")
+    parser.add_argument("--rate", type=positive_number, default=10.0, help="images per second")
+    parser.add_argument(
+        "--latency", type=number_from_zero, default=0.1, help="seconds from image to result"
+    )
     parser.add_argument(
         "--real-time",
         action="store_true",
         help="the time that perception takes on this computer comes on top of the latency",
     )
-    parser.add_argument("--drift", type=float, default=0.0, help="of the odometry, as a fraction")
+    parser.add_argument(
+        "--drift", type=number_from_zero, default=0.0, help="of the odometry, as a fraction"
+    )
     parser.add_argument(
         "--out", type=Path, help="folder for table.md, table.json and a journal to resume from"
     )

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from referdino_core.errors import ReferDINOError
+from referdino_core.files import writable_folder
 from referdino_core.follow_evaluation.running import EpisodeResult
 from referdino_core.simulation import SPLITS
 
@@ -30,7 +31,7 @@ class Journal:
         """Open the journal of a folder, or begin it.
 
         Raises:
-            ReferDINOError: the folder holds results of other settings.
+            ReferDINOError: the folder holds results of other settings, or cannot be written.
         """
         self._path = None if folder is None else folder / _NAME
         self.results: list[EpisodeResult] = []
@@ -38,7 +39,7 @@ class Journal:
             return
         head = json.dumps(settings)
         if not self._path.exists():
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+            writable_folder(self._path.parent)
             self._path.write_text(f"{head}\n")
             return
         text = self._path.read_text()

@@ -197,13 +197,7 @@ def write_image(path: Path, image: np.ndarray) -> None:
         written = False
     if not written:
         raise OutputError(f"{path} cannot be written; use a name that ends in .png or .jpg.")
-    file = AtomicFile(path)
-    try:
-        file.temporary_path.write_bytes(encoded.tobytes())
-    except OSError as error:
-        file.discard()
-        raise OutputError(f"{path} cannot be written: {error.strerror}.") from error
-    file.commit()
+    AtomicFile(path).write(encoded.tobytes())
 
 
 def contact_sheet(

@@ -14,7 +14,7 @@ import numpy as np
 
 from referdino_core.errors import CommandError, ImageError, SourceError
 from referdino_core.evaluation.benchmarks.clips import Benchmark, Clip, Expression
-from referdino_core.files import AtomicFile, OutputError
+from referdino_core.files import AtomicFile
 from referdino_core.network.tokenizer import Tokenizer
 from referdino_core.sentences import plain
 from referdino_core.training.data_sets import Watch
@@ -240,12 +240,7 @@ class SamplePage:
         return self.folder / PAGE_NAME
 
     def _write(self, name: str, content: bytes) -> None:
-        file = AtomicFile(self.folder / name)
-        try:
-            file.temporary_path.write_bytes(content)
-        except OSError as error:
-            raise OutputError(f"{file.path} cannot be written: {error.strerror}.") from error
-        file.commit()
+        AtomicFile(self.folder / name).write(content)
 
 
 def drawn(picture: SamplePicture) -> np.ndarray:

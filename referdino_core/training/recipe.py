@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from referdino_core.building import build
 from referdino_core.checkpoint import load_checkpoint, save_weights
+from referdino_core.files import writable_folder
 from referdino_core.network.referdino import ReferDINO
 from referdino_core.network.tokenizer import SPECIAL_WORDS, WordTokenizer
 from referdino_core.training.attribute_stage import (
@@ -104,8 +105,11 @@ def train(
             skipped.
     """
     torch.manual_seed(seed)
-    world = render(folder / "world", "train", recipe.clips)
+    writable_folder(folder)
     model = build("nano").to(device)
+    if start is not None:
+        load_checkpoint(model, start)
+    world = render(folder / "world", "train", recipe.clips)
     # The bundled vocabulary belongs to the bundled weights, which may know fewer words.
     words = (*SPECIAL_WORDS, *VOCABULARY)
     (folder / "vocabulary.txt").write_text("\n".join(words) + "\n")
@@ -113,8 +117,6 @@ def train(
     if start is None:
         learn_attributes(model, world, recipe, folder)
         let_alike_attend(model)
-    else:
-        load_checkpoint(model, start)
     learn_frames(model, world, tokenizer, recipe, folder)
     grounded = GroundingPlan(model, tokenizer, world)
     learn_time(
