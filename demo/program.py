@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import signal
 import sys
 from collections.abc import Mapping, Sequence
@@ -31,6 +30,7 @@ from demo.streaming import (
     wait_until_active,
 )
 from demo.visualization import report
+from referdino_core.argument_types import positive_number
 from referdino_core.configuration import CONFIGURATIONS, RUNTIMES
 from referdino_core.errors import ReferDINOError
 from referdino_core.evaluation import recorded_scene
@@ -228,27 +228,17 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--seconds",
-        type=_positive,
+        type=positive_number,
         metavar="S",
         help=f"duration (default: {SCENE_SECONDS:g} for a scene, all of a video, 20 for a camera)",
     )
     parser.add_argument(
         "--frame-rate",
-        type=_positive,
+        type=positive_number,
         metavar="FPS",
         help="frames per second; overrides the source's own",
     )
     return parser
-
-
-def _positive(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
-    return value
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

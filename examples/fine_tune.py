@@ -28,14 +28,17 @@ import cv2
 import numpy as np
 
 import referdino_core as rd
+from referdino_core.argument_types import positive_integer
 from referdino_core.building import usable_device
 from referdino_core.cli import main as referdino
+from referdino_core.errors import ReferDINOError
 from referdino_core.evaluation.world_clips import (
     STATIC_KINDS,
     SentenceScore,
     score_sentence,
     stream_clip,
 )
+from referdino_core.files import writable_folder
 from referdino_core.training.stages import precision_of
 from referdino_core.world import Clip, Expression, WorldRenderer
 from referdino_core.world.scene import COLOURS
@@ -155,8 +158,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="folder of clips and weights")
-    parser.add_argument("--clips", type=int, default=40, help="clips to learn from")
-    parser.add_argument("--unseen", type=int, default=60, help="clips to score")
+    parser.add_argument("--clips", type=positive_integer, default=40, help="clips to learn from")
+    parser.add_argument("--unseen", type=positive_integer, default=60, help="clips to score")
     parser.add_argument(
         "--set", nargs="*", default=[], metavar="NAME=VALUE", help="settings of `referdino train`"
     )
@@ -167,6 +170,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Write the clips, fine-tune, and print what it brought."""
     options = parse(arguments)
     data, run = options.out / "clips", options.out / "run"
+    try:
+        writable_folder(data)
+    except ReferDINOError as error:
+        print(f"fine_tune: error: {error}", file=sys.stderr)
+        return 1
     with WorldRenderer() as renderer:
         write_clips(data, (recoloured(renderer.clip("train", i)) for i in range(options.clips)))
         same = [renderer.clip("test", index) for index in range(options.unseen)]
