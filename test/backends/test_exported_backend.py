@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from onnx_exports import nano, nano_export
+from onnx_exports import nano, nano_export, recorded_once
 from torch import Tensor
 
 import referdino_core as rd
@@ -32,13 +32,22 @@ from referdino_core.export.exported_set import ExportedSet, read_exported_set
 from referdino_core.media.sources import open_source
 from referdino_core.progress import ProgressMonitor
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
 FRAMES = 16
+PAUSE = 0.2
+"""Seconds between two images while something is made ready, which gets on with it."""
 MAX_TURNED = 8
 """Answers that may differ by more than rounding: those of one command over one window."""
 SHORT = "the big cylinder"
 LONG = "the small purple ball to the left of the big orange cylinder and in front of the green box"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def recordings() -> Iterator[None]:
+    """Exports are written and kept as ever, but every stage is recorded once."""
+    with recorded_once():
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -62,16 +71,26 @@ def sentences() -> dict[str, str]:
     return {str(number): one.text for number, one in enumerate(load(BUNDLED).commands)}
 
 
-def assert_equal_answers(first: rd.Session, second: rd.Session, images: list[Any]) -> None:
-    """Step both sessions through the images, under the sentences of the scene.
+@pytest.fixture(scope="module")
+def answers(images: list[Any]) -> list[tuple[rd.Target, ...]]:
+    """What a session on PyTorch answers to the images, under the sentences of the scene."""
+    session = rd.Session("nano", runtime="torch")
+    session.commands = sentences()
+    return [session.step(image) for image in images]
+
+
+def assert_equal_answers(
+    answers: list[tuple[rd.Target, ...]], session: rd.Session, images: list[Any]
+) -> None:
+    """Step the session through the images, under the sentences of the scene.
 
     A last bit may turn the rank of two queries that are nearly equal. Another query on the same
     object is then felt for a window of frames.
     """
-    first.commands = second.commands = sentences()
+    session.commands = sentences()
     tracked = turned = 0
-    for image in images:
-        for expected, found in zip(first.step(image), second.step(image), strict=True):
+    for image, wanted in zip(images, answers, strict=True):
+        for expected, found in zip(wanted, session.step(image), strict=True):
             assert found.state is expected.state
             assert found.box == pytest.approx(expected.box, abs=1.0)
             assert region_similarity(found.mask, expected.mask) > 0.98
@@ -85,9 +104,10 @@ def assert_equal_answers(first: rd.Session, second: rd.Session, images: list[Any
     assert turned <= MAX_TURNED
 
 
-def test_a_session_on_onnx_runtime_answers_as_one_on_pytorch(images: list[Any]) -> None:
-    first, second = (rd.Session("nano", runtime=name) for name in ("torch", "onnxruntime"))
-    assert_equal_answers(first, second, images)
+def test_a_session_on_onnx_runtime_answers_as_one_on_pytorch(
+    answers: list[tuple[rd.Target, ...]], images: list[Any]
+) -> None:
+    assert_equal_answers(answers, rd.Session("nano", runtime="onnxruntime"), images)
 
 
 def test_a_longer_sentence_joins_when_its_graphs_are_there_and_stalls_no_image(
@@ -116,6 +136,7 @@ def test_a_longer_sentence_joins_when_its_graphs_are_there_and_stalls_no_image(
         told.append(preparing["long"])
         assert rest[0].state is rd.TargetState.SEARCHING and not rest[0].mask.any()
         assert rest[0].judgement is rd.Judgement.JUDGED
+        time.sleep(PAUSE)
     assert others > 0 and session.preparing == {}
     assert all(one.error is None for one in told)
     fractions = [one.fraction for one in told]
@@ -173,21 +194,33 @@ def wait_until(condition: Callable[[], bool], seconds: float = 240.0) -> None:
         time.sleep(0.02)
 
 
+def many_commands_over_long_windows(runtime: str, images: list[Any]) -> list[tuple[rd.Target, ...]]:
+    """What a session with more commands and a longer window than a batch holds answers."""
+    words = [f"{sentence} {end}" for sentence in sentences().values() for end in ("", ".", "?")]
+    assert len(words) > 8
+    session = rd.Session("nano", runtime=runtime, window=11)
+    session.commands = {str(number): text for number, text in enumerate(words)}
+    answers = [session.step(image) for image in images[:12]]
+    assert max(len(one.memory.window) for one in session.running.values()) == 11
+    return answers
+
+
+@pytest.fixture(scope="module")
+def many_answers(images: list[Any]) -> list[tuple[rd.Target, ...]]:
+    """What PyTorch answers to many commands over long windows."""
+    return many_commands_over_long_windows("torch", images)
+
+
 @pytest.mark.parametrize("at_once", [None, 4])
 def test_more_commands_and_longer_windows_than_a_batch_holds_are_answered_as_on_pytorch(
-    at_once: int | None, images: list[Any], monkeypatch: pytest.MonkeyPatch
+    at_once: int | None,
+    many_answers: list[tuple[rd.Target, ...]],
+    images: list[Any],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(OnnxRuntimeBackend, "commands_at_once", at_once)
-    words = [f"{sentence} {end}" for sentence in sentences().values() for end in ("", ".", "?")]
-    wanted = dict(enumerate(words))
-    assert len(wanted) > 8
-    found = []
-    for runtime in ("torch", "onnxruntime"):
-        session = rd.Session("nano", runtime=runtime, window=11)
-        session.commands = {str(number): text for number, text in wanted.items()}
-        found.append([session.step(image) for image in images[:12]])
-        assert max(len(one.memory.window) for one in session.running.values()) == 11
-    for expected, answers in zip(*found, strict=True):
+    found = many_commands_over_long_windows("onnxruntime", images)
+    for expected, answers in zip(many_answers, found, strict=True):
         for one, other in zip(expected, answers, strict=True):
             assert one.state is other.state
             assert region_similarity(one.mask, other.mask) > 0.98
@@ -233,14 +266,14 @@ class SimulatedEngines:
 
 
 def test_a_session_on_simulated_engines_keeps_what_they_overwrite(
-    images: list[Any], monkeypatch: pytest.MonkeyPatch
+    answers: list[tuple[rd.Target, ...]], images: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tensorrt_backend, "TensorRTRunner", SimulatedEngines)
     told: list[tuple[float, str]] = []
     monitor = ProgressMonitor(lambda progress: told.append((progress.fraction, progress.phase)))
-    session, expected = rd.Session("nano"), rd.Session("nano")
+    session = rd.Session("nano")
     session.backend = TensorRTBackend(session.model, "fp32", None, monitor)
-    assert_equal_answers(expected, session, images)
+    assert_equal_answers(answers, session, images)
     exporting = [fraction for fraction, phase in told if phase == "exporting the network"]
     assert exporting == sorted(exporting) and exporting[-1] == 1.0
     assert told[len(exporting) :] == [(0.5, "building engine"), (1.0, "building engine")]
@@ -307,6 +340,7 @@ def test_a_camera_of_another_size_joins_when_its_graphs_are_there_and_stalls_no_
             break
         waited += 1
         assert list(group.sessions[1].preparing) == ["a"] and not group.sessions[0].preparing
+        time.sleep(PAUSE)
     assert waited > 0
     for _ in range(3):
         first, second = group.step([wide, square])

@@ -4,18 +4,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from onnx_exports import SIZE, fresh_folder, nano, nano_export
+from onnx_exports import SIZE, nano, nano_export, recorded_once
 
 import referdino_core as rd
 from referdino_core.backends.backend import Backend, FrameGrounding
@@ -24,7 +24,6 @@ from referdino_core.backends.torch_backend import TorchBackend
 from referdino_core.errors import CommandError, ExportedSetError, RuntimeUnavailable
 from referdino_core.export.cache import ExportCache
 from referdino_core.export.exported_set import ExportedSet
-from referdino_core.export.exporting import export
 from referdino_core.network.object_memory import Window
 from referdino_core.network.text_encoder import TextFeatures, stack_texts
 from referdino_core.world import WorldRenderer
@@ -33,6 +32,13 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
 SMALL = (64, 64)
 SENTENCES = ("the red ball", "the big blue box on the left of the red ball", "the cone")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def recordings() -> Iterator[None]:
+    """Exports are written and kept as ever, but every stage is recorded once."""
+    with recorded_once():
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -60,12 +66,6 @@ def pixels() -> torch.Tensor:
 def no_gradients() -> Iterator[None]:
     with torch.inference_mode():
         yield
-
-
-@lru_cache(maxsize=1)
-def small_export() -> ExportedSet:
-    """The bundled model's export for small images."""
-    return export(nano(), fresh_folder(), SMALL, 16, "fp32", "grid_sample")
 
 
 def given(variant: str = "grid_sample", tokens: int = 16) -> OnnxRuntimeBackend:
@@ -173,36 +173,36 @@ def test_exports_are_made_once_and_kept(cache: Path, caplog: pytest.LogCaptureFi
     for _ in range(2):
         backend = OnnxRuntimeBackend(nano(), "fp32")
         encoded(backend, 1)
-        backend.prepare(SMALL)
-        backend.encode_image(torch.zeros(1, 3, *SMALL))
-    assert caplog.text.count("Exporting nano to ONNX for images of 64x64 and 16 tokens") == 1
+        backend.prepare(SIZE)
+        backend.encode_image(torch.zeros(1, 3, *SIZE))
+    assert caplog.text.count("Exporting nano to ONNX for images of 160x120 and 16 tokens") == 1
     assert "there is none yet" in caplog.text
     assert "Exported in" in caplog.text
-    assert [path.name[:23] for path in cache.iterdir() if path.is_dir()] == [
-        "nano-64x64-16tokens-fp3"
+    assert [path.name[:25] for path in cache.iterdir() if path.is_dir()] == [
+        "nano-120x160-16tokens-fp3"
     ]
 
 
-def keep_small_export(exports: ExportCache, cache: Path) -> None:
+def keep_export(exports: ExportCache, cache: Path) -> None:
     """As if it had been made before."""
-    shutil.copytree(small_export().folder, cache / exports.name(SMALL, 16))
+    shutil.copytree(nano_export().folder, cache / exports.name(SIZE, 16))
 
 
-def test_longer_sentences_get_graphs_of_their_own(cache: Path) -> None:
-    keep_small_export(ExportCache.of(nano(), "fp32", "grid_sample"), cache)
+def test_longer_sentences_get_graphs_of_their_own(
+    cache: Path, reference: TorchBackend, pixels: torch.Tensor
+) -> None:
+    keep_export(ExportCache.of(nano(), "fp32", "grid_sample"), cache)
     backend = OnnxRuntimeBackend(nano(), "fp32")
-    backend.prepare(SMALL)
-    image = backend.encode_image(torch.zeros(1, 3, *SMALL))
-    reference = TorchBackend(nano(), "fp32")
-    reference.prepare(SMALL)
+    backend.prepare(SIZE)
+    image = backend.encode_image(pixels)
     session = rd.Session(nano(), runtime="torch")
     ids = session.tokenizer.encode("the red ball " * 6)
     assert 16 < len(ids) <= 32
     text = backend.encode_text([ids])
-    expected = reference.ground(reference.encode_image(torch.zeros(1, 3, *SMALL)), text)
+    expected = reference.ground(reference.encode_image(pixels), text)
     assert_near(backend.ground(image, text).queries, expected.queries)
-    names = sorted(path.name[:19] for path in cache.iterdir() if path.is_dir())
-    assert names == ["nano-64x64-16tokens", "nano-64x64-32tokens"]
+    names = sorted(path.name[:21] for path in cache.iterdir() if path.is_dir())
+    assert names == ["nano-120x160-16tokens", "nano-120x160-32tokens"]
 
 
 @pytest.mark.parametrize("damage", ("cut", "gone", "stale"))
@@ -211,8 +211,8 @@ def test_a_damaged_export_is_made_again(
 ) -> None:
     caplog.set_level(logging.INFO)
     exports = ExportCache.of(nano(), "fp32", "grid_sample")
-    keep_small_export(exports, cache)
-    first = exports.provide(SMALL, 16)
+    keep_export(exports, cache)
+    first = exports.provide(SIZE, 16)
     assert "Exporting" not in caplog.text
     description = first.folder / "export.json"
     if damage == "cut":
@@ -224,7 +224,7 @@ def test_a_damaged_export_is_made_again(
         content["checkpoint"] = "0" * 64
         description.write_text(json.dumps(content))
     caplog.clear()
-    assert exports.provide(SMALL, 16).checksums == first.checksums
+    assert exports.provide(SIZE, 16).checksums == first.checksums
     reasons = {
         "cut": "grounder.onnx is not the file that export.json describes",
         "gone": "export.json is missing",
@@ -239,7 +239,7 @@ def test_two_at_once_export_once(cache: Path, caplog: pytest.LogCaptureFixture) 
     caplog.set_level(logging.INFO)
     exports = ExportCache.of(nano(), "fp32", "grid_sample")
     with ThreadPoolExecutor(2) as executor:
-        one, other = executor.map(lambda _: exports.provide(SMALL, 16), range(2))
+        one, other = executor.map(lambda _: exports.provide(SIZE, 16), range(2))
     assert one == other
     assert caplog.text.count("Exporting nano") == 1
 
@@ -260,14 +260,22 @@ def test_an_export_that_does_not_fit_is_refused(tmp_path: Path) -> None:
         ExportedSetError, match="attention as plugin, which ONNX Runtime cannot run"
     ):
         OnnxRuntimeBackend(nano(), "fp32", nano_export("fp32", "plugin").folder)
+    half = in_half_precision(nano_export(), tmp_path / "fp16")
     with pytest.raises(ExportedSetError, match="with the precision fp16, not fp32"):
-        OnnxRuntimeBackend(nano(), "fp32", nano_export("fp16").folder)
+        OnnxRuntimeBackend(nano(), "fp32", half)
     with pytest.raises(ExportedSetError, match="for images of 160x120, not 64x64"):
         OnnxRuntimeBackend(nano(), "fp32", nano_export().folder).prepare(SMALL)
     with pytest.raises(ExportedSetError, match="from other weights of nano"):
         OnnxRuntimeBackend(rd.build("nano"), "fp32", nano_export().folder)
     with pytest.raises(ExportedSetError, match="holds no exported network"):
         OnnxRuntimeBackend(nano(), "fp32", tmp_path)
+
+
+def in_half_precision(exported: ExportedSet, folder: Path) -> Path:
+    """A folder with the files of an export whose description says fp16."""
+    shutil.copytree(exported.folder, folder)
+    dataclasses.replace(exported, precision="fp16").write_description(folder)
+    return folder
 
 
 def test_a_sentence_that_is_too_long_is_refused() -> None:

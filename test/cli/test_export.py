@@ -4,10 +4,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from onnx_exports import nano
+from onnx_exports import nano, recorded_once
 
 from referdino_core.checkpoint import save_weights
 from referdino_core.cli import main
@@ -17,6 +18,13 @@ from referdino_core.export.exported_set import read_exported_set
 from referdino_core.export.exporting import checkpoint_sum
 
 pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module", autouse=True)
+def recordings() -> Iterator[None]:
+    """Exports are written and compared as ever, but every stage is recorded once."""
+    with recorded_once():
+        yield
 
 
 def arguments(folder: Path, *more: str) -> list[str]:

@@ -4,7 +4,8 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 
 import golden
 import pytest
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 import referdino_core as rd
+from referdino_core.network.grounder import Grounding
 from referdino_core.network.predictions import ClipOutputs
 from referdino_core.network.text_encoder import sub_sentences
 from referdino_core.training.clip_outputs import clip_outputs
@@ -19,19 +21,19 @@ from referdino_core.training.criterion import clip_losses
 from referdino_core.training.loss_weights import REF_YOUTUBE_VOS_WEIGHTS
 from referdino_core.training.targets import ClipGroundTruth
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
 END_TO_END = (
     "swint_q32_128x160_f3",
     "swint_q32_128x160_two_sentences_f5",
-    "swint_w1_q32_128x160_f8",
     "swinb_q32_128x160_f1",
+    "swint_w1_q32_128x160_f8",
 )
 STAGES = (
-    *END_TO_END,
+    "swint_q900_360x640_f7",
     "swint_q300_192x256_f1",
     "swinb_q300_192x256_f1",
-    "swint_q900_360x640_f7",
+    *END_TO_END,
 )
 MASK_TOLERANCE = 5e-3
 SCORE_TOLERANCE = 1e-3
@@ -40,11 +42,37 @@ STAGE_TOLERANCE = 1e-4
 MASK_FEATURE_TOLERANCE = 1e-3
 
 
+@dataclass(frozen=True)
+class Run:
+    """A golden with its model, and what the model makes of its frames."""
+
+    recorded: golden.Golden
+    model: rd.ReferDINO
+
+    @cached_property
+    @torch.no_grad()
+    def grounding(self) -> tuple[list[Tensor], Grounding]:
+        """Outputs of the backbone, and what the sentence finds in the frames."""
+        model, pixels, levels = self.model, self.recorded.pixels, []
+        text = model.text_encoder([self.recorded["input_ids"]]).expand(len(pixels))
+        hook = model.image_encoder.backbone.register_forward_hook(
+            lambda module, inputs, outputs: levels.extend(outputs)
+        )
+        with hook:
+            image = model.image_encoder(pixels)
+        return levels, model.grounder(image, text)
+
+
 @lru_cache(maxsize=1)
-def open_golden(name: str) -> tuple[golden.Golden, rd.ReferDINO]:
+def run_of(name: str) -> Run:
     """A golden with its model; the last ones are kept, since weights take seconds to make."""
     recorded = golden.load(name)
-    return recorded, recorded.model()
+    return Run(recorded, recorded.model())
+
+
+def open_golden(name: str) -> tuple[golden.Golden, rd.ReferDINO]:
+    """A golden with its model."""
+    return run_of(name).recorded, run_of(name).model
 
 
 def by_golden(names: tuple[str, ...]) -> pytest.MarkDecorator:
@@ -72,12 +100,10 @@ def test_every_stage_before_selection_meets_the_golden(name: str) -> None:
     hidden = model.text_encoder.bert(input_ids[None], positions[None], attention[None])
     assert_close(hidden[0], recorded["bert_last_hidden"], STAGE_TOLERANCE)
 
-    pixels = recorded.pixels
-    for level, features in enumerate(model.image_encoder.backbone(pixels)):
+    levels, grounding = run_of(name).grounding
+    assert len(levels) == 4
+    for level, features in enumerate(levels):
         assert_close(sampled(features), recorded[f"backbone_{level}_sub"], STAGE_TOLERANCE)
-
-    text = model.text_encoder([input_ids]).expand(len(pixels))
-    grounding = model.grounder(model.image_encoder(pixels), text)
     assert_close(grounding.tokens[:, ::37], recorded["memory_sub"], STAGE_TOLERANCE)
     assert_close(grounding.text, recorded["memory_text"], STAGE_TOLERANCE)
     assert_close(
@@ -86,12 +112,9 @@ def test_every_stage_before_selection_meets_the_golden(name: str) -> None:
 
 
 @by_golden(END_TO_END)
-@torch.no_grad()
 def test_surviving_queries_meet_the_golden(name: str) -> None:
-    recorded, model = open_golden(name)
-    pixels = recorded.pixels
-    text = model.text_encoder([recorded["input_ids"]]).expand(len(pixels))
-    survivors = model.grounder(model.image_encoder(pixels), text).layers[-1]
+    recorded, grounding = run_of(name).recorded, run_of(name).grounding[1]
+    survivors = grounding.layers[-1]
     assert_close(survivors.queries, recorded["frame_hs"], STAGE_TOLERANCE)
     assert_close(survivors.references, recorded["frame_reference"], BOX_TOLERANCE)
     assert_close(survivors.refined, recorded["frame_reference_refined"], BOX_TOLERANCE)

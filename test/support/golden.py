@@ -13,6 +13,7 @@ import math
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -101,8 +102,9 @@ def state_dict(model: str, seed: int = 0, num_queries: int = 900) -> dict[str, t
     """Every float tensor of a released checkpoint of "swint" or "swinb", filled by `weights_of`.
 
     Tensors that share storage in a checkpoint hold the same values here; integer buffers are left
-    out.
+    out. Those who ask for a tensor again get the same one, to read.
     """
+    made = tensors_of(seed)
     listing = json.loads((DIRECTORY / f"state_dict_{model}.json").read_text(encoding="utf-8"))
     tensors: dict[str, torch.Tensor] = {}
     for name, shape, dtype, *shared_with in listing["tensors"]:
@@ -112,9 +114,18 @@ def state_dict(model: str, seed: int = 0, num_queries: int = 900) -> dict[str, t
             tensors[name] = tensors[shared_with[0]]
             continue
         rows = num_queries if name == "transformer.tgt_embed.weight" else None
-        values = weights_of(name, shape if rows is None else (rows, *shape[1:]), seed)
-        tensors[name] = torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))
+        key = (name, *(shape if rows is None else (rows, *shape[1:])))
+        if key not in made:
+            values = weights_of(name, key[1:], seed)
+            made[key] = torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))
+        tensors[name] = made[key]
     return tensors
+
+
+@lru_cache(maxsize=1)
+def tensors_of(seed: int) -> dict[tuple[Any, ...], torch.Tensor]:
+    """What was made with the seed so far, by name and shape: Swin-T and Swin-B share most of it."""
+    return {}
 
 
 def frames(count: int, height: int, width: int, seed: int) -> torch.Tensor:
