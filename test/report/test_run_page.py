@@ -33,6 +33,13 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_report(samples.write_run(tmp_path_factory.mktemp("run") / "a", changes=changes))
 
 
+@pytest.fixture(scope="module")
+def shared(browser: Any, report: Path) -> Iterator[OpenPage]:
+    """The report, opened once for the tests to which its state does not matter."""
+    with OpenPage(browser, report) as opened:
+        yield opened
+
+
 def test_a_report_loads_without_complaint_and_without_network(browser: Any, report: Path) -> None:
     with OpenPage(browser, report) as opened:
         opened.video_image()
@@ -42,28 +49,26 @@ def test_a_report_loads_without_complaint_and_without_network(browser: Any, repo
 
 
 @pytest.mark.parametrize("frame", [0, 33, 59])
-def test_a_click_on_a_timeline_shows_that_frame(browser: Any, report: Path, frame: int) -> None:
-    with OpenPage(browser, report) as opened:
-        opened.click_timeline(1, (frame + 0.5) / samples.RATE)
-        opened.wait_for_position(frame)
-        assert samples.frame_in_image(opened.video_image()) == frame
-        shown = opened.page.evaluate("document.querySelector('video').currentTime")
-        assert frame / samples.RATE <= shown < (frame + 1) / samples.RATE
-        assert f"frame {frame} " in opened.page.text_content(".where")
+def test_a_click_on_a_timeline_shows_that_frame(shared: OpenPage, frame: int) -> None:
+    shared.click_timeline(1, (frame + 0.5) / samples.RATE)
+    shared.wait_for_position(frame)
+    assert samples.frame_in_image(shared.video_image()) == frame
+    shown = shared.page.evaluate("document.querySelector('video').currentTime")
+    assert frame / samples.RATE <= shown < (frame + 1) / samples.RATE
+    assert f"frame {frame} " in shared.page.text_content(".where")
 
 
-def test_the_readings_tell_what_holds_in_the_frame(browser: Any, report: Path) -> None:
-    with OpenPage(browser, report) as opened:
-        opened.click_timeline(0, 3.15)
-        opened.wait_for_position(31)
-        readings = opened.page.locator(".readings .found").all_text_contents()
-        assert "occluded" in readings[0] and "missed" in readings[0]
-        assert "tracking" in readings[1]
-        opened.click_timeline(0, 1.05)
-        opened.wait_for_position(10)
-        readings = opened.page.locator(".readings .found").all_text_contents()
-        assert "dropped" in readings[0]
-        assert readings[1] == "not given"
+def test_the_readings_tell_what_holds_in_the_frame(shared: OpenPage) -> None:
+    shared.click_timeline(0, 3.15)
+    shared.wait_for_position(31)
+    readings = shared.page.locator(".readings .found").all_text_contents()
+    assert "occluded" in readings[0] and "missed" in readings[0]
+    assert "tracking" in readings[1]
+    shared.click_timeline(0, 1.05)
+    shared.wait_for_position(10)
+    readings = shared.page.locator(".readings .found").all_text_contents()
+    assert "dropped" in readings[0]
+    assert readings[1] == "not given"
 
 
 def test_keys_step_through_the_frames(browser: Any, report: Path) -> None:
@@ -86,49 +91,45 @@ def test_a_playing_video_moves_the_cursors(browser: Any, report: Path) -> None:
         assert opened.page.evaluate(left) > before
 
 
-def test_a_highlight_and_a_thumbnail_are_ways_to_their_frame(browser: Any, report: Path) -> None:
-    with OpenPage(browser, report) as opened:
-        sample = opened.page.locator(".moment", has_text="wrong object").first
-        frame = int(sample.get_attribute("data-seek"))
-        assert frame in samples.Faults().wrong
-        sample.click()
-        opened.wait_for_position(frame)
-        assert samples.frame_in_image(opened.video_image()) == frame
-        opened.page.locator(".film button").nth(30).click()
-        opened.wait_for_position(
-            int(opened.page.locator(".film button").nth(30).get_attribute("data-seek"))
-        )
+def test_a_highlight_and_a_thumbnail_are_ways_to_their_frame(shared: OpenPage) -> None:
+    sample = shared.page.locator(".moment", has_text="wrong object").first
+    frame = int(sample.get_attribute("data-seek"))
+    assert frame in samples.Faults().wrong
+    sample.click()
+    shared.wait_for_position(frame)
+    assert samples.frame_in_image(shared.video_image()) == frame
+    shared.page.locator(".film button").nth(30).click()
+    shared.wait_for_position(
+        int(shared.page.locator(".film button").nth(30).get_attribute("data-seek"))
+    )
 
 
-def test_a_sentence_is_text_and_never_markup(browser: Any, report: Path) -> None:
-    with OpenPage(browser, report) as opened:
-        shown = opened.page.locator("h3").all_text_contents()
-        assert samples.HOSTILE_SENTENCE in shown
-        labels = opened.page.locator(".plot text").all_text_contents()
-        assert any(label.startswith("the <script>alert(1)") for label in labels)
+def test_a_sentence_is_text_and_never_markup(shared: OpenPage, report: Path) -> None:
+    shown = shared.page.locator("h3").all_text_contents()
+    assert samples.HOSTILE_SENTENCE in shown
+    labels = shared.page.locator(".plot text").all_text_contents()
+    assert any(label.startswith("the <script>alert(1)") for label in labels)
     assert "<script>alert(1)" not in report.read_text(encoding="utf-8")
 
 
-def test_problems_stand_at_the_top(browser: Any, report: Path) -> None:
-    with OpenPage(browser, report) as opened:
-        problems = opened.page.locator(".problems")
-        assert "breaks off after 6.0 s" in problems.text_content()
-        top = problems.bounding_box()["y"]
-        assert top < opened.page.locator(".tiles").bounding_box()["y"]
+def test_problems_stand_at_the_top(shared: OpenPage) -> None:
+    problems = shared.page.locator(".problems")
+    assert "breaks off after 6.0 s" in problems.text_content()
+    top = problems.bounding_box()["y"]
+    assert top < shared.page.locator(".tiles").bounding_box()["y"]
 
 
-def test_tables_sort_both_ways(browser: Any, report: Path) -> None:
-    with OpenPage(browser, report) as opened:
-        head = opened.page.locator("#commands th", has_text="given")
-        cells = opened.page.locator("#commands tbody td:nth-child(2)")
-        orders = []
-        for _ in range(2):
-            head.locator("button").click()
-            orders.append((head.get_attribute("aria-sort"), cells.all_text_contents()))
-        assert orders == [
-            ("ascending", ["0.00 s", "2.00 s"]),
-            ("descending", ["2.00 s", "0.00 s"]),
-        ]
+def test_tables_sort_both_ways(shared: OpenPage) -> None:
+    head = shared.page.locator("#commands th", has_text="given")
+    cells = shared.page.locator("#commands tbody td:nth-child(2)")
+    orders = []
+    for _ in range(2):
+        head.locator("button").click()
+        orders.append((head.get_attribute("aria-sort"), cells.all_text_contents()))
+    assert orders == [
+        ("ascending", ["0.00 s", "2.00 s"]),
+        ("descending", ["2.00 s", "0.00 s"]),
+    ]
 
 
 def test_a_phone_shows_the_page_without_scrolling_sideways(browser: Any, report: Path) -> None:
@@ -250,19 +251,20 @@ def test_never_is_reported_as_never_and_counted(browser: Any, tmp_path: Path) ->
         assert opened.complaints == []
 
 
-def test_tracking_and_streaming_stand_beside_the_other_scores(browser: Any, report: Path) -> None:
-    with OpenPage(browser, report) as opened:
-        tiles = tiles_of(opened)
-        overall = RunFolder(report.parent).summary["scores"]["all"]
-        tracking = overall["tracking"]
-        assert tiles["IDF1"].startswith(f"{tracking['idf1']:.3f} ")
-        assert tiles["MOTA"].startswith(f"{tracking['mota']:.3f} ")
-        assert (tiles["identity switches"][:2], tiles["lent ids"][:2]) == ("2 ", "2 ")
-        both = overall["region_and_boundary"]
-        assert tiles["J&F, streaming"].startswith(f"{0.9 * both:.3f} ")
-        last = opened.page.locator("#streaming tr").last.locator("td").all_text_contents()
-        assert last[:2] == ["all", f"{both:.3f} → {0.9 * both:.3f}"]
-        assert "latest result available" in opened.page.text_content("main")
+def test_tracking_and_streaming_stand_beside_the_other_scores(
+    shared: OpenPage, report: Path
+) -> None:
+    tiles = tiles_of(shared)
+    overall = RunFolder(report.parent).summary["scores"]["all"]
+    tracking = overall["tracking"]
+    assert tiles["IDF1"].startswith(f"{tracking['idf1']:.3f} ")
+    assert tiles["MOTA"].startswith(f"{tracking['mota']:.3f} ")
+    assert (tiles["identity switches"][:2], tiles["lent ids"][:2]) == ("2 ", "2 ")
+    both = overall["region_and_boundary"]
+    assert tiles["J&F, streaming"].startswith(f"{0.9 * both:.3f} ")
+    last = shared.page.locator("#streaming tr").last.locator("td").all_text_contents()
+    assert last[:2] == ["all", f"{both:.3f} → {0.9 * both:.3f}"]
+    assert "latest result available" in shared.page.text_content("main")
 
 
 def test_a_run_of_an_older_version_is_shown_with_what_it_measured(

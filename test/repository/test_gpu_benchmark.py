@@ -71,12 +71,6 @@ def test_a_rehearsal_on_the_cpu_prints_a_table_and_writes_it_as_json(
     ("part", "workload", "why"),
     [
         ("kernel", {"model": "kernel"}, "NVCC names 'no-such-nvcc', which is not found"),
-        ("plugin", {"model": "plugin"}, "Left out: the CUDA kernel and the TensorRT plugin"),
-        (
-            "stream",
-            {"model": "nano", "runtime": "tensorrt-fp16", "device": "cpu"},
-            "RuntimeUnavailable: TensorRT runs on NVIDIA GPUs, and the device is cpu",
-        ),
         ("stream", {"model": "nano", "runtime": "torch-fp16", "device": "cpu"}, "fp16 on GPUs"),
     ],
 )
@@ -88,11 +82,38 @@ def test_a_part_that_fails_is_a_row_that_says_why(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("NVCC", "no-such-nvcc")
-    monkeypatch.setenv("CUDACXX", "no-such-nvcc")
     (row,) = gpu.run_part(part, gpu.Workload(**workload), 120.0)
     assert why in row.error and "\n" not in row.error
     assert row.p50_ms is None
     assert row.error in gpu.table_lines([row])[-1]
+
+
+@pytest.mark.parametrize(
+    ("part", "workload", "why"),
+    [
+        ("plugin", {"model": "plugin"}, "Left out: the CUDA kernel and the TensorRT plugin"),
+        (
+            "stream",
+            {"model": "nano", "runtime": "tensorrt-fp16", "device": "cpu"},
+            "RuntimeUnavailable: TensorRT runs on NVIDIA GPUs, and the device is cpu",
+        ),
+    ],
+)
+def test_a_part_that_fails_says_why_in_its_last_line(
+    gpu: ModuleType,
+    part: str,
+    workload: dict[str, str],
+    why: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setenv("NVCC", "no-such-nvcc")
+    monkeypatch.setenv("CUDACXX", "no-such-nvcc")
+    out = tmp_path / "rows.json"
+    assert gpu.work_in_part(part, gpu.Workload(**workload), out) == 1
+    assert why in capfd.readouterr().err.splitlines()[-1]
+    assert not out.exists()
 
 
 def test_a_part_that_dies_or_takes_too_long_is_a_row_too(

@@ -60,13 +60,27 @@ def copy_sources(paths: Iterable[str], folder: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def unoptimised(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A program that starts a compiler without optimisation, which takes half of the build's time.
+
+    Set-up compiles the same sources with the flags that users get.
+    """
+    launcher = tmp_path_factory.mktemp("compiler") / "unoptimised"
+    launcher.write_text('#!/bin/sh\nexec "$@" -O0\n')
+    launcher.chmod(0o755)
+    return launcher
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory, unoptimised: Path) -> Path:
     """A colcon workspace in which this package is built and installed."""
     folder = tmp_path_factory.mktemp("workspace")
     copy_sources(source_files(), folder / "src" / "referdino")
     prefixes = os.pathsep.join(filter(None, [sys.prefix, os.environ.get("AMENT_PREFIX_PATH")]))
     environment = os.environ | {
         "AMENT_PREFIX_PATH": prefixes,
+        "CMAKE_C_COMPILER_LAUNCHER": str(unoptimised),
+        "CMAKE_CXX_COMPILER_LAUNCHER": str(unoptimised),
         "CMAKE_PREFIX_PATH": prefixes,
         "COLCON_HOME": str(folder / "colcon"),
         "PATH": f"{sys.prefix}/bin{os.pathsep}{os.environ['PATH']}",
@@ -230,13 +244,13 @@ def test_set_up_refuses_a_sourced_ros_of_another_python(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("compiler", ["c++", "false"])
 def test_wheel_without_ros_holds_core_data_and_kernel_if_it_can(
-    tmp_path: Path, compiler: str
+    tmp_path: Path, unoptimised: Path, compiler: str
 ) -> None:
     sources = source_files("referdino_core")
     copy_sources({*sources, "pyproject.toml", "setup.py", "README.md", "LICENSE"}, tmp_path)
     command = [sys.executable, "-m", "pip", "wheel", "--verbose", "--no-deps", "--no-index"]
     command += ["--no-build-isolation", "--wheel-dir", "wheels", "."]
-    environment = os.environ | {"CC": compiler, "CXX": compiler}
+    environment = os.environ | {"CC": compiler, "CXX": f"{unoptimised} {compiler}"}
     outcome = run(*command, cwd=tmp_path, env=environment)
     [wheel] = (tmp_path / "wheels").iterdir()
     contents = set(zipfile.ZipFile(wheel).namelist())

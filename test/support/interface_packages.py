@@ -7,6 +7,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -21,12 +22,17 @@ cmake_minimum_required(VERSION 3.16)
 project({package} LANGUAGES C CXX)
 find_package(ament_cmake REQUIRED)
 find_package(rosidl_default_generators REQUIRED)
-find_package(std_msgs REQUIRED)
-rosidl_generate_interfaces(${{PROJECT_NAME}} {messages} DEPENDENCIES std_msgs)
-foreach(support typesupport_cpp typesupport_fastrtps_c typesupport_fastrtps_cpp)
-  set_target_properties(${{PROJECT_NAME}}__rosidl_${{support}} PROPERTIES
-    UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 0)
+foreach(dependency {dependencies})
+  find_package(${{dependency}} REQUIRED)
 endforeach()
+# Python uses nothing of what is generated for C++; on Humble the C type support depends on it.
+if(NOT "$ENV{{ROS_DISTRO}}" STREQUAL "humble")
+  list(FILTER AMENT_EXTENSIONS_rosidl_generate_idl_interfaces EXCLUDE REGEX "_cpp:")
+endif()
+rosidl_generate_interfaces(${{PROJECT_NAME}} {interfaces} DEPENDENCIES {dependencies})
+# One translation unit: most of its compilation is the same headers over and over.
+set_target_properties(${{PROJECT_NAME}}__rosidl_typesupport_fastrtps_c PROPERTIES
+  UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 0)
 ament_package()
 """
 _MANIFEST = """\
@@ -39,7 +45,7 @@ _MANIFEST = """\
   <license>Apache-2.0</license>
   <buildtool_depend>ament_cmake</buildtool_depend>
   <buildtool_depend>rosidl_default_generators</buildtool_depend>
-  <depend>std_msgs</depend>
+  {depend}
   <exec_depend>rosidl_default_runtime</exec_depend>
   <member_of_group>rosidl_interface_packages</member_of_group>
   <export><build_type>ament_cmake</build_type></export>
@@ -50,8 +56,8 @@ _MANIFEST = """\
 def built_interfaces(folder: str, config: pytest.Config, package: str | None = None) -> Path | None:
     """Prefix under which a package of `interfaces/` is installed; None where ROS brings it.
 
-    Built once and kept in pytest's cache while sources and Python stay what they are. A folder of
-    messages alone gets its package.xml and CMakeLists.txt here; the messages may use std_msgs.
+    Built for Python alone, with a package.xml and a CMakeLists.txt from here, and kept in pytest's
+    cache while all that and Python stay what they are.
 
     Args:
         folder: in test/support/interfaces.
@@ -62,7 +68,7 @@ def built_interfaces(folder: str, config: pytest.Config, package: str | None = N
         return None
     assert config.cache is not None
     sources = INTERFACES / folder
-    digest = hashlib.sha256(f"{sys.prefix} {sys.version}".encode())
+    digest = hashlib.sha256(f"{sys.prefix} {sys.version} {_CMAKE} {_MANIFEST}".encode())
     for source in sorted(path for path in sources.rglob("*") if path.is_file()):
         digest.update(source.name.encode() + source.read_bytes())
     home = config.cache.mkdir(folder)
@@ -72,10 +78,17 @@ def built_interfaces(folder: str, config: pytest.Config, package: str | None = N
     shutil.rmtree(home)
     tree = home / "source"
     shutil.copytree(sources, tree)
-    if not (tree / "CMakeLists.txt").exists():
-        messages = " ".join(f"msg/{path.name}" for path in sorted(tree.glob("msg/*.msg")))
-        (tree / "CMakeLists.txt").write_text(_CMAKE.format(package=package, messages=messages))
-        (tree / "package.xml").write_text(_MANIFEST.format(package=package))
+    interfaces = sorted(path for path in tree.rglob("*") if path.is_file())
+    fields = "\n".join(path.read_text() for path in interfaces)
+    dependencies = sorted(set(re.findall(r"^(\w+)/", fields, re.MULTILINE)) - {package})
+    filled = {
+        "package": package,
+        "interfaces": " ".join(str(path.relative_to(tree)) for path in interfaces),
+        "dependencies": " ".join(dependencies),
+        "depend": "".join(f"<depend>{name}</depend>" for name in dependencies),
+    }
+    (tree / "CMakeLists.txt").write_text(_CMAKE.format(**filled))
+    (tree / "package.xml").write_text(_MANIFEST.format(**filled))
     build = home / "build"
     build.mkdir()
     environment = ros_environment() | {
@@ -85,7 +98,9 @@ def built_interfaces(folder: str, config: pytest.Config, package: str | None = N
         "VIRTUAL_ENV": sys.prefix,
         "PATH": f"{sys.prefix}/bin{os.pathsep}{os.environ['PATH']}",
     }
-    options = ["-DPython3_FIND_VIRTUALENV=ONLY", "-DBUILD_TESTING=OFF"]
+    # Ninja runs fewer processes than Make.
+    generator = ["-G", "Ninja"] if shutil.which("ninja") else []
+    options = [*generator, "-DPython3_FIND_VIRTUALENV=ONLY", "-DBUILD_TESTING=OFF"]
     for command in (
         ["cmake", str(tree), f"-DCMAKE_INSTALL_PREFIX={prefix}", *options],
         ["cmake", "--build", ".", "--parallel", "2"],

@@ -20,7 +20,7 @@ from referdino_core.world import WorldRenderer
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
-SMALL = ["model=nano", "scales=0.8", "validation_clips=2", "hold_back=3", "clips_per_step=1"]
+SMALL = ["model=nano", "scales=0.4", "validation_clips=2", "hold_back=3", "clips_per_step=1"]
 
 
 @pytest.fixture(scope="module")

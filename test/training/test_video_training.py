@@ -23,7 +23,8 @@ from referdino_core.world import WorldRenderer
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
-SMALL = ["model=nano", "scales=0.8,1", "validation_clips=2", "epochs=1"]
+SINGLE = ["model=nano", "scales=0.4,0.5", "validation_clips=2", "epochs=1"]
+SMALL = [*SINGLE, "clip_frames=3"]
 REPOSITORY = Path(__file__).parents[2]
 
 
@@ -86,9 +87,10 @@ def test_learning_lowers_the_loss(tmp_path: Path, ytvos: Path) -> None:
 
 
 def test_a_killed_run_goes_on_to_the_same_losses(tmp_path: Path, ytvos: Path) -> None:
-    settings = ["--set", *SMALL, "save_every=2"]
+    # Steps that take long enough to be killed in.
+    settings = ["--set", *SMALL, "scales=0.8,1", "clip_frames=6", "save_every=2"]
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    assert in_process_of_its_own(command(ytvos, whole, *settings)).wait(200) == 0
+    assert main(command(ytvos, whole, *settings)) == 0
     process = in_process_of_its_own(command(ytvos, killed, *settings))
     deadline = time.monotonic() + 200
     while not (killed / "curve.jsonl").exists() or len(curve(killed)) < 3:
@@ -139,7 +141,7 @@ def test_single_frames_train_without_a_temporal_decoder(
     out = tmp_path / "run"
     arguments = ["train", "--recipe", "a2d_swinb", "--data", str(data), "--out", str(out)]
     quick = ["--weights", "random", "--workers", "0", "--device", "cpu"]
-    assert main([*arguments, *quick, "--set", *SMALL]) == 0
+    assert main([*arguments, *quick, "--set", *SINGLE]) == 0
     assert not any(name.startswith("temporal_decoder") for name in read_tensors(out / "last.pth"))
 
 
@@ -154,7 +156,7 @@ def test_swin_t_of_the_recipe_takes_a_step(tmp_path: Path, ytvos: Path) -> None:
 
 def test_bundled_weights_are_fine_tuned_from_where_they_are(tmp_path: Path, ytvos: Path) -> None:
     fresh, tuned = tmp_path / "fresh", tmp_path / "tuned"
-    quiet = ["--steps", "1", "--set", *SMALL, "flip=0", "crop=0", "distortion=0"]
+    quiet = ["--steps", "1", "--set", *SMALL, "scales=1", "flip=0", "crop=0", "distortion=0"]
     assert main(command(ytvos, fresh, *quiet)) == 0
     assert main(command(ytvos, tuned, "--weights", "nano", *quiet)) == 0
     assert curve(tuned)[0]["dice"] < 0.5 * curve(fresh)[0]["dice"]
