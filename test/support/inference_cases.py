@@ -55,9 +55,16 @@ class Case:
         return int(self.pixels.shape[2]), int(self.pixels.shape[3])
 
 
-@lru_cache(maxsize=1)
 def case_of(name: str) -> Case:
-    """The case of "nano" or of a golden; the last one is kept, since weights take seconds."""
+    """The case of "nano" or of a golden; the last one is kept, since weights take seconds.
+
+    Answers hold to the bit with as many threads as there are now.
+    """
+    return _case_of(name, torch.get_num_threads())
+
+
+@lru_cache(maxsize=1)
+def _case_of(name: str, threads: int) -> Case:
     # Whoever asks first, the weights are to be of use outside of inference mode.
     with torch.inference_mode(False), torch.no_grad():
         return answered(*model_and_inputs(name))

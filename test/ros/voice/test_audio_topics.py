@@ -12,13 +12,14 @@ import contextlib
 import importlib.util
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from interface_packages import built_interfaces
 from repository import REPOSITORY
-from ros_harness import Client, ros_environment
+from ros_harness import SETTLING, Client, ros_environment
 from speech_samples import SPEECH, needs_pocketsphinx
 from std_msgs.msg import String
 
@@ -89,16 +90,10 @@ node = rclpy.create_node("recogniser")
 publisher = node.create_publisher(LiveSpeech, "/voice/live_speech", 10)
 while not publisher.get_subscription_count():
     time.sleep(0.1)
-# The test hears the instructions before anything is said.
-while not node.count_subscribers("/follower/instruction"):
-    time.sleep(0.1)
-time.sleep(1.0)
-publisher.publish(LiveSpeech(incremental="go to the blue box"))
-publisher.publish(LiveSpeech(final="Follow the red ball."))
-time.sleep(3.0)
-publisher.publish(LiveSpeech(incremental="the red ball please stop"))
-while rclpy.ok():
-    time.sleep(0.1)
+print("connected", flush=True)
+for line in sys.stdin:
+    kind, text = line.strip().split(": ")
+    publisher.publish(LiveSpeech(**{kind: text}))
 """
 
 
@@ -110,6 +105,7 @@ def process(prefix: Path | None, *arguments: str) -> Iterator[subprocess.Popen[s
     running = subprocess.Popen(
         [sys.executable, *arguments],
         env=environment,
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -117,6 +113,8 @@ def process(prefix: Path | None, *arguments: str) -> Iterator[subprocess.Popen[s
     try:
         yield running
     finally:
+        assert running.stdin is not None
+        running.stdin.close()
         running.terminate()
         running.wait(30)
 
@@ -183,13 +181,20 @@ def test_audio_that_cannot_be_decoded_is_told_in_one_line(
 def test_live_speech_final_counts_and_of_the_rest_only_stop(pytestconfig: pytest.Config) -> None:
     prefix = built_interfaces("hri_msgs", pytestconfig)
     parameters = {"audio": "none", "recogniser": "outside", "gate": "outside"}
-    with voice(prefix, **parameters), process(prefix, "-c", LIVE_SPEECH):
+    with voice(prefix, **parameters), process(prefix, "-c", LIVE_SPEECH) as recogniser:
+        assert recogniser.stdin is not None and recogniser.stdout is not None
         client = Client()
         said = client.collect(String, "/follower/instruction")
+        assert recogniser.stdout.readline() == "connected\n"
+        time.sleep(SETTLING)
+        print("incremental: go to the blue box", file=recogniser.stdin)
+        print("final: Follow the red ball.", file=recogniser.stdin, flush=True)
+        assert said.wait_for(lambda message: True, 60.0).data == "follow the red ball"
+        print("incremental: the red ball please stop", file=recogniser.stdin, flush=True)
         assert said.wait_for(lambda message: message.data == "stop", 60.0)
         texts = [message.data for message in said.messages]
         client.close()
-    assert texts[0] == "follow the red ball" and set(texts[1:]) == {"stop"}
+    assert set(texts[1:]) == {"stop"}
 
 
 def test_a_missing_audio_package_is_told_with_what_to_install() -> None:
