@@ -38,7 +38,7 @@ from referdino_core.evaluation.world_clips import (
     score_sentence,
     stream_clip,
 )
-from referdino_core.files import writable_folder
+from referdino_core.files import create_folder
 from referdino_core.training.stages import precision_of
 from referdino_core.world import Clip, Expression, WorldRenderer
 from referdino_core.world.scene import COLOURS
@@ -171,7 +171,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(arguments)
     data, run = options.out / "clips", options.out / "run"
     try:
-        writable_folder(data)
+        create_folder(data)
     except ReferDINOError as error:
         print(f"fine_tune: error: {error}", file=sys.stderr)
         return 1

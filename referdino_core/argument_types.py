@@ -19,7 +19,7 @@ def positive_integer(text: str) -> int:
     return int(text)
 
 
-def index(text: str) -> int:
+def non_negative_integer(text: str) -> int:
     """An index.
 
     Raises:
@@ -42,7 +42,7 @@ def positive_number(text: str) -> float:
     return number
 
 
-def number_from_zero(text: str) -> float:
+def non_negative_number(text: str) -> float:
     """A delay or a share, which may be nothing.
 
     Raises:

@@ -40,8 +40,8 @@ def temporary_path(path: Path) -> Path:
     return path.with_name(f".{path.stem}.partial{path.suffix}")
 
 
-def writable_folder(path: Path) -> Path:
-    """The folder itself, created with its parents if it does not exist.
+def create_folder(path: Path) -> None:
+    """Create a folder with its parents unless it exists, and check that files can be written in it.
 
     For results that take long: what keeps them from being written is known before.
 
@@ -54,7 +54,6 @@ def writable_folder(path: Path) -> Path:
             pass
     except OSError as error:
         raise OutputError(f"{path} cannot be written: {error.strerror}.") from error
-    return path
 
 
 class AtomicFile:

@@ -19,6 +19,7 @@ from referdino_core.cli.arguments import (
 from referdino_core.cli.progress import ExitStatus, GracefulShutdown, progress_bar
 from referdino_core.errors import ReferDINOError, SourceError
 from referdino_core.evaluation.benchmarks import BENCHMARK_NAMES, STREAM, WHOLE_CLIP
+from referdino_core.files import AtomicFile
 from referdino_core.peers import PEER_NAMES, STREAMING_PEER_NAMES
 
 if TYPE_CHECKING:
@@ -103,7 +104,6 @@ def run(arguments: argparse.Namespace) -> int:
         ReferDINOError: the data have another layout, or an argument is invalid.
     """
     from referdino_core.evaluation.benchmarks.catalogue import BENCHMARKS, open_benchmark
-    from referdino_core.evaluation.benchmarks.records import write_text
     from referdino_core.evaluation.benchmarks.summary import FORMAT, summarise_run, table
     from referdino_core.replay.bag_frames import BagFrames
 
@@ -136,7 +136,8 @@ def run(arguments: argparse.Namespace) -> int:
                 break
     document = {"format": FORMAT, **settings, "videos": list(videos), "inference": summaries}
     summary = arguments.out / SUMMARY_NAME
-    write_text(summary, json.dumps(document, ensure_ascii=False, indent=2) + "\n")
+    text = json.dumps(document, ensure_ascii=False, indent=2) + "\n"
+    AtomicFile(summary).write(text.encode())
     print(table(f"{benchmark.title} {benchmark.split}", summaries))
     _print_problems(summaries)
     for path in (*archives, summary):

@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from referdino_core.argument_types import index, positive_number
+from referdino_core.argument_types import non_negative_integer, positive_number
 from referdino_core.cli import main as referdino
 from referdino_core.errors import ReferDINOError
-from referdino_core.files import writable_folder
+from referdino_core.files import create_folder
 from referdino_core.replay.message_types import header_message, image_message, message_types
 from referdino_core.world import Clip, WorldRenderer, WorldSettings
 from referdino_core.world.timed_commands import TimedCommand, choose_commands
@@ -51,12 +51,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--seconds", type=positive_number, default=24.0, help="length of the recording"
     )
-    parser.add_argument("--clip", type=index, default=2, help="clip of the world's test split")
+    parser.add_argument(
+        "--clip", type=non_negative_integer, default=2, help="clip of the world's test split"
+    )
     parser.add_argument("options", nargs="*", help="after --: further options of referdino replay")
     arguments = parser.parse_args(argv)
     bag = arguments.out / "recording"
     try:
-        writable_folder(arguments.out)
+        create_folder(arguments.out)
         commands = record(bag, arguments.clip, arguments.seconds)
     except ReferDINOError as error:
         print(f"replay-demo: {error}", file=sys.stderr)

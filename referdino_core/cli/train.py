@@ -14,7 +14,7 @@ from referdino_core.cli.arguments import checkpoint_path
 from referdino_core.cli.data import watched
 from referdino_core.cli.progress import ExitStatus, GracefulShutdown, progress_bar
 from referdino_core.errors import ReferDINOError
-from referdino_core.files import writable_folder
+from referdino_core.files import create_folder
 
 if TYPE_CHECKING:
     from referdino_core.training.data_sets import TrainingData
@@ -130,7 +130,7 @@ def run(arguments: argparse.Namespace) -> int:
     start = _start(arguments.weights or recipe.start)
     with joined_processes(usable_device(arguments.device)) as processes, GracefulShutdown() as stop:
         if processes.is_first:
-            writable_folder(arguments.out)
+            create_folder(arguments.out)
             check_recipe(arguments.out, recipe, start, arguments.seed, arguments.accept_changes)
         processes.wait()
         data = _open_data(recipe, arguments.data)

@@ -24,7 +24,7 @@ from referdino_core.errors import ReferDINOError
 from referdino_core.evaluation.hidden_targets import evaluate_identity, identity_table
 from referdino_core.evaluation.moving_camera import evaluate_moving_camera, moving_camera_table
 from referdino_core.evaluation.world_clips import INFERENCES, STREAMING, evaluate_world, table
-from referdino_core.files import AtomicFile, writable_folder
+from referdino_core.files import AtomicFile, OutputError, create_folder
 from referdino_core.peers import STREAMING_PEER_NAMES
 from referdino_core.session import Session
 from referdino_core.session.engine import Engine
@@ -44,11 +44,22 @@ def main() -> None:
     arguments = parse()
     logging.getLogger("referdino").setLevel(logging.ERROR)
     try:
-        if arguments.out:
-            writable_folder(arguments.out.parent)
-        session, arguments.weights = open_engine(arguments)
+        evaluate(arguments)
     except ReferDINOError as error:
         sys.exit(f"{PROGRAM}: error: {error}")
+
+
+def evaluate(arguments: argparse.Namespace) -> None:
+    """Measure, and print and write each table as soon as it is known.
+
+    Raises:
+        ReferDINOError: the tables cannot be written, or see `open_engine`.
+    """
+    if arguments.out:
+        create_folder(arguments.out.parent)
+        if arguments.out.is_dir():
+            raise OutputError(f"{arguments.out} is a folder; give the name of a file.")
+    session, arguments.weights = open_engine(arguments)
     report = [
         f"{arguments.model}, split {arguments.split}, clips from index 0; streaming with "
         f"{session.settings}"

@@ -18,7 +18,12 @@ from typing import Any
 
 from tqdm import tqdm
 
-from referdino_core.argument_types import index, number_from_zero, positive_integer, positive_number
+from referdino_core.argument_types import (
+    non_negative_integer,
+    non_negative_number,
+    positive_integer,
+    positive_number,
+)
 from referdino_core.errors import ReferDINOError
 from referdino_core.files import AtomicFile
 from referdino_core.follow_evaluation.contestants import (
@@ -56,21 +61,26 @@ def main() -> None:
     timing = Timing(1 / arguments.rate, arguments.latency, arguments.real_time)
     planned = schedule(arguments.episodes, arguments.split or SPLITS, arguments.first)
     try:
+        journal = Journal(arguments.out, _settings(arguments))
         drive = DriveSettings(drift=arguments.drift)
         perception = _perception(arguments.perception, arguments.model)
         followers = [_follower(name, mounting) for name in arguments.follower or _FOLLOWERS]
         with Stage(mounting, drive, tuple(arguments.distance)) as stage:
             films = arguments.out / "films" if arguments.films else None
-            journal = Journal(arguments.out, _settings(arguments))
             results = _run(stage, perception, followers, planned, timing, films, journal)
+        _report(arguments, len(planned), results)
     except ReferDINOError as error:
         sys.exit(str(error))
+
+
+def _report(arguments: argparse.Namespace, episodes: int, results: list[EpisodeResult]) -> None:
+    """Print the table, and write it where that was asked for."""
     rows = summaries(results)
     seen_by = arguments.model if arguments.perception == "session" else "the ground truth"
     least, most = arguments.distance
     told = (
-        f"{len(planned)} episodes, seen by {seen_by}, camera at {height:g} m, {least:g} to "
-        f"{most:g} m to keep, {arguments.rate:g} images per second, "
+        f"{episodes} episodes, seen by {seen_by}, camera at {arguments.camera_height:g} m, "
+        f"{least:g} to {most:g} m to keep, {arguments.rate:g} images per second, "
         f"{1000 * arguments.latency:.0f} ms latency"
         f"{' and what perception takes here' if arguments.real_time else ''}\n\n{markdown(rows)}\n"
     )
@@ -89,7 +99,7 @@ def _parser() -> argparse.ArgumentParser:
         "--episodes", type=positive_integer, default=60, help="in all, the splits in turn"
     )
     parser.add_argument(
-        "--first", type=index, default=0, help="index of each split's first episode"
+        "--first", type=non_negative_integer, default=0, help="index of each split's first episode"
     )
     parser.add_argument(
         "--split", choices=SPLITS, action="append", help="only this one; repeatable"
@@ -117,7 +127,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--rate", type=positive_number, default=10.0, help="images per second")
     parser.add_argument(
-        "--latency", type=number_from_zero, default=0.1, help="seconds from image to result"
+        "--latency", type=non_negative_number, default=0.1, help="seconds from image to result"
     )
     parser.add_argument(
         "--real-time",
@@ -125,7 +135,7 @@ def _parser() -> argparse.ArgumentParser:
         help="the time that perception takes on this computer comes on top of the latency",
     )
     parser.add_argument(
-        "--drift", type=number_from_zero, default=0.0, help="of the odometry, as a fraction"
+        "--drift", type=non_negative_number, default=0.0, help="of the odometry, as a fraction"
     )
     parser.add_argument(
         "--out", type=Path, help="folder for table.md, table.json and a journal to resume from"

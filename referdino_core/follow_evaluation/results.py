@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from referdino_core.errors import ReferDINOError
-from referdino_core.files import writable_folder
+from referdino_core.files import OutputError, create_folder
 from referdino_core.follow_evaluation.running import EpisodeResult
 from referdino_core.simulation import SPLITS
 
@@ -38,8 +38,8 @@ class Journal:
         if self._path is None:
             return
         head = json.dumps(settings)
+        create_folder(self._path.parent)
         if not self._path.exists():
-            writable_folder(self._path.parent)
             self._path.write_text(f"{head}\n")
             return
         text = self._path.read_text()
@@ -57,10 +57,18 @@ class Journal:
                 continue
 
     def add(self, result: EpisodeResult) -> None:
-        """Append a result."""
-        if self._path is not None:
+        """Append a result.
+
+        Raises:
+            OutputError: the disk does not take it.
+        """
+        if self._path is None:
+            return
+        try:
             with self._path.open("a") as file:
                 file.write(json.dumps(asdict(result)) + "\n")
+        except OSError as error:
+            raise OutputError(f"{self._path} cannot be written: {error.strerror}.") from error
 
 
 _HEADER = (

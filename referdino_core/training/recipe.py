@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from referdino_core.building import build
 from referdino_core.checkpoint import load_checkpoint, save_weights
-from referdino_core.files import writable_folder
+from referdino_core.files import create_folder
 from referdino_core.network.referdino import ReferDINO
 from referdino_core.network.tokenizer import SPECIAL_WORDS, WordTokenizer
 from referdino_core.training.attribute_stage import (
@@ -105,7 +105,7 @@ def train(
             skipped.
     """
     torch.manual_seed(seed)
-    writable_folder(folder)
+    create_folder(folder)
     model = build("nano").to(device)
     if start is not None:
         load_checkpoint(model, start)

@@ -28,25 +28,27 @@ class TargetPoses:
     TF is listened to from the first time that it is needed.
 
     Attributes:
-        odometry_frame: name of that frame; "" until odometry has come.
+        odometry_frame: name of that frame, which may be empty; None until odometry has come.
     """
 
     def __init__(self, node: Node) -> None:
         self._node = node
         self._transforms: Transforms | None = None
         self._lock = threading.Lock()
-        self.odometry_frame = ""
+        self.odometry_frame: str | None = None
 
     def from_pose(self, message: Any) -> Observation | str:
         """A `geometry_msgs/PoseStamped` as a sight, or why it cannot be driven by.
 
         A pose without a frame is taken to be in the odometry frame.
         """
+        if self.odometry_frame is None:
+            return "No odometry has come yet."
         frame, wanted = _bare(message.header.frame_id), _bare(self.odometry_frame)
         place = message.pose.position
         position, stamp = np.array([place.x, place.y, place.z]), seconds_of(message.header.stamp)
         if frame and wanted and frame != wanted:
-            found = self._find(frame, stamp)
+            found = self._find(frame, wanted, stamp)
             if isinstance(found, str):
                 return found
             position = found.rotation @ position + found.position
@@ -60,7 +62,7 @@ class TargetPoses:
         """
         if not self.odometry_frame:
             return "No odometry with a frame has come yet."
-        found = self._find(_bare(frame), None)
+        found = self._find(_bare(frame), _bare(self.odometry_frame), None)
         if isinstance(found, str):
             return found
         return _observation(found.stamp or now, found.position)
@@ -71,8 +73,7 @@ class TargetPoses:
             self._transforms.close()
             self._transforms = None
 
-    def _find(self, frame: str, stamp: float | None) -> FrameTransform | str:
-        wanted = _bare(self.odometry_frame)
+    def _find(self, frame: str, wanted: str, stamp: float | None) -> FrameTransform | str:
         try:
             with self._lock:
                 self._transforms = transforms = self._transforms or Transforms(self._node)

@@ -78,6 +78,13 @@ def test_numbers_out_of_their_limits_are_named(
     assert f"argument {option}: {value!r} is not a " in last
 
 
+def test_tables_are_no_folder(tmp_path: Path) -> None:
+    outcome = program(EVALUATION, "--out", tmp_path)
+    assert outcome.returncode == 1 and outcome.stdout == ""
+    [line] = outcome.stderr.splitlines()
+    assert f"{tmp_path} is a folder; give the name of a file." in line
+
+
 def test_training_reads_the_weights_that_it_starts_from_first(tmp_path: Path) -> None:
     outcome = program(TRAINING, "--out", tmp_path, "--start", tmp_path / "missing.safetensors")
     assert outcome.returncode == 1

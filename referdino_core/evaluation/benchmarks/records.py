@@ -82,7 +82,8 @@ class RecordStore:
         """
         path = self._path(record.clip, record.question)
         content = {"format": _FORMAT, "settings": self._settings, "record": asdict(record)}
-        write_text(path, json.dumps(content, ensure_ascii=False, separators=(",", ":")) + "\n")
+        text = json.dumps(content, ensure_ascii=False, separators=(",", ":")) + "\n"
+        AtomicFile(path).write(text.encode())
 
     def _path(self, clip: str, question: str) -> Path:
         return self.folder / file_name(clip) / f"{file_name(question)}.json"
@@ -92,21 +93,6 @@ def file_name(name: str) -> str:
     """The name, quoted so that it is valid and unambiguous on every file system."""
     quoted = quote(name, safe=_HARMLESS)
     return f"%2E{quoted[1:]}" if quoted.startswith(".") else quoted
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file atomically.
-
-    Raises:
-        OutputError: the place cannot be written.
-    """
-    file = AtomicFile(path)
-    try:
-        file.temporary_path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        file.discard()
-        raise OutputError(f"{path} cannot be written: {error.strerror}.") from error
-    file.commit()
 
 
 ANNOTATIONS = "Annotations"

@@ -8,7 +8,6 @@ import importlib.util
 import math
 from collections.abc import Iterator
 
-import numpy as np
 import pytest
 from follow_graph import time_of
 from geometry_msgs.msg import PoseStamped
@@ -127,7 +126,18 @@ def test_tf_is_listened_to_only_while_it_is_needed(poses: TargetPoses, tf: Stand
     assert isinstance(poses.from_frame("map", 1.0), str) and tf.listeners == 1
 
 
-def test_before_odometry_a_frame_has_no_place(poses: TargetPoses, tf: StandInTf) -> None:
+def test_before_odometry_nothing_has_a_place(poses: TargetPoses, tf: StandInTf) -> None:
+    poses.odometry_frame = None
+    assert poses.from_frame("ball", 1.0) == "No odometry with a frame has come yet."
+    assert poses.from_pose(pose("odom")) == "No odometry has come yet."
+
+
+def test_odometry_without_a_frame_takes_poses_as_they_are(
+    poses: TargetPoses, tf: StandInTf
+) -> None:
     poses.odometry_frame = ""
     assert poses.from_frame("ball", 1.0) == "No odometry with a frame has come yet."
-    assert np.isfinite(poses.from_pose(pose("map")).position).all()  # type: ignore[union-attr]
+    found = poses.from_pose(pose("map"))
+    assert isinstance(found, Observation)
+    assert_allclose(found.position, [3.0, 0.5])
+    assert tf.listeners == 0
