@@ -97,6 +97,7 @@ def test_several_cameras_in_one_batch_wait_as_often_as_one_unless_targets_change
     assert all(one["reads"] == one["blocking uploads"] == 0 for one in found[1:])
 
 
+@pytest.mark.slow
 def test_a_simulated_gpu_gives_the_results_of_the_cpu(
     images: list[np.ndarray], counts: Counter[str]
 ) -> None:

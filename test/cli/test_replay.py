@@ -125,6 +125,7 @@ def test_arguments_that_contradict_are_wrong_usage(arguments: list[str]) -> None
     assert caught.value.code == 2
 
 
+@pytest.mark.slow
 def test_after_ctrl_c_the_same_command_goes_on_to_equal_bytes(tmp_path: Path) -> None:
     samples = [image(scene_images(6)[n % 6], n * PERIOD) for n in range(30)]
     bag = write_bag(tmp_path / "long", samples)

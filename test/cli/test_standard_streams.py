@@ -56,6 +56,7 @@ def test_a_full_disk_behind_standard_output_is_an_error_in_one_line(tmp_path: Pa
         )
 
 
+@pytest.mark.slow
 def test_readers_that_go_away_are_no_error_to_speak_of(tmp_path: Path) -> None:
     help_text = shell("referdino --help | true; exit ${PIPESTATUS[0]}", tmp_path)
     assert help_text.stderr == b""

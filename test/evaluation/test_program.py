@@ -30,6 +30,7 @@ def program(monkeypatch: pytest.MonkeyPatch) -> Program:
     return called
 
 
+@pytest.mark.slow
 def test_a_peer_is_scored_on_the_same_clips_in_the_stream(
     program: Program, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -83,6 +83,7 @@ def test_clips_that_cannot_be_read_are_refused(session: rd.Session, clip: Clip) 
         read_clip(model, tokenizer, " ", frames)
 
 
+@pytest.mark.slow
 def test_one_command_puts_both_ways_of_inference_side_by_side(
     renderer: WorldRenderer, tmp_path: Path
 ) -> None:

@@ -29,6 +29,7 @@ ELEMENT_TYPES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", STAGES.values(), ids=STAGES)
 @pytest.mark.parametrize(
     ("precision", "low_precision"), [("fp32", torch.float32), ("fp16", torch.float16)]

@@ -67,6 +67,7 @@ class Fixed:
         return ""
 
 
+@pytest.mark.slow
 def test_with_ground_truth_the_follower_reaches_what_is_meant(stage: Stage) -> None:
     planned = [("static", 0), ("moving", 0), ("occlusion", 0), ("distractors", 0), ("absent", 0)]
     follower = ReferdinoFollower(stage.mounting)
@@ -96,6 +97,7 @@ def test_the_wrong_object_is_no_success(stage: Stage) -> None:
     assert result.wrong_object and result.found == 0.0
 
 
+@pytest.mark.slow
 def test_who_stands_still_reaches_nothing_and_is_right_where_nothing_is_meant(
     stage: Stage,
 ) -> None:
@@ -196,6 +198,7 @@ def test_splits_take_turns() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_program_prints_a_table_and_leaves_files_and_films(tmp_path: Path) -> None:
     done = subprocess.run(
         [

@@ -66,6 +66,7 @@ def test_the_bounded_memory_gives_the_masks_of_an_unbounded_one(network: Any) ->
     assert len(outputs["non_cond_frame_outputs"]) == segmenter.remembered == 16
 
 
+@pytest.mark.slow
 def test_memory_is_flat_on_an_endless_stream(network: Any) -> None:
     session = peer_samples.grounded_sam2(network, detect_images=15, detect_interval=100.0)
     session.commands = {"a": "the red ball", "b": "the blue box"}

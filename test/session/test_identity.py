@@ -175,6 +175,7 @@ def moved_memory(settings: rd.SessionSettings, images: int) -> float:
     return float(F.cosine_similarity(before, command.memory.memory[0], dim=0))
 
 
+@pytest.mark.slow
 def test_the_memory_of_an_absent_target_does_not_drift() -> None:
     assert moved_memory(rd.SessionSettings(), images=10_000) >= 0.95
     assert moved_memory(rd.SessionSettings(memory="released"), images=100) < 0.9

@@ -26,6 +26,7 @@ def run(instruction: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_the_example_finds_what_it_is_told_to() -> None:
     done = run("find the blue box")
     assert done.returncode == 0, done.stderr

@@ -55,6 +55,7 @@ def run_stages(place: Callable[[nn.Module], object]) -> dict[str, Tensor]:
     return {name: value.cpu() for name, value in (values | checked).items()} | grounded
 
 
+@pytest.mark.slow
 def test_losses_on_a_simulated_device_are_those_of_the_cpu(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -316,6 +316,7 @@ RECORDED = {
 """Mean losses of ten steps of every stage, when the stages had a loop of their own."""
 
 
+@pytest.mark.slow
 def test_stages_learn_as_they_did_with_a_loop_of_their_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
