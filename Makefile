@@ -22,8 +22,9 @@ IN_ENVIRONMENT := OMP_WAIT_POLICY=PASSIVE PATH="$(ENVIRONMENT)/bin:$$PATH" \
   AMENT_PREFIX_PATH="$(ENVIRONMENT)$${AMENT_PREFIX_PATH:+:$$AMENT_PREFIX_PATH}" \
   LD_LIBRARY_PATH="$(ENVIRONMENT)/lib$${LD_LIBRARY_PATH:+:$$LD_LIBRARY_PATH}"
 
-# Each file's tests stay in one process: what they share is made once.
-ON_TWO_PROCESSES := --numprocesses 2 --dist loadfile
+# Each file's tests stay in one process: what they share is made once. Tests of nodes and of speech
+# wait for time to pass, so that two cores have work for three processes of one thread each.
+PYTEST := OMP_NUM_THREADS=1 python -m pytest --numprocesses 3 --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo replay-demo follow-demo test test-fast coverage test-oldest lint format docs clean
@@ -51,14 +52,14 @@ follow-demo:  ## a simulated robot follows what sentences say, on a live ROS 2 g
 	@"$(PYTHON)" setup/prepare.py --for follow-demo
 	@$(IN_ENVIRONMENT) python -m demo.follow $${SAY:+--say "$$SAY"} $${OUT:+--out "$$OUT"}
 
-test: lint  ## set up, check the style and the types, and run every test, on two processes
-	@$(IN_ENVIRONMENT) python -m pytest $(ON_TWO_PROCESSES)
+test: lint  ## set up, check the style and the types, and run every test, in three processes
+	@$(IN_ENVIRONMENT) $(PYTEST)
 
 test-fast: setup  ## the quick tests: no large models, compilers, nodes, browsers
-	@$(IN_ENVIRONMENT) python -m pytest $(ON_TWO_PROCESSES) -m "not slow and not ros and not browser and not gpu"
+	@$(IN_ENVIRONMENT) $(PYTEST) -m "not slow and not ros and not browser and not gpu"
 
 coverage: setup  ## every test, and which lines they run: build/coverage/html
-	@$(IN_ENVIRONMENT) python -m pytest $(ON_TWO_PROCESSES) --cov --cov-report=term:skip-covered \
+	@$(IN_ENVIRONMENT) $(PYTEST) --cov --cov-report=term:skip-covered \
 	  --cov-report=html:build/coverage/html
 
 test-oldest:  ## tests of the core with Python 3.10 and the oldest releases; OLDEST_PYTHON= names the interpreter

@@ -4,8 +4,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
 
 import numpy as np
 from tqdm import tqdm
@@ -27,6 +30,8 @@ from referdino_core.world.clip import KINDS, Split
 
 STATIC_KINDS = ("attribute", "location", "relation")
 STREAMING, WHOLE_CLIP = "streaming", "whole-clip"
+AREAS = (80, 160, 320)
+"""Pixels between which sizes of targets are reported apart."""
 Masks = Sequence[np.ndarray]
 Inference = Callable[[Engine, Clip, Sequence[Expression]], list[Masks]]
 
@@ -40,6 +45,7 @@ class SentenceScore:
             frames.
         empty_frames: number of frames without the target.
         false_alarms: number of those with a predicted mask.
+        area: mean pixels of the target in the frames that show it; None without such frames.
     """
 
     clip: int
@@ -49,6 +55,7 @@ class SentenceScore:
     boundary: float | None
     empty_frames: int
     false_alarms: int
+    area: float | None = None
 
     @property
     def right(self) -> bool:
@@ -152,31 +159,44 @@ INFERENCES: Mapping[str, Inference] = {STREAMING: stream_clip, WHOLE_CLIP: read_
 
 def score_sentence(clip: Clip, sentence: Expression, masks: Masks) -> SentenceScore:
     """Compare the masks of all frames with the ground truth."""
-    regions, boundaries, empty, alarms = [], [], 0, 0
+    regions, boundaries, areas, empty, alarms = [], [], [], 0, 0
     for mask, segmentation in zip(masks, clip.segmentation, strict=True):
         truth = np.isin(segmentation, sentence.targets)
-        if np.count_nonzero(truth) >= ABSENT_AREA:
+        pixels = np.count_nonzero(truth)
+        if pixels >= ABSENT_AREA:
+            areas.append(pixels)
             regions.append(region_similarity(mask, truth))
             boundaries.append(boundary_accuracy(mask, truth))
         else:
             empty += 1
             alarms += bool(mask.any())
-    region = float(np.mean(regions)) if regions else None
-    boundary = float(np.mean(boundaries)) if boundaries else None
-    return SentenceScore(clip.index, sentence.text, sentence.kind, region, boundary, empty, alarms)
+    region, boundary, area = (
+        float(np.mean(found)) if found else None for found in (regions, boundaries, areas)
+    )
+    return SentenceScore(
+        clip.index, sentence.text, sentence.kind, region, boundary, empty, alarms, area
+    )
 
 
 def table(scores: Mapping[str, Sequence[SentenceScore]]) -> str:
-    """Markdown tables with a row per kind of sentence and group of kinds, and columns per mode."""
-    groups: dict[str, tuple[str, ...]] = {kind: (kind,) for kind in KINDS if kind != "absent"}
-    groups["static, all"] = STATIC_KINDS
-    groups["motion and direction"] = ("motion", "direction")
+    """Markdown tables with a row per kind of sentence, group of kinds and size of the target.
+
+    They have columns for every inference mode.
+    """
+    groups: dict[str, Callable[[SentenceScore], bool]] = {
+        kind: partial(_is_of, (kind,)) for kind in KINDS if kind != "absent"
+    }
+    groups["static, all"] = partial(_is_of, STATIC_KINDS)
+    groups["motion and direction"] = partial(_is_of, ("motion", "direction"))
+    for low, high in pairwise((0, *AREAS, math.inf)):
+        size = f"{low} pixels or more" if high == math.inf else f"{low} to {high} pixels"
+        groups[f"static, target of {size}"] = partial(_is_of, STATIC_KINDS, low=low, high=high)
     measures = ("J", "F", "J&F", "right object")
     heads = [f"{inference}: {name}" for inference in scores for name in measures]
     rows = [_row("sentences", "number", *heads), _rule(2 + len(heads))]
-    for name, kinds in groups.items():
+    for name, belongs in groups.items():
         chosen = [
-            [score for score in ones if score.kind in kinds and score.region is not None]
+            [score for score in ones if score.region is not None and belongs(score)]
             for ones in scores.values()
         ]
         if chosen[0]:
@@ -195,6 +215,12 @@ def table(scores: Mapping[str, Sequence[SentenceScore]]) -> str:
         fractions = [f"{count / frames:.1%}" if frames else "none" for count in alarms]
         rows.append(_row(name, str(frames), *fractions))
     return "\n".join(rows)
+
+
+def _is_of(
+    kinds: Sequence[str], score: SentenceScore, low: float = 0, high: float = math.inf
+) -> bool:
+    return score.kind in kinds and (score.area is None or low <= score.area < high)
 
 
 def _measures(scores: Sequence[SentenceScore]) -> tuple[str, str, str, str]:

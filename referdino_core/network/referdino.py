@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from referdino_core.configuration import NetworkConfiguration
+from referdino_core.errors import ImageError
+from referdino_core.network.clip_inputs import check_pixels, checked_ids
 from referdino_core.network.grounder import Grounder, Grounding
 from referdino_core.network.image_encoder import ImageEncoder
 from referdino_core.network.mask_decoder import decode_masks
@@ -17,6 +19,7 @@ from referdino_core.network.object_memory import ObjectMemory, Window, stack_win
 from referdino_core.network.predictions import ClipPrediction, FramePrediction
 from referdino_core.network.readout import Readout
 from referdino_core.network.text_encoder import TextEncoder, TextFeatures
+from referdino_core.network.tokenizer import MAX_TOKENS
 
 
 class ReferDINO(nn.Module):
@@ -65,8 +68,16 @@ class ReferDINO(nn.Module):
 
         Returns:
             Scores (T, Q), boxes (T, Q, 4) and masks (T, Q, h, w), one slot per query.
+
+        Raises:
+            ImageError: pixels that cannot be used, or another number of stamps.
+            CommandError: tokens that cannot be used.
         """
-        text = self.text_encoder([input_ids]).expand(len(pixels))
+        check_pixels(pixels)
+        if stamps is not None and len(stamps) != len(pixels):
+            raise ImageError(f"There are {len(stamps)} stamps for {len(pixels)} frames.")
+        sentence = checked_ids(input_ids, self.configuration.bert.vocabulary, MAX_TOKENS)
+        text = self.text_encoder([sentence]).expand(len(pixels))
         grounding = self.grounder(self.image_encoder(pixels.to(self.device)), text)
         return self.track(grounding, len(grounding.layers) - 1, frame_stamps(pixels, stamps))
 

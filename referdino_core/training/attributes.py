@@ -10,7 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from referdino_core.boxes import boxes_of_masks
 from referdino_core.training.recorded_world import ObjectAttributes
+from referdino_core.training.supervision import best_covered
 from referdino_core.world.scene import COLOURS, SHAPES, SIZES
 
 ATTRIBUTES = {"shape": tuple(SHAPES), "colour": tuple(COLOURS), "size": tuple(SIZES)}
@@ -27,11 +29,19 @@ def attribute_indices(objects: Sequence[ObjectAttributes], most: int) -> Tensor:
 
 
 def token_labels(segmentation: Tensor, spatial_shapes: Sequence[tuple[int, int]]) -> Tensor:
-    """Object of every token of all levels, (N, S) int64; `segmentation` is (N, H, W) int64."""
-    return torch.cat(
-        [
-            F.interpolate(segmentation[:, None].float(), size=shape).flatten(1).long()
-            for shape in spatial_shapes
-        ],
-        dim=1,
-    )
+    """Object of every token of all levels, (N, S) int64; `segmentation` is (N, H, W) int64.
+
+    It is the object at a token's centre. At the finest level the token that an object covers best
+    shows this object in any case, or objects smaller than a token would have none.
+    """
+    labels = [
+        F.interpolate(segmentation[:, None].float(), size=shape, mode="nearest-exact")
+        .flatten(1)
+        .long()
+        for shape in spatial_shapes
+    ]
+    numbers = torch.arange(1, max(1, int(segmentation.max())) + 1, device=segmentation.device)
+    masks = segmentation[:, None] == numbers[:, None, None]
+    best = best_covered(masks, boxes_of_masks(masks), spatial_shapes[0]).flatten(2)
+    labels[0] = torch.where(best.any(1), best.int().argmax(1) + 1, labels[0])
+    return torch.cat(labels, dim=1)

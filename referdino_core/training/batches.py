@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, TypeVar
@@ -102,19 +103,36 @@ def augmented(frame: np.ndarray, generator: np.random.Generator) -> np.ndarray:
     return np.clip(image, 0, 1).astype(np.float32)
 
 
+def draw_frame(world: World, generator: np.random.Generator) -> tuple[RecordedClip, int]:
+    """A random clip and the number of one of its frames."""
+    clip = world[int(generator.integers(len(world)))]
+    return clip, int(generator.integers(len(clip.frames)))
+
+
+def mean_area(segmentation: np.ndarray) -> float:
+    """Mean number of pixels of the objects in an (H, W) segmentation, infinite without any."""
+    areas = np.bincount(segmentation.ravel())[1:]
+    return float(areas[areas > 0].mean()) if areas.any() else math.inf
+
+
 def draw_frames(
     world: World, images: int, sentences: int, generator: np.random.Generator
 ) -> FrameBatch:
-    """Random frames of random clips, mirrored half of the time."""
+    """Random frames of random clips, mirrored half of the time.
+
+    Small objects are the hard ones: of two random frames the one with smaller objects is taken.
+    """
     pixels: list[np.ndarray] = []
     texts: list[str] = []
     referents: list[list[np.ndarray]] = []
     segmentations: list[np.ndarray] = []
     objects: list[tuple[ObjectAttributes, ...]] = []
     while len(pixels) < images:
-        clip = world[int(generator.integers(len(world)))]
+        clip, moment = min(
+            (draw_frame(world, generator) for _ in range(2)),
+            key=lambda drawn: mean_area(drawn[0].segmentation[drawn[1]]),
+        )
         drawn = [draw_expression(clip, generator) for _ in range(sentences)]
-        moment = int(generator.integers(len(clip.frames)))
         frame, segmentation = clip.frames[moment], clip.segmentation[moment]
         mirror = generator.random() < 0.5
         if mirror:

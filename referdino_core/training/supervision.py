@@ -174,7 +174,9 @@ def token_loss(
 ) -> Tensor:
     """Dense supervision of query selection: tokens of the two finest levels at an object's centre.
 
-    Tokens near its border are left out, since a large object would otherwise take all queries.
+    Tokens near its border are left out, since a large object would otherwise take all queries. The
+    token that an object covers best counts however little that is: an object of a token's size may
+    lie across four of them.
 
     Args:
         every_score: (N, S) logits of all tokens.
@@ -185,13 +187,29 @@ def token_loss(
         if level < 2:
             covered = F.interpolate(masks.float(), size=shape, mode="area") > MIN_COVERED
             central = centrality(boxes, shape) < CENTRAL
-            targets.append((covered & central).any(1).flatten(1).float())
+            inside = covered & central
+            if level == 0:
+                inside = inside | best_covered(masks, boxes, shape)
+            targets.append(inside.any(1).flatten(1).float())
         else:
             targets.append(torch.zeros(len(masks), shape[0] * shape[1], device=masks.device))
     target = torch.cat(targets, dim=1)
     return score_loss(every_score, target, target.sum().clamp(min=1.0)) + pick_loss(
         every_score, target > 0
     )
+
+
+def best_covered(masks: Tensor, boxes: Tensor, shape: tuple[int, int]) -> Tensor:
+    """The pixel of a map that each object covers best, (N, K, h, w) bool; the most central of such.
+
+    Args:
+        masks: (N, K, H, W) bool; an empty one has no pixel.
+        boxes: (N, K, 4) around them.
+    """
+    shares = F.interpolate(masks.float(), size=shape, mode="area")
+    merit = (shares - 0.1 * centrality(boxes, shape)).flatten(2)
+    best = torch.zeros_like(merit).scatter_(2, merit.argmax(2, keepdim=True), 1.0)
+    return best.view_as(shares).bool() & (shares > 0)
 
 
 def centrality(boxes: Tensor, shape: tuple[int, int]) -> Tensor:

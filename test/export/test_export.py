@@ -42,7 +42,7 @@ from referdino_core.world import WorldUnavailable
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
-GOLDENS = (("swint_q32_128x160_f3", "gather"), ("swinb_q32_128x160_f1", "grid_sample"))
+GOLDEN = "swinb_q32_128x160_f1"
 SMALL = (32, 48)
 """An image of fewer tokens than there are queries."""
 
@@ -59,11 +59,11 @@ def graphs(exported: ExportedSet) -> Iterator[onnx.ModelProto]:
         yield onnx.load(path)
 
 
-@pytest.mark.parametrize(("name", "variant"), GOLDENS)
-def test_an_export_computes_the_masks_of_the_goldens_inputs(name: str, variant: str) -> None:
-    recorded = golden.load(name)
-    exported = golden_export(name, variant)
-    report = check_export(exported, golden_model(name), recorded.pixels, [recorded["input_ids"]])
+def test_an_export_of_a_large_model_computes_the_masks_of_a_golden_s_input() -> None:
+    recorded = golden.load(GOLDEN)
+    exported = golden_export(GOLDEN, "gather")
+    model = golden_model(GOLDEN)
+    report = check_export(exported, model, recorded.pixels, [recorded["input_ids"]])
     errors = {entry.output: entry.largest for entry in report.outputs}
     assert report.kept == 1.0
     assert errors["masks"] <= MASK_LIMIT
@@ -88,10 +88,10 @@ def test_predictions_in_low_precision_match_the_network(precision: str, overlap:
     assert check_export(exported, nano()).passed
     with open_for_check(nano(), exported) as backend:
         try:
-            agreement = world_agreement(nano(), backend, range(10))
+            agreement = world_agreement(nano(), backend, range(5))
         except WorldUnavailable as error:
             pytest.skip(str(error))
-    assert agreement.predictions > 200
+    assert agreement.predictions > 100
     assert agreement.overlap >= overlap
     assert agreement.box_error <= MAX_BOX_ERROR
     assert agreement.passed
@@ -166,7 +166,7 @@ def test_inputs_and_outputs_are_those_of_every_runtime() -> None:
 
 
 def test_inputs_that_a_model_does_not_look_at_are_there_all_the_same() -> None:
-    graph = onnx.load(golden_export(*GOLDENS[-1]).files["readout"]).graph
+    graph = onnx.load(golden_export(GOLDEN, "gather").files["readout"]).graph
     assert "ages" in [info.name for info in graph.input]
     assert not any("ages" in node.input for node in graph.node)
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from referdino_core.errors import ImageError, ReferDINOError
+from referdino_core.network.clip_inputs import check_pixels, checked_ids
 from referdino_core.network.grounder import token_maps
 from referdino_core.network.image_geometry import resize_padding
 from referdino_core.network.pixel_decoder import PixelDecoder
@@ -28,7 +29,6 @@ from referdino_core.peers.soc.text_encoder import (
     PADDING_ID,
     SentenceEncoder,
     SentenceFeatures,
-    checked_ids,
     mean_of_tokens,
 )
 from referdino_core.peers.soc.video_swin import VideoSwin
@@ -37,8 +37,6 @@ FRAMES_AT_ONCE = 4
 """Batch size of the parts that process single frames; bounds the memory that long clips need."""
 TEXT_LEVEL = 2
 """Level (stride 32) that the text attends to for the contrastive loss."""
-LARGEST_PIXEL = 20.0
-"""Absolute value that normalised pixels do not reach; those of images are below 2.7."""
 
 Answer = Literal["first", "last"]
 
@@ -157,8 +155,11 @@ class SOC(nn.Module):
         check_pixels(pixels)
         if only_frame is not None and not 0 <= only_frame < len(pixels):
             raise ImageError(f"The clip has frames 0 to {len(pixels) - 1}, not {only_frame}.")
-        ids = checked_ids(input_ids, self.configuration.roberta).to(self.device)
-        features = self(pixels.to(self.device)[None], ids, only_frame=only_frame)
+        sizes = self.configuration.roberta
+        ids = checked_ids(input_ids, sizes.vocabulary, sizes.positions - 2, PADDING_ID)
+        features = self(
+            pixels.to(self.device)[None], ids.to(self.device)[None], only_frame=only_frame
+        )
         video_queries = self.cluster(features.queries[-1], features.text.sentence)
         outputs = self.outputs(features, layers[answer], video_queries)
         scores, chosen = choose_query(outputs.scores[0])
@@ -300,27 +301,6 @@ def of_every_frame(clips: Tensor, frames: int) -> Tensor:
 def tokens_of_clips(maps: Tensor, frames: int) -> Tensor:
     """(B * T, d, h, w) maps to (B, T * h * w, d) tokens of clips, in the order of frames."""
     return maps.flatten(2).transpose(1, 2).unflatten(0, (-1, frames)).flatten(1, 2)
-
-
-def check_pixels(pixels: Tensor) -> None:
-    """Raise ImageError unless these are the normalised frames of a clip, (T, 3, H, W) float32."""
-    if not isinstance(pixels, Tensor) or pixels.dtype != torch.float32:
-        kind = pixels.dtype if isinstance(pixels, Tensor) else type(pixels).__name__
-        raise ImageError(
-            f"Pixels are float32, normalised with ImageNet's mean and deviation, not {kind}."
-        )
-    if pixels.dim() != 4 or pixels.shape[1] != 3:
-        raise ImageError(
-            f"The pixels of one clip have the shape (T, 3, H, W), not {tuple(pixels.shape)}."
-        )
-    if not pixels.numel():
-        raise ImageError(f"A clip of the shape {tuple(pixels.shape)} has no pixels.")
-    low, high = (float(one) for one in pixels.aminmax())
-    if not max(-low, high) < LARGEST_PIXEL:
-        raise ImageError(
-            f"The pixels range from {low:g} to {high:g}: normalise them with ImageNet's mean and "
-            "deviation."
-        )
 
 
 def choose_query(scores: Tensor) -> tuple[Tensor, int]:

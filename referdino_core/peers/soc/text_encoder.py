@@ -10,13 +10,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from referdino_core.errors import CommandError, RuntimeUnavailable
+from referdino_core.errors import RuntimeUnavailable
 from referdino_core.network.position_encoding import SineEmbedding
 from referdino_core.peers.loading import INSTALL
 from referdino_core.peers.soc.configuration import RobertaSizes, SOCConfiguration
 
 PADDING_ID = 1
-INTEGERS = (torch.int64, torch.int32)
 
 
 @dataclass(frozen=True)
@@ -63,40 +62,6 @@ def roberta(sizes: RobertaSizes) -> nn.Module:
             eos_token_id=2,
         )
     )
-
-
-def checked_ids(input_ids: Tensor, sizes: RobertaSizes) -> Tensor:
-    """The token ids of one sentence, (1, L) int64, if the text encoder can read them.
-
-    Args:
-        input_ids: (L,) or (1, L) integers; padding after the sentence is allowed.
-
-    Raises:
-        CommandError: they are no integers, of several sentences, none, too many, or not in the
-            vocabulary.
-    """
-    if not isinstance(input_ids, Tensor) or input_ids.dtype not in INTEGERS:
-        kind = input_ids.dtype if isinstance(input_ids, Tensor) else type(input_ids).__name__
-        raise CommandError(f"Token ids are int64, of shape (L,), not {kind}.")
-    if input_ids.dim() not in (1, 2) or input_ids.shape[:-1].numel() != 1:
-        raise CommandError(
-            f"Token ids of one sentence have the shape (L,), not {tuple(input_ids.shape)}."
-        )
-    ids = input_ids.reshape(1, -1).long()
-    if not (ids != PADDING_ID).any():
-        raise CommandError("The sentence has no tokens.")
-    most = sizes.positions - 2
-    if ids.shape[1] > most:
-        raise CommandError(
-            f"The command has {ids.shape[1]} tokens; the text encoder reads at most {most}. "
-            "Say it in fewer words."
-        )
-    unknown = ids[(ids < 0) | (ids >= sizes.vocabulary)].tolist()
-    if unknown:
-        raise CommandError(
-            f"The vocabulary has the tokens 0 to {sizes.vocabulary - 1}, and not {unknown[0]}."
-        )
-    return ids
 
 
 class TextProjection(nn.Module):

@@ -86,7 +86,7 @@ def test_an_instruction_moves_the_robot_and_stop_stops_it() -> None:
 
 def test_it_reaches_the_distance_and_says_where_it_is() -> None:
     with follower_and_robot(TwistStamped) as (_, robot):
-        robot.place = (2.0, 0.4)
+        robot.place = (1.5, 0.3)
         robot.say("go to the red ball")
         assert wait_until(lambda: any("ended" in state for state in robot.states))
         assert robot.distance == pytest.approx(1.0, abs=0.12)
