@@ -54,6 +54,8 @@ from referdino_core.optimize.transformer_layers import blockwise, blockwise_swin
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread", "without_gradients")]
 
 FEATURE_TOLERANCE = 5e-5
+# nano's queries of pixel noise: float32 is 2.9e-5 off float64 in PyTorch, 3.3e-5 in the kernels.
+QUERY_TOLERANCE = 1e-4
 BOX_TOLERANCE = 5e-6
 BLOCK_TOLERANCE = {"rtol": 1e-5, "atol": 1e-5}
 # Half a unit in the last of bfloat16's eight places, and what float32 sums may differ by.
@@ -112,7 +114,7 @@ def assert_grounds_as_the_network(
     for place, row in enumerate(rows):
         expected = case.groundings[frame][row]
         queries, references, fused_text, masks = (part[place : place + 1] for part in found)
-        assert_close(queries, expected.queries, FEATURE_TOLERANCE)
+        assert_close(queries, expected.queries, QUERY_TOLERANCE)
         assert_close(references, expected.references, BOX_TOLERANCE)
         length = expected.text.shape[1]
         assert_close(fused_text[:, :length], expected.text, FEATURE_TOLERANCE)
