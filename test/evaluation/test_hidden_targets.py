@@ -92,8 +92,8 @@ def test_lent_ids_and_returns_are_counted(clip: Clip, sentence: Expression) -> N
 
 
 def test_the_bundled_model_s_ids_stay_with_their_objects() -> None:
-    scores = evaluate_identity(rd.Session("nano"), "validation", range(20))
-    assert len(scores) >= 15
+    scores = evaluate_identity(rd.Session("nano"), "validation", range(12))
+    assert len(scores) >= 9
     assert sum(score.lent_frames for score in scores) <= 0.04 * 20 * len(scores)
     assert sum(score.returned for score in scores) >= 0.9 * len(scores)
     assert f"{len(scores)} clips" in identity_table(scores)
