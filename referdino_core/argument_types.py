@@ -9,7 +9,7 @@ import math
 
 
 def positive_integer(text: str) -> int:
-    """A count.
+    """A whole number of at least 1.
 
     Raises:
         ArgumentTypeError: this is not a whole number of at least 1.
@@ -20,7 +20,7 @@ def positive_integer(text: str) -> int:
 
 
 def non_negative_integer(text: str) -> int:
-    """An index.
+    """A whole number of at least 0.
 
     Raises:
         ArgumentTypeError: this is not a whole number of at least 0.
@@ -31,7 +31,7 @@ def non_negative_integer(text: str) -> int:
 
 
 def positive_number(text: str) -> float:
-    """A length, a rate or a duration.
+    """A finite number above 0.
 
     Raises:
         ArgumentTypeError: this is not a finite number above 0.
@@ -43,7 +43,7 @@ def positive_number(text: str) -> float:
 
 
 def non_negative_number(text: str) -> float:
-    """A delay or a share, which may be nothing.
+    """A finite number of at least 0.
 
     Raises:
         ArgumentTypeError: this is not a finite number of at least 0.

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from referdino_core.boxes import boxes_of_masks
 from referdino_core.training.recorded_world import ObjectAttributes
-from referdino_core.training.supervision import best_covered
+from referdino_core.training.supervision import best_covered, centrality
 from referdino_core.world.scene import COLOURS, SHAPES, SIZES
 
 ATTRIBUTES = {"shape": tuple(SHAPES), "colour": tuple(COLOURS), "size": tuple(SIZES)}
@@ -42,6 +42,8 @@ def token_labels(segmentation: Tensor, spatial_shapes: Sequence[tuple[int, int]]
     ]
     numbers = torch.arange(1, max(1, int(segmentation.max())) + 1, device=segmentation.device)
     masks = segmentation[:, None] == numbers[:, None, None]
-    best = best_covered(masks, boxes_of_masks(masks), spatial_shapes[0]).flatten(2)
+    shares = F.interpolate(masks.float(), size=spatial_shapes[0], mode="area")
+    distances = centrality(boxes_of_masks(masks), spatial_shapes[0])
+    best = best_covered(shares, distances).flatten(2)
     labels[0] = torch.where(best.any(1), best.int().argmax(1) + 1, labels[0])
     return torch.cat(labels, dim=1)

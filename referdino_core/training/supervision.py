@@ -185,11 +185,11 @@ def token_loss(
     targets = []
     for level, shape in enumerate(spatial_shapes):
         if level < 2:
-            covered = F.interpolate(masks.float(), size=shape, mode="area") > MIN_COVERED
-            central = centrality(boxes, shape) < CENTRAL
-            inside = covered & central
+            shares = F.interpolate(masks.float(), size=shape, mode="area")
+            distances = centrality(boxes, shape)
+            inside = (shares > MIN_COVERED) & (distances < CENTRAL)
             if level == 0:
-                inside = inside | best_covered(masks, boxes, shape)
+                inside = inside | best_covered(shares, distances)
             targets.append(inside.any(1).flatten(1).float())
         else:
             targets.append(torch.zeros(len(masks), shape[0] * shape[1], device=masks.device))
@@ -199,15 +199,15 @@ def token_loss(
     )
 
 
-def best_covered(masks: Tensor, boxes: Tensor, shape: tuple[int, int]) -> Tensor:
+def best_covered(shares: Tensor, distances: Tensor) -> Tensor:
     """The pixel of a map that each object covers best, (N, K, h, w) bool; the most central of such.
 
     Args:
-        masks: (N, K, H, W) bool; an empty one has no pixel.
-        boxes: (N, K, 4) around them.
+        shares: (N, K, h, w) fraction of each pixel that the object covers; an object that covers
+            none has no pixel.
+        distances: (N, K, h, w) from the object's centre, see `centrality`.
     """
-    shares = F.interpolate(masks.float(), size=shape, mode="area")
-    merit = (shares - 0.1 * centrality(boxes, shape)).flatten(2)
+    merit = (shares - 0.1 * distances).flatten(2)
     best = torch.zeros_like(merit).scatter_(2, merit.argmax(2, keepdim=True), 1.0)
     return best.view_as(shares).bool() & (shares > 0)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import golden
 import pytest
@@ -173,3 +174,16 @@ def run_all(stages: OptimizedStages, case: Case) -> Callable[[], list[Tensor]]:
         return [*encoded, *ground(stages, encoded, case.texts[0]), *readings]
 
     return run
+
+
+def count_calls(monkeypatch: pytest.MonkeyPatch, owner: type, name: str) -> list[int]:
+    """A list that grows by one with every call of a method."""
+    calls: list[int] = []
+    method = getattr(owner, name)
+
+    def counted(self: Any, *inputs: Any) -> Any:
+        calls.append(1)
+        return method(self, *inputs)
+
+    monkeypatch.setattr(owner, name, counted)
+    return calls

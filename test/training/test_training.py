@@ -159,8 +159,8 @@ def test_an_object_smaller_than_a_token_has_one_all_the_same(corner: tuple[int, 
     masks[0, 0, top : top + 6, left : left + 6] = True
     shapes = ((8, 8), (4, 4), (2, 2), (1, 1))
     boxes = boxes_of_masks(masks)
-    best = best_covered(masks, boxes, (8, 8))
     shares = F.interpolate(masks.float(), size=(8, 8), mode="area")
+    best = best_covered(shares, centrality(boxes, (8, 8)))
     assert best.sum((2, 3)).tolist() == [[1, 0]], "the second object is not there"
     assert shares[best].item() == shares.max()
     scores = torch.full((1, 85), -8.0)

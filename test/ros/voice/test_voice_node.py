@@ -29,8 +29,8 @@ def test_a_spoken_instruction_is_echoed_and_starts_after_the_delay() -> None:
         assert wait_until(lambda: speaker.texts == ["follow the red ball"], 20.0), speaker.heard
         (heard, text), (began, _) = speaker.heard[-1], speaker.instructions[0]
         assert text == "follow the red ball"
-        # Either message may come late on a busy machine.
-        assert began - heard > 0.6
+        # The delay is 1 s; either message may come late on a busy machine.
+        assert 0.6 < began - heard < 4.0
 
 
 def test_without_the_button_nothing_moves() -> None:
