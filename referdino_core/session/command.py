@@ -18,12 +18,12 @@ from referdino_core.network.object_memory import ObjectMemory, RememberedFrame, 
 from referdino_core.network.text_encoder import TextFeatures
 from referdino_core.session.command_request import CommandRequest
 from referdino_core.session.prediction import Prediction
+from referdino_core.session.slot_readings import SlotReadings
 from referdino_core.session.target_tracker import (
     AllTargetsTracker,
     SingleTargetTracker,
     TargetTracker,
 )
-from referdino_core.session.track import SlotReadings
 
 SECONDS_PER_MOMENTUM = 0.1
 """Time between frames that the network's memory momentum is defined for."""

@@ -16,7 +16,7 @@ from referdino_core.network.mask_decoder import decode_masks
 from referdino_core.network.object_memory import ObjectMemory, RememberedFrame
 from referdino_core.network.pixels import at_network_size, enlarged_mask
 from referdino_core.network.text_encoder import TextFeatures
-from referdino_core.session.track import SlotReadings
+from referdino_core.session.slot_readings import SlotReadings
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ from referdino_core.network.readout import SlotReadings as Readings
 from referdino_core.network.referdino import ReferDINO
 from referdino_core.network.text_encoder import TextFeatures, stack_texts
 from referdino_core.session.prediction import Prediction, Question
-from referdino_core.session.track import SlotReadings
+from referdino_core.session.slot_readings import SlotReadings
 
 MAX_BATCHES = 16
 """Batches of encoded sentences in the cache; every camera uses one."""

@@ -13,13 +13,8 @@ from typing import Any
 import numpy as np
 
 from referdino_core.configuration import SessionSettings
-from referdino_core.session.track import (
-    SAME_OBJECT_OVERLAP,
-    Objects,
-    SlotReadings,
-    Track,
-    camera_shift,
-)
+from referdino_core.session.slot_readings import Objects, SlotReadings, camera_shift
+from referdino_core.session.track import SAME_OBJECT_OVERLAP, Track
 from referdino_core.target import TargetState, box_overlaps
 
 EVIDENCE_SLACK = 0.15

@@ -8,17 +8,15 @@ import math
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
 
 from referdino_core.configuration import SessionSettings
+from referdino_core.session.slot_readings import MIN_EVIDENCE, Objects, SlotReadings
 from referdino_core.target import TargetState, box_overlaps
 
-MIN_EVIDENCE = 2
-"""The newest images that always count as evidence, however old they are."""
 MAX_EVIDENCE = 64
 """Most images kept as evidence, which bounds it for cameras whose stamps do not advance."""
 APPEARANCE_SECONDS = 0.5
@@ -29,56 +27,10 @@ MOTION_SECONDS = 0.15
 """Time constant of the moving average of a target's motion."""
 EXTRAPOLATION_SECONDS = 0.5
 """How long an unseen target is expected to keep its velocity."""
-MIN_WITNESSES = 3
-"""Fewest slots whose common shift counts as motion of the camera."""
-MIN_SHIFT = 0.02
-"""Smallest displacement of the scene between two images that counts, as a fraction of the image."""
 SAME_OBJECT_OVERLAP = 0.5
 """Intersection over union of two slots' boxes above which they hold the same object."""
 MAX_DIFFERENCE = 1.25
 """Limit of the summed differences in appearance, position and size, each relative to its own."""
-MIN_SIDE = 1e-3
-"""Smallest side of a box, as a fraction of the image; keeps the logarithm of its area finite."""
-
-
-@dataclass(frozen=True)
-class SlotReadings:
-    """Readout of one command's slots in the newest frame, on the host.
-
-    Attributes:
-        stamp: seconds.
-        scores: (T, Q) probabilities of the window's frames, newest last.
-        ages: (T,) seconds before the newest frame.
-        boxes: (Q, 4) left, top, right, bottom in [0, 1].
-        queries: (Q, d) unit vectors.
-    """
-
-    stamp: float
-    scores: np.ndarray
-    ages: np.ndarray
-    boxes: np.ndarray
-    queries: np.ndarray
-
-    @cached_property
-    def objects(self) -> Objects:
-        """The objects in all slots."""
-        return Objects.of(self)
-
-    @property
-    def newest(self) -> np.ndarray:
-        """(Q,) probabilities of the newest frame."""
-        return self.scores[-1]
-
-    def average(self, seconds: float) -> np.ndarray:
-        """(Q,) mean probabilities over the frames of the last `seconds`."""
-        return self.scores[self.ages <= seconds].mean(axis=0)
-
-    def supported(self, settings: SessionSettings) -> np.ndarray:
-        """(Q,) bool: whether the newest frame and enough of the recent ones score `accept`."""
-        recent = self.ages <= settings.take_up
-        recent[-MIN_EVIDENCE:] = True
-        lately = self.scores[recent] >= settings.accept
-        return lately[-1] & (lately.mean(axis=0) >= settings.take_up_share)
 
 
 class Evidence:
@@ -110,74 +62,6 @@ class Evidence:
                 break
             since = stamp
         return since
-
-
-@dataclass(frozen=True)
-class Objects:
-    """Appearance, position and size of K objects.
-
-    Attributes:
-        queries: (K, d) unit vectors, the appearance.
-        centres: (K, 2) box centres, as fractions of the image.
-        log_areas: (K,) natural logarithms of the box areas.
-    """
-
-    queries: np.ndarray
-    centres: np.ndarray
-    log_areas: np.ndarray
-
-    @classmethod
-    def of(cls, readings: SlotReadings, slots: np.ndarray | slice = slice(None)) -> Objects:
-        """The objects in some slots."""
-        boxes = readings.boxes[slots]
-        sides = np.maximum(boxes[:, 2:] - boxes[:, :2], MIN_SIDE)
-        centres = (boxes[:, :2] + boxes[:, 2:]) / 2
-        return cls(readings.queries[slots], centres, np.log(sides).sum(axis=1))
-
-    def differences(self, other: Objects) -> np.ndarray:
-        """(3, K, M) differences in appearance, position and size between these and other objects.
-
-        They are one minus the cosine of the queries, the distance of the centres, and the
-        difference of the logarithms of the areas.
-        """
-        apart = self.centres[:, None] - other.centres[None]
-        return np.stack(
-            [
-                1.0 - self.queries @ other.queries.T,
-                np.linalg.norm(apart, axis=2),
-                np.abs(self.log_areas[:, None] - other.log_areas[None]),
-            ]
-        )
-
-    def shifted(self, shift: np.ndarray) -> Objects:
-        """The objects with centres displaced by (2,)."""
-        return replace(self, centres=self.centres + shift)
-
-    def snapshot(self) -> dict[str, Any]:
-        """The objects as plain data for `torch.save`, exact to the bit."""
-        return {name: torch.from_numpy(array.copy()) for name, array in vars(self).items()}
-
-    @classmethod
-    def from_snapshot(cls, plain: Mapping[str, Any]) -> Objects:
-        """The objects of a snapshot."""
-        return cls(**{name: tensor.numpy() for name, tensor in plain.items()})
-
-
-def camera_shift(before: Objects, now: Objects, same_appearance: float) -> np.ndarray:
-    """(2,) displacement of the scene between two frames, as fractions of the image.
-
-    It is the median displacement of all slots that hold an object of the same appearance in both
-    frames, 0 where these are too few, or where it is no more than the noise of boxes.
-
-    Args:
-        before, now: the objects in the same Q slots.
-        same_appearance: cosine from which two queries are of one object.
-    """
-    alike = (before.queries * now.queries).sum(axis=1) >= same_appearance
-    if np.count_nonzero(alike) < MIN_WITNESSES:
-        return np.zeros(2)
-    shift: np.ndarray = np.median((now.centres - before.centres)[alike], axis=0)
-    return shift if np.linalg.norm(shift) >= MIN_SHIFT else np.zeros(2)
 
 
 @dataclass(eq=False)
@@ -271,18 +155,15 @@ class Track:
             ]
         )[:, None, None]
         shown = readings.objects
-        target = self.target.shifted(shift)
+        target = self.target.changed(shift)
         ahead = self.velocity * min(unseen, EXTRAPOLATION_SECONDS)
-        expected = replace(
-            target, centres=target.centres + ahead[:2], log_areas=target.log_areas + ahead[2]
-        )
+        expected = target.changed(ahead[:2], ahead[2])
         own = np.minimum(shown.differences(target), shown.differences(expected)) / limits
-        others = shown.differences(self.rivals.shifted(shift)) / limits
-        difference = own.sum(axis=0)
-        to_rivals = others.sum(axis=0).min(axis=1, initial=np.inf, keepdims=True)
-        passes: np.ndarray = (
-            (own <= 1.0).all(axis=0) & (difference <= MAX_DIFFERENCE) & (difference <= to_rivals)
-        )[:, 0]
+        difference = own.sum(axis=0)[:, 0]
+        passes: np.ndarray = (own <= 1.0).all(axis=0)[:, 0] & (difference <= MAX_DIFFERENCE)
+        slots = np.flatnonzero(passes)
+        others = Objects.of(readings, slots).differences(self.rivals.changed(shift)) / limits
+        passes[slots] = difference[slots] <= others.sum(axis=0).min(axis=1, initial=np.inf)
         return passes
 
     def follow(self, slot: int | None, readings: SlotReadings, settings: SessionSettings) -> None:
@@ -316,12 +197,9 @@ class Track:
         shown = Objects.of(readings, slice(slot, slot + 1))
         elapsed = max(readings.stamp - self.seen, 0.0)
         if 0 < elapsed <= EXTRAPOLATION_SECONDS:
-            moved = [
-                *(shown.centres - self.target.centres)[0] - self.shift,
-                *(shown.log_areas - self.target.log_areas),
-            ]
+            change = shown.changes(self.target.changed(self.shift))[0, 0]
             weight = 1.0 - math.exp(-elapsed / MOTION_SECONDS)
-            self.velocity = self.velocity + weight * (np.array(moved) / elapsed - self.velocity)
+            self.velocity = self.velocity + weight * (change / elapsed - self.velocity)
         elif elapsed > 0:
             self.velocity = np.zeros(3)
         prototype = self.target.queries

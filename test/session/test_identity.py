@@ -16,8 +16,9 @@ import referdino_core as rd
 from referdino_core.network.object_memory import ObjectMemory
 from referdino_core.session.command import Command
 from referdino_core.session.shared_identities import SharedIdentities, Sighting
+from referdino_core.session.slot_readings import SlotReadings
 from referdino_core.session.target_tracker import SingleTargetTracker
-from referdino_core.session.track import SlotReadings, Track
+from referdino_core.session.track import Track
 from referdino_core.target import box_around
 
 IMAGES = steady_images(8)

@@ -1,6 +1,6 @@
 # Copyright 2026 The referdino authors
 # SPDX-License-Identifier: Apache-2.0
-"""Identities of tracks while the camera moves."""
+"""Identities of tracks while the camera moves, and objects come into view."""
 
 from __future__ import annotations
 
@@ -8,11 +8,18 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from slot_scene import TRACKING, Scene
+from slot_scene import RIGHT, TOP, TRACKING, Scene
 
-from referdino_core.session.track import Objects, camera_shift
+from referdino_core.session.slot_readings import Objects, SlotReadings, camera_shift
 
 ROW = np.array([[0.1, 0.4, 0.2, 0.5], [0.4, 0.4, 0.5, 0.5], [0.7, 0.4, 0.8, 0.5]])
+
+
+def objects_in(*boxes: tuple[float, float, float, float]) -> Objects:
+    """Objects with such boxes, each with a look of its own."""
+    count = len(boxes)
+    looks = np.eye(count, dtype=np.float32)
+    return Objects.of(SlotReadings(0.0, np.zeros((1, count)), np.zeros(1), np.array(boxes), looks))
 
 
 def across(shift: float) -> list[tuple[float, float, float, float]]:
@@ -50,11 +57,60 @@ def test_an_object_that_alone_jumps_is_another_one() -> None:
 
 def test_too_few_witnesses_are_no_motion_of_the_camera() -> None:
     queries = np.eye(4, dtype=np.float32)
-    before = Objects(queries, np.zeros((4, 2)), np.zeros(4))
-    now = replace(before, centres=np.full((4, 2), 0.2))
+    before = objects_in(*[(0.1, 0.1, 0.2, 0.2)] * 4)
+    now = before.changed(np.full(2, 0.2))
     assert camera_shift(before, now, 0.9) == pytest.approx([0.2, 0.2])
     turned = replace(now, queries=queries[[1, 0, 2, 3]])
     assert camera_shift(before, turned, 0.9) == pytest.approx([0.0, 0.0])
+
+
+@pytest.mark.parametrize(
+    ("before", "now"),
+    [
+        ((0.0, 0.4, 0.05, 0.6), (0.0, 0.4, 0.12, 0.6)),
+        ((0.95, 0.4, 1.0, 0.6), (0.85, 0.4, 1.0, 0.6)),
+        ((0.4, 0.97, 0.6, 1.0), (0.4, 0.9, 0.6, 1.0)),
+        ((0.0, 0.0, 0.03, 0.05), (0.02, 0.03, 0.12, 0.15)),
+    ],
+    ids=["left", "right", "bottom", "corner"],
+)
+def test_an_object_that_comes_into_view_keeps_its_identity(
+    before: tuple[float, ...], now: tuple[float, ...]
+) -> None:
+    scene = Scene()
+    assert scene.look(0.9, 0.0, 0.0, places=[before, RIGHT, TOP]).track_id == 1  # type: ignore[list-item]
+    more = scene.look(0.9, 0.0, 0.0, places=[now, RIGHT, TOP])  # type: ignore[list-item]
+    assert (more.track_id, more.state) == (1, TRACKING)
+
+
+@pytest.mark.parametrize(
+    ("before", "now"),
+    [
+        ((0.0, 0.4, 0.05, 0.6), (0.0, 0.4, 0.4, 0.6)),  # its right edge has jumped
+        ((0.0, 0.4, 0.05, 0.6), (0.0, 0.3, 0.05, 0.9)),  # three times as high
+        ((0.0, 0.4, 0.05, 0.6), (0.95, 0.4, 1.0, 0.6)),  # at the other end of the image
+        ((0.3, 0.4, 0.35, 0.6), (0.3, 0.4, 0.42, 0.6)),  # twice as wide, and in full view
+    ],
+    ids=["far edge", "height", "other border", "in view"],
+)
+def test_an_object_that_is_not_just_cut_off_is_another_one(
+    before: tuple[float, ...], now: tuple[float, ...]
+) -> None:
+    scene = Scene()
+    scene.look(0.9, 0.0, 0.0, places=[before, RIGHT, TOP], images=7)  # type: ignore[list-item]
+    jumped = scene.look(0.9, 0.0, 0.0, places=[now, RIGHT, TOP])  # type: ignore[list-item]
+    assert not jumped.is_seen
+
+
+def test_changes_are_those_that_the_border_lets_one_see() -> None:
+    whole = objects_in((0.2, 0.2, 0.4, 0.4))
+    np.testing.assert_allclose(
+        objects_in((0.3, 0.2, 0.5, 0.6)).changes(whole)[0, 0], [0.1, 0.1, np.log(2)], atol=1e-12
+    )
+    cut = objects_in((0.0, 0.2, 0.3, 0.4))  # at the left: its right edge has gone by -0.1
+    np.testing.assert_allclose(cut.changes(whole)[0, 0], [-0.1, 0.0, 0.0], atol=1e-12)
+    opposite = objects_in((0.5, 0.2, 1.0, 0.4))  # no edge in common: the centres are left
+    np.testing.assert_allclose(opposite.changes(cut)[0, 0], [0.6, 0.0, 0.0], atol=1e-12)
 
 
 def test_a_snapshot_keeps_how_far_the_scene_went_while_the_target_was_unseen() -> None:

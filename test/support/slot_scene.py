@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from referdino_core.configuration import SessionSettings
+from referdino_core.session.slot_readings import SlotReadings
 from referdino_core.session.target_tracker import SingleTargetTracker, SlotChoice, TargetTracker
-from referdino_core.session.track import SlotReadings
 from referdino_core.target import TargetState
 
 SETTINGS = SessionSettings(
