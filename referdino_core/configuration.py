@@ -231,10 +231,11 @@ class SessionSettings:
         switch_interval: minimum duration between two switches.
         same_appearance: cosine between a slot's query and the target's appearance, below which the
             slot holds another object.
-        same_place: distance of a box's centre from the expected position, as a fraction of the
-            image's sides, above which the box belongs to another object.
+        same_place: distance of a box from the expected position, as a fraction of the image's
+            sides, above which the box belongs to another object: of the centres, or of the edges in
+            view if the image's border cuts a box off.
         same_size: difference of the natural logarithm of a box's area from the expected one, above
-            which the box belongs to another object.
+            which the box belongs to another object; sides that are cut off do not count.
         place_growth: increase of same_place and same_size per second since the target was last
             visible.
         mask_threshold: probability above which a pixel belongs to the mask.

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from referdino_core.configuration import SessionSettings
+from referdino_core.target import box_overlaps
 
 MIN_EVIDENCE = 2
 """The newest images that always count as evidence, however old they are."""
@@ -20,6 +21,12 @@ MIN_WITNESSES = 3
 """Fewest slots whose common shift counts as motion of the camera."""
 MIN_SHIFT = 0.02
 """Smallest displacement of the scene between two images that counts, as a fraction of the image."""
+MAX_LONE_SPEED = 1.6
+"""Displacement per second, as a fraction of the image, above which one object is no witness."""
+SAME_SHIFT = 0.05
+"""Difference of two displacements below which they are the same."""
+SAME_OBJECT_OVERLAP = 0.5
+"""Intersection over union of two slots' boxes above which they hold the same object."""
 MIN_SIDE = 1e-3
 """Smallest side of a box, as a fraction of the image; keeps the logarithm of its area finite."""
 BORDER = 0.01
@@ -143,18 +150,30 @@ class Objects:
         return cls(**{name: tensor.numpy() for name, tensor in plain.items()})
 
 
-def camera_shift(before: Objects, now: Objects, same_appearance: float) -> np.ndarray:
+def camera_shift(
+    before: Objects, now: Objects, elapsed: float, same_appearance: float
+) -> np.ndarray:
     """(2,) displacement of the scene between two frames, as fractions of the image.
 
     It is the median displacement of all slots that hold an object of the same appearance in both
-    frames, 0 where these are too few, or where it is no more than the noise of boxes.
+    frames; 0 where these are too few, where it is no more than the noise of boxes, and where it is
+    fast but not shared by two objects: when an object disappears, its slots jump to another one.
 
     Args:
         before, now: the objects in the same Q slots.
+        elapsed: seconds between the frames.
         same_appearance: cosine from which two queries are of one object.
     """
     alike = (before.queries * now.queries).sum(axis=1) >= same_appearance
     if np.count_nonzero(alike) < MIN_WITNESSES:
         return np.zeros(2)
-    shift: np.ndarray = np.median((now.centres - before.centres)[alike], axis=0)
-    return shift if np.linalg.norm(shift) >= MIN_SHIFT else np.zeros(2)
+    moved = now.centres - before.centres
+    shift: np.ndarray = np.median(moved[alike], axis=0)
+    if np.linalg.norm(shift) < MIN_SHIFT:
+        return np.zeros(2)
+    if np.linalg.norm(shift) > MAX_LONE_SPEED * elapsed:
+        agree = alike & (np.linalg.norm(moved - shift, axis=1) <= SAME_SHIFT)
+        boxes = np.concatenate([before.edges[..., 0], before.edges[..., 1]], axis=1)[agree]
+        if not len(boxes) or (box_overlaps(boxes, boxes[0]) > SAME_OBJECT_OVERLAP).all():
+            return np.zeros(2)
+    return shift

@@ -13,8 +13,13 @@ from typing import Any
 import numpy as np
 
 from referdino_core.configuration import SessionSettings
-from referdino_core.session.slot_readings import Objects, SlotReadings, camera_shift
-from referdino_core.session.track import SAME_OBJECT_OVERLAP, Track
+from referdino_core.session.slot_readings import (
+    SAME_OBJECT_OVERLAP,
+    Objects,
+    SlotReadings,
+    camera_shift,
+)
+from referdino_core.session.track import Track
 from referdino_core.target import TargetState, box_overlaps
 
 EVIDENCE_SLACK = 0.15
@@ -61,6 +66,7 @@ class TargetTracker(abc.ABC):
         tracks: lost tracks that may be resumed, followed by the active ones.
         latest: the choices of the newest frame.
         shown: the objects in the slots of the newest frame; None before the first one.
+        shown_at: stamp of that frame in seconds.
     """
 
     def __init__(self, new_track_id: Callable[[], int]) -> None:
@@ -68,14 +74,16 @@ class TargetTracker(abc.ABC):
         self.tracks: list[Track] = []
         self.latest: tuple[SlotChoice, ...] = ()
         self.shown: Objects | None = None
+        self.shown_at = 0.0
 
     def update(self, readings: SlotReadings, settings: SessionSettings) -> tuple[SlotChoice, ...]:
         """The command's objects in the newest frame."""
         if self.shown is not None:
-            shift = camera_shift(self.shown, readings.objects, settings.same_appearance)
+            elapsed = readings.stamp - self.shown_at
+            shift = camera_shift(self.shown, readings.objects, elapsed, settings.same_appearance)
             for track in self.tracks:
                 track.shift = track.shift + shift
-        self.shown = readings.objects
+        self.shown, self.shown_at = readings.objects, readings.stamp
         self.latest = self.choose(readings, settings)
         self.forget_old_tracks()
         return self.latest
@@ -145,6 +153,7 @@ class TargetTracker(abc.ABC):
         return {
             "tracks": [track.snapshot() for track in self.tracks],
             "shown": None if self.shown is None else self.shown.snapshot(),
+            "shown_at": self.shown_at,
             "latest": [
                 (one.slot, indices.get(id(one.track)), one.score, one.frame_score)
                 for one in self.latest
@@ -155,6 +164,7 @@ class TargetTracker(abc.ABC):
         """Restore the state from a snapshot of a tracker of the same kind."""
         self.tracks = [Track.from_snapshot(track) for track in plain["tracks"]]
         self.shown = None if plain["shown"] is None else Objects.from_snapshot(plain["shown"])
+        self.shown_at = plain["shown_at"]
         self.latest = tuple(
             SlotChoice(slot, None if index is None else self.tracks[index], score, frame_score)
             for slot, index, score, frame_score in plain["latest"]

@@ -14,7 +14,12 @@ import numpy as np
 import torch
 
 from referdino_core.configuration import SessionSettings
-from referdino_core.session.slot_readings import MIN_EVIDENCE, Objects, SlotReadings
+from referdino_core.session.slot_readings import (
+    MIN_EVIDENCE,
+    SAME_OBJECT_OVERLAP,
+    Objects,
+    SlotReadings,
+)
 from referdino_core.target import TargetState, box_overlaps
 
 MAX_EVIDENCE = 64
@@ -27,8 +32,6 @@ MOTION_SECONDS = 0.15
 """Time constant of the moving average of a target's motion."""
 EXTRAPOLATION_SECONDS = 0.5
 """How long an unseen target is expected to keep its velocity."""
-SAME_OBJECT_OVERLAP = 0.5
-"""Intersection over union of two slots' boxes above which they hold the same object."""
 MAX_DIFFERENCE = 1.25
 """Limit of the summed differences in appearance, position and size, each relative to its own."""
 

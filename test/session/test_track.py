@@ -56,12 +56,33 @@ def test_an_object_that_alone_jumps_is_another_one() -> None:
 
 
 def test_too_few_witnesses_are_no_motion_of_the_camera() -> None:
-    queries = np.eye(4, dtype=np.float32)
-    before = objects_in(*[(0.1, 0.1, 0.2, 0.2)] * 4)
+    before = objects_in(*[(0.1 + 0.2 * place, 0.1, 0.2 + 0.2 * place, 0.2) for place in range(4)])
     now = before.changed(np.full(2, 0.2))
-    assert camera_shift(before, now, 0.9) == pytest.approx([0.2, 0.2])
-    turned = replace(now, queries=queries[[1, 0, 2, 3]])
-    assert camera_shift(before, turned, 0.9) == pytest.approx([0.0, 0.0])
+    assert camera_shift(before, now, 0.1, 0.9) == pytest.approx([0.2, 0.2])
+    turned = replace(now, queries=now.queries[[1, 0, 2, 3]])
+    assert camera_shift(before, turned, 0.1, 0.9) == pytest.approx([0.0, 0.0])
+
+
+def test_slots_that_jump_from_one_object_to_another_are_no_motion_of_the_camera() -> None:
+    crowded = objects_in(*[(0.1, 0.1, 0.2, 0.2)] * 4)
+    assert camera_shift(crowded, crowded.changed(np.full(2, 0.2)), 0.1, 0.9).tolist() == [0, 0]
+    # As far as a camera turns within the time, one object may tell.
+    turned = crowded.changed(np.array([0.1, 0.0]))
+    assert camera_shift(crowded, turned, 0.1, 0.9) == pytest.approx([0.1, 0.0])
+
+
+def test_an_id_is_not_lent_to_what_all_slots_turn_to_when_the_target_disappears() -> None:
+    scene = Scene()
+    looks = np.array([[1.0, 0.0, 0.0], [0.99, 0.14, 0.0], [0.99, 0.0, 0.14]], dtype=np.float32)
+    looks /= np.linalg.norm(looks, axis=1, keepdims=True)
+    target, other = (0.2, 0.4, 0.3, 0.5), (0.45, 0.4, 0.55, 0.5)
+    followed = scene.look(0.9, 0.8, 0.8, places=[target] * 3, looks=looks, images=7)
+    assert (followed.track_id, followed.state) == (1, TRACKING)
+    for _ in range(4):
+        instead = scene.look(0.9, 0.8, 0.8, places=[other] * 3, looks=looks)
+        assert not (instead.is_seen and instead.track_id == 1)
+    again = scene.look(0.9, 0.8, 0.8, places=[target] * 3, looks=looks, images=4)
+    assert (again.track_id, again.state) == (1, TRACKING)
 
 
 @pytest.mark.parametrize(
