@@ -69,7 +69,7 @@ class TestEvaluation:
         reading = read_clip(single, tokenizer, SENTENCE, shown)
         for scores, image in zip(reading.scores, shown, strict=True):
             alone = direct(single, image)[0].sigmoid().numpy()
-            assert_allclose(np.sort(scores), np.sort(alone), atol=1e-5)
+            assert_allclose(np.sort(scores), np.sort(alone), atol=3e-5)
 
     def test_predictions_of_the_evaluated_frame_come_from_the_decoders_queries_alone(
         self, single: rd.ReferDINO

@@ -69,5 +69,6 @@ def test_losses_on_a_simulated_device_are_those_of_the_cpu(
     assert set(found) == set(expected) and len(found) > 20
     assert found["temporal masks"] > 0 and found["right"].any()
     for name, value in found.items():
-        within = 2e-3 if value.dtype == torch.float16 else 1e-4
+        # Grounded clips are kept in half precision, which the logits are computed from.
+        within = 2e-3 if value.dtype == torch.float16 or name == "logits" else 1e-4
         torch.testing.assert_close(value, expected[name], rtol=within, atol=within, msg=name)
