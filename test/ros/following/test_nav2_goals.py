@@ -62,11 +62,20 @@ threading.Thread(target=executor.spin, daemon=True).start()
 client = ActionClient(base, FollowObject, "follow_object")
 assert client.wait_for_server(60)
 
+def accepted(goal):
+    # A reply is lost where the server has not yet found the client's end of it.
+    for _ in range(5):
+        sent = client.send_goal_async(
+            goal, feedback_callback=lambda m: base.states.add(m.feedback.state))
+        until = time.monotonic() + 15
+        while not sent.done() and time.monotonic() < until:
+            time.sleep(0.02)
+        if sent.done():
+            return sent
+    raise SystemExit("no reply to a goal")
+
 def run(goal):
-    sent = client.send_goal_async(
-        goal, feedback_callback=lambda m: base.states.add(m.feedback.state))
-    while not sent.done():
-        time.sleep(0.02)
+    sent = accepted(goal)
     done = sent.result().get_result_async()
     while not done.done():
         time.sleep(0.02)
