@@ -11,18 +11,19 @@ import pytest
 from slot_scene import RIGHT, TOP, TRACKING, Scene
 
 from referdino_core.session.slot_readings import Objects, SlotReadings, camera_shift
+from referdino_core.target import Box
 
 ROW = np.array([[0.1, 0.4, 0.2, 0.5], [0.4, 0.4, 0.5, 0.5], [0.7, 0.4, 0.8, 0.5]])
 
 
-def objects_in(*boxes: tuple[float, float, float, float]) -> Objects:
+def objects_in(*boxes: Box) -> Objects:
     """Objects with such boxes, each with a look of its own."""
     count = len(boxes)
     looks = np.eye(count, dtype=np.float32)
     return Objects.of(SlotReadings(0.0, np.zeros((1, count)), np.zeros(1), np.array(boxes), looks))
 
 
-def across(shift: float) -> list[tuple[float, float, float, float]]:
+def across(shift: float) -> list[Box]:
     """Boxes of the row when the camera has turned by so much of the image's width."""
     return [tuple(box) for box in ROW + np.array([shift, 0, shift, 0])]
 
@@ -95,12 +96,10 @@ def test_an_id_is_not_lent_to_what_all_slots_turn_to_when_the_target_disappears(
     ],
     ids=["left", "right", "bottom", "corner"],
 )
-def test_an_object_that_comes_into_view_keeps_its_identity(
-    before: tuple[float, ...], now: tuple[float, ...]
-) -> None:
+def test_an_object_that_comes_into_view_keeps_its_identity(before: Box, now: Box) -> None:
     scene = Scene()
-    assert scene.look(0.9, 0.0, 0.0, places=[before, RIGHT, TOP]).track_id == 1  # type: ignore[list-item]
-    more = scene.look(0.9, 0.0, 0.0, places=[now, RIGHT, TOP])  # type: ignore[list-item]
+    assert scene.look(0.9, 0.0, 0.0, places=[before, RIGHT, TOP]).track_id == 1
+    more = scene.look(0.9, 0.0, 0.0, places=[now, RIGHT, TOP])
     assert (more.track_id, more.state) == (1, TRACKING)
 
 
@@ -114,12 +113,10 @@ def test_an_object_that_comes_into_view_keeps_its_identity(
     ],
     ids=["far edge", "height", "other border", "in view"],
 )
-def test_an_object_that_is_not_just_cut_off_is_another_one(
-    before: tuple[float, ...], now: tuple[float, ...]
-) -> None:
+def test_an_object_that_is_not_just_cut_off_is_another_one(before: Box, now: Box) -> None:
     scene = Scene()
-    scene.look(0.9, 0.0, 0.0, places=[before, RIGHT, TOP], images=7)  # type: ignore[list-item]
-    jumped = scene.look(0.9, 0.0, 0.0, places=[now, RIGHT, TOP])  # type: ignore[list-item]
+    scene.look(0.9, 0.0, 0.0, places=[before, RIGHT, TOP], images=7)
+    jumped = scene.look(0.9, 0.0, 0.0, places=[now, RIGHT, TOP])
     assert not jumped.is_seen
 
 

@@ -62,23 +62,25 @@ threading.Thread(target=executor.spin, daemon=True).start()
 client = ActionClient(base, FollowObject, "follow_object")
 assert client.wait_for_server(60)
 
+def comes(future, seconds):
+    until = time.monotonic() + seconds
+    while not future.done() and time.monotonic() < until:
+        time.sleep(0.02)
+    return future.done()
+
 def accepted(goal):
     # A reply is lost where the server has not yet found the client's end of it.
     for _ in range(5):
         sent = client.send_goal_async(
             goal, feedback_callback=lambda m: base.states.add(m.feedback.state))
-        until = time.monotonic() + 15
-        while not sent.done() and time.monotonic() < until:
-            time.sleep(0.02)
-        if sent.done():
-            return sent
+        if comes(sent, 15):
+            return sent.result()
     raise SystemExit("no reply to a goal")
 
 def run(goal):
-    sent = accepted(goal)
-    done = sent.result().get_result_async()
-    while not done.done():
-        time.sleep(0.02)
+    done = accepted(goal).get_result_async()
+    if not comes(done, 60):
+        raise SystemExit("no result of a goal")
     return done.result().result
 
 refused = run(FollowObject.Goal())
