@@ -24,7 +24,9 @@ IN_ENVIRONMENT := OMP_WAIT_POLICY=PASSIVE PATH="$(ENVIRONMENT)/bin:$$PATH" \
 
 # Each file's tests stay in one process: what they share is made once. Tests of nodes and of speech
 # wait for time to pass, so that two cores have work for three processes of one thread each.
-PYTEST := OMP_NUM_THREADS=1 python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
+# A process that crashes ends the run: with another in its place, the run may never end.
+PYTEST := OMP_NUM_THREADS=1 python -m pytest --numprocesses 3 --dist loadfile \
+  --no-loadscope-reorder --max-worker-restart 0
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo replay-demo follow-demo test test-fast coverage test-oldest lint format docs clean

@@ -7,6 +7,7 @@ from __future__ import annotations
 import logging
 import signal
 from collections.abc import Iterator
+from types import ModuleType
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from referdino_core.ops import BUILD_COMMAND
 from referdino_core.ops.library import KernelLibrary
 from referdino_core.ops.loading import OtherProcessorError, libraries
 from referdino_core.world import WorldRenderer, WorldUnavailable
+from referdino_core.world.renderer import import_mujoco
 
 
 def pytest_configure() -> None:
@@ -79,6 +81,15 @@ def kernel(request: pytest.FixtureRequest) -> KernelLibrary:
     try:
         return KernelLibrary(request.param)
     except OtherProcessorError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture
+def mujoco() -> ModuleType:
+    """MuJoCo as the packages import it: imported first elsewhere, it would look for a display."""
+    try:
+        return import_mujoco()
+    except WorldUnavailable as error:
         pytest.skip(str(error))
 
 

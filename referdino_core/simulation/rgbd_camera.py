@@ -58,7 +58,8 @@ class RGBDCamera(OpenGLContext):
             groups: of geoms that this camera sees.
 
         Raises:
-            ReferDINOError: the model has no such camera, or there is no OpenGL.
+            ReferDINOError: the model has no such camera.
+            WorldUnavailable: there is no OpenGL.
         """
         mujoco = import_mujoco()
         self._number = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_CAMERA, camera)
@@ -69,13 +70,7 @@ class RGBDCamera(OpenGLContext):
         self._options = mujoco.MjvOption()
         self._options.geomgroup[:] = [group in groups for group in range(6)]
         self.size = (width, height)
-        try:
-            self._renderer = mujoco.Renderer(model, height, width, max_geom=256)
-        except Exception as error:  # each OpenGL platform raises its own type
-            raise ReferDINOError(
-                f"The camera {camera!r} cannot render: {error}. Without a display, set "
-                "MUJOCO_GL=egl before MuJoCo is imported."
-            ) from error
+        self._open(model, height, width, max_geom=256)
 
     @property
     def intrinsics(self) -> Intrinsics:

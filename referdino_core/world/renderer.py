@@ -27,6 +27,10 @@ _MAX_WALLS = 3
 _ROOT_SEED = 2026
 _CAMERA, _FIRST_WALL, _FIRST_OBJECT = 0, 1, 1 + _MAX_WALLS
 """Indices among the mocap bodies of the model."""
+_NO_DISPLAY = (
+    "MuJoCo cannot render: it was imported for a window system (GLFW), and there is no display;"
+    " set MUJOCO_GL=egl before MuJoCo is imported"
+)
 _HIDDEN_GROUP, _SHOWN_GROUP = 5, 0
 
 
@@ -64,6 +68,16 @@ class OpenGLContext:
     ) -> None:
         self.close()
 
+    def _open(self, model: Any, height: int, width: int, max_geom: int) -> None:
+        """Open the renderer of an `mujoco.MjModel`; raises WorldUnavailable without OpenGL."""
+        mujoco = import_mujoco()
+        if _needs_a_display_that_is_missing(mujoco):
+            raise WorldUnavailable(_NO_DISPLAY)
+        try:
+            self._renderer = mujoco.Renderer(model, height, width, max_geom=max_geom)
+        except Exception as error:  # each OpenGL platform raises its own type
+            raise WorldUnavailable(_no_opengl(error)) from error
+
     def close(self) -> None:
         """Free the OpenGL context; nothing can be rendered afterwards."""
         if self._renderer is not None:
@@ -85,12 +99,7 @@ class WorldRenderer(OpenGLContext):
         self._mujoco = import_mujoco()
         self._model = self._build_model()
         self._data = self._mujoco.MjData(self._model)
-        try:
-            self._renderer = self._mujoco.Renderer(
-                self._model, self.settings.height, self.settings.width, max_geom=64
-            )
-        except Exception as error:  # each OpenGL platform raises its own type
-            raise WorldUnavailable(_no_opengl(error)) from error
+        self._open(self._model, self.settings.height, self.settings.width, max_geom=64)
 
     def clip(self, split: Split, index: int) -> Clip:
         """The clip of a split ("train", "validation" or "test") and an index from 0.
@@ -186,7 +195,7 @@ class WorldRenderer(OpenGLContext):
 
 def import_mujoco() -> ModuleType:
     """Import MuJoCo with its offscreen renderer; raises WorldUnavailable if that fails."""
-    if sys.platform == "linux":
+    if sys.platform == "linux" and "mujoco" not in sys.modules:
         os.environ.setdefault("MUJOCO_GL", "egl")
     try:
         import mujoco
@@ -202,10 +211,21 @@ def import_mujoco() -> ModuleType:
     return mujoco
 
 
+def _needs_a_display_that_is_missing(mujoco: ModuleType) -> bool:
+    """Whether MuJoCo chose GLFW when it was imported, which may end the process without a display.
+
+    That is its choice on Linux where MUJOCO_GL is unset.
+    """
+    if sys.platform != "linux" or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"):
+        return False
+    context = getattr(mujoco, "GLContext", None)
+    return getattr(context, "__module__", "").startswith("mujoco.glfw")
+
+
 def _no_opengl(error: Exception) -> str:
     platform = os.environ.get("MUJOCO_GL", "default")
     return (
-        f"the world cannot be rendered: no OpenGL through MUJOCO_GL={platform} ({error});"
+        f"MuJoCo cannot render: no OpenGL through MUJOCO_GL={platform} ({error});"
         " install Mesa's EGL (on Debian: libegl1 and libgl1-mesa-dri) and unset MUJOCO_GL"
     ).replace("\n", " ")
 

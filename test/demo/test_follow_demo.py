@@ -96,8 +96,8 @@ def test_standing_still_and_stopping_by_itself() -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
+@pytest.mark.usefixtures("mujoco")
 def test_an_instruction_of_ones_own_is_obeyed_on_a_live_graph(tmp_path: Path) -> None:
-    pytest.importorskip("mujoco")
     done = subprocess.run(
         [sys.executable, "-m", "demo.follow", "--say", "go to the blue box", "--out", tmp_path],
         cwd=REPOSITORY,

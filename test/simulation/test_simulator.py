@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -104,9 +105,7 @@ def test_the_view_from_above_shows_the_robot(stage: Stage) -> None:
     assert (np.abs(after - before).max(axis=2) > 40).sum() > 20
 
 
-def test_the_camera_serves_a_model_of_ones_own(stage: Stage) -> None:
-    import mujoco
-
+def test_the_camera_serves_a_model_of_ones_own(stage: Stage, mujoco: ModuleType) -> None:
     model = mujoco.MjModel.from_xml_string(BOX_AHEAD)
     data = mujoco.MjData(model)
     mujoco.mj_forward(model, data)

@@ -68,11 +68,18 @@ def test_missing_mujoco_is_one_line_that_says_what_to_install() -> None:
     assert "pip install mujoco" in message
 
 
+@pytest.mark.usefixtures("mujoco")
+@pytest.mark.skipif(sys.platform != "linux", reason="EGL is chosen on Linux only")
 def test_missing_opengl_is_one_line_that_says_what_to_install() -> None:
-    pytest.importorskip("mujoco")
-    if sys.platform != "linux":
-        pytest.skip("EGL is chosen on Linux only")
     message = error_without(
         {"MUJOCO_GL": "egl", "__EGL_VENDOR_LIBRARY_FILENAMES": "/nonexistent.json"}
     )
     assert "libegl1" in message
+
+
+@pytest.mark.usefixtures("mujoco")
+@pytest.mark.skipif(sys.platform != "linux", reason="EGL is chosen on Linux only")
+def test_mujoco_that_was_imported_for_a_window_system_is_one_line_without_a_display() -> None:
+    without_display = {"MUJOCO_GL": "", "DISPLAY": "", "WAYLAND_DISPLAY": ""}
+    message = error_without(without_display, "import mujoco\n")
+    assert "MUJOCO_GL=egl before MuJoCo is imported" in message
