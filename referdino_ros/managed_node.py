@@ -100,6 +100,15 @@ class ManagedNode(LifecycleNodeMixin, LenientParameterNode):
         self.held = contextlib.ExitStack()
         self.errors = ErrorLog(lambda line: self.get_logger().warning(line), lambda: 10.0)
         self.steady_clock = Clock(clock_type=ClockType.STEADY_TIME)
+        self._closed = False
+
+    @property
+    def ending(self) -> bool:
+        """Whether the process is ending; what a transition meets then is no fault.
+
+        On a signal, `close` can be called before rclpy has shut the context down.
+        """
+        return self._closed or not self.context.ok()
 
     @property
     def lifecycle_label(self) -> str:
@@ -121,7 +130,7 @@ class ManagedNode(LifecycleNodeMixin, LenientParameterNode):
             if self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
                 self.trigger_activate()
         except Exception:
-            if self.context.ok():  # at the end of the process a transition cannot be announced
+            if not self.ending:  # at the end of the process a transition cannot be announced
                 raise
 
     @reporting_faults
@@ -143,6 +152,7 @@ class ManagedNode(LifecycleNodeMixin, LenientParameterNode):
 
     def close(self) -> None:
         """Release everything at the end of the process; ROS may already be shut down."""
+        self._closed = True
         self._release_despite_errors("shutdown")
 
     def release(self) -> None:
@@ -152,7 +162,7 @@ class ManagedNode(LifecycleNodeMixin, LenientParameterNode):
 
     def report_fault(self, transition: str, error: Exception) -> None:
         """Log the exception of a transition, unless the process is ending."""
-        if self.context.ok():
+        if not self.ending:
             self.errors.report("transition", f"{transition} failed: {one_line(error)}")
 
     def held_publisher(self, kind: Any, topic: str, qos: Any) -> Any:

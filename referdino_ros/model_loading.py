@@ -9,8 +9,6 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from rclpy.node import Node
-
 from referdino_core.errors import ReferDINOError
 from referdino_core.peers import STREAMING_PEER_NAMES
 from referdino_core.progress import ProgressMonitor
@@ -18,6 +16,7 @@ from referdino_core.session.command_request import single_command
 from referdino_core.user_files import user_path
 from referdino_ros.command_input import received_text
 from referdino_ros.error_log import ErrorLog
+from referdino_ros.managed_node import ManagedNode
 from referdino_ros.model_worker import WorkerStopped
 from referdino_ros.parameters import NodeParameters
 
@@ -103,23 +102,23 @@ def _load_peer(parameters: NodeParameters) -> PeerCameraGroup:
 
 
 def wait_until_loaded(
-    loaded: concurrent.futures.Future[None], node: Node, doing: Callable[[], str]
+    loaded: concurrent.futures.Future[None], node: ManagedNode, doing: Callable[[], str]
 ) -> None:
     """Block until the model is loaded, and log the current activity every few seconds.
 
     Args:
         loaded: resolves when the model is loaded.
-        node: the node that logs; waiting ends when its context is shut down.
+        node: the node that logs; waiting ends with the process.
         doing: returns the current activity, such as "loading".
 
     Raises:
-        WorkerStopped: ROS was shut down.
+        WorkerStopped: the process is ending.
         Exception: the model cannot be loaded.
     """
     began = said = time.monotonic()
     while not concurrent.futures.wait([loaded], timeout=_LOADING_POLL).done:
-        if not node.context.ok():
-            raise WorkerStopped("ROS was shut down while the model was loading.")
+        if node.ending:
+            raise WorkerStopped("The process ended while the model was loading.")
         if time.monotonic() - said >= LOADING_LOG_PERIOD:
             said = time.monotonic()
             node.get_logger().info(f"Still {doing()} ({said - began:.0f} s).")

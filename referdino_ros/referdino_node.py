@@ -90,8 +90,8 @@ class ReferDINONode(ManagedNode):
             self.held.callback(commands.close)
         except Exception as error:
             self.release()
-            if not self.context.ok():
-                return TransitionCallbackReturn.FAILURE  # the process is ending
+            if self.ending:
+                return TransitionCallbackReturn.FAILURE
             if not isinstance(error, ReferDINOError):
                 self.get_logger().debug(traceback.format_exc())
             self._transition_error = (
@@ -130,7 +130,7 @@ class ReferDINONode(ManagedNode):
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Release everything after a transition that raised, and say how to start again."""
         outcome = super().on_error(state)
-        if self.context.ok():
+        if not self.ending:
             self.get_logger().warning(
                 "Model, commands and topics were released. To start again, run: ros2 lifecycle set "
                 f"{self.get_fully_qualified_name()} configure"
@@ -139,8 +139,8 @@ class ReferDINONode(ManagedNode):
 
     def report_fault(self, transition: str, error: Exception) -> None:
         """Log the exception of a transition, and keep it for diagnostics."""
-        if not self.context.ok():
-            return  # the process is ending
+        if self.ending:
+            return
         self.get_logger().debug("".join(traceback.format_exception(error)))
         self._transition_error = f"The transition {transition} failed: {one_line(error)}"
         self.errors.report("transition", self._transition_error)
@@ -226,7 +226,7 @@ class ReferDINONode(ManagedNode):
 
     def _reports_failures(self) -> bool:
         """Whether to report failures: not while the process ends or the model is freed."""
-        return self.context.ok() and not self._cancelled.is_set()
+        return not self.ending and not self._cancelled.is_set()
 
     def _report_failure(self, error: Exception) -> None:
         """Runs in the worker's thread."""

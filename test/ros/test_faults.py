@@ -4,15 +4,20 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
 from node_in_process import holdings, node_in_process
 from rclpy.lifecycle import LifecycleNodeMixin, TransitionCallbackReturn
+from ros_harness import PATIENCE
 
+from referdino_core.errors import RuntimeUnavailable
+from referdino_core.progress import ProgressMonitor
 from referdino_ros import image_input, referdino_node
 from referdino_ros.command_input import CommandInput
 from referdino_ros.diagnostics import diagnostic_array
@@ -203,3 +208,24 @@ def test_a_fault_in_error_processing_leaves_nothing_behind(
         assert node.trigger_activate() == ERROR
 
     assert_as_new(node, before)
+
+
+def test_a_node_that_is_closed_while_it_configures_reports_no_error(
+    node: ReferDINONode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loading = threading.Event()
+
+    def load_until_cancelled(parameters: Any, monitor: ProgressMonitor, *others: Any) -> Any:
+        loading.set()
+        assert monitor.cancelled.wait(PATIENCE)
+        raise RuntimeUnavailable("The preparation was cancelled.")
+
+    monkeypatch.setattr(referdino_node, "load_cameras", load_until_cancelled)
+    with ThreadPoolExecutor() as pool:
+        configured = pool.submit(node.trigger_configure)
+        assert loading.wait(PATIENCE)
+        node.close()  # as on a signal, before rclpy has shut the context down
+        assert configured.result(PATIENCE) == FAILURE
+
+    assert node.context.ok()
+    assert node.errors.count == 0
