@@ -24,7 +24,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from gpu_parts import PARTS, Row, Workload
@@ -93,8 +93,10 @@ def workloads(models: Sequence[str], rehearse: bool) -> list[tuple[str, Workload
     parts = [] if rehearse else [("kernel", Workload("kernel")), ("plugin", Workload("plugin"))]
     for model in models:
         for runtime in REHEARSED_RUNTIMES if rehearse else RUNTIMES:
-            seconds = 0.5 if rehearse else 5.0
-            parts.append(("stream", Workload(model, runtime, device, seconds)))
+            workload = Workload(model, runtime, device)
+            if rehearse:
+                workload = replace(workload, seconds=0.1, warm_up=2, compared=12)
+            parts.append(("stream", workload))
     return parts
 
 

@@ -30,11 +30,8 @@ FOLDER = Path(__file__).resolve().parent
 REPOSITORY = FOLDER.parent
 SCENES = ((1, 1), (1, 8), (8, 1))
 """Number of cameras, and of commands per camera."""
-WARM_UP = 12
-"""Frames before the first measured one, in which buffers are allocated and graphs recorded."""
 MIN_FRAMES, MAX_FRAMES = 5, 500
 MASK_OVERLAP, BOX_ERROR = 0.98, 1.0
-COMPARED_FRAMES = 30
 BFLOAT16_SLACK = 0.03
 """How much lower the overlap of bf16 with fp32 may be than on the CPU in the same run."""
 
@@ -64,12 +61,23 @@ class Row:
 
 @dataclass(frozen=True)
 class Workload:
-    """Workload of a part: model, runtime with precision, device, and seconds per scene."""
+    """Workload of a part.
+
+    Attributes:
+        model: name of a model, or of what is built.
+        runtime: with its precision, such as "torch-fp16".
+        device: as PyTorch names it.
+        seconds: measured per scene, in at least `MIN_FRAMES` frames.
+        warm_up: frames before the first measured one; buffers and graphs are made in them.
+        compared: images of the scene whose predictions are compared with the CPU's.
+    """
 
     model: str
     runtime: str = ""
     device: str = "cuda"
     seconds: float = 5.0
+    warm_up: int = 12
+    compared: int = 30
 
     def row(self, note: str = "", error: str = "") -> Row:
         """A row without figures."""
@@ -188,7 +196,7 @@ def time_scene(
     frames = frames_of(images, cameras)
     group.step(next(frames))
     fill_windows(group)
-    for frame in itertools.islice(frames, WARM_UP):
+    for frame in itertools.islice(frames, workload.warm_up):
         group.step(frame)
     spans: list[float] = []
     while len(spans) < MIN_FRAMES or (sum(spans) < workload.seconds and len(spans) < MAX_FRAMES):
@@ -213,7 +221,7 @@ def compare_predictions(session: rd.Session, workload: Workload) -> tuple[bool, 
     """
     scene = recorded_scene.load(recorded_scene.BUNDLED)
     with open_source(str(scene.video)) as video:
-        images = [frame.image for frame in itertools.islice(video, COMPARED_FRAMES)]
+        images = [frame.image for frame in itertools.islice(video, workload.compared)]
     streams = [images, [*images[1:], images[0]]]
     # A large object: of a small one, a pixel of the rim is some per cent of the mask.
     sentence = scene.commands[1].text

@@ -129,7 +129,7 @@ def test_repainting_changes_the_colour_alone() -> None:
 def test_the_example_improves_a_changed_world(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    short = ["--clips", "16", "--unseen", "12", "--set", "epochs=4", "validation_clips=1"]
+    short = ["--clips", "12", "--unseen", "8", "--set", "epochs=3", "validation_clips=1"]
     assert example.main(["--out", str(tmp_path), *short]) == 0
     printed = capsys.readouterr().out
     row = re.search(r"\| new colour \| (\d+) \| ([\d.]+) \| ([\d.]+) \|", printed)
