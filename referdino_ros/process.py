@@ -18,7 +18,7 @@ import rclpy
 import rclpy.exceptions
 import rclpy.logging
 from ament_index_python.packages import get_package_share_directory
-from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
+from rclpy.executors import Executor, ExternalShutdownException, MultiThreadedExecutor
 from rclpy.node import Node
 
 from referdino_core.errors import ReferDINOError, one_line
@@ -27,13 +27,23 @@ THREADS = 3
 """One each for transitions and commands, which may block, and one for everything else."""
 
 
+def several_threads(node: Node, threads: int = THREADS) -> Executor:
+    """An executor that runs the node's callbacks in several threads."""
+    return MultiThreadedExecutor(num_threads=threads, context=node.context)
+
+
 def spin_until_shutdown(node: Node, threads: int = THREADS) -> None:
     """Run the node's callbacks until SIGINT, SIGTERM or a shutdown of its context.
 
     An exception of a callback is logged and does not end the node. (In Humble rclpy raises even if
-    a client is gone before its response is sent.)
+    a client is gone before its response is sent.) It returns once the last callback has ended.
     """
-    executor = MultiThreadedExecutor(num_threads=threads, context=node.context)
+    executor = several_threads(node, threads)
+    _spin(executor, node)
+    wait_for_callbacks(executor)
+
+
+def _spin(executor: Executor, node: Node) -> None:
     executor.add_node(node)
     try:
         while node.context.ok():
@@ -48,6 +58,17 @@ def spin_until_shutdown(node: Node, threads: int = THREADS) -> None:
         pass
     finally:
         executor.shutdown()
+
+
+def wait_for_callbacks(executor: Executor) -> None:
+    """Block until the callbacks of an executor that was shut down have ended.
+
+    Most versions of rclpy do not wait for those in other threads. One that still runs while its
+    node is destroyed can crash the process.
+    """
+    pool = getattr(executor, "_executor", None)
+    if pool is not None:
+        pool.shutdown(wait=True)
 
 
 AnyNode = TypeVar("AnyNode", bound=Node)
@@ -73,28 +94,30 @@ def run_node(
     args: list[str] | None = None,
     *,
     close: Callable[[AnyNode], None] | None = None,
-    spin: Callable[[AnyNode], None] = spin_until_shutdown,
+    executor_of: Callable[[AnyNode], Executor] = several_threads,
 ) -> int:
     """Run a node until SIGINT, SIGTERM or a ROS shutdown; returns the exit status.
 
     Args:
         name: of the node's logger. make: makes the node after ROS is initialised.
         args: of `rclpy.init`.
-        close: releases what the node holds beside its topics.
-        spin: runs its callbacks.
+        close: releases what the node holds beside its topics, and ends callbacks that wait for it.
+        executor_of: returns the executor of the node's callbacks.
     """
     use_few_arenas()
     rclpy.init(args=args)
     node = start_node(name, make)
     if node is None:
         return 1
+    executor = executor_of(node)
     try:
-        spin(node)
+        _spin(executor, node)
     finally:
         # Under `ros2 launch` Ctrl-C comes twice: from the terminal and from launch.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         if close is not None:
             close(node)
+        wait_for_callbacks(executor)
         node.destroy_node()
         rclpy.try_shutdown()
     return 0

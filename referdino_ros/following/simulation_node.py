@@ -9,7 +9,6 @@ on `~/truth` and `~/labels`. Takes `cmd_vel`, which runs out after half a second
 
 from __future__ import annotations
 
-import contextlib
 import json
 import time
 from typing import Any
@@ -21,7 +20,7 @@ from builtin_interfaces.msg import Time
 from geometry_msgs.msg import Twist, TwistStamped
 from nav_msgs.msg import Odometry
 from rclpy.clock import Clock, ClockType
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from referdino.msg import LocatedTargetArray
@@ -250,16 +249,13 @@ class SimulationNode(Node):
 def main(args: list[str] | None = None) -> int:
     """Run the node until SIGINT, SIGTERM or a ROS shutdown; returns the exit status."""
     return run_node(
-        "simulation", SimulationNode, args, close=SimulationNode.close, spin=spin_in_this_thread
+        "simulation", SimulationNode, args, close=SimulationNode.close, executor_of=one_thread
     )
 
 
-def spin_in_this_thread(node: SimulationNode) -> None:
-    """Run the node's callbacks where its OpenGL context belongs, until SIGINT or a shutdown."""
-    executor = SingleThreadedExecutor(context=node.context)
-    executor.add_node(node)
-    with contextlib.suppress(KeyboardInterrupt, ExternalShutdownException):
-        executor.spin()
+def one_thread(node: SimulationNode) -> SingleThreadedExecutor:
+    """An executor that runs the callbacks in the thread that the OpenGL context belongs to."""
+    return SingleThreadedExecutor(context=node.context)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -231,3 +232,24 @@ def test_a_callback_that_raises_does_not_end_the_node(context: Context) -> None:
     spinning.join(PATIENCE)
 
     assert not spinning.is_alive()
+
+
+def test_spinning_ends_only_after_a_callback_that_still_runs(context: Context) -> None:
+    node = Node("slow_to_end", context=context)
+    entered, ended = threading.Event(), threading.Event()
+
+    def take_a_while() -> None:
+        if not entered.is_set():
+            entered.set()
+            time.sleep(0.5)
+            ended.set()
+
+    node.create_timer(0.01, take_a_while)
+    spinning = threading.Thread(target=spin_until_shutdown, args=(node,))
+    spinning.start()
+    assert entered.wait(PATIENCE)
+    context.try_shutdown()
+    spinning.join(PATIENCE)
+
+    assert ended.is_set()
+    node.destroy_node()
