@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -27,6 +28,7 @@ from referdino_ros.result_publishers import ResultPublishers
 if TYPE_CHECKING:
     from referdino_core import Target
     from referdino_core.session.peer_cameras import AnyCameraGroup, AnySession
+    from referdino_core.target import Judgement
 
 
 class Camera:
@@ -52,6 +54,7 @@ class Camera:
         self._view = SessionView()
         self._convert: Callable[[Any], np.ndarray] = image_to_rgb
         self._images: ImageInput | None = None
+        self._first_stream = secrets.randbelow(2**31) + 1
         self._results = ResultPublishers(node, topics.namespace)
 
     def destroy(self) -> None:
@@ -122,7 +125,7 @@ class Camera:
         if self._images is None:
             return
         header = image.message.header
-        verdict = Verdict(session.judgement, session.reason, len(image.skipped))
+        verdict = self._verdict(session, image, session.judgement, session.reason)
         self._results.publish_objects(header, targets, verdict)
         quality = self._parameters["overlay_jpeg_quality"]
         self._results.publish_images(header, pixels, targets, quality)
@@ -138,10 +141,16 @@ class Camera:
             session.skip(image.stamp)
         self.update_view(session)
         if self._images is not None:
-            verdict = Verdict(Judgement.FAILED, one_line(error), len(image.skipped))
+            verdict = self._verdict(session, image, Judgement.FAILED, one_line(error))
             targets = session.unjudged(session.image_size or (0, 0), Judgement.FAILED)
             self._results.publish_objects(image.message.header, targets, verdict)
         self.report(error)
+
+    def _verdict(
+        self, session: AnySession, image: ReceivedImage, judgement: Judgement, reason: str
+    ) -> Verdict:
+        stream = self._first_stream + session.reset_count
+        return Verdict(judgement, reason, len(image.skipped), stream)
 
     def report(self, error: Exception) -> None:
         """Log why an image could not be processed."""

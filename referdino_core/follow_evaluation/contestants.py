@@ -94,7 +94,6 @@ class ReferdinoFollower:
         self._locator = TargetLocator(self._mounting)
         self._goal = Goal("episode", Mode.FOLLOW, distance)
         self._observations: list[Observation] = []
-        self._free: float | None = None
 
     def see(self, now: float, seen: Seen) -> None:
         """Measure the target, and what else is ahead."""
@@ -102,15 +101,13 @@ class ReferdinoFollower:
         observation, _ = self._locator.locate(
             frame.stamp, target, frame.depth, seen.intrinsics, seen.pose
         )
-        self._observations.append(observation)
-        self._free = free_distance(frame.depth, target.mask, seen.intrinsics, self._mounting)
+        free = free_distance(frame.depth, target.mask, seen.intrinsics, self._mounting)
+        self._observations.append(replace(observation, free_distance=free))
 
     def steer(self, now: float, odometry: Odometry) -> Velocity | None:
         """The follower's decision."""
         observation = self._observations.pop(0) if self._observations else None
-        self.decision = self.follower.step(
-            now, Inputs(self._goal, observation, odometry, free_distance=self._free)
-        )
+        self.decision = self.follower.step(now, Inputs(self._goal, observation, odometry))
         return self.decision.command if self.decision.publish else None
 
     def says(self) -> str:

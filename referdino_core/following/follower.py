@@ -11,8 +11,6 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-import numpy as np
-
 from referdino_core.following.follower_records import (
     FollowerSettings,
     Inputs,
@@ -29,13 +27,11 @@ from referdino_core.following.motion import (
     MotionLimits,
     RelativeTarget,
     Velocity,
-    bounded,
-    driving_speed,
-    is_driving,
     limited,
     turning_speed,
 )
 from referdino_core.following.observation import PlaceEvidence
+from referdino_core.following.pursuit import blind_distance, pursue, relative
 from referdino_core.following.searching import (
     Search,
     advance_search,
@@ -45,8 +41,6 @@ from referdino_core.following.sight import Sight, note_observation
 
 _LONGEST_TICK = 0.2
 """Seconds; a timer that was late by more does not make up for it in one change of speed."""
-_REACHED_BEARING = 0.12
-"""Radians; within it a robot counts as facing its target."""
 
 
 def advance(
@@ -61,7 +55,11 @@ def advance(
     back = memory.now - now
     if _begins_anew(inputs.goal, memory.goal):
         memory = Memory(
-            goal=inputs.goal, began=now, at_rest_since=memory.at_rest_since, command=memory.command
+            goal=inputs.goal,
+            began=now,
+            rested=memory.rested,
+            command=memory.command,
+            way=memory.way,
         )
     elif back > 0 and inputs.goal is not None and memory.outcome is None:
         told = f"The clock jumped back by {back:.3f} s: ids and places mean nothing any more."
@@ -91,10 +89,10 @@ def _limits(image_rate: float, settings: FollowerSettings) -> MotionLimits:
 
 
 def _take_in(memory: Memory, tick: Tick) -> Memory:
-    """Note the observation, and how far was driven since the newest sight."""
+    """Note the way that was driven, and the observation."""
     odometry, observation = tick.inputs.odometry, tick.inputs.observation
-    speed = 0.0 if odometry is None else abs(odometry.linear)
-    memory = replace(memory, driven=memory.driven + speed * tick.seconds)
+    way = memory.way.on(tick.now, odometry, memory.command.linear, tick.seconds)
+    memory = replace(memory, way=way)
     goal = memory.goal
     if observation is None or goal is None or memory.outcome is not None:
         return memory
@@ -109,8 +107,6 @@ def _take_in(memory: Memory, tick: Tick) -> Memory:
         settings.sight,
         settings.motion,
     )
-    if sight.seen is not None and sight.seen != memory.sight.seen:
-        memory = replace(memory, driven=speed * max(tick.now - sight.seen, 0.0))
     return replace(memory, sight=sight)
 
 
@@ -125,7 +121,7 @@ def _choose(memory: Memory, tick: Tick) -> tuple[Memory, Step]:
         return _look(memory, goal, tick)
     age = tick.now - (sight.seen or 0.0)
     if sight.visible and age <= tick.settings.sight.max_age:
-        return _pursue(_end_search(memory, tick.settings), goal, tick)
+        return pursue(_end_search(memory, tick.settings), goal, tick)
     memory = replace(memory, holding_since=None, driving=False)
     return _miss(memory, age, tick)
 
@@ -197,23 +193,6 @@ def _turn_around(
     return memory, Step(FollowState.SEARCHING, reason, Velocity(0.0, speed))
 
 
-def _relative(memory: Memory, tick: Tick) -> RelativeTarget | None:
-    """The target from the base, predicted to now; None where its place was never measured."""
-    sight = memory.sight
-    if sight.track is None:
-        return None
-    until = min(tick.now, sight.track.stamp + tick.settings.horizon)
-    track = predict(sight.track, until, tick.settings.motion)
-    local = tick.pose.inward(track.position)
-    reach = float(np.hypot(*local))
-    bearing = math.atan2(local[1], local[0])
-    velocity = tick.pose.rotation.T @ track.velocity
-    along = np.array([math.cos(bearing), math.sin(bearing)])
-    receding = float(velocity @ along)
-    crossing = float(velocity @ np.array([-along[1], along[0]]))
-    return RelativeTarget(reach - sight.radius, reach, bearing, receding, crossing)
-
-
 def _end_search(memory: Memory, settings: FollowerSettings) -> Memory:
     """The target is in sight again; after long enough the next search may be as long again."""
     sight, search, spent = memory.sight, memory.search, memory.spent
@@ -222,61 +201,6 @@ def _end_search(memory: Memory, settings: FollowerSettings) -> Memory:
     elif search is not None:
         spent = (spent[0] + search.turned, spent[1] + search.seconds)
     return replace(memory, search=None, spent=spent)
-
-
-def _pursue(memory: Memory, goal: Goal, tick: Tick) -> tuple[Memory, Step]:
-    """The target is seen: keep its distance and face it."""
-    settings = tick.settings
-    target = _relative(memory, tick)
-    control, limits = settings.control, tick.limits
-    if memory.sight.bearing_only or target is None:
-        bearing = wrap_angle((memory.sight.bearing or 0.0) - tick.pose.yaw)
-        unranged = RelativeTarget(math.inf, math.inf, bearing)
-        wanted = Velocity(0.0, turning_speed(unranged, 0.0, control, limits))
-        reason = f"Turning only: its distance is not known. {memory.sight.complaint}"
-        return replace(memory, driving=False), Step(FollowState.BEARING_ONLY, reason, wanted)
-    stays = goal.mode in (Mode.FACE, Mode.FIND)
-    driving = not stays and is_driving(target, goal.distance, memory.driving, control)
-    linear = driving_speed(target, goal.distance, control, limits) if driving else 0.0
-    wanted = Velocity(linear, turning_speed(target, linear, control, limits))
-    memory = replace(memory, driving=driving)
-    free = tick.inputs.free_distance
-    if free is not None and wanted.linear > 0:
-        wanted = bounded(wanted, free - settings.clearance, limits)
-        if wanted.linear < control.floor:
-            wanted = Velocity(0.0, wanted.angular)
-            reason = f"Something else is {free:.2f} m ahead; {settings.clearance:g} m are kept."
-            return replace(memory, holding_since=None), Step(FollowState.BLOCKED, reason, wanted)
-    wanted = bounded(wanted, limits.blind_distance - memory.driven, limits)
-    return _arrive(memory, goal, target, wanted, tick)
-
-
-def _arrive(
-    memory: Memory, goal: Goal, target: RelativeTarget, wanted: Velocity, tick: Tick
-) -> tuple[Memory, Step]:
-    """The state of a pursuit, and its end where it has one."""
-    where = f"{target.distance:.2f} m away, {math.degrees(target.bearing):+.0f}°"
-    facing = abs(target.bearing) <= _REACHED_BEARING
-    if wanted.linear != 0.0:
-        step = Step(
-            FollowState.DRIVING, f"Driving to {goal.distance:.2f} m: it is {where}.", wanted
-        )
-        return replace(memory, holding_since=None), step
-    if not facing:
-        step = Step(FollowState.TURNING, f"Turning to face it: it is {where}.", wanted)
-        return replace(memory, holding_since=None), step
-    nearer = target.distance < goal.distance - tick.settings.control.deadband
-    told = "It is nearer than asked" if nearer else "At its place"
-    if memory.driven >= tick.limits.blind_distance:
-        told = "Waiting for the next image"
-    since = tick.now if memory.holding_since is None else memory.holding_since
-    memory = replace(memory, holding_since=since)
-    outcome = None
-    if tick.now - since >= tick.settings.hold:
-        outcome = {Mode.APPROACH: Outcome.REACHED, Mode.FIND: Outcome.FOUND}.get(goal.mode)
-    if outcome is None:
-        return memory, Step(FollowState.HOLDING, f"{told}: {where}.", wanted)
-    return memory, Step(FollowState.ENDED, f"Done: it is {where}.", at_once=True, outcome=outcome)
 
 
 def _silence(memory: Memory, tick: Tick) -> Step | None:
@@ -289,8 +213,9 @@ def _silence(memory: Memory, tick: Tick) -> Step | None:
     silent = tick.now - image
     if silent <= most:
         return None
-    told = f"The newest image is {silent:.2f} s old, {most:g} s are allowed: "
-    return Step(FollowState.FAULTY, f"{told}camera or model are silent or too slow.")
+    told = f"The newest image is {silent:.2f} s old, {most:g} s are allowed: camera or model are "
+    told += f"silent or too slow. {memory.sight.complaint}"
+    return Step(FollowState.FAULTY, told.strip())
 
 
 def _miss(memory: Memory, age: float, tick: Tick) -> tuple[Memory, Step]:
@@ -302,7 +227,7 @@ def _miss(memory: Memory, age: float, tick: Tick) -> tuple[Memory, Step]:
         return memory, silent
     if sight.switch is not None:
         return memory, Step(FollowState.SWITCHED, sight.complaint)
-    target = _relative(memory, tick)
+    target = relative(memory, tick)
     turning = STANDSTILL
     if target is not None:
         turning = Velocity(0.0, turning_speed(target, 0.0, settings.control, tick.limits))
@@ -346,18 +271,19 @@ def _conclude(memory: Memory, step: Step, tick: Tick) -> tuple[Memory, Decision]
     command = step.wanted
     if not step.at_once:
         command = limited(memory.command, step.wanted, tick.seconds, tick.limits)
+    if not math.isfinite(command.linear + command.angular):
+        command, told = STANDSTILL, "The velocity that was worked out is not a number."
+        step = Step(FollowState.FAULTY, told, at_once=True)
     outcome = step.outcome or memory.outcome
     reason = memory.outcome_reason if step.outcome is None else step.reason
-    at_rest = memory.at_rest_since
     rests = step.state in (
         FollowState.IDLE, FollowState.ENDED, FollowState.PAUSED, FollowState.DISABLED,
     )  # fmt: skip
-    if not rests:
-        at_rest = tick.now
-    memory = replace(
-        memory, command=command, outcome=outcome, outcome_reason=reason, at_rest_since=at_rest
-    )
-    target, sight = _relative(memory, tick), memory.sight
+    # Counted in ticks, not by the clock: the first zero goes out however late this tick is.
+    publish = not rests or memory.rested <= settings.zeros
+    rested = memory.rested + tick.seconds if rests else 0.0
+    memory = replace(memory, command=command, outcome=outcome, outcome_reason=reason, rested=rested)
+    target, sight = relative(memory, tick), memory.sight
     track = None
     if sight.track is not None:
         until = min(tick.now, sight.track.stamp + settings.horizon)
@@ -367,7 +293,7 @@ def _conclude(memory: Memory, step: Step, tick: Tick) -> tuple[Memory, Decision]
         bearing = wrap_angle(sight.bearing - tick.pose.yaw)
     return memory, Decision(
         command,
-        publish=not rests or tick.now - at_rest <= settings.zeros,
+        publish=publish,
         state=step.state,
         reason=step.reason,
         outcome=outcome,
@@ -377,7 +303,7 @@ def _conclude(memory: Memory, step: Step, tick: Tick) -> tuple[Memory, Decision]
         position=None if track is None else track.position,
         velocity=None if track is None else track.velocity,
         age=None if sight.seen is None else tick.now - sight.seen,
-        blind_distance=memory.driven,
+        blind_distance=blind_distance(memory),
         elapsed=0.0 if memory.goal is None else tick.now - memory.began,
     )
 

@@ -12,7 +12,7 @@ from referdino_core.following.goals import FollowState, Goal, Outcome
 from referdino_core.following.kalman import FilterSettings
 from referdino_core.following.motion import STANDSTILL, ControlSettings, MotionLimits, Velocity
 from referdino_core.following.observation import Observation
-from referdino_core.following.odometry import Odometry
+from referdino_core.following.odometry import Odometry, Way
 from referdino_core.following.ranges import Ranged, quantity
 from referdino_core.following.searching import Search, SearchSettings
 from referdino_core.following.sight import Sight, SightSettings
@@ -38,7 +38,7 @@ class FollowerSettings(Ranged):
     coast: float = quantity(0.4, 0.0, 5.0, "s")
     horizon: float = quantity(1.0, 0.0, 10.0, "s")
     hold: float = quantity(0.5, 0.0, 10.0, "s")
-    zeros: float = quantity(0.5, 0.0, 10.0, "s")
+    zeros: float = quantity(0.5, 0.1, 10.0, "s")
     switch_patience: float = quantity(8.0, 0.0, 600.0, "s")
     clearance: float = quantity(0.35, 0.05, 5.0, "m")
     limits: MotionLimits = field(default_factory=MotionLimits)
@@ -58,8 +58,6 @@ class Inputs:
         odometry: the newest; None before the first.
         enabled: whether the dead-man switch is held; True where there is none.
         paused: whether it was told to wait.
-        free_distance: metres ahead of the base's origin to whatever is not the target; None where
-            nobody looks out for that.
     """
 
     goal: Goal | None = None
@@ -67,12 +65,22 @@ class Inputs:
     odometry: Odometry | None = None
     enabled: bool = True
     paused: bool = False
-    free_distance: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Memory:
-    """State of a follower between ticks."""
+    """State of a follower between ticks.
+
+    Attributes:
+        now: seconds, of the tick before. began: of the goal.
+        spent: of the longest search, by searches shortly before; radians and seconds.
+        command: the newest.
+        driving: whether the distance was being corrected.
+        way: driven lately.
+        holding_since: when the place was reached; None away from it.
+        rested: seconds for which nothing was to be done; infinite before the first goal.
+        outcome, outcome_reason: of the goal, once it has ended.
+    """
 
     now: float = -math.inf
     goal: Goal | None = None
@@ -82,9 +90,9 @@ class Memory:
     spent: tuple[float, float] = (0.0, 0.0)
     command: Velocity = STANDSTILL
     driving: bool = False
-    driven: float = 0.0
+    way: Way = field(default_factory=Way)
     holding_since: float | None = None
-    at_rest_since: float = -math.inf
+    rested: float = math.inf
     outcome: Outcome | None = None
     outcome_reason: str = ""
 

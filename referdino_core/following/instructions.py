@@ -2,13 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Instructions to the robot, parsed from typed or spoken sentences.
 
-What does not parse completely moves nothing, and says why. "stop" is understood wherever it is the
-first or the last word, and in anything that makes no other sense.
+What does not parse completely moves nothing, and says why. "stop" is understood wherever it is one
+of the words, so that no object can be described with it: not a stop sign either.
 """
 
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Collection
 from dataclasses import dataclass
 from enum import Enum
@@ -68,7 +69,7 @@ VERBS: dict[Intent, tuple[str, ...]] = {
 """What each intent is called; none is the beginning of another's with an object."""
 
 STOP_WORDS = ("stop", "halt")
-"""Words that stop the robot wherever they end or begin a text."""
+"""Words that stop the robot wherever they are in a text."""
 
 _DESCRIPTIONS = {
     "article": "the | a",
@@ -83,6 +84,7 @@ _DESCRIPTIONS = {
     "motion": "[that is] (moving [[to the] <side>] | going <side> | standing still)",
     "object": "<article> [<rank>] <thing> [<place> | <relation> the <thing> | <motion>]",
 }
+_WORD = re.compile(r"[^\W\d_]+")
 _LEADING = re.compile(r"^(?:(?:please|robot|referdino|hey|ok|okay|now|and)\s+)+")
 _TRAILING = re.compile(r"(?:\s+(?:please|now))+$")
 _DANGLING = frozenset(
@@ -139,16 +141,12 @@ def parse(text: str, descriptions: Grammar | None = None) -> Instruction | NotUn
         descriptions: how the model's objects can be described (`description_grammar`); None for a
             model that reads any word.
     """
+    if any(word in STOP_WORDS for word in _WORD.findall(plain(text))):
+        return Instruction(Intent.STOP)
     words = _normalised(text)
     if not words:
         return NotUnderstood(text, "Nothing was said.")
-    spoken = words.split()
-    if spoken[0] in STOP_WORDS or spoken[-1] in STOP_WORDS:
-        return Instruction(Intent.STOP)
-    words = _TRAILING.sub("", _LEADING.sub("", words))
-    understood = _parse_words(words, text, descriptions)
-    stops = isinstance(understood, NotUnderstood) and any(word in STOP_WORDS for word in spoken)
-    return Instruction(Intent.STOP) if stops else understood
+    return _parse_words(_TRAILING.sub("", _LEADING.sub("", words)), text, descriptions)
 
 
 def _parse_words(
@@ -185,5 +183,11 @@ def _with_object(
 
 def _normalised(text: str) -> str:
     """Lower-case words with single spaces, without punctuation at their ends."""
-    words = (word.strip(".,;:!?\"'()…") for word in plain(text).split())
+    words = (_without_punctuation(word) for word in plain(text).split())
     return " ".join(word for word in words if word)
+
+
+def _without_punctuation(word: str) -> str:
+    """A word without the punctuation, of any script, at its ends."""
+    inside = [place for place, sign in enumerate(word) if unicodedata.category(sign)[0] != "P"]
+    return word[inside[0] : inside[-1] + 1] if inside else ""

@@ -109,7 +109,7 @@ def update(
     innovation = np.asarray(position) - predicted.position
     spread = predicted.covariance[:2, :2] + covariance
     distance = float(innovation @ np.linalg.solve(spread, innovation))
-    if distance > GATE:
+    if not distance <= GATE:  # true of NaN, too
         return Update(track, False, distance)
     gain = np.linalg.solve(spread, predicted.covariance[:2, :]).T
     mean = predicted.mean + gain @ innovation

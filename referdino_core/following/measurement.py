@@ -144,10 +144,10 @@ def measure(
     if depth is None:
         return bearing_only(no_depth_reason)
     if depth.shape != mask.shape:
-        resampled = _resampled(depth, mask.shape)
-        if resampled is None:
+        aligned = resampled(depth, mask.shape)
+        if aligned is None:
             return bearing_only(_misaligned(depth.shape, mask.shape))
-        depth = resampled
+        depth = aligned
     finite = depth[core & np.isfinite(depth)]
     valid = finite[(finite >= settings.near) & (finite <= settings.far)]
     if len(valid) < max(settings.min_pixels, settings.min_share * core_pixels):
@@ -253,9 +253,18 @@ def _is_cut_off(
     return bool(before.sum() > _CUT_SHARE * around.sum())
 
 
-def _resampled(depth: np.ndarray, shape: tuple[int, ...]) -> np.ndarray | None:
-    """The depth at the nearest pixels, or None where the aspect ratios differ by over 1 %."""
+def resampled(depth: np.ndarray, shape: tuple[int, ...]) -> np.ndarray | None:
+    """Depth at the nearest pixels of an image of another size.
+
+    Args:
+        depth: (H, W). shape: (H, W) of the image.
+
+    Returns:
+        The depth in the image's shape, or None where the aspect ratios differ by over 1 %.
+    """
     (height, width), (rows, columns) = depth.shape, shape
+    if (height, width) == (rows, columns):
+        return depth
     if abs(height * columns - width * rows) > 0.01 * width * rows:
         return None
     row = ((np.arange(rows) + 0.5) * height / rows).astype(np.int64)

@@ -102,7 +102,7 @@ class RelativeTarget:
 
 def braking_speed(gap: float, deceleration: float, latency: float) -> float:
     """The speed from which a base stops within a gap: v t + v² / 2a = gap, with its latency t."""
-    if gap <= 0:
+    if not gap > 0:  # true of NaN, too
         return 0.0
     delayed = deceleration * latency
     return math.sqrt(delayed * delayed + 2 * deceleration * gap) - delayed
@@ -182,4 +182,7 @@ def bounded(velocity: Velocity, gap: float, limits: MotionLimits) -> Velocity:
 
 
 def _clamp(value: float, most: float) -> float:
+    """The value within the limit on both sides; NaN stays NaN."""
+    if math.isnan(value):
+        return value
     return max(-most, min(most, value))

@@ -51,6 +51,9 @@ class Observation:
         reason: why it has no position; "" where it has one.
         place: where it is not seen, or is measured far from where it was, what depth shows at its
             earlier place.
+        free_distance: metres ahead of the base's origin to whatever is not the target, when the
+            image was taken; NaN where depth does not tell, None from a source that never looks.
+        stream: number of the stream of results that gave it its identity.
     """
 
     stamp: float
@@ -67,6 +70,15 @@ class Observation:
     judgement: Judgement = Judgement.JUDGED
     reason: str = ""
     place: PlaceEvidence = PlaceEvidence.UNKNOWN
+    free_distance: float | None = None
+    stream: int = 0
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether everything that was measured is a number; the free distance may be none."""
+        numbers = [self.stamp, self.score, self.height, self.radius, self.bearing or 0.0]
+        arrays = [one for one in (self.position, self.covariance) if one is not None]
+        return all(map(math.isfinite, numbers)) and all(np.isfinite(one).all() for one in arrays)
 
 
 def observe(
@@ -143,7 +155,7 @@ def place_evidence(
     """
     base = np.array([*pose.inward(centre[:2]), centre[2]])
     optical = mounting.rotation.T @ (base - (mounting.x, mounting.y, mounting.z))
-    if optical[2] < 0.1:
+    if not (np.isfinite(optical).all() and optical[2] >= 0.1):
         return PlaceEvidence.UNKNOWN
     column = intrinsics.cx + intrinsics.fx * optical[0] / optical[2]
     row = intrinsics.cy + intrinsics.fy * optical[1] / optical[2]

@@ -4,10 +4,16 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from dataclasses import dataclass
 
+import numpy as np
+
 from referdino_core.following.geometry import Pose, wrap_angle
+
+_WAY_MEMORY = 10.0
+"""Seconds of the way that are kept: no image that is driven by is older."""
 
 
 @dataclass(frozen=True)
@@ -21,6 +27,47 @@ class Odometry:
     pose: Pose
     linear: float = 0.0
     angular: float = 0.0
+
+
+@dataclass(frozen=True)
+class Way:
+    """Way that a base has driven, as a function of time.
+
+    Attributes:
+        marks: (seconds, metres driven until then), of the last seconds.
+        pose: of the base at the newest mark; None before odometry has come.
+    """
+
+    marks: tuple[tuple[float, float], ...] = ()
+    pose: Pose | None = None
+
+    def on(self, now: float, odometry: Odometry | None, commanded: float, seconds: float) -> Way:
+        """The way a tick later.
+
+        Of what the command, the measured speed and the measured poses tell, the longest counts: a
+        base may report no speed, or not move as it was told.
+
+        Args:
+            now: seconds. seconds: since the tick before, as far as they count.
+            commanded: metres per second.
+        """
+        told = [abs(commanded) * seconds]
+        pose = self.pose
+        if odometry is not None:
+            told.append(abs(odometry.linear) * seconds)
+            if pose is not None:
+                told.append(math.hypot(odometry.pose.x - pose.x, odometry.pose.y - pose.y))
+            pose = odometry.pose
+        whole = (self.marks[-1][1] if self.marks else 0.0) + max(told)
+        kept = tuple(mark for mark in self.marks if now - _WAY_MEMORY <= mark[0] < now)
+        return Way((*kept, (now, whole)), pose)
+
+    def since(self, stamp: float) -> float:
+        """Metres driven since a stamp; from before the first mark, all that is known."""
+        if not self.marks:
+            return 0.0
+        stamps, ways = zip(*self.marks, strict=True)
+        return self.marks[-1][1] - float(np.interp(stamp, stamps, ways))
 
 
 class PoseHistory:

@@ -27,7 +27,7 @@ _MOVES_ON = 1.0
 """Seconds for which a target that is not seen is believed to go on as it went."""
 _BORDER = 0.75
 """Fraction of half the field of view beyond which a target is near the image's border."""
-
+_BEGAN_ANEW = "The stream of results began anew: a break in the images, or another node referdino."
 
 _PLACES = {
     PlaceEvidence.UNKNOWN: "",
@@ -95,6 +95,8 @@ class Sight:
         side: where it left the view, +1 left, -1 right, 0 within the view.
         image: stamp of the newest image; None before. image_rate: images per second.
         visible: whether the newest image shows it where it can be.
+        free_distance: of the newest image that showed it, as in `Observation`.
+        stream: of the newest image; None before. Identities of another stream mean nothing.
         switch: where the sentence went, while that is another identity; None while it has not.
         place: what depth shows where it was, while it is not seen.
         was_reset: whether the stream forgot its identities.
@@ -115,6 +117,8 @@ class Sight:
     image: float | None = None
     image_rate: float = 0.0
     visible: bool = False
+    free_distance: float | None = None
+    stream: int | None = None
     switch: Switch | None = None
     place: PlaceEvidence = PlaceEvidence.UNKNOWN
     was_reset: bool = False
@@ -139,17 +143,25 @@ def note_observation(
         field_of_view: horizontal, radians.
     """
     complaint = stamp_complaint(observation.stamp, sight.image, now, settings)
+    if not observation.is_finite:
+        complaint = "An image's measurement holds a number that is not finite; it is left out."
     if complaint:
         return replace(sight, complaint=complaint)
-    sight = replace(sight, image_rate=_rate(sight, observation.stamp), image=observation.stamp)
+    begins = sight.stream not in (None, observation.stream)
+    sight = replace(
+        sight,
+        image_rate=_rate(sight, observation.stamp),
+        image=observation.stamp,
+        stream=observation.stream,
+    )
+    if begins or observation.judgement is Judgement.RESET:
+        if sight.track_id:
+            return replace(sight, visible=False, was_reset=True, complaint=_BEGAN_ANEW)
+        sight = replace(sight, candidate=None, images=0)
     if observation.judgement in (Judgement.LATE, Judgement.FAILED):
         return replace(
             sight, complaint=f"An image could not be judged ({observation.judgement.value})."
         )
-    if observation.judgement is Judgement.RESET:
-        if sight.track_id:
-            return replace(sight, visible=False, was_reset=True, complaint="The stream was reset.")
-        sight = replace(sight, candidate=None, images=0)
     if sight.track_id == 0:
         return _gather(sight, observation, pose, field_of_view, settings, motion)
     if observation.track_id not in (0, sight.track_id):
@@ -333,6 +345,7 @@ def _see(
         seen_since=observation.stamp if gap else sight.seen_since,
         side=float(np.sign(relative)) if near_border else 0.0,
         visible=True,
+        free_distance=observation.free_distance,
         complaint=observation.reason,
     )
 

@@ -45,11 +45,13 @@ class Verdict:
         judgement: whether the model judged the image.
         reason: why it did not, or why memories were reset; "" otherwise.
         dropped: camera images since the previous result that were not judged.
+        stream: number of the stream of results; track ids of different streams do not compare.
     """
 
     judgement: Judgement = Judgement.JUDGED
     reason: str = ""
     dropped: int = 0
+    stream: int = 1
 
     @property
     def is_judged(self) -> bool:
@@ -110,6 +112,7 @@ def objects_message(
         "referdino/msg/ReferredObjectArray",
         header=header,
         judgement=JUDGEMENTS[verdict.judgement],
+        stream=verdict.stream,
         reason=verdict.reason,
         dropped=verdict.dropped,
         objects=[

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from referdino_core.messages.results import (
 )
 from referdino_core.replay.message_types import image_message, message_types
 from referdino_core.replay.storage import Channel, RawMessage
+from referdino_core.target import Judgement
 
 if TYPE_CHECKING:
     from referdino_core.target import Target
@@ -57,6 +59,7 @@ class ResultBag(Output):
         from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 
         self._path = path
+        self._stream = 1
         # rosbags writes a folder; the one file in it is the bag.
         self._folder = temporary_path(path).with_suffix("")
         self._types = message_types()
@@ -123,7 +126,10 @@ class ResultBag(Output):
         Raises:
             OutputError: the disk does not take it.
         """
-        message = objects_message(self._make, header, targets, verdict)
+        self._stream += verdict.judgement is Judgement.RESET
+        message = objects_message(
+            self._make, header, targets, replace(verdict, stream=self._stream)
+        )
         self._write_message(OBJECTS_TOPIC, time, message)
 
     def close(self) -> None:

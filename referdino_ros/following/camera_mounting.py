@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Protocol
 
 from rclpy.node import Node
@@ -14,6 +15,8 @@ from referdino_ros.following.transforms import Transforms
 
 SOURCES = ("auto", "tf", "parameters")
 """Values of the parameter `mounting`."""
+TF_PATIENCE = 2.0
+"""Seconds from the start for which a camera that TF does not know is waited for."""
 
 
 class MountingSource(Protocol):
@@ -36,27 +39,46 @@ class FixedMounting:
 
 
 class TransformMounting:
-    """Mounting from TF at the image's stamp; the camera may be on a moving head."""
+    """Mounting from TF at the image's stamp; the camera may be on a moving head.
+
+    Where parameters may stand in, they do so while TF has never known the camera, and a while after
+    the start: not whenever a transform is missing, which would let the camera jump.
+    """
 
     def __init__(self, node: Node, base_frame: str, otherwise: Mounting | None) -> None:
         """Listen to TF.
 
         Args:
-            otherwise: what holds while TF does not know the camera; None for nothing.
+            otherwise: what holds where TF never knows the camera; None for nothing.
 
         Raises:
             ImportError: tf2_ros is not installed.
         """
         self._transforms = Transforms(node)
-        self._base_frame, self._otherwise = base_frame, otherwise
+        self._node, self._base_frame, self._otherwise = node, base_frame, otherwise
+        self._opened = time.monotonic()
+        self._falls_back = False
 
     def at(self, camera_frame: str, stamp: float) -> Mounting | str:
         """From the camera's optical frame to the base, without waiting."""
         found = self._transforms.find(self._base_frame, camera_frame, stamp)
         if isinstance(found, str):
-            return found if self._otherwise is None else self._otherwise
+            return self._instead(found)
+        self._otherwise = None
         x, y, z = found.position.tolist()
         return Mounting.from_rotation((x, y, z), found.rotation)
+
+    def _instead(self, told: str) -> Mounting | str:
+        """What holds while TF does not know the camera, with what TF says."""
+        if self._otherwise is None or time.monotonic() - self._opened < TF_PATIENCE:
+            return told
+        if not self._falls_back:
+            self._falls_back = True
+            self._node.get_logger().warning(
+                f"{told} The mounting is taken from camera_x, camera_y, camera_z, camera_yaw and "
+                "camera_pitch until TF knows it."
+            )
+        return self._otherwise
 
 
 def open_mounting(node: Node, source: str, base_frame: str, mounting: Mounting) -> MountingSource:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from referdino_core.errors import ReferDINOError
 from referdino_core.following import (
     Intrinsics,
     Measured,
@@ -46,6 +47,16 @@ def time_fields(seconds: float) -> dict[str, int]:
     return {"sec": nanoseconds // 10**9, "nanosec": nanoseconds % 10**9}
 
 
+def check_finite(name: str, *values: float) -> None:
+    """Check numbers that a robot would be driven by.
+
+    Raises:
+        ReferDINOError: one of them is NaN or infinite.
+    """
+    if not all(map(math.isfinite, values)):
+        raise ReferDINOError(f"{name} holds a number that is not finite; it is left out.")
+
+
 def targets_from_message(message: Any) -> list[Target]:
     """The targets of a `referdino/ReferredObjectArray`."""
     judgement = _JUDGEMENT_OF[message.judgement]
@@ -69,10 +80,15 @@ def targets_from_message(message: Any) -> list[Target]:
 
 
 def odometry_from_message(message: Any) -> Odometry:
-    """Pose and speeds of a `nav_msgs/Odometry`, on the floor."""
+    """Pose and speeds of a `nav_msgs/Odometry`, on the floor.
+
+    Raises:
+        ReferDINOError: a number is not finite.
+    """
     position, turn = message.pose.pose.position, message.pose.pose.orientation
     yaw = yaw_of(turn.x, turn.y, turn.z, turn.w)
     twist = message.twist.twist
+    check_finite("Odometry", position.x, position.y, yaw, twist.linear.x, twist.angular.z)
     return Odometry(
         seconds_of(message.header.stamp),
         Pose(position.x, position.y, yaw),
@@ -126,20 +142,21 @@ def fill_located(
     return entry
 
 
-def observation_from_located(entry: Any, stamp: float, judgement: int) -> Observation:
-    """The observation of a `referdino/LocatedTarget`.
+def observation_from_located(entry: Any, array: Any) -> Observation:
+    """The observation of a `referdino/LocatedTarget` in a `referdino/LocatedTargetArray`.
 
-    Args:
-        stamp: of the array's header, seconds.
-        judgement: of the array.
+    Raises:
+        ReferDINOError: a number is not finite.
     """
     kind = _MEASURED_OF[entry.measured]
+    check_finite("A located target", entry.score, entry.bearing, entry.radius, entry.position.z)
+    check_finite("A located target", entry.position.x, entry.position.y, *entry.covariance)
     position = covariance = None
     if kind is Measured.POSITION:
         position = np.array([entry.position.x, entry.position.y])
         covariance = np.array(entry.covariance, np.float64).reshape(3, 3)[:2, :2]
     return Observation(
-        stamp,
+        seconds_of(array.header.stamp),
         entry.track_id,
         _STATE_OF[entry.state],
         entry.score,
@@ -150,7 +167,9 @@ def observation_from_located(entry: Any, stamp: float, judgement: int) -> Observ
         entry.radius,
         None if kind is Measured.NOTHING else entry.bearing,
         entry.truncated,
-        _JUDGEMENT_OF[judgement],
+        _JUDGEMENT_OF[array.judgement],
         entry.reason,
         _PLACE_OF[entry.place],
+        entry.free_distance,
+        array.stream,
     )

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from referdino_core.errors import ReferDINOError
 from referdino_core.following import (
     Decision,
     Follower,
@@ -22,11 +23,9 @@ from referdino_core.following import (
     Outcome,
 )
 from referdino_core.sentences import plain
-from referdino_ros.following.conversions import observation_from_located, seconds_of
+from referdino_ros.following.conversions import observation_from_located
 from referdino_ros.following.goals import Task
 
-_FREE_AGE = 0.5
-"""Seconds for which a free distance holds."""
 _MAX_QUEUE = 5
 _FEEDBACK_PERIOD = 0.1
 """Seconds between two messages of feedback."""
@@ -54,6 +53,7 @@ class FollowerControl:
     Attributes:
         decision: the newest; None before the first.
         is_open: whether goals may still run.
+        is_armed: whether goals may begin.
     """
 
     def __init__(self, settings: FollowerSettings, enable_timeout: float | None) -> None:
@@ -72,9 +72,9 @@ class FollowerControl:
         self._paused = False
         self._odometry: Odometry | None = None
         self._observations: deque[Observation] = deque(maxlen=_MAX_QUEUE)
-        self._free: tuple[float, float] | None = None
         self.decision: Decision | None = None
         self.is_open = True
+        self.is_armed = False
 
     @property
     def settings(self) -> FollowerSettings:
@@ -92,6 +92,17 @@ class FollowerControl:
         running = self._running
         return None if running is None else running.task
 
+    def arm(self) -> None:
+        """Let goals begin."""
+        with self._lock:
+            self.is_armed = True
+
+    def disarm(self, reason: str) -> None:
+        """End the goal, and let no other begin."""
+        with self._lock:
+            self.is_armed = False
+            self.end(reason)
+
     def begin(self, task: Task, on_end: Callable[[Ending], None], **goal: Any) -> None:
         """Begin a goal in place of an earlier one.
 
@@ -100,28 +111,36 @@ class FollowerControl:
             goal: fields of `Goal` beside its id and mode.
 
         Raises:
-            ReferDINOError: a field is out of its range; the earlier goal goes on.
+            ReferDINOError: a field is out of its range, and the earlier goal goes on; or no goal
+                may begin.
         """
         with self._lock:
+            if not self.is_armed:
+                raise ReferDINOError("The follower is not active.")
             self._count += 1
             begun = Goal(str(self._count), task.mode, **goal)
             self.end("Another goal took its place.")
             self._goal, self._paused = begun, False
             self._running = _Running(begun, task, on_end)
             self._observations.clear()
-            self._free = None
 
-    def end(self, reason: str, outcome: Outcome | None = None) -> None:
-        """End the goal, if there is one: the robot stands at once."""
+    def end(self, reason: str, task: Task | None = None) -> None:
+        """End the goal, if there is one: the robot stands at once.
+
+        Args:
+            task: the goal ends if this very task is its own; None for any.
+        """
         with self._lock:
-            running, self._running, self._goal = self._running, None, None
-            if running is not None:
-                running.on_end(Ending(outcome, reason, self.decision))
+            running = self._running
+            if running is None or (task is not None and task is not running.task):
+                return
+            self._running = self._goal = None
+            running.on_end(Ending(None, reason, self.decision))
 
     def close(self, reason: str) -> None:
         """End the goal, and with it whatever waits for its end."""
         self.is_open = False
-        self.end(reason)
+        self.disarm(reason)
 
     def pause(self, paused: bool) -> None:
         """Stand still, or go on, with the same target."""
@@ -144,8 +163,12 @@ class FollowerControl:
         with self._lock:
             self._observations.append(observation)
 
-    def take_targets(self, message: Any, now: float) -> None:
-        """Take in a `referdino/LocatedTargetArray`; now: seconds of a steady clock."""
+    def take_targets(self, message: Any) -> None:
+        """Take in a `referdino/LocatedTargetArray`.
+
+        Raises:
+            ReferDINOError: it holds a number that is not finite.
+        """
         with self._lock:
             running = self._running
             if running is None:
@@ -155,9 +178,7 @@ class FollowerControl:
             own.sort(key=lambda entry: entry.track_id != bound)
             if not own:
                 return
-            stamp = seconds_of(message.header.stamp)
-            self._observations.append(observation_from_located(own[0], stamp, message.judgement))
-            self._free = (own[0].free_distance, now)
+            self._observations.append(observation_from_located(own[0], message))
 
     def tick(self, now: float, steady: float) -> Decision:
         """The decision at this moment.
@@ -174,7 +195,6 @@ class FollowerControl:
                 self._odometry,
                 self._enable_timeout is None or steady <= self._enabled_until,
                 self._paused,
-                self._free_distance(steady),
             )
             self.decision = decision = self._follower.step(now, inputs)
             running = self._running
@@ -182,11 +202,6 @@ class FollowerControl:
                 self._running = None
                 running.on_end(Ending(decision.outcome, decision.reason, decision))
             return decision
-
-    def _free_distance(self, steady: float) -> float | None:
-        if self._free is None or steady - self._free[1] > _FREE_AGE or math.isnan(self._free[0]):
-            return None
-        return self._free[0]
 
 
 def _is_meant(entry: Any, task: Task) -> bool:
@@ -201,6 +216,7 @@ def _is_meant(entry: Any, task: Task) -> bool:
 def run_goal(
     handle: Any,
     control: FollowerControl,
+    task: Task,
     begin: Callable[[Callable[[Ending], None]], None],
     feedback: Callable[[Decision], Any],
 ) -> Ending:
@@ -210,6 +226,7 @@ def run_goal(
 
     Args:
         handle: the `ServerGoalHandle`.
+        task: of the goal.
         begin: begins the goal; gets what is to be called at its end.
         feedback: the action's feedback of a decision.
 
@@ -226,7 +243,7 @@ def run_goal(
     begin(on_end)
     while not over.wait(_FEEDBACK_PERIOD):
         if handle.is_cancel_requested:
-            control.end("The goal was cancelled.")
+            control.end("The goal was cancelled.", task)
         elif control.decision is not None:
             handle.publish_feedback(feedback(control.decision))
         if not control.is_open:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import signal
 import threading
 import time
@@ -70,13 +71,16 @@ class FollowerNode(ManagedNode):
 
     def __init__(self, **node_options: Any) -> None:
         super().__init__("follower", **node_options)
-        self._settings = FollowerParameters(self)
         self._control: FollowerControl | None = None
+        self._settings = FollowerParameters(
+            self, lambda: self.lifecycle_label == "unconfigured", self._apply_settings
+        )
         self._output: VelocityOutput | None = None
         self._poses = TargetPoses(self)
         self._timer: Any = None
         self._control_group = MutuallyExclusiveCallbackGroup()
-        self._now, self._advanced = 0.0, time.monotonic()
+        self._now = 0.0
+        self._advanced = self._busy = time.monotonic()
         self._told = ""
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self.create_timer(1.0, self._every_second, clock=self.steady_clock)
@@ -107,6 +111,7 @@ class FollowerNode(ManagedNode):
         self._subscribe(Bool, "enable", self._take_enable, 10)
         self._subscribe(String, "~/instruction", self._take_instruction, 10)
         self._serve_actions(self._control)
+        self._told = ""
         return super().on_configure(state)
 
     def _serve_actions(self, control: FollowerControl) -> None:
@@ -129,6 +134,8 @@ class FollowerNode(ManagedNode):
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Start the control loop; nothing moves without a goal."""
         outcome = super().on_activate(state)
+        assert self._control is not None, "configuring made it"
+        self._control.arm()
         self._timer = self.create_timer(
             _PERIOD, self._tick, callback_group=self._control_group, clock=self.steady_clock
         )
@@ -162,9 +169,11 @@ class FollowerNode(ManagedNode):
             self.destroy_timer(self._timer)
             self._timer = None
         if self._control is not None:
-            self._control.end(reason)
+            self._control.disarm(reason)
+            if self.context.ok():
+                self._tell(f"{FollowState.IDLE.value}: {reason}")
         if self._output is not None:
-            for _ in range(round(self._settings["zeros"] / _PERIOD)):
+            for _ in range(math.ceil(self._settings["zeros"] / _PERIOD)):
                 if not self.context.ok():
                     return
                 self._output.send(STANDSTILL)
@@ -179,6 +188,10 @@ class FollowerNode(ManagedNode):
             super().release()
             self._control = self._output = None
 
+    def _apply_settings(self) -> None:
+        if self._control is not None:
+            self._control.settings = self._settings.follower_settings
+
     def _subscribe(self, kind: Any, topic: str, callback: Any, qos: Any) -> None:
         self.held_subscription(kind, topic, callback, qos, callback_group=self._control_group)
 
@@ -186,10 +199,14 @@ class FollowerNode(ManagedNode):
 
     def _take_targets(self, message: LocatedTargetArray) -> None:
         if self._control is not None:
-            self._control.take_targets(message, time.monotonic())
+            try:
+                self._control.take_targets(message)
+            except ReferDINOError as error:
+                self.errors.report("targets", str(error))
 
     def _take_pose(self, message: PoseStamped) -> None:
-        if self._control is None or self._control.task is None:
+        task = None if self._control is None else self._control.task
+        if self._control is None or task is None or task.place_source:
             return
         found = self._poses.from_pose(message)
         if isinstance(found, str):
@@ -200,7 +217,10 @@ class FollowerNode(ManagedNode):
     def _take_odometry(self, message: OdometryMessage) -> None:
         self._poses.odometry_frame = message.header.frame_id
         if self._control is not None:
-            self._control.take_odometry(odometry_from_message(message))
+            try:
+                self._control.take_odometry(odometry_from_message(message))
+            except ReferDINOError as error:
+                self.errors.report("odom", str(error))
 
     def _take_enable(self, message: Bool) -> None:
         if self._control is not None:
@@ -273,6 +293,7 @@ class FollowerNode(ManagedNode):
             ending = run_goal(
                 handle,
                 control,
+                task,
                 lambda on_end: self._begin(task, on_end, request.distance, most),
                 lambda decision: Follow.Feedback(status=self._status_of(decision)),
             )
@@ -291,16 +312,26 @@ class FollowerNode(ManagedNode):
         if now != self._now:
             self._now, self._advanced = now, steady
         if steady - self._advanced > _FROZEN:
-            if control.task is not None:
-                output.send(STANDSTILL)
-                self.errors.report("clock", _CLOCK_STANDS)
-                self._tell(f"{FollowState.FAULTY.value}: {_CLOCK_STANDS}")
+            self._stand_without_time(control, output, steady)
             return
         decision = control.tick(now, steady)
         if decision.publish:
+            self._busy = steady
             output.send(decision.command)
+        if decision.publish or control.task is not None:
             self._status.publish(self._status_of(decision))
         self._tell(f"{decision.state.value}: {decision.reason}")
+
+    def _stand_without_time(
+        self, control: FollowerControl, output: VelocityOutput, steady: float
+    ) -> None:
+        """Send zero while there is a goal, and a while longer, for want of a clock."""
+        if control.task is not None:
+            self._busy = steady
+            self.errors.report("clock", _CLOCK_STANDS)
+            self._tell(f"{FollowState.FAULTY.value}: {_CLOCK_STANDS}")
+        if steady - self._busy <= self._settings["zeros"]:
+            output.send(STANDSTILL)
 
     def _status_of(self, decision: Decision) -> FollowStatus:
         task = None if self._control is None else self._control.task
@@ -335,8 +366,9 @@ def main(args: list[str] | None = None) -> int:
     # ROS's own handlers would shut the context down before zero is sent.
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     over = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: over.set())
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+            signal.signal(number, lambda *_: over.set())
     node = start_node("follower", FollowerNode)
     if node is None:
         return 1

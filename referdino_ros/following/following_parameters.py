@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rcl_interfaces.msg import ParameterDescriptor, SetParametersResult
@@ -20,6 +20,7 @@ from referdino_core.following.ranges import Quantity, quantities
 from referdino_core.following.searching import SearchSettings
 from referdino_core.following.sight import SightSettings
 from referdino_ros.following.goals import grammar_of
+from referdino_ros.following.velocity_output import STAMPED
 
 Value = bool | int | float | str
 
@@ -57,7 +58,7 @@ class SettingsParameters:
             loose = ParameterDescriptor(dynamic_typing=True)
             self._values[name] = node.declare_parameter(name, default, loose).value
         self._types = {name: type(default) for name, default in others.items()}
-        complaint = self._complaint(self._values)
+        complaint = self.complaint(self._values)
         if complaint:
             raise ReferDINOError(f"Parameter {complaint}")
         node.add_on_set_parameters_callback(self._on_set)
@@ -79,14 +80,24 @@ class SettingsParameters:
 
     def _on_set(self, changes: list[Parameter]) -> SetParametersResult:
         known = {one.name: one.value for one in changes if one.name in self._values}
+        changed = [name for name, value in known.items() if value != self._values[name]]
         values = {**self._values, **known}
-        complaint = self._complaint(values)
+        complaint = self.refusal(changed) or self.complaint(values)
         if complaint:
             return SetParametersResult(successful=False, reason=complaint)
         self._values = values
+        if changed:
+            self.apply()
         return SetParametersResult(successful=True)
 
-    def _complaint(self, values: Mapping[str, Any]) -> str:
+    def refusal(self, changed: Sequence[str]) -> str:
+        """Why these parameters cannot change now; "" if they can."""
+        return ""
+
+    def apply(self) -> None:
+        """Called after every change."""
+
+    def complaint(self, values: Mapping[str, Any]) -> str:
         """What is wrong with the values; "" where nothing is."""
         for name, value in values.items():
             entry, kind = self._quantities.get(name), self._types.get(name)
@@ -125,25 +136,66 @@ _OTHERS: dict[str, bool | int | float | str] = {
     "vocabulary": "",
     "source": "targets",
 }
-_CHOICES = {"on_switch": tuple(one.value for one in OnSwitch), "source": ("targets", "pose")}
+_CHOICES = {
+    "on_switch": tuple(one.value for one in OnSwitch),
+    "source": ("targets", "pose"),
+    "stamped": STAMPED,
+}
+_ENABLE_TIMEOUTS = (0.05, 10.0)
+_AT_CONFIGURING = ("require_enable", "enable_timeout", "stamped", "base_frame", "source")
+"""What is read when the node is configured; all others count from their change on."""
 
 
 class FollowerParameters(SettingsParameters):
-    """The parameters, read whenever they are needed.
+    """The parameters, checked at the start and at every change.
 
     Raises:
         ReferDINOError: an initial value is not allowed.
     """
 
-    def __init__(self, node: Node) -> None:
+    def __init__(
+        self, node: Node, is_unconfigured: Callable[[], bool], apply: Callable[[], None]
+    ) -> None:
+        """Declare them.
+
+        Args:
+            apply: called after every change.
+        """
+        self._is_unconfigured, self._apply = is_unconfigured, apply
         super().__init__(node, _GROUPS, _OTHERS)
+
+    def refusal(self, changed: Sequence[str]) -> str:
+        """Why these parameters cannot change now; "" if they can."""
+        fixed = [name for name in changed if name in _AT_CONFIGURING]
+        if not fixed or self._is_unconfigured():
+            return ""
+        return (
+            f"{fixed[0]} is read-only while the node is configured. Deactivate and clean up "
+            "the node (ros2 lifecycle set), set it, and configure again."
+        )
+
+    def apply(self) -> None:
+        """Let the node take the change over."""
+        self._apply()
+
+    def complaint(self, values: Mapping[str, Any]) -> str:
+        """What is wrong with the values; "" where nothing is."""
+        told = super().complaint(values)
+        if told:
+            return told
         for name, choices in _CHOICES.items():
-            if self[name] not in choices:
-                raise ReferDINOError(
-                    f"Parameter {name} is {self[name]!r}; choose one of {', '.join(choices)}."
-                )
-        grammar_of(self["vocabulary"])
-        Goal(distance=self["distance"])
+            if values[name] not in choices:
+                return f"{name} is {values[name]!r}; choose one of {', '.join(choices)}."
+        low, high = _ENABLE_TIMEOUTS
+        if not low <= values["enable_timeout"] <= high:
+            timeout = values["enable_timeout"]
+            return f"enable_timeout is {timeout}; give a number from {low:g} to {high:g} s."
+        try:
+            grammar_of(values["vocabulary"])
+            Goal(distance=values["distance"])
+        except ReferDINOError as error:
+            return str(error)
+        return ""
 
     @property
     def follower_settings(self) -> FollowerSettings:

@@ -29,6 +29,7 @@ from referdino_core.following import (
 )
 from referdino_core.following.clearance import CorridorSettings, free_distance
 from referdino_core.following.locating import TargetLocator
+from referdino_core.following.measurement import resampled
 from referdino_core.target import Target
 from referdino_ros.following.camera_mounting import MountingSource
 from referdino_ros.following.conversions import (
@@ -122,7 +123,11 @@ class Joiner:
 
     def take_odometry(self, message: Any) -> None:
         """Take odometry in."""
-        self._poses.add(odometry_from_message(message))
+        try:
+            self._poses.add(odometry_from_message(message))
+            self.complaints["odometry"] = ""
+        except ReferDINOError as error:
+            self.complaints["odometry"] = str(error)
 
     def take_result(self, message: Any, now: float) -> None:
         """Take a result in; now: seconds of a steady clock."""
@@ -190,10 +195,11 @@ class Joiner:
         if measurement.surface is not None and isinstance(pose, Pose):
             surface = self.to_odometry(measurement.surface[None], pose)[0]
         free = math.nan
-        if depth is not None and depth.shape == target.mask.shape:
-            scaled = intrinsics.scaled(depth.shape[1], depth.shape[0])
+        aligned = None if depth is None else resampled(depth, target.mask.shape)
+        if aligned is not None:
+            scaled = intrinsics.scaled(aligned.shape[1], aligned.shape[0])
             free = free_distance(
-                depth, target.mask, scaled, self._locator.mounting, self.settings.corridor
+                aligned, target.mask, scaled, self._locator.mounting, self.settings.corridor
             )
         known = pose if isinstance(pose, Pose) else None
         return Located(target, observation, measurement, surface, free, known)
@@ -206,9 +212,10 @@ class Joiner:
 
     def cloud_of(self, located: Located, stamp: float) -> np.ndarray:
         """Points (N, 3) of a target's pixels in the odometry frame; none without depth or pose."""
-        depth, intrinsics = self._depths.find(stamp).depth, self.intrinsics
+        found, intrinsics = self._depths.find(stamp).depth, self.intrinsics
         mask, pose = located.target.mask, located.pose
-        if depth is None or intrinsics is None or pose is None or depth.shape != mask.shape:
+        depth = None if found is None else resampled(found, mask.shape)
+        if depth is None or intrinsics is None or pose is None:
             return np.zeros((0, 3))
         rows, columns = np.nonzero(mask & np.isfinite(depth))
         scaled = intrinsics.scaled(mask.shape[1], mask.shape[0])

@@ -106,6 +106,7 @@ class Nav2Goals:
                 ending = run_goal(
                     handle,
                     self._control,
+                    task,
                     lambda on_end: self._begin(task, on_end, most=seconds_of(request.max_duration)),
                     self._feedback,
                 )
@@ -149,7 +150,7 @@ class Nav2Goals:
             elif sights.complaint:
                 self._node.errors.report("frame", sights.complaint)
                 if not sights.came and time.monotonic() - began > _FRAME_PATIENCE:
-                    self._control.end(sights.complaint)
+                    self._control.end(sights.complaint, task)
 
         timer = self._node.create_timer(
             _FRAME_PERIOD, look, callback_group=self._looking, clock=self._node.steady_clock

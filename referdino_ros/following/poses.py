@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 from rclpy.node import Node
 
+from referdino_core.errors import ReferDINOError
 from referdino_core.following import Measured, Observation
 from referdino_core.target import TargetState
-from referdino_ros.following.conversions import seconds_of
+from referdino_ros.following.conversions import check_finite, seconds_of
 from referdino_ros.following.transforms import FrameTransform, Transforms
 
 _DEVIATION = 0.05
@@ -47,6 +48,10 @@ class TargetPoses:
         frame, wanted = _bare(message.header.frame_id), _bare(self.odometry_frame)
         place = message.pose.position
         position, stamp = np.array([place.x, place.y, place.z]), seconds_of(message.header.stamp)
+        try:
+            check_finite("The target's pose", *position)
+        except ReferDINOError as error:
+            return str(error)
         if frame and wanted and frame != wanted:
             found = self._find(frame, wanted, stamp)
             if isinstance(found, str):

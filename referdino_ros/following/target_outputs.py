@@ -144,7 +144,7 @@ class TargetOutputs:
         array = LocatedTargetArray()
         array.header.stamp, array.header.frame_id = message.header.stamp, self._frame
         array.camera_frame = message.header.frame_id
-        array.judgement = message.judgement
+        array.judgement, array.stream = message.judgement, message.stream
         for one in located:
             entry = fill_located(LocatedTarget(), one.target, one.observation, one.measurement)
             if one.surface is not None:

@@ -13,11 +13,15 @@ from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.time import Time
 
+from referdino_core.errors import ReferDINOError
 from referdino_core.following.geometry import rotation_of
-from referdino_ros.following.conversions import seconds_of
+from referdino_ros.following.conversions import check_finite, seconds_of
 
 _CACHE = 10.0
 """Seconds of transforms that are kept."""
+_ROUNDING = 500
+"""Nanoseconds by which the double of a stamp may be later than the stamp: so much into the future
+of the newest transform would be refused."""
 
 
 @dataclass(frozen=True)
@@ -53,12 +57,19 @@ class Transforms:
         Args:
             stamp: seconds; None for the newest.
         """
-        when = Time() if stamp is None else Time(nanoseconds=round(stamp * 1e9))
+        when = Time()
+        if stamp is not None:
+            when = Time(nanoseconds=max(round(stamp * 1e9) - _ROUNDING, 0))
         try:
             found = self._buffer.lookup_transform(target, source, when)
         except self._unknown as error:
             return f"TF knows no way from {source!r} to {target!r}: {error}"
         place, turn = found.transform.translation, found.transform.rotation
+        try:
+            check_finite(f"TF from {source!r}", *(place.x, place.y, place.z))
+            check_finite(f"TF from {source!r}", *(turn.x, turn.y, turn.z, turn.w))
+        except ReferDINOError as error:
+            return str(error)
         return FrameTransform(
             seconds_of(found.header.stamp),
             np.array([place.x, place.y, place.z]),

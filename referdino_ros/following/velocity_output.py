@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 from geometry_msgs.msg import Twist, TwistStamped
@@ -21,6 +22,8 @@ STAMPED = ("auto", "true", "false")
 
 class VelocityOutput:
     """Publishes velocities; `problem` says what keeps them from reaching one base.
+
+    Every method may be called from any thread.
 
     With "auto" nothing is published before a subscriber's type is known: a publisher of the wrong
     type would look as if it worked.
@@ -43,6 +46,7 @@ class VelocityOutput:
         self._publisher: Any = None
         self._type: type[Any] | None = None
         self.problem = ""
+        self._lock = threading.RLock()
         self.refresh()
 
     @property
@@ -58,8 +62,9 @@ class VelocityOutput:
         kind = fixed or (known[0] if len(known) == 1 else self._type)
         if len(known) == 2 and fixed is None and kind is None:
             kind = TwistStamped
-        if kind is not None and kind is not self._type:
-            self._open(kind)
+        with self._lock:
+            if kind is not None and kind is not self._type:
+                self._open(kind)
         others = self._node.get_publishers_info_by_topic(self.topic)
         rivals = [
             one.node_name
@@ -97,20 +102,22 @@ class VelocityOutput:
 
     def send(self, velocity: Velocity) -> bool:
         """Publish a velocity, stamped now; False while no type is known."""
-        if self._publisher is None or self._type is None:
-            return False
-        message = self._type()
-        twist = message
-        if self._type is TwistStamped:
-            message.header.stamp = self._node.get_clock().now().to_msg()
-            message.header.frame_id = self._frame
-            twist = message.twist
-        twist.linear.x, twist.angular.z = velocity.linear, velocity.angular
-        self._publisher.publish(message)
-        return True
+        with self._lock:
+            if self._publisher is None or self._type is None:
+                return False
+            message = self._type()
+            twist = message
+            if self._type is TwistStamped:
+                message.header.stamp = self._node.get_clock().now().to_msg()
+                message.header.frame_id = self._frame
+                twist = message.twist
+            twist.linear.x, twist.angular.z = velocity.linear, velocity.angular
+            self._publisher.publish(message)
+            return True
 
     def close(self) -> None:
         """Take the publisher away."""
-        if self._publisher is not None:
-            self._node.destroy_publisher(self._publisher)
-            self._publisher, self._type = None, None
+        with self._lock:
+            if self._publisher is not None:
+                self._node.destroy_publisher(self._publisher)
+                self._publisher, self._type = None, None

@@ -51,6 +51,48 @@ def test_what_is_understood(text: str, intent: Intent, sentence: str) -> None:
     assert parse(text, NANO) == Instruction(intent, sentence)
 
 
+@pytest.mark.parametrize("grammar", [NANO, None])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "follow the person, stop now!",
+        "follow the red ball stop please",
+        "go to the door no stop robot",
+        "follow the dog and stop, ok",
+        "\u201cStop\u201d",
+        "\u2018stop\u2019",
+        "\u00abSTOP!\u00bb",
+        "Stop\u2014",
+        "stop\u2026 please",
+        "stop,stop",
+        "stop-stop",
+        "stop_now",
+        "please stop it",
+        "robot halt at once",
+        "don't stop",
+    ],
+)
+def test_stop_is_understood_wherever_it_is_said(text: str, grammar: object) -> None:
+    assert parse(text, grammar) == Instruction(Intent.STOP)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("text", ["follow the man who stopped", "find the unstoppable one"])
+def test_a_word_that_only_holds_stop_is_another_word(text: str) -> None:
+    understood = parse(text)
+    assert isinstance(understood, Instruction) and understood.intent is not Intent.STOP
+
+
+def test_punctuation_of_any_script_is_no_part_of_a_word() -> None:
+    wanted = Instruction(Intent.FOLLOW, "the red ball")
+    for text in (
+        "\u201cFollow the red ball\u201d",
+        "follow \u2014 the red ball\u2014",
+        "\u00bfFollow the red ball?",
+    ):
+        assert parse(text, NANO) == wanted
+    assert parse("follow the t-shirt's owner") == Instruction(Intent.FOLLOW, "the t-shirt's owner")
+
+
 @pytest.mark.parametrize(
     ("text", "word"),
     [

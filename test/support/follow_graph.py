@@ -4,24 +4,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import Twist, TwistStamped
 from nav_msgs.msg import Odometry
+from node_in_process import context_of_tests
+from rclpy.executors import MultiThreadedExecutor
 from rclpy.node import Node
+from rclpy.parameter import Parameter
 from referdino.msg import LocatedTarget, LocatedTargetArray
 from std_msgs.msg import String
 
 from referdino_core.following import Pose, Velocity
 from referdino_core.following.geometry import wrap_angle
+from referdino_ros.following.follower_node import FollowerNode
+from referdino_ros.process import wait_for_callbacks
 
 RADIUS = 0.2
+ON_A_BUSY_MACHINE = {"sight.max_age": 2.0, "odometry_age": 2.0, "enable_timeout": 2.0}
 _PERIOD = 0.02
 
 
@@ -51,6 +58,8 @@ class Robot(Node):
         mute: whether no places come. lame: whether no odometry comes.
         every: of how many images one is published.
         looks: metres driven at each image that was published.
+        stream: number of the stream of results.
+        change_odometry: what odometry becomes before it is published.
     """
 
     def __init__(self, hears: type[Any] = Twist, **options: Any) -> None:
@@ -66,6 +75,8 @@ class Robot(Node):
         self.every, self._count = 1, 0
         self.looks: list[float] = []
         self.stamp_offset = 0.0
+        self.stream = 1
+        self.change_odometry: Callable[[Odometry], Odometry] = lambda message: message
         self._stamped = hears is TwistStamped
         self._commanded = -math.inf
         self._odometry = self.create_publisher(Odometry, "odom", 10)
@@ -122,7 +133,7 @@ class Robot(Node):
         message.pose.pose.orientation.w = math.cos(self.pose.yaw / 2)
         message.twist.twist.linear.x, message.twist.twist.angular.z = linear, angular
         if not self.lame:
-            self._odometry.publish(message)
+            self._odometry.publish(self.change_odometry(message))
 
     def _look(self) -> None:
         self._count += 1
@@ -133,6 +144,7 @@ class Robot(Node):
         now = self.get_clock().now().nanoseconds * 1e-9
         message.header.stamp = time_of(now + self.stamp_offset)
         message.header.frame_id = "odom"
+        message.stream = self.stream
         entry = LocatedTarget(command_id="command", command=self.sentence, free_distance=math.inf)
         if self.place is not None and abs(self.bearing) < 0.5:
             entry.track_id, entry.state, entry.score = 1, 1, 0.9
@@ -144,3 +156,40 @@ class Robot(Node):
             entry.bearing = math.atan2(y - self.pose.y, x - self.pose.x)
         message.targets = [self.change(entry)]
         self._targets.publish(message)
+
+
+@contextlib.contextmanager
+def follower_and_robot(
+    hears: type[Any] = Twist, **parameters: Any
+) -> Iterator[tuple[FollowerNode, Robot]]:
+    """Both nodes, spinning, connected."""
+    given = ON_A_BUSY_MACHINE | parameters
+    overrides = [Parameter(name, value=value) for name, value in given.items()]
+    # Two contexts, as two processes: one refuses a topic of two types.
+    with context_of_tests() as context, context_of_tests() as other:
+        robot = Robot(hears, context=other)
+        node = FollowerNode(context=context, parameter_overrides=overrides)
+        executors = [
+            MultiThreadedExecutor(num_threads=5, context=context),
+            MultiThreadedExecutor(num_threads=2, context=other),
+        ]
+        executors[0].add_node(node)
+        executors[1].add_node(robot)
+        spinning = [threading.Thread(target=one.spin, daemon=True) for one in executors]
+        for thread in spinning:
+            thread.start()
+        try:
+            assert wait_until(lambda: node.lifecycle_label == "active")
+            assert wait_until(lambda: robot.instruction.get_subscription_count() > 0)
+            assert wait_until(lambda: node._output is not None and node._output.topic_is_open)
+            yield node, robot
+        finally:
+            node.halt("The test ends.")
+            for executor, thread in zip(executors, spinning, strict=True):
+                executor.shutdown(timeout_sec=5.0)
+                thread.join(5.0)
+            node.close()
+            for executor in executors:
+                wait_for_callbacks(executor)
+            robot.destroy_node()
+            node.destroy_node()

@@ -17,6 +17,7 @@ from stand_in_tf import StandInTf, UnknownTransformError
 
 from referdino_core.errors import ReferDINOError
 from referdino_core.following import Mounting
+from referdino_ros.following import camera_mounting
 from referdino_ros.following.camera_mounting import open_mounting
 
 pytestmark = pytest.mark.ros
@@ -53,8 +54,38 @@ def test_over_a_stand_in_of_tf_a_camera_that_is_not_known_is_told(stand_in_tf: N
     told = opened("tf").at("elsewhere", 12.0)
     assert "TF knows no way from 'elsewhere' to 'base_link'" in told
     assert "TF knows no way" in opened("tf").at(FRAME, 9.0)
-    assert opened("auto").at(FRAME, 9.0) == Mounting(z=0.5)
     assert opened("parameters").at(FRAME, 12.0) == Mounting(z=0.5)
+
+
+def test_over_a_stand_in_of_tf_parameters_hold_only_while_tf_never_knew_the_camera(
+    stand_in_tf: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    early = opened("auto")
+    assert "TF knows no way" in early.at(FRAME, 9.0)  # TF gets a while to come
+    monkeypatch.setattr(camera_mounting, "TF_PATIENCE", 0.0)
+    assert early.at(FRAME, 9.0) == early.at("elsewhere", 9.0) == Mounting(z=0.5)
+    found = early.at(FRAME, 12.0)
+    assert isinstance(found, Mounting)
+    assert_allclose(found.rotation, TRUE.rotation, atol=1e-12)
+    # One missing transform must not let the camera jump.
+    assert "TF knows no way" in early.at(FRAME, 9.0)
+
+
+def test_over_a_stand_in_of_tf_a_stamp_is_not_rounded_into_the_future(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    newest = 1_700_000_000_123_456_789
+
+    def known_until_newest(seconds: float) -> tuple[float, Mounting]:
+        if round(seconds * 1e9) > newest:
+            raise UnknownTransformError("Lookup would require extrapolation into the future")
+        return seconds, TRUE
+
+    tf = StandInTf()
+    tf.ways["base_link", FRAME] = known_until_newest
+    tf.install(monkeypatch)
+    for nanoseconds in range(newest - 400, newest + 1, 50):
+        assert isinstance(opened("tf").at(FRAME, nanoseconds * 1e-9), Mounting)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("tf2_ros") is not None, reason="tf2_ros is installed")

@@ -4,21 +4,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-import threading
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 import rclpy
-from follow_graph import Robot, wait_until
+from follow_graph import ON_A_BUSY_MACHINE, Robot, follower_and_robot, wait_until
 from geometry_msgs.msg import Twist, TwistStamped
 from node_in_process import context_of_tests
 from rclpy.action import ActionClient
-from rclpy.executors import MultiThreadedExecutor
 from rclpy.parameter import Parameter
 from referdino.action import Follow
 from referdino.msg import LocatedTarget
@@ -30,42 +26,6 @@ from referdino_ros.following.follower_node import FollowerNode
 
 pytestmark = pytest.mark.ros
 PATIENCE = 60.0
-_ON_A_BUSY_MACHINE = {"sight.max_age": 2.0, "odometry_age": 2.0, "enable_timeout": 2.0}
-
-
-@contextlib.contextmanager
-def follower_and_robot(
-    hears: type[Any] = Twist, **parameters: Any
-) -> Iterator[tuple[FollowerNode, Robot]]:
-    """Both nodes, spinning, connected."""
-    given = _ON_A_BUSY_MACHINE | parameters
-    overrides = [Parameter(name, value=value) for name, value in given.items()]
-    # Two contexts, as two processes: one refuses a topic of two types.
-    with context_of_tests() as context, context_of_tests() as other:
-        robot = Robot(hears, context=other)
-        node = FollowerNode(context=context, parameter_overrides=overrides)
-        executors = [
-            MultiThreadedExecutor(num_threads=5, context=context),
-            MultiThreadedExecutor(num_threads=2, context=other),
-        ]
-        executors[0].add_node(node)
-        executors[1].add_node(robot)
-        spinning = [threading.Thread(target=one.spin, daemon=True) for one in executors]
-        for thread in spinning:
-            thread.start()
-        try:
-            assert wait_until(lambda: node.lifecycle_label == "active")
-            assert wait_until(lambda: robot.instruction.get_subscription_count() > 0)
-            assert wait_until(lambda: node._output is not None and node._output.topic_is_open)
-            yield node, robot
-        finally:
-            node.halt("The test ends.")
-            for executor, thread in zip(executors, spinning, strict=True):
-                executor.shutdown(timeout_sec=5.0)
-                thread.join(5.0)
-            node.close()
-            robot.destroy_node()
-            node.destroy_node()
 
 
 def test_an_instruction_moves_the_robot_and_stop_stops_it() -> None:
@@ -215,7 +175,7 @@ def test_an_action_gives_feedback_and_a_result() -> None:
         assert {"looking", "driving"} <= {one.state for one in statuses}
         driving = next(one for one in statuses if one.state == "driving")
         assert driving.track_id == 1 and driving.linear >= 0
-        assert driving.age <= _ON_A_BUSY_MACHINE["sight.max_age"]
+        assert driving.age <= ON_A_BUSY_MACHINE["sight.max_age"]
 
 
 def test_goals_are_cancelled_and_replaced_at_any_time() -> None:

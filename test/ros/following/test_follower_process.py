@@ -58,7 +58,7 @@ def driving_follower() -> Iterator[tuple[subprocess.Popen[bytes], Robot]]:
             robot.destroy_node()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_node_that_is_told_to_end_stops_the_robot_first(number: int) -> None:
     with driving_follower() as (process, robot):
         told = time.monotonic()

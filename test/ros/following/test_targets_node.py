@@ -159,6 +159,35 @@ def test_an_object_is_where_the_base_was_when_the_image_was_taken(encoding: str)
         assert np.median(points[:, 1]) == pytest.approx(2.1, abs=0.02)
 
 
+def test_depth_of_another_size_shows_obstacles_and_points_too() -> None:
+    """Colour of twice the depth's size."""
+    with targets_and_camera(camera_x=0.1, camera_z=0.4) as (node, camera):
+        camera.send_info()
+        camera.send_odometry(10.0, 0.0, 0.0)
+        camera.send_odometry(10.5, 0.0, 0.0)
+        assert wait_until(lambda: "10.5" in str(node._joiner.newest_odometry))
+        depth = np.where(square(), 3.0, 5.0).astype(np.float32)
+        depth[50:70, 100:120] = 1.2  # nearer than the target, beside it
+        camera.send_depth(10.2, np.ascontiguousarray(depth[::2, ::2]), "32FC1")
+        camera.send_result(10.2, square())
+        place = camera.answer()
+        assert place.measured == LocatedTarget.POSITION, place.reason
+        assert place.surface.x == pytest.approx(3.1, abs=0.05)
+        assert place.free_distance == pytest.approx(1.3, abs=0.02)
+        assert wait_until(lambda: len(camera.clouds) > 0)
+        assert camera.clouds[-1].width == square().sum()
+
+
+def test_odometry_that_is_no_number_is_named_and_left_out() -> None:
+    with targets_and_camera() as (node, camera):
+        camera.send_odometry(10.0, math.nan, 0.0)
+        assert wait_until(lambda: "not finite" in node._problem())
+        assert node._joiner.newest_odometry is None
+        camera.send_odometry(10.1, 0.5, 0.0)
+        assert wait_until(lambda: node._joiner.newest_odometry is not None)
+        assert "not finite" not in node._problem()
+
+
 def test_what_is_missing_is_told_and_a_bearing_is_left() -> None:
     with targets_and_camera(wait=0.1) as (node, camera):
         camera.send_result(9.0, square())
