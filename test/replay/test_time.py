@@ -20,7 +20,7 @@ from referdino_core.session.model_choice import LoadedModel
 pytest_plugins = ("replay_fixtures",)
 
 MILLISECOND = 1_000_000
-LATE, JUDGED = 2, 0
+JUDGED, RESET, LATE = 0, 1, 2
 """Constants of referdino/msg/ReferredObjectArray."""
 
 
@@ -82,3 +82,18 @@ def test_results_far_apart_before_a_steady_camera_reset_nothing(
     assert {target["track_id"] for frame in processed for target in frame["targets"]} == {1}
     messages = [one for name, _, one in messages_of(run.results) if name.endswith("objects")]
     assert [one.dropped for one in messages][1:3] == [54, 55]
+
+
+def test_a_break_in_the_recording_begins_another_stream(
+    loaded: LoadedModel, tmp_path: Path
+) -> None:
+    samples = scene(6)
+    for number, sample in enumerate(samples):
+        sample.message.header = header(number * PERIOD + (60_000_000_000 if number >= 3 else 0))
+    bag = write_bag(tmp_path / "bag", samples)
+
+    run = RunFolder(replay(ReplayJob(bag, tmp_path / "run", sentences=(BALL,)), loaded))
+
+    messages = [one for name, _, one in messages_of(run.results) if name.endswith("objects")]
+    assert [one.judgement for one in messages] == [JUDGED] * 3 + [RESET] + [JUDGED] * 2
+    assert [one.stream for one in messages] == [1] * 3 + [2] * 3

@@ -93,6 +93,25 @@ def test_images_are_processed_while_active_and_at_no_other_time(stage: Lifecycle
         stage.client.node.destroy_publisher(publisher)
 
 
+def test_streams_are_told_apart_after_a_break_and_after_a_new_start(stage: LifecycleStage) -> None:
+    reach(stage, "active")
+    with stage.camera() as camera:
+        assert stage.set_commands("the red ball").success
+        first, again = (camera.ask(image_message(picture())) for _ in range(2))
+        stage.client.next_stamp(step=60.0)
+        broken = camera.ask(image_message(picture()))
+        assert stage.change(Transition.TRANSITION_DEACTIVATE)
+        assert stage.change(Transition.TRANSITION_CLEANUP)
+        reach(stage, "active")
+        assert stage.set_commands("the red ball").success
+        restarted = camera.ask(image_message(picture()))
+
+    assert (first.judgement, again.judgement) == (first.JUDGED, first.JUDGED)
+    assert first.stream == again.stream > 0
+    assert broken.judgement == broken.RESET and broken.stream != first.stream
+    assert restarted.stream not in (0, first.stream, broken.stream)
+
+
 def test_commands_are_taken_while_inactive_and_forgotten_by_a_clean_up(
     stage: LifecycleStage,
 ) -> None:

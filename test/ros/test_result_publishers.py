@@ -67,14 +67,15 @@ def message_of(*targets: Target) -> Any:
 
 
 def test_every_field_of_a_target_arrives() -> None:
-    verdict = Verdict(Judgement.RESET, "the clock jumped", 3)
+    verdict = Verdict(Judgement.RESET, "the clock jumped", 3, 12)
     message = objects_message(make_message, HEADER, [BEHIND, SEEN], verdict)
 
     assert message.header == HEADER
-    assert (message.judgement, message.reason, message.dropped) == (
+    assert (message.judgement, message.reason, message.dropped, message.stream) == (
         ReferredObjectArray.RESET,
         "the clock jumped",
         3,
+        12,
     )
     assert [one.command_id for one in message.objects] == ["b", "a"]
     seen = message.objects[1]
