@@ -110,10 +110,7 @@ def train(
     if start is not None:
         load_checkpoint(model, start)
     world = render(folder / "world", "train", recipe.clips)
-    # The bundled vocabulary belongs to the bundled weights, which may know fewer words.
-    words = (*SPECIAL_WORDS, *VOCABULARY)
-    (folder / "vocabulary.txt").write_text("\n".join(words) + "\n")
-    tokenizer = WordTokenizer(words)
+    tokenizer = _written_tokenizer(folder)
     if start is None:
         learn_attributes(model, world, recipe, folder)
         let_alike_attend(model)
@@ -122,12 +119,56 @@ def train(
     learn_time(
         model, ground_world(grounded, folder / "grounded", recipe.temporal_clips), recipe, folder
     )
+    _finish(model, tokenizer, recipe, folder)
+    return model
+
+
+def average(
+    folder: Path, recipe: Recipe, weights: Sequence[Path], device: torch.device | str = "cpu"
+) -> ReferDINO:
+    """The mean of the weights of several runs that went on from one another, calibrated anew.
+
+    Such runs end in one valley of the loss, and their mean is often better than each (Wortsman et
+    al., Model soups, ICML 2022).
+
+    Args:
+        folder: folder of the validation clips, the weights and their vocabulary.
+        weights: files of this package's small model.
+
+    Raises:
+        ReferDINOError: a file cannot be read, or holds another model.
+    """
+    create_folder(folder)
+    model = build("nano").to(device)
+    states = []
+    for path in weights:
+        load_checkpoint(model, path)
+        states.append({name: value.clone() for name, value in model.state_dict().items()})
+    model.load_state_dict(
+        {
+            name: torch.stack([state[name].double() for state in states]).mean(0).to(value.dtype)
+            for name, value in states[0].items()
+        }
+    )
+    _finish(model, _written_tokenizer(folder), recipe, folder)
+    return model
+
+
+def _written_tokenizer(folder: Path) -> WordTokenizer:
+    """The tokenizer of the world's words, which are written beside the weights."""
+    # The bundled vocabulary belongs to the bundled weights, which may know fewer words.
+    words = (*SPECIAL_WORDS, *VOCABULARY)
+    (folder / "vocabulary.txt").write_text("\n".join(words) + "\n")
+    return WordTokenizer(words)
+
+
+def _finish(model: ReferDINO, tokenizer: WordTokenizer, recipe: Recipe, folder: Path) -> None:
+    """Calibrate the model on validation clips, and save it."""
     held_back = render(folder / "world", "validation", recipe.calibration_clips)
     plan = GroundingPlan(model, tokenizer, held_back)
     found = calibrate(model, ground_world(plan, folder / "held_back", len(held_back)))
     logger.info("Calibrated: %s.", found)
     save_weights(model, folder / "nano.safetensors")
-    return model
 
 
 def render(folder: Path, split: Split, clips: int) -> World:

@@ -4,13 +4,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 import referdino_core as rd
-from referdino_core.training import calibration
+from referdino_core.checkpoint import load_checkpoint, save_weights
+from referdino_core.training import calibration, recipe
 from referdino_core.training.calibration import calibrate, calibration_error, fit, sigmoid
+from referdino_core.world import VOCABULARY
 
 
 def answers(slope: float, bias: float) -> tuple[np.ndarray, np.ndarray]:
@@ -48,3 +52,25 @@ def test_scores_that_fall_with_being_right_are_refused(monkeypatch: pytest.Monke
     monkeypatch.setattr(calibration, "best_slots", lambda *_: answers(-1.0, 0.0))
     with pytest.raises(ValueError, match="fall"):
         calibrate(rd.build("nano", num_queries=20), [])
+
+
+def test_the_mean_of_several_runs_is_saved_calibrated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models, files = [], []
+    for seed in range(3):
+        torch.manual_seed(seed)
+        models.append(rd.build("nano"))
+        files.append(tmp_path / f"{seed}.safetensors")
+        save_weights(models[-1], files[-1])
+    monkeypatch.setattr(recipe, "render", lambda *_: [])
+    monkeypatch.setattr(recipe, "ground_world", lambda *_: [])
+    monkeypatch.setattr(calibration, "best_slots", lambda *_: answers(1.0, 0.0))
+    recipe.average(tmp_path / "mean", recipe.Recipe(), files)
+
+    found = rd.build("nano")
+    load_checkpoint(found, tmp_path / "mean" / "nano.safetensors")
+    for name, own in found.image_encoder.named_parameters():
+        mean = sum(dict(one.image_encoder.named_parameters())[name] for one in models) / 3
+        torch.testing.assert_close(own, mean, rtol=2e-3, atol=2e-3)
+    assert (tmp_path / "mean" / "vocabulary.txt").read_text().split()[-1] == VOCABULARY[-1]
