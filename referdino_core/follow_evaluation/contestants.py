@@ -29,7 +29,7 @@ from referdino_core.following import (
     Pose,
     Velocity,
 )
-from referdino_core.following.clearance import free_distance
+from referdino_core.following.clearance import Corridor
 from referdino_core.following.geometry import wrap_angle
 from referdino_core.following.locating import TargetLocator
 from referdino_core.simulation import Frame
@@ -92,6 +92,7 @@ class ReferdinoFollower:
         settings = replace(self._settings, field_of_view=intrinsics.field_of_view)
         self.follower = Follower(settings)
         self._locator = TargetLocator(self._mounting)
+        self._corridor = Corridor()
         self._goal = Goal("episode", Mode.FOLLOW, distance)
         self._observations: list[Observation] = []
 
@@ -101,7 +102,9 @@ class ReferdinoFollower:
         observation, _ = self._locator.locate(
             frame.stamp, target, frame.depth, seen.intrinsics, seen.pose
         )
-        free = free_distance(frame.depth, target.mask, seen.intrinsics, self._mounting)
+        free = self._corridor.free_distance(
+            frame.stamp, frame.depth, target.mask, seen.intrinsics, self._mounting, seen.pose
+        )
         self._observations.append(replace(observation, free_distance=free))
 
     def steer(self, now: float, odometry: Odometry) -> Velocity | None:

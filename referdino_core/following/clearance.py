@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Free distance ahead: the nearest thing in a corridor that is not the target, from depth.
 
-A last resort of a robot that has nothing better; no replacement for a collision monitor.
+What the camera saw and does not see any more, since it is too near or too low, is remembered. A
+last resort of a robot that has nothing better; no replacement for a collision monitor.
 """
 
 from __future__ import annotations
@@ -12,9 +13,26 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from referdino_core.following.geometry import Intrinsics, Mounting
+from referdino_core.following.geometry import Intrinsics, Mounting, Pose
 from referdino_core.following.masks import grown
 from referdino_core.following.ranges import Ranged, quantity
+
+_NEAR = 1.5
+"""Metres ahead within which an obstacle may leave the view, and is remembered."""
+_LEFT_BEHIND = 2.0
+"""Metres from the base at which one is forgotten."""
+_MEMORY = 120.0
+"""Seconds after which one is forgotten that was not seen again."""
+_REMEMBERED = 64
+"""Points that are remembered of one image."""
+_BEHIND, _BEHIND_SHARE = 0.05, 0.02
+"""Metres, and fraction of the depth, by which what is seen must be farther than an obstacle to show
+that it has gone."""
+_FLOOR_AHEAD = 3.0
+"""Metres ahead up to which the floor tells whether the corridor is seen."""
+_STRIDE = 4
+_CELL = 0.03
+"""Metres; points of one cell are remembered once."""
 
 
 @dataclass(frozen=True)
@@ -26,43 +44,143 @@ class CorridorSettings(Ranged):
         floor: height up to which points are the floor's.
         ceiling: height above which the robot passes.
         pixels: that make an obstacle, at least.
+        min_valid: fraction of the pixels that look at the floor ahead, with a valid depth, below
+            which the corridor counts as not seen; 0 switches that off.
     """
 
     width: float = quantity(0.5, 0.05, 5.0, "m")
     floor: float = quantity(0.06, 0.0, 1.0, "m")
     ceiling: float = quantity(1.2, 0.1, 5.0, "m")
     pixels: int = quantity(8, 1, 10000, "pixels")
+    min_valid: float = quantity(0.1, 0.0, 1.0)
 
 
-def free_distance(
-    depth: np.ndarray,
-    target: np.ndarray,
-    intrinsics: Intrinsics,
-    mounting: Mounting,
-    settings: CorridorSettings | None = None,
-) -> float:
-    """Metres from the base's origin to the nearest thing ahead that is not the target.
+class Corridor:
+    """The corridor ahead of one camera, with one target in view. Not thread-safe."""
 
-    Args:
-        depth: (H, W) metres, NaN where invalid.
-        target: (H, W) bool, the target's mask; its surroundings of two pixels are left out, too.
+    def __init__(self, settings: CorridorSettings | None = None) -> None:
+        self.settings = settings or CorridorSettings()
+        self._points = np.zeros((0, 3))
+        self._stamps = np.zeros(0)
 
-    Returns:
-        Infinity where the corridor is free as far as it is seen.
-    """
-    settings = settings or CorridorSettings()
-    others = np.isfinite(depth) & ~grown(target, 2)
-    rows, columns = np.nonzero(others)
-    if not len(rows):
-        return math.inf
-    points = mounting.to_base(
-        intrinsics.rays(rows, columns) * depth[rows, columns].astype(np.float64)[:, None]
-    )
-    inside = (
-        (np.abs(points[:, 1]) <= settings.width / 2)
-        & (points[:, 2] > settings.floor)
-        & (points[:, 2] < settings.ceiling)
-        & (points[:, 0] > 0)
-    )
-    ahead = np.sort(points[inside, 0])
-    return float(ahead[settings.pixels - 1]) if len(ahead) >= settings.pixels else math.inf
+    def free_distance(
+        self,
+        stamp: float,
+        depth: np.ndarray,
+        target: np.ndarray,
+        intrinsics: Intrinsics,
+        mounting: Mounting,
+        pose: Pose | None,
+    ) -> float:
+        """Metres from the base's origin to the nearest thing ahead that is not the target.
+
+        Args:
+            stamp: of the image, seconds.
+            depth: (H, W) metres, NaN where invalid.
+            target: (H, W) bool, the target's mask; its surroundings of two pixels are left out.
+            pose: of the base in the odometry frame at that stamp; None where it is not known, and
+                nothing is remembered.
+
+        Returns:
+            Infinity where the corridor is free as far as it is seen; NaN where it is not seen.
+        """
+        own = grown(target, 2)
+        ahead = self._ahead(depth, own, intrinsics, mounting)
+        near = np.zeros((0, 3))
+        if pose is not None:
+            self._forget(stamp, depth, own, intrinsics, mounting, pose)
+            near = self._in_base(pose)
+            near = near[self._holds(near)]
+            self._remember(stamp, ahead, pose)
+        if not self._is_seen(depth, own, intrinsics, mounting):
+            return math.nan
+        enough = len(ahead) >= self.settings.pixels
+        seen = float(ahead[self.settings.pixels - 1, 0]) if enough else math.inf
+        return min(seen, float(near[:, 0].min()) if len(near) else math.inf)
+
+    def _holds(self, points: np.ndarray) -> np.ndarray:
+        """Which points (N, 3) of the base's frame are in the corridor, (N,) bool."""
+        settings = self.settings
+        inside: np.ndarray = (
+            (np.abs(points[:, 1]) <= settings.width / 2)
+            & (points[:, 2] > settings.floor)
+            & (points[:, 2] < settings.ceiling)
+            & (points[:, 0] > 0)
+        )
+        return inside
+
+    def _ahead(
+        self, depth: np.ndarray, own: np.ndarray, intrinsics: Intrinsics, mounting: Mounting
+    ) -> np.ndarray:
+        """Points (N, 3) of the base's frame in the corridor, the nearest first."""
+        rows, columns = np.nonzero(np.isfinite(depth) & ~own)
+        points = mounting.to_base(
+            intrinsics.rays(rows, columns) * depth[rows, columns].astype(np.float64)[:, None]
+        )
+        points = points[self._holds(points)]
+        return points[np.argsort(points[:, 0], kind="stable")]
+
+    def _is_seen(
+        self, depth: np.ndarray, own: np.ndarray, intrinsics: Intrinsics, mounting: Mounting
+    ) -> bool:
+        """Whether enough of the pixels that look at the floor of the corridor have a depth."""
+        rows, columns = (
+            one.ravel() for one in np.mgrid[: depth.shape[0] : _STRIDE, : depth.shape[1] : _STRIDE]
+        )
+        directions = intrinsics.rays(rows, columns) @ mounting.rotation.T
+        down = directions[:, 2] < -1e-6
+        reach = np.where(down, mounting.z / np.where(down, -directions[:, 2], 1.0), np.inf)
+        with np.errstate(invalid="ignore"):
+            x = mounting.x + reach * directions[:, 0]
+            y = mounting.y + reach * directions[:, 1]
+        looks = down & (x > 0) & (x <= _FLOOR_AHEAD) & (np.abs(y) <= self.settings.width / 2)
+        looks &= ~own[rows, columns]
+        if looks.sum() < self.settings.pixels:
+            return True
+        valid = np.isfinite(depth[rows, columns][looks])
+        return bool(valid.mean() >= self.settings.min_valid)
+
+    def _in_base(self, pose: Pose) -> np.ndarray:
+        """The remembered points (N, 3) in the base's frame."""
+        flat = (self._points[:, :2] - (pose.x, pose.y)) @ pose.rotation
+        return np.column_stack([flat, self._points[:, 2]])
+
+    def _forget(
+        self,
+        stamp: float,
+        depth: np.ndarray,
+        own: np.ndarray,
+        intrinsics: Intrinsics,
+        mounting: Mounting,
+        pose: Pose,
+    ) -> None:
+        """Drop the points that the image shows to be free or the target's, and old or far ones."""
+        base = self._in_base(pose)
+        age = stamp - self._stamps
+        keep = (age >= 0) & (age <= _MEMORY) & (np.hypot(*base[:, :2].T) <= _LEFT_BEHIND)
+        x, y, z = ((base - (mounting.x, mounting.y, mounting.z)) @ mounting.rotation).T
+        ahead = z > 0.05
+        z = np.where(ahead, z, 1.0)
+        columns = np.rint(intrinsics.cx + intrinsics.fx * x / z)
+        rows = np.rint(intrinsics.cy + intrinsics.fy * y / z)
+        height, width = depth.shape
+        shown = ahead & (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+        row, column = (np.where(shown, one, 0).astype(np.int64) for one in (rows, columns))
+        measured = np.where(shown, depth[row, column], np.nan)
+        margin = _BEHIND + _BEHIND_SHARE * z
+        gone = (measured > z + margin) | (shown & own[row, column] & ~(measured < z - margin))
+        self._points, self._stamps = self._points[keep & ~gone], self._stamps[keep & ~gone]
+
+    def _remember(self, stamp: float, ahead: np.ndarray, pose: Pose) -> None:
+        """Note the nearest of the points (N, 3), in their order, that the camera may lose."""
+        near = ahead[ahead[:, 0] <= _NEAR]
+        if len(near) < self.settings.pixels:
+            return
+        near = near[self.settings.pixels - 1 :][:_REMEMBERED]
+        flat = near[:, :2] @ pose.rotation.T + (pose.x, pose.y)
+        known = {tuple(one) for one in np.floor(self._points / _CELL).astype(int)}
+        points = np.column_stack([flat, near[:, 2]])
+        cells, first = np.unique(np.floor(points / _CELL).astype(int), axis=0, return_index=True)
+        new = [place for cell, place in zip(cells, first, strict=True) if tuple(cell) not in known]
+        self._points = np.concatenate([self._points, points[new]])
+        self._stamps = np.concatenate([self._stamps, np.full(len(new), stamp)])

@@ -55,6 +55,7 @@ def advance(
     back = memory.now - now
     if _begins_anew(inputs.goal, memory.goal):
         memory = Memory(
+            now=memory.now,
             goal=inputs.goal,
             began=now,
             rested=memory.rested,
@@ -279,9 +280,11 @@ def _conclude(memory: Memory, step: Step, tick: Tick) -> tuple[Memory, Decision]
     rests = step.state in (
         FollowState.IDLE, FollowState.ENDED, FollowState.PAUSED, FollowState.DISABLED,
     )  # fmt: skip
-    # Counted in ticks, not by the clock: the first zero goes out however late this tick is.
-    publish = not rests or memory.rested <= settings.zeros
-    rested = memory.rested + tick.seconds if rests else 0.0
+    rested = None
+    if rests:
+        # Summed over ticks, which count 0.2 s at most: the first zero goes out however late it is.
+        rested = 0.0 if memory.rested is None else memory.rested + tick.seconds
+    publish = rested is None or rested <= settings.zeros
     memory = replace(memory, command=command, outcome=outcome, outcome_reason=reason, rested=rested)
     target, sight = relative(memory, tick), memory.sight
     track = None

@@ -78,7 +78,8 @@ class Memory:
         driving: whether the distance was being corrected.
         way: driven lately.
         holding_since: when the place was reached; None away from it.
-        rested: seconds for which nothing was to be done; infinite before the first goal.
+        rested: seconds for which nothing was to be done; None while there is something, infinite
+            before the first goal.
         outcome, outcome_reason: of the goal, once it has ended.
     """
 
@@ -92,7 +93,7 @@ class Memory:
     driving: bool = False
     way: Way = field(default_factory=Way)
     holding_since: float | None = None
-    rested: float = math.inf
+    rested: float | None = math.inf
     outcome: Outcome | None = None
     outcome_reason: str = ""
 

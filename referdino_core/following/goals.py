@@ -107,7 +107,8 @@ class Decision:
 
     Attributes:
         command: the velocity for the base.
-        publish: whether to send it: always with a goal, and for a short while of zeros after one.
+        publish: whether to send it: always with a goal, unless it is paused or disabled, and for a
+            short while of zeros after that.
         state: where it stands.
         reason: why it does what it does, in one sentence; names the cause of every standstill.
         outcome: how the goal ended; None while it runs or where there is none.

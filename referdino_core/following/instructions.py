@@ -141,12 +141,19 @@ def parse(text: str, descriptions: Grammar | None = None) -> Instruction | NotUn
         descriptions: how the model's objects can be described (`description_grammar`); None for a
             model that reads any word.
     """
-    if any(word in STOP_WORDS for word in _WORD.findall(plain(text))):
+    if _holds_stop(text):
         return Instruction(Intent.STOP)
     words = _normalised(text)
     if not words:
         return NotUnderstood(text, "Nothing was said.")
     return _parse_words(_TRAILING.sub("", _LEADING.sub("", words)), text, descriptions)
+
+
+def _holds_stop(text: str) -> bool:
+    """Whether one of the words is a stop word, in any width and between invisible characters."""
+    compatible = unicodedata.normalize("NFKC", text)
+    visible = "".join(" " if unicodedata.category(one) == "Cf" else one for one in compatible)
+    return any(word in STOP_WORDS for word in _WORD.findall(plain(visible)))
 
 
 def _parse_words(

@@ -52,7 +52,8 @@ class Observation:
         place: where it is not seen, or is measured far from where it was, what depth shows at its
             earlier place.
         free_distance: metres ahead of the base's origin to whatever is not the target, when the
-            image was taken; NaN where depth does not tell, None from a source that never looks.
+            image was taken; NaN where the corridor is not seen, None from a source that does not
+            look.
         stream: number of the stream of results that gave it its identity.
     """
 

@@ -33,41 +33,41 @@ class Odometry:
 class Way:
     """Way that a base has driven, as a function of time.
 
+    It is told three times, by the commands, the measured speeds and the measured poses, and the
+    longest counts: a base may report no speed, or not move as it was told.
+
     Attributes:
-        marks: (seconds, metres driven until then), of the last seconds.
+        marks: seconds, and the metres driven until then by each, of the last seconds.
         pose: of the base at the newest mark; None before odometry has come.
     """
 
-    marks: tuple[tuple[float, float], ...] = ()
+    marks: tuple[tuple[float, float, float, float], ...] = ()
     pose: Pose | None = None
 
     def on(self, now: float, odometry: Odometry | None, commanded: float, seconds: float) -> Way:
         """The way a tick later.
 
-        Of what the command, the measured speed and the measured poses tell, the longest counts: a
-        base may report no speed, or not move as it was told.
-
         Args:
             now: seconds. seconds: since the tick before, as far as they count.
             commanded: metres per second.
         """
-        told = [abs(commanded) * seconds]
+        _, told, measured, posed = self.marks[-1] if self.marks else (now, 0.0, 0.0, 0.0)
         pose = self.pose
+        told += abs(commanded) * seconds
         if odometry is not None:
-            told.append(abs(odometry.linear) * seconds)
+            measured += abs(odometry.linear) * seconds
             if pose is not None:
-                told.append(math.hypot(odometry.pose.x - pose.x, odometry.pose.y - pose.y))
+                posed += math.hypot(odometry.pose.x - pose.x, odometry.pose.y - pose.y)
             pose = odometry.pose
-        whole = (self.marks[-1][1] if self.marks else 0.0) + max(told)
         kept = tuple(mark for mark in self.marks if now - _WAY_MEMORY <= mark[0] < now)
-        return Way((*kept, (now, whole)), pose)
+        return Way((*kept, (now, told, measured, posed)), pose)
 
     def since(self, stamp: float) -> float:
         """Metres driven since a stamp; from before the first mark, all that is known."""
         if not self.marks:
             return 0.0
-        stamps, ways = zip(*self.marks, strict=True)
-        return self.marks[-1][1] - float(np.interp(stamp, stamps, ways))
+        stamps, *ways = zip(*self.marks, strict=True)
+        return max(way[-1] - float(np.interp(stamp, stamps, way)) for way in ways)
 
 
 class PoseHistory:

@@ -34,7 +34,7 @@ KIND_SHARES = {
     "motion": 0.08,
     "direction": 0.08,
     "plural": 0.06,
-    "absent": 0.18,
+    "absent": 0.25,
 }
 
 

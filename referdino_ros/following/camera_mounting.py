@@ -41,8 +41,8 @@ class FixedMounting:
 class TransformMounting:
     """Mounting from TF at the image's stamp; the camera may be on a moving head.
 
-    Where parameters may stand in, they do so while TF has never known the camera, and a while after
-    the start: not whenever a transform is missing, which would let the camera jump.
+    Where parameters may stand in, they do so from a while after the start, as long as TF has never
+    known the camera: not whenever a transform is missing, which would let the camera jump.
     """
 
     def __init__(self, node: Node, base_frame: str, otherwise: Mounting | None) -> None:
@@ -85,8 +85,8 @@ def open_mounting(node: Node, source: str, base_frame: str, mounting: Mounting) 
     """What the parameter `mounting` asks for.
 
     Args:
-        source: "tf" for TF alone; "parameters"; "auto" for TF as far as it is installed and knows
-            the camera, else the parameters.
+        source: "tf" for TF alone; "parameters"; "auto" for TF where it is installed, or the
+            parameters if TF never knows the camera.
         mounting: what the parameters say.
 
     Raises:

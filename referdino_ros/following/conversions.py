@@ -170,6 +170,6 @@ def observation_from_located(entry: Any, array: Any) -> Observation:
         _JUDGEMENT_OF[array.judgement],
         entry.reason,
         _PLACE_OF[entry.place],
-        entry.free_distance,
+        None if entry.free_distance < 0 else entry.free_distance,
         array.stream,
     )

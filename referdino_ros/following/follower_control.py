@@ -18,6 +18,7 @@ from referdino_core.following import (
     FollowerSettings,
     Goal,
     Inputs,
+    Memory,
     Observation,
     Odometry,
     Outcome,
@@ -93,8 +94,9 @@ class FollowerControl:
         return None if running is None else running.task
 
     def arm(self) -> None:
-        """Let goals begin."""
+        """Let goals begin; what was sent to end an earlier one does not go on."""
         with self._lock:
+            self._follower.memory = Memory()
             self.is_armed = True
 
     def disarm(self, reason: str) -> None:

@@ -79,9 +79,9 @@ class FollowerNode(ManagedNode):
         self._poses = TargetPoses(self)
         self._timer: Any = None
         self._control_group = MutuallyExclusiveCallbackGroup()
-        self._now = 0.0
-        self._advanced = self._busy = time.monotonic()
+        self._now, self._advanced, self._busy = 0.0, time.monotonic(), -math.inf
         self._told = ""
+        self._state: Any = None
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self.create_timer(1.0, self._every_second, clock=self.steady_clock)
         if self._settings["autostart"]:
@@ -186,7 +186,7 @@ class FollowerNode(ManagedNode):
                 self._control.close("The node was cleaned up.")
         finally:
             super().release()
-            self._control = self._output = None
+            self._control = self._output = self._state = None
 
     def _apply_settings(self) -> None:
         if self._control is not None:
@@ -340,7 +340,7 @@ class FollowerNode(ManagedNode):
         return status(decision, sentence, stamp, self._settings["base_frame"])
 
     def _tell(self, told: str) -> None:
-        if told != self._told:
+        if self._state is not None and told != self._told:
             self._told = told
             self._state.publish(String(data=told))
 
@@ -367,7 +367,8 @@ def main(args: list[str] | None = None) -> int:
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     over = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+        # nohup ignores hang-ups, which is wanted; a script's background jobs ignore SIGINT, too.
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, lambda *_: over.set())
     node = start_node("follower", FollowerNode)
     if node is None:

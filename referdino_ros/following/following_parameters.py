@@ -116,6 +116,17 @@ class SettingsParameters:
         return ""
 
 
+_READ_AT_THE_START = "{} is read at the start: restart the node with it."
+
+
+class FixedParameters(SettingsParameters):
+    """Parameters that are read at the start, so that no change is accepted later."""
+
+    def refusal(self, changed: Sequence[str]) -> str:
+        """Why these parameters cannot change now; "" if they can."""
+        return _READ_AT_THE_START.format(changed[0]) if changed else ""
+
+
 _GROUPS = {
     "": FollowerSettings,
     "limits": MotionLimits,
@@ -143,7 +154,8 @@ _CHOICES = {
 }
 _ENABLE_TIMEOUTS = (0.05, 10.0)
 _AT_CONFIGURING = ("require_enable", "enable_timeout", "stamped", "base_frame", "source")
-"""What is read when the node is configured; all others count from their change on."""
+"""What is read when the node is configured; `distance` and `on_switch` count from the next goal on,
+all others from their change on."""
 
 
 class FollowerParameters(SettingsParameters):
@@ -166,6 +178,8 @@ class FollowerParameters(SettingsParameters):
 
     def refusal(self, changed: Sequence[str]) -> str:
         """Why these parameters cannot change now; "" if they can."""
+        if "autostart" in changed:
+            return _READ_AT_THE_START.format("autostart")
         fixed = [name for name in changed if name in _AT_CONFIGURING]
         if not fixed or self._is_unconfigured():
             return ""

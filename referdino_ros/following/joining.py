@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import math
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -27,7 +27,7 @@ from referdino_core.following import (
     PoseHistory,
     depth_from_message,
 )
-from referdino_core.following.clearance import CorridorSettings, free_distance
+from referdino_core.following.clearance import Corridor, CorridorSettings
 from referdino_core.following.locating import TargetLocator
 from referdino_core.following.measurement import resampled
 from referdino_core.target import Target
@@ -98,6 +98,7 @@ class Joiner:
         self._poses = PoseHistory()
         self._locator = TargetLocator(Mounting(), settings.measurement)
         self._waiting: deque[tuple[float, Any]] = deque()
+        self._corridors: dict[tuple[str, int], Corridor] = {}
 
     @property
     def newest_odometry(self) -> Odometry | None:
@@ -155,6 +156,7 @@ class Joiner:
     def _locate(self, message: Any) -> None:
         stamp = seconds_of(message.header.stamp)
         targets = targets_from_message(message)
+        corridors = self._corridors_of(targets)
         match = self._depths.find(stamp)
         self.complaints["join"] = "" if match.join is Join.NEAREST else match.reason
         pose = self._poses.at(stamp)
@@ -174,15 +176,27 @@ class Joiner:
         self._hand_on(
             message,
             [
-                self._located(stamp, target, match.depth, intrinsics, pose, match.reason)
-                for target in targets
+                self._located(stamp, target, corridor, match.depth, intrinsics, pose, match.reason)
+                for target, corridor in zip(targets, corridors, strict=True)
             ],
         )
+
+    def _corridors_of(self, targets: list[Target]) -> list[Corridor]:
+        """The corridor of each target: of its command, or of its identity where it has several."""
+        several = Counter(target.command_id for target in targets)
+        keys = [
+            (target.command_id, target.track_id if several[target.command_id] > 1 else 0)
+            for target in targets
+        ]
+        before, settings = self._corridors, self.settings.corridor
+        self._corridors = {key: before.get(key) or Corridor(settings) for key in keys}
+        return [self._corridors[key] for key in keys]
 
     def _located(
         self,
         stamp: float,
         target: Target,
+        corridor: Corridor,
         depth: np.ndarray | None,
         intrinsics: Intrinsics,
         pose: Pose | str,
@@ -194,14 +208,14 @@ class Joiner:
         surface = None
         if measurement.surface is not None and isinstance(pose, Pose):
             surface = self.to_odometry(measurement.surface[None], pose)[0]
+        known = pose if isinstance(pose, Pose) else None
         free = math.nan
         aligned = None if depth is None else resampled(depth, target.mask.shape)
         if aligned is not None:
             scaled = intrinsics.scaled(aligned.shape[1], aligned.shape[0])
-            free = free_distance(
-                aligned, target.mask, scaled, self._locator.mounting, self.settings.corridor
+            free = corridor.free_distance(
+                stamp, aligned, target.mask, scaled, self._locator.mounting, known
             )
-        known = pose if isinstance(pose, Pose) else None
         return Located(target, observation, measurement, surface, free, known)
 
     def to_odometry(self, points: np.ndarray, pose: Pose) -> np.ndarray:

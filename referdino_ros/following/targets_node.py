@@ -19,7 +19,7 @@ from referdino_core.following import DepthBufferSettings, MeasurementSettings, M
 from referdino_core.following.clearance import CorridorSettings
 from referdino_ros.error_log import ErrorLog
 from referdino_ros.following.camera_mounting import open_mounting
-from referdino_ros.following.following_parameters import SettingsParameters
+from referdino_ros.following.following_parameters import FixedParameters
 from referdino_ros.following.joining import Joiner, JoinSettings, Located
 from referdino_ros.following.target_outputs import TargetOutputs
 from referdino_ros.process import run_node
@@ -57,7 +57,7 @@ class TargetsNode(Node):
 
     def __init__(self, **node_options: Any) -> None:
         super().__init__("targets_3d", **node_options)
-        values = SettingsParameters(self, _GROUPS, _OTHERS)
+        values = FixedParameters(self, _GROUPS, _OTHERS)
         mounting = Mounting(*(values[f"camera_{name}"] for name in ("x", "y", "z", "yaw", "pitch")))
         settings = JoinSettings(
             values.settings("sync"),

@@ -11,7 +11,6 @@ import pytest
 from numpy.testing import assert_allclose
 
 from referdino_core.errors import ReferDINOError
-from referdino_core.following.clearance import CorridorSettings, free_distance
 from referdino_core.following.geometry import Intrinsics, Mounting, Pose, wrap_angle
 from referdino_core.following.measurement import MeasurementSettings, measure
 from referdino_core.following.observation import observe
@@ -88,19 +87,6 @@ def test_odometry_is_interpolated_and_says_what_it_does_not_know() -> None:
     history.add(Odometry(0.1, Pose()))
     assert history.newest == Odometry(0.1, Pose())
     assert "older than the image" in str(history.at(4.0))
-
-
-def test_the_nearest_thing_in_the_corridor_that_is_not_the_target() -> None:
-    mounting = Mounting(x=0.1, z=0.4)
-    depth = np.full((120, 160), 5.0, np.float32)
-    target = np.zeros((120, 160), bool)
-    depth[50:62, 76:84] = 1.2
-    assert free_distance(depth, target, CAMERA, mounting) == pytest.approx(1.3)
-    target[50:62, 76:84] = True
-    assert free_distance(depth, target, CAMERA, mounting) == pytest.approx(5.1)
-    narrow = CorridorSettings(width=0.05, ceiling=0.5)
-    depth[50:62, 76:84] = np.nan
-    assert free_distance(depth, ~target, CAMERA, mounting, narrow) == math.inf
 
 
 def test_settings_name_their_ranges_and_refuse_what_is_outside() -> None:

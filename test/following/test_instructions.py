@@ -70,6 +70,8 @@ def test_what_is_understood(text: str, intent: Intent, sentence: str) -> None:
         "please stop it",
         "robot halt at once",
         "don't stop",
+        "\uff33\uff34\uff2f\uff30",
+        "stop\u200bnow",
     ],
 )
 def test_stop_is_understood_wherever_it_is_said(text: str, grammar: object) -> None:

@@ -100,6 +100,7 @@ def test_parameters_are_checked_and_count_at_once_or_are_refused() -> None:
             ("require_enable", True, "read-only while the node is configured"),
             ("enable_timeout", 1.0, "read-only while the node is configured"),
             ("source", "pose", "read-only while the node is configured"),
+            ("autostart", False, "read at the start"),
         ):
             assert words in set_parameter(node, name, value), name
         drive(robot)
@@ -114,6 +115,57 @@ def test_parameters_are_checked_and_count_at_once_or_are_refused() -> None:
         node.trigger_cleanup()
         assert "0.05 to 10 s" in set_parameter(node, "enable_timeout", -1.0)
         assert set_parameter(node, "require_enable", True) == ""
+
+
+def without_a_look_ahead(entry: LocatedTarget) -> LocatedTarget:
+    entry.free_distance = -1.0
+    return entry
+
+
+def with_an_unseen_way_ahead(entry: LocatedTarget) -> LocatedTarget:
+    entry.free_distance = math.nan
+    return entry
+
+
+def test_a_source_that_does_not_look_ahead_is_driven_by_one_that_cannot_see_is_not() -> None:
+    with follower_and_robot() as (_, robot):
+        robot.change = without_a_look_ahead
+        drive(robot)
+        robot.change = with_an_unseen_way_ahead
+        assert wait_until(lambda: "whether the way ahead is free" in robot.states[-1])
+        assert wait_until(lambda: robot.velocity.linear == 0.0)
+
+
+def test_a_configuration_that_fails_half_way_can_be_repeated() -> None:
+    with follower_and_robot() as (node, robot):
+        node.trigger_deactivate()
+        node.trigger_cleanup()
+        held_publisher = node.held_publisher
+
+        def failing(kind: Any, topic: str, qos: Any) -> Any:
+            if topic == "command":
+                raise RuntimeError("the topic cannot be made")
+            return held_publisher(kind, topic, qos)
+
+        node.held_publisher = failing  # type: ignore[method-assign]
+        node.trigger_configure()
+        assert node.lifecycle_label == "unconfigured"
+        node.held_publisher = held_publisher  # type: ignore[method-assign]
+        node.trigger_configure()
+        node.trigger_activate()
+        assert wait_until(lambda: robot.instruction.get_subscription_count() > 0)
+        drive(robot)
+
+
+def test_after_a_deactivation_while_driving_an_activated_node_is_silent() -> None:
+    with follower_and_robot() as (node, robot):
+        drive(robot)
+        node.trigger_deactivate()
+        time.sleep(0.5)
+        activated = time.monotonic()
+        node.trigger_activate()
+        time.sleep(1.0)
+        assert robot.commanded_since(activated) == []
 
 
 def test_the_status_is_published_while_the_robot_waits() -> None:

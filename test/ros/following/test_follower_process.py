@@ -26,12 +26,19 @@ LONGEST_BLIND = 0.5
 """Seconds after which the base stops by itself."""
 
 
+def ignore_interrupts() -> None:
+    """As a script's background job does from its start on."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 @contextlib.contextmanager
 def driving_follower() -> Iterator[tuple[subprocess.Popen[bytes], Robot]]:
     """The process and a robot that it drives."""
     given = ["-p", "sight.max_age:=2.0", "-p", "odometry_age:=2.0"]
     process = subprocess.Popen(
-        [node_executable().with_name("follower"), "--ros-args", *given], env=ros_environment()
+        [node_executable().with_name("follower"), "--ros-args", *given],
+        env=ros_environment(),
+        preexec_fn=ignore_interrupts,
     )
     with context_of_tests() as context:
         robot = Robot(context=context)

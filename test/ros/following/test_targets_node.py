@@ -188,6 +188,13 @@ def test_odometry_that_is_no_number_is_named_and_left_out() -> None:
         assert "not finite" not in node._problem()
 
 
+def test_parameters_that_would_have_no_effect_are_refused() -> None:
+    with targets_and_camera() as (node, _):
+        for name, value in (("camera_pitch", 0.3), ("sync.tolerance", 0.1), ("mounting", "tf")):
+            (result,) = node.set_parameters([Parameter(name, value=value)])
+            assert not result.successful and "restart the node" in result.reason
+
+
 def test_what_is_missing_is_told_and_a_bearing_is_left() -> None:
     with targets_and_camera(wait=0.1) as (node, camera):
         camera.send_result(9.0, square())
