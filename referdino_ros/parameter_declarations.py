@@ -40,6 +40,14 @@ class Change(enum.Enum):
     NEVER = "is read when the node starts"
 
 
+def read_only_while_configured(name: str) -> str:
+    """Message about a parameter that cannot change while its node is configured."""
+    return (
+        f"{name} is read-only while the node is configured. Deactivate and clean up the node (ros2 "
+        "lifecycle set), set it, and configure again; or restart the node with the new value."
+    )
+
+
 @dataclass(frozen=True)
 class Declaration:
     """Declaration of one parameter.

@@ -16,7 +16,13 @@ from rclpy.parameter import Parameter
 from referdino_core.configuration import RENAMED_SETTINGS, SessionSettings
 from referdino_core.errors import ReferDINOError
 from referdino_ros.camera_topics import CameraTopics, camera_topics
-from referdino_ros.parameter_declarations import DECLARATIONS, Change, Declaration, Value
+from referdino_ros.parameter_declarations import (
+    DECLARATIONS,
+    Change,
+    Declaration,
+    Value,
+    read_only_while_configured,
+)
 
 _SESSION_FIELDS = frozenset(entry.name for entry in fields(SessionSettings))
 
@@ -121,11 +127,7 @@ class NodeParameters:
         for parameter in changes:
             fixed = BY_NAME[parameter.name].change is Change.UNCONFIGURED
             if fixed and parameter.value != self._values[parameter.name]:
-                return (
-                    f"{parameter.name} is read-only while the node is configured. Deactivate and "
-                    "clean up the node (ros2 lifecycle set), set it, and configure again; or "
-                    "restart the node with the new value."
-                )
+                return read_only_while_configured(parameter.name)
         return None
 
 

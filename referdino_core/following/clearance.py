@@ -142,8 +142,7 @@ class Corridor:
 
     def _in_base(self, pose: Pose) -> np.ndarray:
         """The remembered points (N, 3) in the base's frame."""
-        flat = (self._points[:, :2] - (pose.x, pose.y)) @ pose.rotation
-        return np.column_stack([flat, self._points[:, 2]])
+        return np.column_stack([pose.inward(self._points[:, :2]), self._points[:, 2]])
 
     def _forget(
         self,
@@ -158,11 +157,10 @@ class Corridor:
         base = self._in_base(pose)
         age = stamp - self._stamps
         keep = (age >= 0) & (age <= _MEMORY) & (np.hypot(*base[:, :2].T) <= _LEFT_BEHIND)
-        x, y, z = ((base - (mounting.x, mounting.y, mounting.z)) @ mounting.rotation).T
-        ahead = z > 0.05
-        z = np.where(ahead, z, 1.0)
-        columns = np.rint(intrinsics.cx + intrinsics.fx * x / z)
-        rows = np.rint(intrinsics.cy + intrinsics.fy * y / z)
+        optical = mounting.to_optical(base)
+        ahead = optical[:, 2] > 0.05
+        z = optical[:, 2] = np.where(ahead, optical[:, 2], 1.0)
+        rows, columns = map(np.rint, intrinsics.pixels(optical))
         height, width = depth.shape
         shown = ahead & (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
         row, column = (np.where(shown, one, 0).astype(np.int64) for one in (rows, columns))
@@ -177,10 +175,9 @@ class Corridor:
         if len(near) < self.settings.pixels:
             return
         near = near[self.settings.pixels - 1 :][:_REMEMBERED]
-        flat = near[:, :2] @ pose.rotation.T + (pose.x, pose.y)
-        known = {tuple(one) for one in np.floor(self._points / _CELL).astype(int)}
-        points = np.column_stack([flat, near[:, 2]])
-        cells, first = np.unique(np.floor(points / _CELL).astype(int), axis=0, return_index=True)
-        new = [place for cell, place in zip(cells, first, strict=True) if tuple(cell) not in known]
-        self._points = np.concatenate([self._points, points[new]])
-        self._stamps = np.concatenate([self._stamps, np.full(len(new), stamp)])
+        new = np.column_stack([pose.outward(near[:, :2]), near[:, 2]])
+        points = np.concatenate([new, self._points])
+        stamps = np.concatenate([np.full(len(new), stamp), self._stamps])
+        # Of points in one cell the newest stays: what is seen again is remembered anew.
+        _, first = np.unique(np.floor(points / _CELL), axis=0, return_index=True)
+        self._points, self._stamps = points[first], stamps[first]

@@ -78,6 +78,11 @@ class Intrinsics:
         y = (np.asarray(rows, np.float64) - self.cy) / self.fy
         return np.column_stack([x, y, np.ones_like(x)])
 
+    def pixels(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Rows and columns (...) of points (..., 3) of the optical frame, which lie before it."""
+        x, y, z = np.moveaxis(points, -1, 0)
+        return self.cy + self.fy * y / z, self.cx + self.fx * x / z
+
 
 @dataclass(frozen=True)
 class Pose:
@@ -94,12 +99,12 @@ class Pose:
         return np.array([[cosine, -sine], [sine, cosine]])
 
     def outward(self, point: np.ndarray) -> np.ndarray:
-        """A point (2,) of this frame in the frame that the pose is given in."""
-        return self.rotation @ point + (self.x, self.y)
+        """Points (..., 2) of this frame in the frame that the pose is given in."""
+        return point @ self.rotation.T + (self.x, self.y)
 
     def inward(self, point: np.ndarray) -> np.ndarray:
-        """A point (2,) of the frame that the pose is given in, in this frame."""
-        return self.rotation.T @ (np.asarray(point) - (self.x, self.y))
+        """Points (..., 2) of the frame that the pose is given in, in this frame."""
+        return (np.asarray(point) - (self.x, self.y)) @ self.rotation
 
     def compose(self, other: Pose) -> Pose:
         """A pose given in this one's frame, in the frame that this pose is given in."""
@@ -154,6 +159,10 @@ class Mounting:
     def to_base(self, points: np.ndarray) -> np.ndarray:
         """Points (..., 3) of the optical frame in the base's."""
         return points @ self.rotation.T + (self.x, self.y, self.z)
+
+    def to_optical(self, points: np.ndarray) -> np.ndarray:
+        """Points (..., 3) of the base's frame in the optical frame."""
+        return (points - (self.x, self.y, self.z)) @ self.rotation
 
 
 def rotation_of(x: float, y: float, z: float, w: float) -> np.ndarray:

@@ -155,11 +155,10 @@ def place_evidence(
         radius: metres from its centre to its surface.
     """
     base = np.array([*pose.inward(centre[:2]), centre[2]])
-    optical = mounting.rotation.T @ (base - (mounting.x, mounting.y, mounting.z))
+    optical = mounting.to_optical(base)
     if not (np.isfinite(optical).all() and optical[2] >= 0.1):
         return PlaceEvidence.UNKNOWN
-    column = intrinsics.cx + intrinsics.fx * optical[0] / optical[2]
-    row = intrinsics.cy + intrinsics.fy * optical[1] / optical[2]
+    row, column = map(float, intrinsics.pixels(optical))
     reach = max(1.0, 0.5 * radius * intrinsics.fx / optical[2])
     rows = slice(max(0, round(row - reach)), max(0, round(row + reach) + 1))
     columns = slice(max(0, round(column - reach)), max(0, round(column + reach) + 1))

@@ -51,16 +51,16 @@ class Way:
             now: seconds. seconds: since the tick before, as far as they count.
             commanded: metres per second.
         """
-        _, told, measured, posed = self.marks[-1] if self.marks else (now, 0.0, 0.0, 0.0)
+        _, commands, speeds, poses = self.marks[-1] if self.marks else (now, 0.0, 0.0, 0.0)
         pose = self.pose
-        told += abs(commanded) * seconds
+        commands += abs(commanded) * seconds
         if odometry is not None:
-            measured += abs(odometry.linear) * seconds
+            speeds += abs(odometry.linear) * seconds
             if pose is not None:
-                posed += math.hypot(odometry.pose.x - pose.x, odometry.pose.y - pose.y)
+                poses += math.hypot(odometry.pose.x - pose.x, odometry.pose.y - pose.y)
             pose = odometry.pose
         kept = tuple(mark for mark in self.marks if now - _WAY_MEMORY <= mark[0] < now)
-        return Way((*kept, (now, told, measured, posed)), pose)
+        return Way((*kept, (now, commands, speeds, poses)), pose)
 
     def since(self, stamp: float) -> float:
         """Metres driven since a stamp; from before the first mark, all that is known."""

@@ -21,6 +21,7 @@ from referdino_core.following.searching import SearchSettings
 from referdino_core.following.sight import SightSettings
 from referdino_ros.following.goals import grammar_of
 from referdino_ros.following.velocity_output import STAMPED
+from referdino_ros.parameter_declarations import read_only_while_configured
 
 Value = bool | int | float | str
 
@@ -183,10 +184,7 @@ class FollowerParameters(SettingsParameters):
         fixed = [name for name in changed if name in _AT_CONFIGURING]
         if not fixed or self._is_unconfigured():
             return ""
-        return (
-            f"{fixed[0]} is read-only while the node is configured. Deactivate and clean up "
-            "the node (ros2 lifecycle set), set it, and configure again."
-        )
+        return read_only_while_configured(fixed[0])
 
     def apply(self) -> None:
         """Let the node take the change over."""

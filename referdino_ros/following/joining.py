@@ -221,7 +221,7 @@ class Joiner:
     def to_odometry(self, points: np.ndarray, pose: Pose) -> np.ndarray:
         """Points (N, 3) of the optical frame in the odometry frame."""
         base = self._locator.mounting.to_base(points)
-        base[:, :2] = base[:, :2] @ pose.rotation.T + (pose.x, pose.y)
+        base[:, :2] = pose.outward(base[:, :2])
         return base
 
     def cloud_of(self, located: Located, stamp: float) -> np.ndarray:

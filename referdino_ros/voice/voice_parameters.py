@@ -19,7 +19,7 @@ from rclpy.parameter import Parameter
 from referdino_core.configuration import CONFIGURATIONS
 from referdino_core.errors import ReferDINOError
 from referdino_core.voice import AudioFormat, Gate, ListenerSettings
-from referdino_ros.parameter_declarations import Change, Declaration
+from referdino_ros.parameter_declarations import Change, Declaration, read_only_while_configured
 from referdino_ros.parameter_file import CHANGES, REPOSITORY, meaning, written
 
 AUDIO = ("microphone", "topic", "files", "none")
@@ -240,10 +240,7 @@ class VoiceParameters:
         known = {one.name: one.value for one in changes if one.name in _BY_NAME}
         changed = [name for name, value in known.items() if value != self._values[name]]
         if changed and not self._is_unconfigured():
-            reason = (
-                f"{changed[0]} is read-only while the node is configured. Deactivate and clean up "
-                "the node (ros2 lifecycle set), set it, and configure again."
-            )
+            reason = read_only_while_configured(changed[0])
             return SetParametersResult(successful=False, reason=reason)
         complaint = self._complaint({**self._values, **known})
         if complaint:

@@ -98,6 +98,13 @@ def test_what_was_passed_or_is_old_or_of_another_clock_is_forgotten() -> None:
         assert seen_from(corridor, stamp + 0.1, Pose(0.6), [BEFORE]) == math.inf
 
 
+def test_what_is_seen_again_is_remembered_anew() -> None:
+    corridor = Corridor()
+    for stamp in (0.0, 100.0):
+        seen_from(corridor, stamp, Pose(), [BEFORE])
+    assert seen_from(corridor, 200.0, Pose(0.6), [BEFORE]) == pytest.approx(0.4, abs=0.03)
+
+
 def test_what_turns_out_to_be_the_target_is_no_obstacle() -> None:
     corridor = Corridor()
     assert seen_from(corridor, 0.0, Pose(), [BEFORE]) < 1.1
